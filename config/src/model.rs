@@ -1,0 +1,189 @@
+//! What the program may rely on: plain values, checked, with every default filled in.
+//!
+//! The types have no private parts on purpose: who wires the program takes them apart completely, so a setting that
+//! is read here and used nowhere does not compile there.
+
+mod caching;
+mod site;
+
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::time::Duration;
+
+pub use caching::*;
+pub use site::*;
+
+/// A complete configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// The node: its name, listeners and threads.
+    pub node: Node,
+    /// The administration listener.
+    pub admin: Admin,
+    /// The memory tier.
+    pub memory: Memory,
+    /// What is logged.
+    pub log: Log,
+    /// What a client may ask of the node before it is refused.
+    pub limits: Limits,
+    /// The certificates of TLS listeners.
+    pub tls: Tls,
+    /// The sites, at least one, in the order of the file.
+    pub sites: Vec<Site>,
+}
+
+/// The node itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Node {
+    /// The name in `Cache-Status`, `Via` and `CDN-Loop`: a token (RFC 9110 §5.6.2).
+    pub name: String,
+    /// Where clients connect: at least one listener, no two that overlap.
+    pub listen: Vec<Listener>,
+    /// Worker threads; `None` is one for each core.
+    pub threads: Option<NonZeroUsize>,
+    /// How long requests under way may take to finish after the signal to stop.
+    pub grace: Duration,
+}
+
+/// One address on which clients are served.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub struct Listener {
+    /// The address; port 0 lets the system choose.
+    pub address: SocketAddr,
+    /// What is spoken there.
+    pub transport: ListenerTransport,
+}
+
+/// What a listener speaks below HTTP.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub enum ListenerTransport {
+    /// TCP.
+    Plain,
+    /// TLS with the certificates of [`Tls`]; there is at least one.
+    Tls,
+}
+
+/// The administration listener: metrics, readiness, purging.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Admin {
+    /// The address; never one of the clients' addresses.
+    pub listen: SocketAddr,
+    /// A readable file that holds the bearer token; present whenever `listen` is not a loopback address.
+    pub token_file: Option<PathBuf>,
+}
+
+/// The memory tier.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub struct Memory {
+    /// Bytes of stored responses, heads included.
+    pub size: u64,
+    /// Bytes of the largest response that is stored; at most a quarter of `size`.
+    pub object_max: u64,
+    /// Who leaves when the tier is full.
+    pub eviction: Eviction,
+}
+
+/// The order of eviction.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub enum Eviction {
+    /// Greedy-Dual-Size-Frequency: small and often used responses stay.
+    Gdsf,
+    /// The least recently used response leaves.
+    Lru,
+}
+
+/// What is logged.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub struct Log {
+    /// The access log's format.
+    pub access: AccessLog,
+    /// The least severe message of the program's own log.
+    pub level: Level,
+}
+
+/// The format of the access log.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub enum AccessLog {
+    /// One JSON object per line.
+    Json,
+    /// The Combined Log Format.
+    Combined,
+    /// None.
+    Off,
+}
+
+/// A severity.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Level {
+    /// What failed.
+    Error,
+    /// What will fail, or was refused.
+    Warn,
+    /// What an operator wants to know of a healthy node.
+    Info,
+    /// What a developer wants to know.
+    Debug,
+    /// Everything.
+    Trace,
+}
+
+impl Level {
+    /// The level as it is written in the configuration.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warn => "warn",
+            Self::Info => "info",
+            Self::Debug => "debug",
+            Self::Trace => "trace",
+        }
+    }
+}
+
+/// The limits of what clients may ask.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes of a request's head.
+    pub head_bytes: usize,
+    /// Bytes of a request's target; at most `head_bytes`.
+    pub target_bytes: usize,
+    /// Header fields in a request.
+    pub fields: usize,
+    /// From the first byte of a request's head to its last.
+    pub head_timeout: Duration,
+    /// Between two requests of a connection.
+    pub idle_timeout: Duration,
+    /// Between two reads of a request's body.
+    pub body_timeout: Duration,
+    /// How long a client may read nothing of its response.
+    pub write_timeout: Duration,
+    /// Client connections at one time.
+    pub connections: usize,
+    /// Requests that wait for one fill.
+    pub followers: usize,
+    /// How long a request waits for another's fill before it goes to the origin itself.
+    pub follower_wait: Duration,
+    /// Ranges in one request (RFC 9110 §14.2).
+    pub ranges: usize,
+    /// Variants stored for one key (RFC 9111 §4.1).
+    pub variants: usize,
+    /// Concurrent streams of an HTTP/2 connection (RFC 9113 §6.5.2).
+    pub h2_streams: u32,
+}
+
+/// The certificates of all TLS listeners.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tls {
+    /// Chosen by the name the client asks for (SNI); the first one serves clients that name none.
+    pub certificates: Vec<Certificate>,
+}
+
+/// A certificate chain and its private key: two readable PEM files.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Certificate {
+    /// The chain, leaf first.
+    pub cert: PathBuf,
+    /// The private key.
+    pub key: PathBuf,
+}

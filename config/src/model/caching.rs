@@ -1,0 +1,224 @@
+//! How responses are cached: by a site, and otherwise by its rules.
+
+use std::time::Duration;
+
+use crate::glob::Glob;
+
+/// How responses are cached.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Caching {
+    /// How far a client's directives reach.
+    pub client_control: ClientControl,
+    /// What happens to a response that sets cookies.
+    pub set_cookie: SetCookie,
+    /// When a stale response may be sent, where the origin does not say.
+    pub stale: Stale,
+    /// Freshness of responses that state none (RFC 9111 §4.2.2).
+    pub heuristic: Heuristic,
+    /// How long it is remembered that a response could not be stored.
+    pub uncacheable: Duration,
+    /// Targeted fields in the order of preference, lower case (RFC 9213).
+    pub targets: Vec<String>,
+    /// What the cache key is made of.
+    pub key: Key,
+    /// How fields named by `Vary` are compared.
+    pub vary: Vary,
+}
+
+/// How far a client's directives reach (RFC 9111 §5.2.1). `only-if-cached` is always obeyed.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub enum ClientControl {
+    /// They are ignored.
+    Ignore,
+    /// They may cause a validation.
+    Validate,
+    /// All are obeyed.
+    Obey,
+}
+
+/// What happens to a response with `Set-Cookie`.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub enum SetCookie {
+    /// It is not stored.
+    Refuse,
+    /// It is stored without the field, and sent without it.
+    Strip,
+    /// It is stored with the field.
+    Store,
+}
+
+/// When a stale response may be sent, where the origin does not say (RFC 5861).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stale {
+    /// How stale a response may be while it is validated in the background.
+    pub while_revalidate: Duration,
+    /// How stale a response may be when the origin fails.
+    pub if_error: Duration,
+    /// Statuses that count as failures: 5xx, none twice.
+    pub statuses: Vec<u16>,
+}
+
+/// Freshness of responses that state none.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub enum Heuristic {
+    /// None: they are stale at once.
+    Off,
+    /// A share of the time since they were modified.
+    Fraction {
+        /// The share, 1 to 100.
+        percent: u8,
+        /// The longest.
+        most: Duration,
+    },
+}
+
+/// What the cache key is made of, beside site, scheme, host and path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Key {
+    /// Which parameters of the query.
+    pub query: Query,
+    /// In which order.
+    pub query_order: QueryOrder,
+    /// Request fields, lower case.
+    pub headers: Vec<String>,
+    /// Cookies by name.
+    pub cookies: Vec<String>,
+}
+
+/// Parameters of the query that belong to the key. A pattern is a name, or the beginning of one and a `*`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Query {
+    /// All.
+    All,
+    /// None.
+    Ignore,
+    /// These.
+    Only(Vec<String>),
+    /// All but these.
+    Except(Vec<String>),
+}
+
+/// The order of the query's parameters in the key.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub enum QueryOrder {
+    /// As the client sent them.
+    AsSent,
+    /// By name, so that `?a=1&b=2` and `?b=2&a=1` are one.
+    Sorted,
+}
+
+/// How fields named by `Vary` are compared (RFC 9111 §4.1).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Vary {
+    /// Fields that are not compared, lower case.
+    pub ignore: Vec<String>,
+    /// How `Accept-Encoding` is compared.
+    pub accept_encoding: AcceptEncoding,
+    /// How `Accept-Language` is compared.
+    pub accept_language: AcceptLanguage,
+}
+
+/// How `Accept-Encoding` is compared.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub enum AcceptEncoding {
+    /// By the best coding the node knows.
+    Normalise,
+    /// As sent.
+    Exact,
+}
+
+/// How `Accept-Language` is compared.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AcceptLanguage {
+    /// By its languages in the order of preference.
+    Normalise,
+    /// As sent.
+    Exact,
+    /// By the most preferred of these language tags, lower case; the first where the client prefers none.
+    Among(Vec<String>),
+}
+
+// === rules ===
+
+/// An exception for some requests or responses of a site.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rule {
+    /// For which: everything that is given has to match.
+    pub matches: Match,
+    /// What is different for them.
+    pub overrides: Overrides,
+}
+
+/// Which requests or responses a rule is for. An empty list matches all; not everything is empty.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Match {
+    /// One of these matches the path, without its query.
+    pub path: Vec<Glob>,
+    /// One of these is the method.
+    pub methods: Vec<Method>,
+    /// The request has this field.
+    pub header: Option<HeaderMatch>,
+    /// One of these is the response's status. Such a rule has only overrides that can wait for the response.
+    pub status: Vec<u16>,
+}
+
+/// A method that may be answered from the cache.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub enum Method {
+    /// GET
+    Get,
+    /// HEAD
+    Head,
+}
+
+/// A request field a rule asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HeaderMatch {
+    /// Its name, lower case.
+    pub name: String,
+    /// It matches one of the field's lines.
+    pub value: Glob,
+}
+
+/// What a rule decides: `None` leaves it to later rules and the site. At least one is given.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Overrides {
+    /// Whether the cache is used. A rule that says [`UseCache::Never`] says nothing else.
+    pub cache: Option<UseCache>,
+    /// The freshness lifetime.
+    pub ttl: Option<Ttl>,
+    /// See [`Caching::client_control`]. Never beside [`Match::status`].
+    pub client_control: Option<ClientControl>,
+    /// See [`Caching::set_cookie`].
+    pub set_cookie: Option<SetCookie>,
+    /// See [`Caching::stale`]. What the rule leaves out of it is the site's.
+    pub stale: Option<Stale>,
+    /// See [`Caching::heuristic`]. What the rule leaves out of it is the site's.
+    pub heuristic: Option<Heuristic>,
+    /// See [`Caching::uncacheable`].
+    pub uncacheable: Option<Duration>,
+    /// See [`Caching::targets`].
+    pub targets: Option<Vec<String>>,
+    /// See [`Caching::key`]. What the rule leaves out of it is the site's. Never beside [`Match::status`].
+    pub key: Option<Key>,
+    /// See [`Caching::vary`]. What the rule leaves out of it is the site's. Never beside [`Match::status`].
+    pub vary: Option<Vary>,
+}
+
+/// Whether the cache is used.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub enum UseCache {
+    /// As the response allows.
+    Allowed,
+    /// Neither looked up nor stored.
+    Never,
+}
+
+/// The freshness lifetime a rule gives.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub enum Ttl {
+    /// `ttl`: whatever freshness the origin states.
+    Override(Duration),
+    /// `default_ttl`: where the origin states none.
+    Default(Duration),
+}

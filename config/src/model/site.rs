@@ -1,0 +1,170 @@
+//! Sites and their origins.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::{Caching, Rule};
+
+/// One site: the hosts it answers for, where it comes from, and how it is cached.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Site {
+    /// A token that names the site in keys, metrics and logs; unique.
+    pub name: String,
+    /// The hosts it answers for; no host belongs to two sites.
+    pub hosts: Vec<HostPattern>,
+    /// Where it comes from, at least one, in the order of the file.
+    pub origins: Vec<Origin>,
+    /// How the origins are asked.
+    pub upstream: Upstream,
+    /// How responses are cached where no rule says otherwise.
+    pub caching: Caching,
+    /// The exceptions, in the order of the file: of the rules that match, the first that has a key decides it.
+    pub rules: Vec<Rule>,
+    /// What happens to `X-Forwarded-For` and its like.
+    pub forwarded: Forwarded,
+    /// Request fields that reach the origin although responses may be built from them unseen; lower case.
+    pub pass_unkeyed: Vec<String>,
+    /// What `Cache-Status` tells of the cache key.
+    pub debug: Debug,
+}
+
+/// Hosts a site answers for; lower case, without a port or trailing dot.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum HostPattern {
+    /// This host. IPv6 addresses stand in brackets.
+    Exact(String),
+    /// `*.example.net` is `Below("example.net")`: every host below that domain, at any depth, not the domain itself.
+    Below(String),
+    /// `*`: whatever no other site answers for.
+    Any,
+}
+
+impl fmt::Display for HostPattern {
+    /// Writes the pattern as in the configuration.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exact(host) => f.write_str(host),
+            Self::Below(domain) => write!(f, "*.{domain}"),
+            Self::Any => f.write_str("*"),
+        }
+    }
+}
+
+/// An origin server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Origin {
+    /// Its name or address.
+    pub host: OriginHost,
+    /// Its port.
+    pub port: u16,
+    /// What is spoken below HTTP.
+    pub transport: OriginTransport,
+    /// Which version of HTTP.
+    pub http: OriginHttp,
+    /// The `Host` it is sent; `None` leaves the client's.
+    pub host_override: Option<String>,
+}
+
+/// Where an origin is.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum OriginHost {
+    /// A DNS name, lower case.
+    Name(String),
+    /// An address, which needs no DNS.
+    Address(IpAddr),
+}
+
+impl fmt::Display for OriginHost {
+    /// Writes the host as in a URL: an IPv6 address in brackets.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Name(name) => f.write_str(name),
+            Self::Address(IpAddr::V4(address)) => address.fmt(f),
+            Self::Address(IpAddr::V6(address)) => write!(f, "[{address}]"),
+        }
+    }
+}
+
+/// What an origin speaks below HTTP.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum OriginTransport {
+    /// TCP: an `http://` origin.
+    Plain,
+    /// TLS: an `https://` origin.
+    Tls {
+        /// How its certificate is judged.
+        verify: Verify,
+        /// The name asked for (SNI) and verified; `None` is the origin's host.
+        sni: Option<String>,
+    },
+}
+
+/// How an origin's certificate is judged.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verify {
+    /// By the system's authorities.
+    System,
+    /// By the authorities in this readable PEM file only.
+    Ca(PathBuf),
+    /// Not at all.
+    Never,
+}
+
+/// The version of HTTP an origin is asked in.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub enum OriginHttp {
+    /// HTTP/2 where TLS negotiates it, HTTP/1.1 otherwise.
+    Auto,
+    /// HTTP/1.1.
+    One,
+    /// HTTP/2; over TCP with prior knowledge (RFC 9113 §3.3).
+    Two,
+}
+
+/// How origins are asked.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub struct Upstream {
+    /// To a connection, TLS included.
+    pub connect_timeout: Duration,
+    /// From the request's last byte to the response's first.
+    pub first_byte_timeout: Duration,
+    /// Between two reads of a response.
+    pub between_bytes_timeout: Duration,
+    /// How long an unused connection is kept.
+    pub idle_timeout: Duration,
+    /// Attempts after the first that failed.
+    pub retries: u32,
+    /// What is done with a response in a transfer coding the node does not know.
+    pub unknown_transfer_coding: UnknownTransferCoding,
+}
+
+/// What is done with a response in an unknown transfer coding.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub enum UnknownTransferCoding {
+    /// It is refused: 502.
+    Refuse,
+    /// The field is dropped and the body ends with the connection.
+    UntilClose,
+}
+
+/// What happens to `X-Forwarded-For` on the way to the origin.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub enum Forwarded {
+    /// It holds the client's address alone.
+    Set,
+    /// The client's address is added to what the client sent.
+    Append,
+    /// It is removed.
+    Off,
+}
+
+/// What `Cache-Status` tells of the cache key.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub enum Debug {
+    /// Nothing.
+    Off,
+    /// The key, as `key=` (RFC 9211 §2.7).
+    CacheKey,
+}

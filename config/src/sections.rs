@@ -1,0 +1,218 @@
+//! The tables of the file, one module each: their settings, and how they become the model.
+
+mod caching;
+mod key;
+mod limits;
+mod node;
+mod origin;
+mod rule;
+mod site;
+mod vary;
+
+pub use site::UNKEYED;
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use crate::model::{Config, ListenerTransport};
+use crate::problems::{Fault, quote};
+use crate::raw::Value;
+use crate::setting::{Read, Reading, Row, Rows, Section, Setting, Unset};
+
+/// A key of the file whose value is a table, or a list of tables.
+#[derive(Copy, Clone, Debug)]
+pub(crate) struct Tables {
+    pub(crate) accepts: &'static str,
+}
+
+impl Read for Tables {
+    /// Tables are opened, not read.
+    type Output = ();
+
+    fn read(&self, _: &Value, _: &mut Reading) -> Option<()> {
+        Some(())
+    }
+
+    fn accepts(&self) -> String {
+        self.accepts.to_owned()
+    }
+}
+
+const fn table(key: &'static str, about: &'static str) -> Setting<Tables> {
+    let unset = Unset::Means {
+        example: "{}",
+        means: "its defaults",
+    };
+    Setting {
+        key,
+        unset,
+        about,
+        read: Tables { accepts: "a table" },
+    }
+}
+
+const NODE: Setting<Tables> = table("node", node::NODE.about);
+const ADMIN: Setting<Tables> = table("admin", node::ADMIN.about);
+const MEMORY: Setting<Tables> = table("memory", node::MEMORY.about);
+const LOG: Setting<Tables> = table("log", node::LOG.about);
+const LIMITS: Setting<Tables> = table("limits", limits::LIMITS.about);
+const TLS: Setting<Tables> = table("tls", node::TLS.about);
+const SITE: Setting<Tables> = Setting {
+    key: "site",
+    unset: Unset::Means {
+        example: "[]",
+        means: "an error",
+    },
+    about: site::SITE.about,
+    read: Tables { accepts: "tables" },
+};
+
+const ROOT: Rows = Rows {
+    path: "",
+    about: "the file",
+    rows: &[
+        &NODE as &dyn Row,
+        &ADMIN,
+        &MEMORY,
+        &LOG,
+        &LIMITS,
+        &TLS,
+        &SITE,
+    ],
+};
+
+/// All tables that have settings, in the order of the reference.
+pub(crate) fn all() -> &'static [Rows] {
+    &[
+        node::NODE,
+        node::LISTENER,
+        node::ADMIN,
+        node::MEMORY,
+        node::LOG,
+        limits::LIMITS,
+        node::TLS,
+        node::CERTIFICATE,
+        site::SITE,
+        origin::ORIGIN,
+        caching::STALE,
+        caching::HEURISTIC,
+        key::KEY,
+        key::QUERY,
+        vary::VARY,
+        rule::RULE,
+        rule::MATCH,
+        rule::HEADER,
+    ]
+}
+
+/// The configuration the file means. It is one only if nothing was found to be wrong.
+pub(crate) fn config(file: &Value, reading: &mut Reading) -> Option<Config> {
+    let root = Section::open(file, &ROOT, reading)?;
+    let node = root
+        .section(&NODE, &node::NODE, reading)
+        .map(|section| node::node(&section, reading));
+    let admin = root
+        .section(&ADMIN, &node::ADMIN, reading)
+        .map(|section| node::admin(&section, reading));
+    let memory = root
+        .section(&MEMORY, &node::MEMORY, reading)
+        .and_then(|section| node::memory(&section, reading));
+    let log = root
+        .section(&LOG, &node::LOG, reading)
+        .and_then(|section| node::log(&section, reading));
+    let limits = root
+        .section(&LIMITS, &limits::LIMITS, reading)
+        .and_then(|section| limits::limits(&section, reading));
+    let tls = root
+        .section(&TLS, &node::TLS, reading)
+        .map(|section| node::tls(&section, reading));
+    let sites = root
+        .list(&SITE, reading)
+        .and_then(|sites| site::sites(sites, reading));
+
+    let (node, admin, tls) = (node?, admin?, tls?);
+    addresses_are_apart(&node, &admin, reading);
+    certificates_are_used(&node, &tls, reading);
+    Some(Config {
+        node: node.finish()?,
+        admin: admin.finish()?,
+        memory: memory?,
+        log: log?,
+        limits: limits?,
+        tls: tls.finish()?,
+        sites: sites?,
+    })
+}
+
+/// No two listeners overlap, and the clients' are not the administration's.
+fn addresses_are_apart(node: &node::NodeRead, admin: &node::AdminRead, reading: &mut Reading) {
+    let listeners = node.listen.as_deref().unwrap_or_default();
+    for (index, listener) in listeners.iter().enumerate() {
+        let address = listener.value.address;
+        if listeners[..index]
+            .iter()
+            .any(|earlier| overlap(earlier.value.address, address))
+        {
+            let message = format!(
+                "{} overlaps an address before it",
+                quote(&address.to_string())
+            );
+            reading.refuse(
+                listener.span,
+                Fault::new(message).hint("remove one of the two"),
+            );
+        }
+        if let Some(admin) = &admin.listen
+            && overlap(admin.value, address)
+        {
+            let message = format!(
+                "{} is the administration's address",
+                quote(&address.to_string())
+            );
+            let hint = "clients must not reach [admin]: give one of the two another port";
+            // A default has no place, the later of two is the one that was not expected.
+            let later = if admin.span.start > listener.span.start {
+                admin.span
+            } else {
+                listener.span
+            };
+            reading.refuse(later, Fault::new(message).hint(hint));
+        }
+    }
+}
+
+/// Whether two listeners would want the same connections. Port 0 is a port of its own each time.
+fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
+    let covers = |one: IpAddr, other: IpAddr| match one {
+        IpAddr::V6(any) if any.is_unspecified() => true,
+        IpAddr::V4(Ipv4Addr::UNSPECIFIED) => other.is_ipv4(),
+        IpAddr::V4(_) | IpAddr::V6(_) => one == other,
+    };
+    let (one_ip, other_ip) = (one.ip().to_canonical(), other.ip().to_canonical());
+    one.port() == other.port()
+        && one.port() != 0
+        && (covers(one_ip, other_ip) || covers(other_ip, one_ip))
+}
+
+/// TLS listeners have certificates, and certificates a listener.
+fn certificates_are_used(node: &node::NodeRead, tls: &node::TlsRead, reading: &mut Reading) {
+    let (Some(listeners), Some(certificates)) = (&node.listen, &tls.certificates) else {
+        return;
+    };
+    let first_tls = listeners
+        .iter()
+        .find(|listener| listener.value.transport == ListenerTransport::Tls);
+    match (first_tls, certificates.first()) {
+        (Some(listener), None) => {
+            let fault = Fault::new("a TLS listener needs a certificate");
+            let hint =
+                "add [tls] with certificates = [{ cert = \"fullchain.pem\", key = \"key.pem\" }]";
+            reading.refuse(listener.span, fault.hint(hint));
+        }
+        (None, Some(certificate)) => {
+            let fault = Fault::new("no listener uses this certificate");
+            let hint = "in [node], write listen = [{ address = \":443\", tls = true }]";
+            reading.refuse(certificate.span, fault.hint(hint));
+        }
+        (Some(_), Some(_)) | (None, None) => {}
+    }
+}

@@ -1,0 +1,422 @@
+//! `[node]`, `[admin]`, `[memory]`, `[log]` and `[tls]`.
+
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::kinds::{Bytes, Choice, Lasting, List, ReadableFile, Text, Truth, Whole, values};
+use crate::model::{
+    AccessLog, Admin, Certificate, Eviction, Level, Listener, ListenerTransport, Log, Memory, Node,
+    Tls,
+};
+use crate::names;
+use crate::problems::{Fault, quote};
+use crate::raw::{At, Says, Span, Value};
+use crate::setting::{Read, Reading, Row, Rows, Section, Setting, Unset};
+use crate::units::print_size;
+
+// === [node] ===
+
+const NAME: Setting<Text<String>> = Setting {
+    key: "name",
+    unset: Unset::Is("\"larder\""),
+    about: "The node's name in `Cache-Status`, `Via` and `CDN-Loop`.",
+    read: Text {
+        accepts: "a token of at most 64 characters",
+        parse: names::name,
+    },
+};
+
+const LISTEN: Setting<List<ListenerKind>> = Setting {
+    key: "listen",
+    unset: Unset::Is("[\"127.0.0.1:8080\"]"),
+    about: "Where clients connect. \":8080\" is every interface; port 0 is any free port.",
+    read: List {
+        of: ListenerKind,
+        least: 1,
+    },
+};
+
+const THREADS: Setting<Whole<usize>> = Setting {
+    key: "threads",
+    unset: Unset::Is("0"),
+    about: "Worker threads; 0 is one for each core.",
+    read: Whole::new(0, 1_024),
+};
+
+const GRACE: Setting<Lasting> = Setting {
+    key: "grace",
+    unset: Unset::Is("\"30s\""),
+    about: "How long requests under way may take to finish after the signal to stop.",
+    read: Lasting {
+        least: Duration::ZERO,
+        most: Duration::from_secs(3_600),
+    },
+};
+
+pub(crate) const NODE: Rows = Rows {
+    path: "node",
+    about: "The node: its name, its listeners, its threads.",
+    rows: &[&NAME as &dyn Row, &LISTEN, &THREADS, &GRACE],
+};
+
+const ADDRESS: Setting<Text<SocketAddr>> = Setting {
+    key: "address",
+    unset: Unset::Required {
+        example: "\":443\"",
+    },
+    about: "The address and port.",
+    read: ADDRESS_KIND,
+};
+
+const TLS_ON: Setting<Truth> = Setting {
+    key: "tls",
+    unset: Unset::Is("false"),
+    about: "Whether TLS is spoken, with the certificates of `[tls]`.",
+    read: Truth,
+};
+
+pub(crate) const LISTENER: Rows = Rows {
+    path: "node.listen",
+    about: "An entry of `listen` that is more than an address.",
+    rows: &[&ADDRESS as &dyn Row, &TLS_ON],
+};
+
+const ADDRESS_KIND: Text<SocketAddr> = Text {
+    accepts: "an address such as \"127.0.0.1:8080\" or \":8080\"",
+    parse: names::listen_address,
+};
+
+/// What `[node]` says.
+#[derive(Debug)]
+pub(crate) struct NodeRead {
+    name: Option<String>,
+    pub(crate) listen: Option<Vec<At<Listener>>>,
+    threads: Option<usize>,
+    grace: Option<Duration>,
+}
+
+/// Reads `[node]`.
+pub(crate) fn node(section: &Section<'_>, reading: &mut Reading) -> NodeRead {
+    NodeRead {
+        name: section.value(&NAME, reading),
+        listen: section.value(&LISTEN, reading),
+        threads: section.value(&THREADS, reading),
+        grace: section.value(&GRACE, reading),
+    }
+}
+
+impl NodeRead {
+    pub(crate) fn finish(self) -> Option<Node> {
+        let Self {
+            name,
+            listen,
+            threads,
+            grace,
+        } = self;
+        Some(Node {
+            name: name?,
+            listen: values(listen?),
+            threads: NonZeroUsize::new(threads?),
+            grace: grace?,
+        })
+    }
+}
+
+/// An address, or a table of address and TLS.
+#[derive(Copy, Clone, Debug)]
+pub(crate) struct ListenerKind;
+
+impl Read for ListenerKind {
+    type Output = Listener;
+
+    fn read(&self, value: &Value, reading: &mut Reading) -> Option<Listener> {
+        if let Says::Table(_) = value.says {
+            let section = Section::open(value, &LISTENER, reading)?;
+            let (address, tls) = (
+                section.value(&ADDRESS, reading),
+                section.value(&TLS_ON, reading),
+            );
+            let transport = if tls? {
+                ListenerTransport::Tls
+            } else {
+                ListenerTransport::Plain
+            };
+            return Some(Listener {
+                address: address?,
+                transport,
+            });
+        }
+        let address = ADDRESS_KIND.read(value, reading)?;
+        Some(Listener {
+            address,
+            transport: ListenerTransport::Plain,
+        })
+    }
+
+    fn accepts(&self) -> String {
+        format!(
+            "{}, or {{ address = \":443\", tls = true }}",
+            ADDRESS_KIND.accepts
+        )
+    }
+}
+
+// === [admin] ===
+
+const ADMIN_LISTEN: Setting<Text<SocketAddr>> = Setting {
+    key: "listen",
+    unset: Unset::Is("\"127.0.0.1:9180\""),
+    about: "Where metrics, readiness and purging are served; not for clients.",
+    read: ADDRESS_KIND,
+};
+
+const TOKEN_FILE: Setting<ReadableFile> = Setting {
+    key: "token_file",
+    unset: Unset::Means {
+        example: "\"token\"",
+        means: "no token is asked for",
+    },
+    about: "A file that holds the bearer token; required unless `listen` is a loopback address.",
+    read: ReadableFile,
+};
+
+pub(crate) const ADMIN: Rows = Rows {
+    path: "admin",
+    about: "The administration listener.",
+    rows: &[&ADMIN_LISTEN as &dyn Row, &TOKEN_FILE],
+};
+
+/// What `[admin]` says.
+#[derive(Debug)]
+pub(crate) struct AdminRead {
+    pub(crate) listen: Option<At<SocketAddr>>,
+    token_file: Option<PathBuf>,
+}
+
+/// Reads `[admin]`.
+pub(crate) fn admin(section: &Section<'_>, reading: &mut Reading) -> AdminRead {
+    let span = match section.has(&ADMIN_LISTEN) {
+        true => section.span_of(&ADMIN_LISTEN),
+        false => Span::default(),
+    };
+    let listen = section
+        .value(&ADMIN_LISTEN, reading)
+        .map(|value| At { span, value });
+    let token_file = section.value(&TOKEN_FILE, reading);
+    if let Some(listen) = &listen
+        && !listen.value.ip().to_canonical().is_loopback()
+        && !section.has(&TOKEN_FILE)
+    {
+        let message = format!(
+            "{} can be reached from other machines",
+            quote(&listen.value.to_string())
+        );
+        let hint = "add token_file = \"FILE\" to [admin] (--admin-token-file FILE), or listen on 127.0.0.1";
+        reading.refuse(span, Fault::new(message).hint(hint));
+    }
+    AdminRead { listen, token_file }
+}
+
+impl AdminRead {
+    pub(crate) fn finish(self) -> Option<Admin> {
+        Some(Admin {
+            listen: self.listen?.value,
+            token_file: self.token_file,
+        })
+    }
+}
+
+// === [memory] ===
+
+const MIB: u64 = 1 << 20;
+const TIB: u64 = 1 << 40;
+
+/// The share of the tier one response may take.
+const OBJECT_SHARE: u64 = 4;
+
+const OBJECT_MAX_BYTES: u64 = 64 * MIB;
+
+const SIZE: Setting<Bytes<u64>> = Setting {
+    key: "size",
+    unset: Unset::Is("\"512MiB\""),
+    about: "Memory for stored responses, their heads included.",
+    read: Bytes::new(MIB, 16 * TIB),
+};
+
+const OBJECT_MAX: Setting<Bytes<u64>> = Setting {
+    key: "object_max",
+    unset: Unset::Means {
+        example: "\"64MiB\"",
+        means: "\"64MiB\", or a quarter of `size` if that is less",
+    },
+    about: "The largest response that is stored; at most a quarter of `size`.",
+    read: Bytes::new(1 << 10, 4 * TIB),
+};
+
+const EVICTION: Setting<Choice<Eviction>> = Setting {
+    key: "eviction",
+    unset: Unset::Is("\"gdsf\""),
+    about: "Who leaves when it is full: \"gdsf\" keeps what is small and often used, \"lru\" what was used last.",
+    read: Choice(&[("gdsf", Eviction::Gdsf), ("lru", Eviction::Lru)]),
+};
+
+pub(crate) const MEMORY: Rows = Rows {
+    path: "memory",
+    about: "The cache in memory.",
+    rows: &[&SIZE as &dyn Row, &OBJECT_MAX, &EVICTION],
+};
+
+/// Reads `[memory]`.
+pub(crate) fn memory(section: &Section<'_>, reading: &mut Reading) -> Option<Memory> {
+    let size = section.value(&SIZE, reading);
+    let object_max = section.value(&OBJECT_MAX, reading);
+    let eviction = section.value(&EVICTION, reading);
+
+    let share = size? / OBJECT_SHARE;
+    if let Some(object_max) = object_max
+        && object_max > share
+    {
+        let message = format!(
+            "{} is more than a quarter of `size`",
+            quote(&print_size(object_max))
+        );
+        let hint = format!("write at most \"{}\", or raise `size`", print_size(share));
+        reading.refuse(section.span_of(&OBJECT_MAX), Fault::new(message).hint(hint));
+    }
+    let object_max = object_max.unwrap_or_else(|| OBJECT_MAX_BYTES.min(share));
+    Some(Memory {
+        size: size?,
+        object_max,
+        eviction: eviction?,
+    })
+}
+
+// === [log] ===
+
+const ACCESS: Setting<Choice<AccessLog>> = Setting {
+    key: "access",
+    unset: Unset::Is("\"json\""),
+    about: "The access log, one line per request on standard output.",
+    read: Choice(&[
+        ("json", AccessLog::Json),
+        ("combined", AccessLog::Combined),
+        ("off", AccessLog::Off),
+    ]),
+};
+
+const LEVEL: Setting<Choice<Level>> = Setting {
+    key: "level",
+    unset: Unset::Is("\"info\""),
+    about: "The least severe message of the program's own log, on standard error.",
+    read: Choice(&[
+        ("error", Level::Error),
+        ("warn", Level::Warn),
+        ("info", Level::Info),
+        ("debug", Level::Debug),
+        ("trace", Level::Trace),
+    ]),
+};
+
+pub(crate) const LOG: Rows = Rows {
+    path: "log",
+    about: "What is logged.",
+    rows: &[&ACCESS as &dyn Row, &LEVEL],
+};
+
+/// Reads `[log]`.
+pub(crate) fn log(section: &Section<'_>, reading: &mut Reading) -> Option<Log> {
+    let (access, level) = (
+        section.value(&ACCESS, reading),
+        section.value(&LEVEL, reading),
+    );
+    Some(Log {
+        access: access?,
+        level: level?,
+    })
+}
+
+// === [tls] ===
+
+const CERTIFICATES: Setting<List<CertificateKind>> = Setting {
+    key: "certificates",
+    unset: Unset::Is("[]"),
+    about: "Certificates by the name the client asks for (SNI); the first serves clients that name none.",
+    read: List {
+        of: CertificateKind,
+        least: 0,
+    },
+};
+
+pub(crate) const TLS: Rows = Rows {
+    path: "tls",
+    about: "TLS between clients and the node.",
+    rows: &[&CERTIFICATES as &dyn Row],
+};
+
+const CERT: Setting<ReadableFile> = Setting {
+    key: "cert",
+    unset: Unset::Required {
+        example: "\"fullchain.pem\"",
+    },
+    about: "The chain in PEM, leaf first.",
+    read: ReadableFile,
+};
+
+const KEY: Setting<ReadableFile> = Setting {
+    key: "key",
+    unset: Unset::Required {
+        example: "\"key.pem\"",
+    },
+    about: "The private key in PEM.",
+    read: ReadableFile,
+};
+
+pub(crate) const CERTIFICATE: Rows = Rows {
+    path: "tls.certificates",
+    about: "A certificate and its key.",
+    rows: &[&CERT as &dyn Row, &KEY],
+};
+
+/// What `[tls]` says.
+#[derive(Debug)]
+pub(crate) struct TlsRead {
+    pub(crate) certificates: Option<Vec<At<Certificate>>>,
+}
+
+/// Reads `[tls]`.
+pub(crate) fn tls(section: &Section<'_>, reading: &mut Reading) -> TlsRead {
+    TlsRead {
+        certificates: section.value(&CERTIFICATES, reading),
+    }
+}
+
+impl TlsRead {
+    pub(crate) fn finish(self) -> Option<Tls> {
+        Some(Tls {
+            certificates: values(self.certificates?),
+        })
+    }
+}
+
+/// A table of a certificate and its key.
+#[derive(Copy, Clone, Debug)]
+pub(crate) struct CertificateKind;
+
+impl Read for CertificateKind {
+    type Output = Certificate;
+
+    fn read(&self, value: &Value, reading: &mut Reading) -> Option<Certificate> {
+        let section = Section::open(value, &CERTIFICATE, reading)?;
+        let (cert, key) = (section.value(&CERT, reading), section.value(&KEY, reading));
+        Some(Certificate {
+            cert: cert?,
+            key: key?,
+        })
+    }
+
+    fn accepts(&self) -> String {
+        "a table such as { cert = \"fullchain.pem\", key = \"key.pem\" }".to_owned()
+    }
+}

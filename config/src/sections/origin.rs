@@ -1,0 +1,240 @@
+//! `origins` of a site: URLs, or tables with a URL.
+
+use std::path::PathBuf;
+
+use crate::kinds::{Choice, ReadableFile, Text, Truth};
+use crate::model::{Origin, OriginHost, OriginHttp, OriginTransport, Verify};
+use crate::names;
+use crate::problems::{Fault, quote};
+use crate::raw::{Says, Value};
+use crate::setting::{Read, Reading, Row, Rows, Section, Setting, Unset};
+
+const URL: Setting<Text<Url>> = Setting {
+    key: "url",
+    unset: Unset::Required {
+        example: "\"https://origin.example.com\"",
+    },
+    about: "Scheme, host and port.",
+    read: URL_KIND,
+};
+
+const CA: Setting<ReadableFile> = Setting {
+    key: "ca",
+    unset: Unset::Means {
+        example: "\"ca.pem\"",
+        means: "the system's authorities",
+    },
+    about: "The authorities, in PEM, that may vouch for an `https://` origin.",
+    read: ReadableFile,
+};
+
+const VERIFY: Setting<Truth> = Setting {
+    key: "verify",
+    unset: Unset::Is("true"),
+    about: "Whether an `https://` origin's certificate is verified.",
+    read: Truth,
+};
+
+const SNI: Setting<Text<String>> = Setting {
+    key: "sni",
+    unset: Unset::Means {
+        example: "\"origin.example.com\"",
+        means: "the host of `url`",
+    },
+    about: "The name an `https://` origin is asked for, and its certificate verified for.",
+    read: Text {
+        accepts: "a host's name",
+        parse: names::server_name,
+    },
+};
+
+const HOST: Setting<Text<String>> = Setting {
+    key: "host",
+    unset: Unset::Means {
+        example: "\"www.example.com\"",
+        means: "the client's `Host`",
+    },
+    about: "The `Host` the origin is sent.",
+    read: Text {
+        accepts: "a host, perhaps with a port",
+        parse: names::host_field,
+    },
+};
+
+const HTTP: Setting<Choice<OriginHttp>> = Setting {
+    key: "http",
+    unset: Unset::Is("\"auto\""),
+    about: "The version of HTTP. \"auto\" is HTTP/2 where TLS negotiates it; \"2\" without TLS is with prior knowledge.",
+    read: Choice(&[
+        ("auto", OriginHttp::Auto),
+        ("1", OriginHttp::One),
+        ("2", OriginHttp::Two),
+    ]),
+};
+
+pub(crate) const ORIGIN: Rows = Rows {
+    path: "site.origins",
+    about: "An entry of `origins` that is more than a URL.",
+    rows: &[&URL as &dyn Row, &CA, &VERIFY, &SNI, &HOST, &HTTP],
+};
+
+const URL_KIND: Text<Url> = Text {
+    accepts: "a URL such as \"http://127.0.0.1:3000\"",
+    parse: Url::parse,
+};
+
+/// The keys that have a meaning with TLS only.
+const TLS_KEYS: &[&str] = &[CA.key, VERIFY.key, SNI.key];
+
+/// Where an origin is: `http://host:port` or `https://host:port`.
+#[derive(Clone, Debug)]
+pub(crate) struct Url {
+    scheme: Scheme,
+    host: OriginHost,
+    port: u16,
+}
+
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+enum Scheme {
+    Http,
+    Https,
+}
+
+impl Url {
+    fn parse(text: &str) -> Result<Self, Fault> {
+        let Some((scheme, rest)) = text.split_once("://") else {
+            let fault = Fault::new(format!("{} has no scheme", quote(text)));
+            return Err(fault.hint(format!(
+                "write \"http://{}\"",
+                quote(text).trim_matches('`')
+            )));
+        };
+        let (scheme, default_port) = match scheme.to_ascii_lowercase().as_str() {
+            "http" => (Scheme::Http, 80),
+            "https" => (Scheme::Https, 443),
+            _ => {
+                let fault = Fault::new(format!("the scheme of {} is not supported", quote(text)));
+                return Err(fault.hint("write http:// or https://"));
+            }
+        };
+
+        let authority = rest.strip_suffix('/').unwrap_or(rest);
+        nothing_but_authority(text, authority)?;
+        let (host, port) = names::authority(authority)?;
+        match port {
+            Some(0) => Err(Fault::new(format!("{} has port 0", quote(text)))),
+            port => Ok(Self {
+                scheme,
+                host,
+                port: port.unwrap_or(default_port),
+            }),
+        }
+    }
+}
+
+fn nothing_but_authority(text: &str, authority: &str) -> Result<(), Fault> {
+    let has = |what| {
+        Fault::new(format!("{} has {what}", quote(text))).hint("write scheme, host and port only")
+    };
+    match authority
+        .find(['/', '?', '#', '@'])
+        .map(|at| &authority[at..at + 1])
+    {
+        Some("/") => Err(has("a path")),
+        Some("?") => Err(has("a query")),
+        Some("#") => Err(has("a fragment")),
+        Some(_) => Err(has("a user or password")),
+        None => Ok(()),
+    }
+}
+
+/// A URL, or a table with one.
+#[derive(Copy, Clone, Debug)]
+pub(crate) struct OriginKind;
+
+impl Read for OriginKind {
+    type Output = Origin;
+
+    fn read(&self, value: &Value, reading: &mut Reading) -> Option<Origin> {
+        if let Says::Table(_) = value.says {
+            return origin(&Section::open(value, &ORIGIN, reading)?, reading);
+        }
+        let Url { scheme, host, port } = URL_KIND.read(value, reading)?;
+        let transport = match scheme {
+            Scheme::Http => OriginTransport::Plain,
+            Scheme::Https => OriginTransport::Tls {
+                verify: Verify::System,
+                sni: None,
+            },
+        };
+        Some(Origin {
+            host,
+            port,
+            transport,
+            http: OriginHttp::Auto,
+            host_override: None,
+        })
+    }
+
+    fn accepts(&self) -> String {
+        format!("{}, or a table with such a `url`", URL_KIND.accepts)
+    }
+}
+
+fn origin(section: &Section<'_>, reading: &mut Reading) -> Option<Origin> {
+    let url = section.value(&URL, reading);
+    let ca = section.value(&CA, reading);
+    let verify = section.value(&VERIFY, reading);
+    let sni = section.value(&SNI, reading);
+    let host_override = section.value(&HOST, reading);
+    let http = section.value(&HTTP, reading);
+
+    let Url { scheme, host, port } = url?;
+    let transport = match scheme {
+        Scheme::Http => {
+            refuse_tls_keys(section, reading);
+            OriginTransport::Plain
+        }
+        Scheme::Https => OriginTransport::Tls {
+            verify: self::verify(section, verify?, ca, reading),
+            sni,
+        },
+    };
+    Some(Origin {
+        host,
+        port,
+        transport,
+        http: http?,
+        host_override,
+    })
+}
+
+fn refuse_tls_keys(section: &Section<'_>, reading: &mut Reading) {
+    for key in section.keys().filter(|key| TLS_KEYS.contains(&key.value)) {
+        let fault = Fault::new(format!(
+            "`{}` has no effect on an http:// origin",
+            key.value
+        ));
+        reading.refuse(key.span, fault.hint("remove it, or write https://"));
+    }
+}
+
+fn verify(
+    section: &Section<'_>,
+    verified: bool,
+    ca: Option<PathBuf>,
+    reading: &mut Reading,
+) -> Verify {
+    if !verified && section.has(&CA) {
+        let fault = Fault::new("`ca` has no effect beside verify = false");
+        reading.refuse(
+            section.key_span_of(&CA),
+            fault.hint("remove one of the two"),
+        );
+    }
+    match (verified, ca) {
+        (false, _) => Verify::Never,
+        (true, Some(ca)) => Verify::Ca(ca),
+        (true, None) => Verify::System,
+    }
+}

@@ -1,0 +1,831 @@
+//! The whole way: from the text of a file, or flags, to the model or the problems.
+
+use std::fmt::Write;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use crate::model::*;
+use crate::*;
+
+const SITE: &str = "[[site]]\norigins = [\"http://127.0.0.1:3000\"]\n";
+
+/// The problems of a text, without source lines.
+fn problems(text: &str) -> Vec<String> {
+    let Err(problems) = parse("larder.toml", text) else {
+        return Vec::new();
+    };
+    problems
+        .iter()
+        .map(|problem| {
+            let mut line = format!("{}: {}", problem.place, problem.message);
+            if let Some(hint) = &problem.hint {
+                write!(line, "; {hint}").unwrap();
+            }
+            line
+        })
+        .collect()
+}
+
+#[test]
+fn a_site_with_an_origin_is_a_configuration() {
+    let config = parse("larder.toml", SITE).unwrap();
+    assert_eq!(config.node.name, "larder");
+    assert_eq!(config.node.threads, None);
+    assert_eq!(
+        config.node.listen[0].address,
+        "127.0.0.1:8080".parse().unwrap()
+    );
+    assert_eq!(
+        config.admin,
+        Admin {
+            listen: "127.0.0.1:9180".parse().unwrap(),
+            token_file: None
+        }
+    );
+    assert_eq!(
+        config.memory,
+        Memory {
+            size: 512 << 20,
+            object_max: 64 << 20,
+            eviction: Eviction::Gdsf
+        }
+    );
+    assert_eq!(
+        config.log,
+        Log {
+            access: AccessLog::Json,
+            level: Level::Info
+        }
+    );
+    assert_eq!(
+        (config.limits.head_bytes, config.limits.target_bytes),
+        (65_536, 16_384)
+    );
+    assert_eq!(config.tls.certificates, []);
+
+    let [site] = &config.sites[..] else {
+        panic!("{config:?}")
+    };
+    assert_eq!(
+        (site.name.as_str(), &site.hosts[..]),
+        ("default", &[HostPattern::Any][..])
+    );
+    let origin = &site.origins[0];
+    assert_eq!(
+        (origin.host.to_string().as_str(), origin.port),
+        ("127.0.0.1", 3000)
+    );
+    assert_eq!(site.upstream.idle_timeout, Duration::from_secs(4));
+    assert_eq!(
+        site.caching.targets,
+        ["larder-cache-control", "cdn-cache-control"]
+    );
+    assert_eq!(site.caching.stale.statuses, [500, 502, 503, 504]);
+    assert_eq!(
+        site.caching.heuristic,
+        Heuristic::Fraction {
+            percent: 10,
+            most: Duration::from_secs(86_400)
+        }
+    );
+    assert_eq!(
+        (site.rules.len(), site.debug, site.forwarded),
+        (0, Debug::Off, Forwarded::Set)
+    );
+}
+
+/// Where a row's setting stands.
+#[derive(Copy, Clone, Debug)]
+enum In {
+    /// In this table.
+    Table(&'static str),
+    /// In the site.
+    Site,
+    /// In an entry of the site's origins, beside an `https://` URL.
+    Origin,
+    /// In a rule, beside a path.
+    Rule,
+    /// In a rule's `match`, beside a default lifetime.
+    Match,
+}
+
+/// A file in which one setting has a value, and the line on which it stands.
+fn file(place: In, key: &str, value: &str) -> (String, usize) {
+    match place {
+        In::Table(table) => (format!("[{table}]\n{key} = {value}\n{SITE}"), 2),
+        In::Site if key == "origins" => (format!("[[site]]\n\n{key} = {value}\n"), 3),
+        In::Site => (format!("{SITE}{key} = {value}\n"), 3),
+        In::Origin if key == "url" => (format!("[[site]]\n[[site.origins]]\n{key} = {value}\n"), 3),
+        In::Origin => (
+            format!("[[site]]\n[[site.origins]]\n{key} = {value}\nurl = \"https://o.example\"\n"),
+            3,
+        ),
+        In::Rule if key == "match" => (
+            format!("{SITE}[[site.rule]]\n{key} = {value}\nttl = \"1h\"\n"),
+            4,
+        ),
+        In::Rule => (
+            format!("{SITE}[[site.rule]]\n{key} = {value}\nmatch = {{ path = \"/*\" }}\n"),
+            4,
+        ),
+        In::Match => (
+            format!("{SITE}[[site.rule]]\nmatch.{key} = {value}\ndefault_ttl = \"1h\"\n"),
+            4,
+        ),
+    }
+}
+
+/// Every key: a value that is accepted, one that is refused, and what is said about it at which column.
+#[rustfmt::skip]
+const ROWS: &[(In, &str, &str, &str, &str)] = &[
+    (In::Table("node"), "name",          r#""fra1""#,             r#""fra 1""#,            "8: `fra 1` is not a token"),
+    (In::Table("node"), "listen",        r#"[":80", "127.0.0.1:0"]"#, r#"["127.0.0.1"]"#,  "11: `127.0.0.1` is not an address to listen on; add a port"),
+    (In::Table("node"), "listen",        r#"[{ address = ":80" }]"#, r#"[{ tls = false }]"#, "11: `address` is missing; write, for example, address = \":443\""),
+    (In::Table("node"), "listen",        r#"[":80"]"#,            r#"[]"#,                 "10: expected a list, each an address"),
+    (In::Table("node"), "listen",        r#"[":80", ":81"]"#,     r#"[":80", ":80"]"#,     "18: it is there twice"),
+    (In::Table("node"), "listen",        r#"[":0", "[::1]:0"]"#,  r#"[":80", "[::1]:80"]"#, "18: `[::1]:80` overlaps an address before it"),
+    (In::Table("node"), "listen",        r#"[":9181"]"#,          r#"["0.0.0.0:9180"]"#,   "11: `0.0.0.0:9180` is the administration's address"),
+    (In::Table("node"), "listen",        r#"[":80"]"#,            r#"":80""#,              "10: expected a list, each an address"),
+    (In::Table("node"), "listen",        r#"[":80"]"#,            r#"[":70000"]"#,         "11: the port of `:70000` is out of range; ports end at 65535"),
+    (In::Table("node"), "threads",       "4",                     "-1",                    "11: expected a number from 0 to 1024, found `-1`"),
+    (In::Table("node"), "grace",         r#""0s""#,               r#""2h""#,               "9: expected a duration from \"0s\" to \"1h\", found `2h`"),
+    (In::Table("admin"), "listen",       r#""[::1]:9180""#,       r#""0.0.0.0:9180""#,     "10: `0.0.0.0:9180` can be reached from other machines; add token_file"),
+    (In::Table("admin"), "listen",       r#""127.0.0.1:9000""#,   r#""127.0.0.1:8080""#,   ""),
+    (In::Table("admin"), "token_file",   r#""Cargo.toml""#,       r#""no/such/file""#,     "14: cannot read `no/such/file`: No such file or directory"),
+    (In::Table("admin"), "token_file",   r#""Cargo.toml""#,       r#""src""#,              "14: `src` is not a file"),
+    (In::Table("memory"), "size",        r#""1GiB""#,             "512",                   "8: `512` has no unit; write, for example, \"512MiB\""),
+    (In::Table("memory"), "size",        r#""64MiB""#,            r#""512""#,              "8: `512` has no unit; write, for example, \"512MiB\""),
+    (In::Table("memory"), "object_max",  r#""128MiB""#,           r#""129MiB""#,           "14: `129MiB` is more than a quarter of `size`; write at most \"128MiB\""),
+    (In::Table("memory"), "eviction",    r#""lru""#,              r#""lfu""#,              "12: expected \"gdsf\" or \"lru\", found `lfu`; did you mean \"lru\"?"),
+    (In::Table("log"), "access",         r#""combined""#,         "false",                 "10: expected \"json\" or \"combined\" or \"off\", found a truth value"),
+    (In::Table("log"), "level",          r#""warn""#,             r#""warning""#,          "9: expected \"error\" or"),
+    (In::Table("limits"), "head_bytes",  r#""32KiB""#,            r#""2MiB""#,             "14: expected a size from \"1KiB\" to \"1MiB\", found `2MiB`"),
+    (In::Table("limits"), "target_bytes", r#""8KiB""#,            r#""65KiB""#,            "16: `65KiB` is more than `head_bytes`, `64KiB`"),
+    (In::Table("limits"), "fields",      "200",                   "0",                     "10: expected a number from 1 to 10000, found `0`"),
+    (In::Table("limits"), "head_timeout", r#""1ms""#,             r#""0s""#,               "16: expected a duration from \"1ms\" to \"1h\", found `0s`"),
+    (In::Table("limits"), "idle_timeout", r#""1h""#,              r#""61m""#,              "16: expected a duration"),
+    (In::Table("limits"), "body_timeout", r#""5s""#,              "30",                    "16: `30` has no unit; write, for example, \"30s\""),
+    (In::Table("limits"), "write_timeout", r#""5s""#,             r#""5 sec""#,            "17: `5 sec` has an unknown unit"),
+    (In::Table("limits"), "connections", "1",                     r#""many""#,             "15: expected a number from 1 to 10000000, found a string"),
+    (In::Table("limits"), "followers",   "1",                     "1.5",                   "13: expected a number from 1 to 10000000, found a number with a fraction"),
+    (In::Table("limits"), "follower_wait", r#""30s""#,            r#""1d""#,               "17: expected a duration"),
+    (In::Table("limits"), "ranges",      "1000",                  "1001",                  "10: expected a number from 1 to 1000, found `1001`"),
+    (In::Table("limits"), "variants",    "10000",                 "10001",                 "12: expected a number"),
+    (In::Table("limits"), "h2_streams",  "1",                     "99999",                 "14: expected a number"),
+    (In::Table("tls"), "certificates",   "[]",                    r#"[{ cert = "x.pem", key = "Cargo.toml" }]"#, "26: cannot read `x.pem`"),
+    (In::Table("tls"), "certificates",   "[]",                    r#"[{ cert = "Cargo.toml" }]"#, "17: `key` is missing"),
+    (In::Table("tls"), "certificates",   "[]",                    r#"[{ cert = "Cargo.toml", key = "Cargo.toml" }]"#, "17: no listener uses this certificate"),
+    (In::Site, "name",                   r#""www""#,              "1",                     "8: expected a token of at most 64 characters, found a number"),
+    (In::Site, "hosts",                  r#"["a.example", "*.b.example", "*"]"#, r#"["a.example:80"]"#, "10: `a.example:80` is not a host; write \"a.example\""),
+    (In::Site, "hosts",                  r#"["a.example"]"#,      r#"["a.example", "A.example"]"#, "23: it is there twice"),
+    (In::Site, "origins",                r#"["https://a.example/", "http://[::1]:80"]"#, r#"["ftp://a.example"]"#, "12: the scheme of `ftp://a.example` is not supported"),
+    (In::Site, "origins",                r#"["HTTP://a.example"]"#, r#"["a.example:80"]"#, "12: `a.example:80` has no scheme; write \"http://a.example:80\""),
+    (In::Site, "origins",                r#"["http://a.example"]"#, r#"["http://a.example/path"]"#, "12: `http://a.example/path` has a path"),
+    (In::Site, "origins",                r#"["http://a.example"]"#, r#"["http://a.example?q"]"#, "12: `http://a.example?q` has a query"),
+    (In::Site, "origins",                r#"["http://a.example"]"#, r#"["http://a.example#f"]"#, "12: `http://a.example#f` has a fragment"),
+    (In::Site, "origins",                r#"["http://a.example"]"#, r#"["http://me:pw@a.example"]"#, "12: `http://me:pw@a.example` has a user or password"),
+    (In::Site, "origins",                r#"["http://a.example"]"#, r#"["http://a.example:0"]"#, "12: `http://a.example:0` has port 0"),
+    (In::Site, "origins",                r#"["http://a.example"]"#, r#"["http://"]"#,       "12: `` is not a host"),
+    (In::Site, "origins",                r#"["http://a.example"]"#, "[]",                   "11: expected a list, each a URL"),
+    (In::Site, "origins",                r#"["http://a.example"]"#, "{}",                   "11: expected a list, each a URL"),
+    (In::Site, "connect_timeout",        r#""5s""#,               r#""5""#,                "19: `5` has no unit; write, for example, \"5s\""),
+    (In::Site, "first_byte_timeout",     r#""5s""#,               r#""0s""#,               "22: expected a duration"),
+    (In::Site, "between_bytes_timeout",  r#""5s""#,               r#""0s""#,               "25: expected a duration"),
+    (In::Site, "idle_timeout",           r#""5s""#,               r#""0s""#,               "16: expected a duration"),
+    (In::Site, "retries",                "0",                     "11",                    "11: expected a number from 0 to 10, found `11`"),
+    (In::Site, "unknown_transfer_coding", r#""until-close""#,     r#""until_close""#,      "27: expected \"refuse\" or \"until-close\", found `until_close`; did you mean \"until-close\"?"),
+    (In::Site, "forwarded",              r#""append""#,           r#""add""#,              "13: expected \"set\" or"),
+    (In::Site, "pass_unkeyed",           r#"["X-Forwarded-Host"]"#, r#"["X-Forwarded-Hosts"]"#, "17: `X-Forwarded-Hosts` is passed in any case; did you mean \"x-forwarded-host\"?"),
+    (In::Site, "pass_unkeyed",           "[]",                    r#"["Accept"]"#,         "17: `Accept` is passed in any case; remove it"),
+    (In::Site, "client_control",         r#""obey""#,             r#""obay""#,             "18: expected \"ignore\" or \"validate\" or \"obey\", found `obay`; did you mean \"obey\"?"),
+    (In::Site, "set_cookie",             r#""strip""#,            "true",                  "14: expected \"refuse\" or \"strip\" or \"store\", found a truth value"),
+    (In::Site, "stale",                  "{}",                    "\"1d\"",                "9: expected a table of `while_revalidate`, `if_error`, `statuses`, found a string"),
+    (In::Site, "stale.while_revalidate", r#""1m""#,               r#""2y""#,               "26: expected a duration from \"0s\" to \"1y\", found `2y`"),
+    (In::Site, "stale.if_error",         r#""0s""#,               "0",                     "18: `0` has no unit"),
+    (In::Site, "stale.statuses",         "[500, 599]",            "[500, 404]",            "24: expected a number from 500 to 599, found `404`"),
+    (In::Site, "heuristic.percent",      "0",                     "101",                   "21: expected a number from 0 to 100, found `101`"),
+    (In::Site, "heuristic.most",         r#""7d""#,               r#""0s""#,               "18: expected a duration"),
+    (In::Site, "heuristic",              "{ percent = 0 }",       r#"{ percent = 0, most = "1d" }"#, "28: `most` has no effect beside percent = 0"),
+    (In::Site, "uncacheable",            r#""0s""#,               "false",                 "15: expected a duration from \"0s\" to \"1y\", found a truth value"),
+    (In::Site, "targets",                "[]",                    r#"["Cache-Control"]"#,  "12: `Cache-Control` is read in any case"),
+    (In::Site, "key.query",              r#""ignore""#,           r#""none""#,             "13: expected \"all\" or \"ignore\", found `none`"),
+    (In::Site, "key.query",              r#""all""#,              "true",                  "13: expected \"all\" or \"ignore\" or { only = […] } or { except = […] }, found a truth value"),
+    (In::Site, "key.query.only",         r#"["page", "q*"]"#,     "[]",                    "18: expected a list, each a parameter's name"),
+    (In::Site, "key.query.except",       r#"["utm_*"]"#,          r#"["*"]"#,              "21: `*` names no parameter"),
+    (In::Site, "key.query",              r#"{ only = ["a"] }"#,   r#"{ only = ["a"], except = ["b"] }"#, "13: expected one of `only` and `except`"),
+    (In::Site, "key.sort",               "true",                  r#""yes""#,              "12: expected true or false, found a string"),
+    (In::Site, "key",                    "{ sort = true }",       r#"{ query = "ignore", sort = true }"#, "27: `sort` has no effect beside query = \"ignore\""),
+    (In::Site, "key.headers",            r#"["X-Device"]"#,       r#"["Host"]"#,           "16: the host belongs to every key"),
+    (In::Site, "key.headers",            "[]",                    r#"["Cookie"]"#,         "16: all cookies together are different for every client"),
+    (In::Site, "key.cookies",            r#"["currency"]"#,       r#"["a b"]"#,            "16: `a b` is not a token"),
+    (In::Site, "vary.ignore",            r#"["User-Agent"]"#,     r#"["*"]"#,              "16: `*` is not a field's name"),
+    (In::Site, "vary.accept_encoding",   r#""exact""#,            r#""normalize""#,        "24: expected \"normalise\" or \"exact\", found `normalize`; did you mean \"normalise\"?"),
+    (In::Site, "vary.accept_language",   r#"["en", "pt-BR"]"#,    r#"["en_US"]"#,          "25: `en_US` is not a language tag"),
+    (In::Site, "vary.accept_language",   r#""exact""#,            r#""de""#,               "24: expected \"normalise\" or \"exact\", found `de`"),
+    (In::Site, "vary",                   r#"{ ignore = ["Accept-Encoding"] }"#, r#"{ ignore = ["Accept-Encoding"], accept_encoding = "exact" }"#, "40: `accept_encoding` has no effect on a field that is ignored"),
+    (In::Site, "debug",                  "true",                  r#""key""#,              "9: expected true or false, found a string"),
+    (In::Site, "rule",                   "[]",                    "{}",                    "1: expected tables, found a table"),
+    (In::Origin, "url",                  r#""http://a.example""#, "80",                    "7: expected a URL such as"),
+    (In::Origin, "ca",                   r#""Cargo.toml""#,       r#""ca.pem""#,           "6: cannot read `ca.pem`"),
+    (In::Origin, "verify",               "false",                 r#""no""#,               "10: expected true or false, found a string"),
+    (In::Origin, "sni",                  r#""o.example""#,        r#""192.0.2.1""#,        "7: `192.0.2.1` is an address"),
+    (In::Origin, "host",                 r#""www.example:80""#,   r#""http://www""#,       "8: "),
+    (In::Origin, "http",                 r#""2""#,                "2",                     "8: expected \"auto\" or \"1\" or \"2\", found a number"),
+    (In::Rule, "match",                  r#"{ path = "/a" }"#,    "{}",                    "9: the rule matches everything"),
+    (In::Rule, "cache",                  "false",                 r#""no""#,               "9: expected true or false, found a string"),
+    (In::Rule, "ttl",                    r#""1y""#,               r#""11y""#,              "7: expected a duration from \"0s\" to \"10y\", found `11y`"),
+    (In::Rule, "default_ttl",            r#""0s""#,               "0",                     "15: `0` has no unit"),
+    (In::Rule, "client_control",         r#""ignore""#,           "0",                     "18: expected \"ignore\""),
+    (In::Rule, "set_cookie",             r#""store""#,            "0",                     "14: expected \"refuse\""),
+    (In::Rule, "stale.if_error",         r#""1h""#,               "0",                     "18: `0` has no unit"),
+    (In::Rule, "heuristic.percent",      "0",                     "-1",                    "21: expected a number"),
+    (In::Rule, "uncacheable",            r#""0s""#,               "0",                     "15: `0` has no unit"),
+    (In::Rule, "targets",                "[]",                    "0",                     "11: expected a list"),
+    (In::Rule, "key.query",              r#""ignore""#,           "0",                     "13: expected \"all\""),
+    (In::Rule, "vary.ignore",            "[]",                    "0",                     "15: expected a list"),
+    (In::Match, "path",                  r#""/assets/*""#,        r#""assets/*""#,         "14: `assets/*` matches no path"),
+    (In::Match, "path",                  r#"["/a", "*.css"]"#,    "[]",                    "14: expected a list"),
+    (In::Match, "methods",               r#"["GET"]"#,            r#"["POST"]"#,           "18: expected \"GET\" or \"HEAD\", found `POST`"),
+    (In::Match, "header.name",           r#""Cookie""#,           r#""a b""#,              "21: `a b` is not a token"),
+    (In::Match, "header",                r#"{ name = "A", value = "*b*" }"#, r#"{ value = "" }"#, "16: `name` is missing"),
+    (In::Match, "header",                r#"{ name = "A" }"#,     r#"{ name = "A", value = "" }"#, "38: the pattern is empty"),
+    (In::Match, "status",                "[404, 410]",            "[100]",                 "17: expected a number from 200 to 599, found `100`"),
+];
+
+#[test]
+fn every_key_says_what_it_accepts() {
+    for (place, key, accepted, refused, message) in ROWS {
+        let (text, _) = file(*place, key, accepted);
+        assert_eq!(problems(&text), [""; 0], "{text}");
+
+        let (text, line) = file(*place, key, refused);
+        let found = problems(&text);
+        let expected = format!("larder.toml:{line}:{message}");
+        let is_said = found.iter().any(|problem| problem.starts_with(&expected));
+        assert!(
+            is_said || message.is_empty() && !found.is_empty(),
+            "{text}\n{expected}\n{found:#?}"
+        );
+    }
+}
+
+/// The headers of a file's last table, and what stands before its keys, for settings of `path`.
+fn headers(path: &str) -> (String, String) {
+    let whole = |header: String| (header, String::new());
+    match path {
+        "node.listen" | "tls.certificates" => whole(format!("[[{path}]]\n")),
+        "site" => whole("[[site]]\n".to_owned()),
+        "site.origins" | "site.rule" => whole(format!("[[site]]\n[[{path}]]\n")),
+        _ => match (path.strip_prefix("site.rule."), path.strip_prefix("site.")) {
+            (Some(table), _) => ("[[site]]\n[[site.rule]]\n".to_owned(), format!("{table}.")),
+            (None, Some(table)) => ("[[site]]\n".to_owned(), format!("{table}.")),
+            (None, None) => whole(format!("[{path}]\n")),
+        },
+    }
+}
+
+/// Of every setting, a value no setting has is refused at its place: so every key is read by someone.
+#[test]
+fn no_key_is_accepted_and_forgotten() {
+    for rows in sections::all() {
+        let (headers, before) = headers(rows.path);
+        for row in rows.rows {
+            let key = format!("{before}{}", row.key());
+            let text = format!("{headers}{key} = 1979-05-27\n");
+            // `rule` is refused at its key, as a `[[site.rule]]` would be.
+            let column = if row.key() == "rule" {
+                1
+            } else {
+                key.chars().count() + 4
+            };
+            let place = format!("larder.toml:{}:{column}: expected", text.lines().count());
+            let found = problems(&text);
+            assert!(
+                found.iter().any(|problem| problem.starts_with(&place)),
+                "{text}{found:#?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn every_setting_has_a_row() {
+    for rows in sections::all() {
+        for row in rows.rows {
+            let has = ROWS.iter().any(|(place, key, accepted, refused, _)| {
+                let table = match place {
+                    In::Table(table) => table,
+                    In::Site => "site",
+                    In::Origin => "site.origins",
+                    In::Rule => "site.rule",
+                    In::Match => "site.rule.match",
+                };
+                let values = format!("{accepted} {refused}");
+                let path = format!("{table}.{key}");
+                path.starts_with(&format!("{}.{}", rows.path, row.key()))
+                    || path == rows.path && values.contains(&format!("{} =", row.key()))
+            });
+            assert!(has, "no row for `{}` of {}", row.key(), rows.place());
+        }
+    }
+}
+
+/// What `init` shows commented out, uncommented.
+fn uncommented(text: &str) -> String {
+    let is_example = |line: &str| {
+        ["token_file", "[[site.rule]]", "name = \"www\""]
+            .iter()
+            .any(|part| line.contains(part))
+    };
+    let settings = text.lines().filter(|line| !line.starts_with("##"));
+    let lines = settings.map(|line| line.strip_prefix("# ").unwrap_or(line));
+    let shown: Vec<_> = lines
+        .take_while(|line| *line != "[[site.rule]]")
+        .filter(|line| !is_example(line))
+        .collect();
+    shown.join("\n")
+}
+
+#[test]
+fn the_defaults_that_are_shown_are_the_defaults() {
+    let flags = Flags {
+        origins: strings(&["http://127.0.0.1:3000"]),
+        ..Flags::default()
+    };
+    let all = uncommented(&init(&flags).unwrap());
+    assert!(all.lines().count() > 60, "{all}");
+    assert_eq!(parse("f", &all), parse("f", SITE));
+}
+
+#[test]
+fn all_problems_are_told_at_once_and_in_order() {
+    let text = r#"
+[node]
+nam = "fra1"
+threads = "four"
+
+[memory]
+size = "512"
+object_max = "1GiB"
+
+[listen]
+
+[[site]]
+hosts = ["a.example"]
+origin = ["http://127.0.0.1"]
+
+[[site]]
+hosts = ["*", "A.example"]
+origins = [{ url = "http://127.0.0.1", verify = false, http = "2" }]
+timeout = "5s"
+head_bytes = "1KiB"
+
+[[site.rule]]
+match = { path = "/a", status = [404] }
+cache = false
+ttl = "1h"
+key = { sort = true }
+"#;
+    assert_eq!(
+        problems(text),
+        [
+            "larder.toml:3:1: unknown key `nam` in [node]; did you mean `name`?",
+            "larder.toml:4:11: expected a number from 0 to 1024, found a string",
+            "larder.toml:7:8: `512` has no unit; write, for example, \"512MiB\"",
+            "larder.toml:10:2: unknown key `listen` in the file; `listen` belongs to [node]",
+            "larder.toml:12:1: `origins` is missing; write, for example, origins = [\"http://127.0.0.1:3000\"]",
+            "larder.toml:14:1: unknown key `origin` in [[site]]; did you mean `origins`?",
+            "larder.toml:17:15: `a.example` is a host of another site already; give it to one site only",
+            "larder.toml:18:40: `verify` has no effect on an http:// origin; remove it, or write https://",
+            "larder.toml:19:1: unknown key `timeout` in [[site]]; did you mean one of `connect_timeout`, `first_byte_timeout`, `between_bytes_timeout`, `idle_timeout`?",
+            "larder.toml:20:1: unknown key `head_bytes` in [[site]]; `head_bytes` belongs to [limits]",
+            "larder.toml:25:1: `ttl` has no effect beside cache = false; remove one of the two",
+            "larder.toml:26:1: `key` has no effect in a rule for a `status`; it decides before there is a response: match by path, methods or header",
+        ]
+    );
+}
+
+#[test]
+fn a_file_must_make_sense_as_a_whole() {
+    #[track_caller]
+    fn check(text: &str, expected: &str) {
+        let found = problems(text);
+        assert!(
+            found.len() == 1 && found[0].contains(expected),
+            "{expected}\n{found:#?}"
+        );
+    }
+    check("", "larder.toml:1:1: there is no site; add [[site]]");
+    check("site = []", "there is no site");
+    check(
+        "[site]\norigins = []",
+        "larder.toml:1:2: expected tables, found a table; write it in double brackets",
+    );
+    check(
+        &format!("[node]\nlisten = [{{ address = \":443\", tls = true }}]\n{SITE}"),
+        "2:11: a TLS listener needs a certificate",
+    );
+    check(
+        &format!("[admin]\nlisten = \"127.0.0.1:8080\"\n{SITE}"),
+        "`127.0.0.1:8080` is the administration's address",
+    );
+    check(
+        &format!("{SITE}{SITE}hosts = [\"a.example\"]\nname = \"default\""),
+        "6:8: `default` is the name of another site already",
+    );
+    check(
+        &format!("{SITE}[[site.rule]]\nmatch = {{ path = \"/a\" }}"),
+        "3:1: the rule changes nothing",
+    );
+    check(
+        &format!("{SITE}[[site.rule]]\nttl = \"1h\""),
+        "3:1: `match` is missing",
+    );
+    check(
+        &format!(
+            "{SITE}[[site.rule]]\nmatch = {{ path = \"/a\" }}\nttl = \"1h\"\ndefault_ttl = \"1h\""
+        ),
+        "6:1: `default_ttl` has no effect beside `ttl`",
+    );
+    check(
+        &format!("{SITE}[[site.rule]]\nmatch = {{ path = \"/a\" }}\ncache = \"no\"\nttl = \"1h\""),
+        "5:9: expected true or false",
+    );
+    check(
+        "[[site]]\norigins = [{ url = \"https://a.example\", ca = \"Cargo.toml\", verify = false }]",
+        "2:41: `ca` has no effect beside verify = false",
+    );
+}
+
+#[test]
+fn the_default_for_objects_follows_a_small_memory() {
+    let config = parse("f", &format!("[memory]\nsize = \"100MiB\"\n{SITE}")).unwrap();
+    assert_eq!(config.memory.object_max, 25 << 20);
+    let config = parse("f", &format!("[limits]\nhead_bytes = \"2KiB\"\n{SITE}")).unwrap();
+    assert_eq!(config.limits.target_bytes, 2 << 10);
+}
+
+#[test]
+fn a_rule_inherits_what_it_leaves_out() {
+    let text = format!(
+        "{SITE}stale = {{ while_revalidate = \"1m\", if_error = \"1h\" }}\nkey = {{ query = \"ignore\", cookies = [\"c\"] }}\n\
+         [[site.rule]]\nmatch = {{ path = [\"/a/*\", \"*.css\"], header = {{ name = \"X-A\" }} }}\nttl = \"1y\"\n\
+         stale = {{ if_error = \"2h\" }}\nkey = {{ query = {{ except = [\"utm_*\"] }} }}\n"
+    );
+    let config = parse("f", &text).unwrap();
+    let Rule { matches, overrides } = &config.sites[0].rules[0];
+
+    assert!(matches.path[0].matches("/a/b") && matches.path[1].matches("/b.css"));
+    assert_eq!(
+        matches.header.as_ref().map(|header| header.name.as_str()),
+        Some("x-a")
+    );
+    assert_eq!(
+        overrides.ttl,
+        Some(Ttl::Override(Duration::from_secs(31_536_000)))
+    );
+    assert_eq!(
+        overrides.stale,
+        Some(Stale {
+            while_revalidate: Duration::from_secs(60),
+            if_error: Duration::from_secs(7_200),
+            statuses: vec![500, 502, 503, 504],
+        })
+    );
+    assert_eq!(
+        overrides.key,
+        Some(Key {
+            query: Query::Except(vec!["utm_*".to_owned()]),
+            query_order: QueryOrder::AsSent,
+            headers: vec![],
+            cookies: vec!["c".to_owned()],
+        })
+    );
+    assert_eq!((overrides.cache, overrides.vary.as_ref()), (None, None));
+}
+
+#[test]
+fn relative_paths_begin_at_the_file() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("token"), "secret").unwrap();
+    let file = folder.path().join("larder.toml");
+    std::fs::write(
+        &file,
+        format!("[admin]\nlisten = \":9180\"\ntoken_file = \"token\"\n{SITE}"),
+    )
+    .unwrap();
+    assert_eq!(
+        load(&file).unwrap().admin.token_file,
+        Some(folder.path().join("token"))
+    );
+}
+
+#[test]
+fn tls_listeners_have_certificates() {
+    let text = format!(
+        "[node]\nlisten = [\":80\", {{ address = \":443\", tls = true }}]\n\
+         [[tls.certificates]]\ncert = \"Cargo.toml\"\nkey = \"Cargo.toml\"\n{SITE}"
+    );
+    let config = parse("f", &text).unwrap();
+    let transports: Vec<_> = config
+        .node
+        .listen
+        .iter()
+        .map(|listener| listener.transport)
+        .collect();
+    assert_eq!(
+        transports,
+        [ListenerTransport::Plain, ListenerTransport::Tls]
+    );
+    assert_eq!(config.tls.certificates[0].cert, PathBuf::from("Cargo.toml"));
+}
+
+// === files ===
+
+#[test]
+fn a_file_that_cannot_be_read_is_a_problem() {
+    let folder = tempfile::tempdir().unwrap();
+    #[track_caller]
+    fn check(file: &Path, expected: &str) {
+        let problems = load(file).unwrap_err().to_string();
+        assert!(problems.contains(expected), "{problems}");
+    }
+    check(
+        &folder.path().join("none.toml"),
+        "none.toml: cannot read it: No such file",
+    );
+    check(folder.path(), "cannot read it: ");
+    let file = folder.path().join("latin1.toml");
+    std::fs::write(&file, b"# caf\xe9\n").unwrap();
+    check(
+        &file,
+        "latin1.toml: it is not UTF-8: byte 5 begins no character",
+    );
+}
+
+#[test]
+fn a_file_ends_at_the_limit() {
+    let largest = format!("{SITE}#{}", "x".repeat(FILE_BYTES_MAX - SITE.len() - 1));
+    assert!(parse("f", &largest).is_ok());
+    let too_large = format!("{largest}x");
+    assert_eq!(
+        parse("f", &too_large).unwrap_err().to_string(),
+        "f: it is larger than 1048576 bytes"
+    );
+
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("large.toml");
+    std::fs::write(&file, "x".repeat(10_000_000)).unwrap();
+    assert!(
+        load(&file)
+            .unwrap_err()
+            .to_string()
+            .ends_with("it is larger than 1048576 bytes")
+    );
+}
+
+#[test]
+fn a_list_ends_at_the_limit() {
+    let hosts = |count| {
+        let hosts: Vec<_> = (0..count)
+            .map(|host| format!("\"h{host}.example\""))
+            .collect();
+        problems(&format!("{SITE}hosts = [{}]", hosts.join(",")))
+    };
+    assert_eq!(hosts(kinds::LIST_MAX), [""; 0]);
+    assert_eq!(
+        hosts(kinds::LIST_MAX + 1),
+        ["larder.toml:3:9: a list has at most 4096 values, found 4097"]
+    );
+}
+
+#[test]
+fn a_file_full_of_problems_is_told_in_part() {
+    let text: String = (0..20_000)
+        .map(|key| format!("unknown_key_{key} = 1\n"))
+        .collect();
+    let told = parse("f", &text).unwrap_err();
+    assert_eq!(told.iter().count(), PROBLEMS_MAX);
+    // The missing site is one more.
+    assert!(told.to_string().ends_with("\n\nand 19901 more"));
+}
+
+// === flags ===
+
+fn strings(values: &[&str]) -> Vec<String> {
+    values.iter().map(|value| (*value).to_owned()).collect()
+}
+
+#[test]
+fn init_says_what_the_flags_say() {
+    let flags = Flags {
+        origins: strings(&["https://a.example", "http://127.0.0.1:3000"]),
+        listen: strings(&[":8080", "127.0.0.1:0"]),
+        admin: Some("127.0.0.1:9999".to_owned()),
+        memory: Some("64MiB".to_owned()),
+        node: Some("fra\"1".replace('"', "")),
+        log: Some("off".to_owned()),
+        admin_token_file: Some(PathBuf::from("Cargo.toml")),
+    };
+    let config = parse("larder.toml", &init(&flags).unwrap()).unwrap();
+    assert_eq!(from_flags(&flags), Ok(config.clone()));
+
+    let mut expected = parse("larder.toml", SITE).unwrap();
+    expected.sites[0].origins = config.sites[0].origins.clone();
+    expected.node.name = "fra1".to_owned();
+    expected.node.listen = [("[::]:8080"), ("127.0.0.1:0")]
+        .map(|address| Listener {
+            address: address.parse().unwrap(),
+            transport: ListenerTransport::Plain,
+        })
+        .to_vec();
+    expected.admin = Admin {
+        listen: "127.0.0.1:9999".parse().unwrap(),
+        token_file: Some(PathBuf::from("Cargo.toml")),
+    };
+    expected.memory = Memory {
+        size: 64 << 20,
+        object_max: 16 << 20,
+        eviction: Eviction::Gdsf,
+    };
+    expected.log.access = AccessLog::Off;
+    assert_eq!(config, expected);
+
+    let origins: Vec<_> = config.sites[0]
+        .origins
+        .iter()
+        .map(|origin| (origin.host.to_string(), origin.port))
+        .collect();
+    assert_eq!(
+        origins,
+        [
+            ("a.example".to_owned(), 443),
+            ("127.0.0.1".to_owned(), 3000)
+        ]
+    );
+}
+
+#[test]
+fn init_can_be_appended_to() {
+    let flags = Flags {
+        origins: strings(&["http://127.0.0.1:3000"]),
+        ..Flags::default()
+    };
+    let text = init(&flags).unwrap();
+    assert_eq!(parse("f", &text), parse("f", SITE));
+
+    let appended = text
+        + "retries = 0\n[[site.rule]]\nmatch = { path = \"/a\" }\ncache = false\n[limits]\nfields = 7\n";
+    let config = parse("f", &appended).unwrap();
+    assert_eq!(
+        (
+            config.sites[0].upstream.retries,
+            config.sites[0].rules.len(),
+            config.limits.fields
+        ),
+        (0, 1, 7)
+    );
+}
+
+#[test]
+fn a_wrong_flag_is_named() {
+    #[track_caller]
+    fn check(flags: Flags, expected: &str) {
+        let problems = init(&flags).unwrap_err().to_string();
+        assert!(problems.starts_with(expected), "{problems}");
+    }
+    let flags = Flags {
+        origins: strings(&["http://127.0.0.1:3000"]),
+        ..Flags::default()
+    };
+    check(
+        Flags::default(),
+        "--origin: no origin is given\nhint: add, for example, --origin http",
+    );
+    check(
+        Flags {
+            origins: strings(&["localhost"]),
+            ..flags.clone()
+        },
+        "--origin: `localhost` has no scheme\nhint: write \"http://localhost\"",
+    );
+    check(
+        Flags {
+            memory: Some("512".to_owned()),
+            ..flags.clone()
+        },
+        "--memory: `512` has no unit\nhint: write, for example, \"512MiB\"",
+    );
+    check(
+        Flags {
+            listen: strings(&["localhost:80"]),
+            ..flags.clone()
+        },
+        "--listen: `localhost:80` is not an address",
+    );
+    check(
+        Flags {
+            listen: strings(&[":9180"]),
+            ..flags.clone()
+        },
+        "--listen: `[::]:9180` is the administration's address",
+    );
+    check(
+        Flags {
+            admin: Some(":9180".to_owned()),
+            ..flags.clone()
+        },
+        "--admin: `[::]:9180` can be reached from other machines",
+    );
+    check(
+        Flags {
+            admin: Some("127.0.0.1:8080".to_owned()),
+            ..flags.clone()
+        },
+        "--admin: `127.0.0.1:8080` is the administration's address",
+    );
+    check(
+        Flags {
+            node: Some("a\nb".to_owned()),
+            ..flags.clone()
+        },
+        "--node: `a\u{fffd}b` is not a token",
+    );
+    check(
+        Flags {
+            log: Some("jsn".to_owned()),
+            ..flags.clone()
+        },
+        "--log: expected \"json\" or \"combined\" or \"off\", found `jsn`\nhint: did you mean \"json\"?",
+    );
+    check(
+        Flags {
+            admin_token_file: Some(PathBuf::from("none")),
+            ..flags
+        },
+        "--admin-token-file: cannot read `none`: No such file",
+    );
+}
+
+// === any input ===
+
+/// Texts that are nearly configurations: pieces of one, in any order.
+fn nearly() -> impl Strategy<Value = String> {
+    let keys = sections::all()
+        .iter()
+        .flat_map(|rows| rows.rows)
+        .map(|row| row.key())
+        .collect::<Vec<_>>();
+    let headers = sections::all()
+        .iter()
+        .map(|rows| rows.path)
+        .collect::<Vec<_>>();
+    let piece = prop_oneof![
+        prop::sample::select(keys).prop_map(|key| format!("\n{key} = ")),
+        prop::sample::select(headers.clone()).prop_map(|path| format!("\n[{path}]\n")),
+        prop::sample::select(headers).prop_map(|path| format!("\n[[{path}]]\n")),
+        prop::sample::select(vec![
+            "\"", "[", "]", "{", "}", ",", "=", ".", "true", "7", "\"1d\"", "\"1MiB\"", "\"*\"",
+            "[]", "{}"
+        ])
+        .prop_map(str::to_owned),
+        "\\PC{0,6}",
+    ];
+    prop::collection::vec(piece, 0..24).prop_map(|pieces| pieces.concat())
+}
+
+proptest! {
+    #[test]
+    fn whatever_the_text_there_is_an_answer(text in prop_oneof![any::<String>(), nearly()]) {
+        if let Err(problems) = parse("f", &text) {
+            prop_assert!(problems.iter().count() > 0 && !problems.to_string().contains("it is incomplete"));
+        }
+    }
+
+    #[test]
+    fn whatever_the_value_there_is_an_answer(row in prop::sample::select(ROWS), value in "\\PC{0,12}") {
+        let (place, key, ..) = row;
+        let (text, _) = file(place, key, &format!("\"{value}\""));
+        if let Err(problems) = parse("f", &text) {
+            prop_assert!(!problems.to_string().contains("it is incomplete"));
+        }
+    }
+
+    #[test]
+    fn whatever_the_flags_there_is_an_answer(origin in any::<String>(), node in any::<String>(), listen in any::<String>()) {
+        let flags = Flags { origins: vec![origin], node: Some(node), listen: vec![listen], ..Flags::default() };
+        if let Err(problems) = init(&flags) {
+            let are_flags = problems.iter().all(|problem| matches!(problem.place, Place::Flag { .. }));
+            prop_assert!(are_flags, "{}", problems);
+        }
+    }
+
+    #[test]
+    fn a_node_of_any_name_is_named_so(node in "[a-zA-Z0-9!#$%&'*+.^_`|~-]{1,64}") {
+        let flags = Flags { origins: strings(&["http://a.example"]), node: Some(node.clone()), ..Flags::default() };
+        let config = parse("f", &init(&flags).unwrap()).unwrap();
+        prop_assert_eq!(config.node.name, node);
+    }
+}

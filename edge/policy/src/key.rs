@@ -1,0 +1,440 @@
+//! The cache key (RFC 9111 §2).
+
+use std::fmt::Write;
+
+use http::header::{self, HeaderMap, HeaderName};
+
+use crate::fields;
+use crate::framed_hash::FramedHash;
+
+/// How much of a key is shown in `Cache-Status`, in bytes; the hash covers all of it.
+pub const KEY_TEXT_MAX: usize = 512;
+
+/// What a site adds to its cache keys, and what it leaves out of the query.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct KeyRules {
+    /// What becomes of the query.
+    pub query: QueryRules,
+    /// Request fields that are part of the key.
+    pub headers: Vec<HeaderName>,
+    /// Cookies that are part of the key, by name.
+    pub cookies: Vec<String>,
+}
+
+/// What becomes of the query. The default keeps it as it was sent.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct QueryRules {
+    /// Which parameters count.
+    pub keep: Keep,
+    /// Whether their order counts.
+    pub order: Order,
+}
+
+/// Which parameters of a query are part of the key.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Keep {
+    /// All of them.
+    #[default]
+    All,
+    /// None of them: the query is ignored.
+    Nothing,
+    /// Only those that match a pattern.
+    Only(Vec<Pattern>),
+    /// All but those that match a pattern.
+    Except(Vec<Pattern>),
+}
+
+/// Whether the order of parameters counts.
+#[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
+pub enum Order {
+    /// As they were sent.
+    #[default]
+    AsSent,
+    /// By name; several values of one name keep their order, which may mean something.
+    ByName,
+}
+
+/// The name of a parameter, or the start of one followed by `*`.
+///
+/// Names are compared as they were sent: percent-encoding is not decoded, so `%75tm_x` is not `utm_x`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Pattern {
+    /// This name.
+    Exact(String),
+    /// Every name that starts so.
+    Prefix(String),
+}
+
+impl Pattern {
+    /// Reads a pattern; a `*` means something only at its end.
+    pub fn new(pattern: &str) -> Self {
+        match pattern.strip_suffix('*') {
+            Some(prefix) => Self::Prefix(prefix.to_owned()),
+            None => Self::Exact(pattern.to_owned()),
+        }
+    }
+
+    fn matches(&self, name: &str) -> bool {
+        match self {
+            Self::Exact(exact) => exact == name,
+            Self::Prefix(prefix) => name.starts_with(prefix.as_str()),
+        }
+    }
+}
+
+/// The target URI of a request, and the site that answers it.
+#[derive(Copy, Clone, Debug)]
+pub struct Target<'a> {
+    /// The name of the site: two sites never share responses.
+    pub site: &'a str,
+    /// `http` or `https`.
+    pub scheme: &'a str,
+    /// The host in lower case, without a trailing dot.
+    pub host: &'a str,
+    /// The port, also if it is the scheme's default.
+    pub port: u16,
+    /// The path as it was sent. Nothing is decoded: an origin may tell `%2F` from `/`.
+    pub path: &'a str,
+    /// The query as it was sent, without the question mark.
+    pub query: Option<&'a str>,
+}
+
+/// The cache key of a request.
+///
+/// The method is no part of it: GET and HEAD share responses, and no other method looks any up.
+//= https://www.rfc-editor.org/rfc/rfc9111#section-2
+//# The cache key is the information a cache uses to choose a response and is composed from, at a
+//# minimum, the request method and target URI used to retrieve the stored response
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct CacheKey {
+    hash: [u8; 16],
+    text: String,
+}
+
+impl CacheKey {
+    /// The key of a request for `target` with these header fields.
+    pub fn new(target: &Target<'_>, rules: &KeyRules, request: &HeaderMap) -> Self {
+        let query = target.query.and_then(|query| rules.query.apply(query));
+
+        let mut hash = FramedHash::default();
+        hash.part(target.site.as_bytes())
+            .part(target.scheme.as_bytes())
+            .part(target.host.as_bytes())
+            .part(&target.port.to_be_bytes())
+            .part(target.path.as_bytes())
+            .optional(query.as_deref().map(str::as_bytes));
+        for name in &rules.headers {
+            hash.part(name.as_str().as_bytes())
+                .optional(combined(request, name).as_deref());
+        }
+        for name in &rules.cookies {
+            hash.part(name.as_bytes()).optional(cookie(request, name));
+        }
+        Self {
+            hash: hash.finish(),
+            text: text(target, query.as_deref()),
+        }
+    }
+
+    /// `BLAKE2b`-128 over the length-framed parts of the key.
+    pub const fn hash(&self) -> [u8; 16] {
+        self.hash
+    }
+
+    /// The URI within the key, shortened to [`KEY_TEXT_MAX`]. It tells people what was looked up;
+    /// chosen fields and cookies are not in it, as they may be secrets.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+}
+
+impl QueryRules {
+    /// The query that is part of the key; `None` if nothing of it is.
+    fn apply(&self, query: &str) -> Option<String> {
+        if self.keep == Keep::All && self.order == Order::AsSent {
+            return Some(query.to_owned());
+        }
+        let mut parameters: Vec<&str> = query
+            .split('&')
+            .filter(|parameter| self.keep.keeps(name_of(parameter)))
+            .collect();
+        match self.order {
+            Order::AsSent => {}
+            Order::ByName => parameters.sort_by_key(|parameter| name_of(parameter)),
+        }
+        (!parameters.is_empty()).then(|| parameters.join("&"))
+    }
+}
+
+impl Keep {
+    fn keeps(&self, name: &str) -> bool {
+        match self {
+            Self::All => true,
+            Self::Nothing => false,
+            Self::Only(patterns) => patterns.iter().any(|pattern| pattern.matches(name)),
+            Self::Except(patterns) => !patterns.iter().any(|pattern| pattern.matches(name)),
+        }
+    }
+}
+
+fn name_of(parameter: &str) -> &str {
+    parameter
+        .split_once('=')
+        .map_or(parameter, |(name, _)| name)
+}
+
+/// All lines of a field, joined as RFC 9110 §5.3 allows.
+fn combined(request: &HeaderMap, name: &HeaderName) -> Option<Vec<u8>> {
+    let lines: Vec<&[u8]> = request
+        .get_all(name)
+        .iter()
+        .map(|line| line.as_bytes())
+        .collect();
+    (!lines.is_empty()).then(|| lines.join(&b", "[..]))
+}
+
+/// The first cookie of this name (RFC 6265 §4.2).
+fn cookie<'a>(request: &'a HeaderMap, name: &str) -> Option<&'a [u8]> {
+    request
+        .get_all(header::COOKIE)
+        .into_iter()
+        .flat_map(|line| line.as_bytes().split(|&byte| byte == b';'))
+        .find_map(|pair| {
+            fields::trim(pair)
+                .strip_prefix(name.as_bytes())?
+                .strip_prefix(b"=")
+        })
+}
+
+fn text(target: &Target<'_>, query: Option<&str>) -> String {
+    let mut text = format!("{}://{}", target.scheme, target.host);
+    if !matches!((target.scheme, target.port), ("http", 80) | ("https", 443)) {
+        // Writing to a string cannot fail.
+        let _infallible = write!(text, ":{}", target.port);
+    }
+    text.push_str(target.path);
+    if let Some(query) = query {
+        text.push('?');
+        text.push_str(query);
+    }
+    let end = (0..=KEY_TEXT_MAX.min(text.len())).rfind(|&end| text.is_char_boundary(end));
+    text.truncate(end.unwrap_or_default());
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::HeaderValue;
+    use proptest::prelude::*;
+
+    const TARGET: Target<'static> = Target {
+        site: "shop",
+        scheme: "https",
+        host: "www.example.com",
+        port: 443,
+        path: "/a",
+        query: None,
+    };
+
+    fn key(target: Target<'_>) -> CacheKey {
+        CacheKey::new(&target, &KeyRules::default(), &HeaderMap::new())
+    }
+
+    #[test]
+    fn every_part_of_the_target_counts() {
+        let targets = [
+            TARGET,
+            Target {
+                site: "blog",
+                ..TARGET
+            },
+            Target {
+                scheme: "http",
+                ..TARGET
+            },
+            Target {
+                host: "example.com",
+                ..TARGET
+            },
+            Target {
+                port: 8443,
+                ..TARGET
+            },
+            Target {
+                path: "/A",
+                ..TARGET
+            },
+            Target {
+                path: "/%61",
+                ..TARGET
+            },
+            Target {
+                path: "/a/",
+                ..TARGET
+            },
+            Target {
+                query: Some(""),
+                ..TARGET
+            },
+            Target {
+                query: Some("a=1&b=2"),
+                ..TARGET
+            },
+            Target {
+                query: Some("b=2&a=1"),
+                ..TARGET
+            },
+            Target {
+                query: Some("a=1&&b=2"),
+                ..TARGET
+            },
+        ];
+        for (at, one) in targets.iter().enumerate() {
+            for other in &targets[at + 1..] {
+                assert_ne!(key(*one).hash(), key(*other).hash(), "{one:?} {other:?}");
+            }
+        }
+        assert_eq!(key(TARGET), key(TARGET));
+    }
+
+    #[test]
+    fn the_query_is_kept_dropped_and_sorted_by_rules() {
+        #[track_caller]
+        fn check(keep: Keep, order: Order, query: &str, expected: Option<&str>) {
+            let rules = QueryRules { keep, order };
+            assert_eq!(rules.apply(query).as_deref(), expected, "{query}");
+        }
+        let tracking = || ["utm_*", "gclid"].map(Pattern::new).to_vec();
+
+        check(Keep::All, Order::AsSent, "b=2&&a", Some("b=2&&a"));
+        check(
+            Keep::All,
+            Order::ByName,
+            "b=2&a=2&a=1&b=1",
+            Some("a=2&a=1&b=2&b=1"),
+        );
+        check(Keep::Nothing, Order::AsSent, "a=1", None);
+        check(
+            Keep::Except(tracking()),
+            Order::AsSent,
+            "utm_source=x&b=2&gclid=y&a=1",
+            Some("b=2&a=1"),
+        );
+        check(
+            Keep::Except(tracking()),
+            Order::AsSent,
+            "gclid2=y",
+            Some("gclid2=y"),
+        );
+        check(Keep::Except(tracking()), Order::AsSent, "utm_", None);
+        check(
+            Keep::Except(tracking()),
+            Order::AsSent,
+            "%75tm_x=1",
+            Some("%75tm_x=1"),
+        );
+        check(
+            Keep::Only(tracking()),
+            Order::ByName,
+            "utm_b=1&a=1&gclid=",
+            Some("gclid=&utm_b=1"),
+        );
+        check(Keep::Only(Vec::new()), Order::AsSent, "a=1", None);
+        check(
+            Keep::Only(vec![Pattern::new("*")]),
+            Order::AsSent,
+            "a=1&b",
+            Some("a=1&b"),
+        );
+    }
+
+    #[test]
+    fn chosen_fields_and_cookies_count() {
+        #[track_caller]
+        fn check(
+            one: &[(&'static str, &'static str)],
+            other: &[(&'static str, &'static str)],
+            same: bool,
+        ) {
+            let rules = KeyRules {
+                headers: vec![HeaderName::from_static("x-country")],
+                cookies: vec!["currency".to_owned()],
+                ..KeyRules::default()
+            };
+            let hash = |lines: &[(&'static str, &'static str)]| {
+                let mut request = HeaderMap::new();
+                for &(name, value) in lines {
+                    request.append(name, HeaderValue::from_static(value));
+                }
+                CacheKey::new(&TARGET, &rules, &request).hash()
+            };
+            assert_eq!(hash(one) == hash(other), same, "{one:?} {other:?}");
+        }
+        check(&[], &[("accept", "x"), ("cookie", "session=1")], true);
+        check(&[("x-country", "se")], &[], false);
+        check(&[("x-country", "")], &[], false);
+        check(&[("x-country", "se")], &[("x-country", "no")], false);
+        check(
+            &[("x-country", "a"), ("x-country", "b")],
+            &[("x-country", "a, b")],
+            true,
+        );
+        check(
+            &[("cookie", "a=1; currency=SEK; b=2")],
+            &[("cookie", "currency=SEK")],
+            true,
+        );
+        check(
+            &[("cookie", "currency=SEK")],
+            &[("cookie", "currency=NOK")],
+            false,
+        );
+        check(&[("cookie", "currency=")], &[], false);
+        check(&[("cookie", "currency2=SEK")], &[], true);
+        check(
+            &[("cookie", "a=1"), ("cookie", "currency=SEK")],
+            &[("cookie", "currency=SEK")],
+            true,
+        );
+    }
+
+    #[test]
+    fn the_text_is_a_uri_of_bounded_length() {
+        assert_eq!(key(TARGET).text(), "https://www.example.com/a");
+        let with_port = Target {
+            port: 80,
+            query: Some("b"),
+            ..TARGET
+        };
+        assert_eq!(key(with_port).text(), "https://www.example.com:80/a?b");
+
+        let long = "é".repeat(KEY_TEXT_MAX);
+        let shown = key(Target {
+            path: &long,
+            ..TARGET
+        })
+        .text()
+        .len();
+        assert!((KEY_TEXT_MAX - 1..=KEY_TEXT_MAX).contains(&shown));
+    }
+
+    proptest! {
+        #[test]
+        fn sorting_forgets_the_order_of_names_only(
+            mut pairs in proptest::collection::btree_map("[a-z]{1,3}", "[a-z0-9]{0,3}", 1..6)
+                .prop_map(|map| map.into_iter().collect::<Vec<_>>()),
+            seed: usize,
+        ) {
+            let rules = QueryRules { keep: Keep::All, order: Order::ByName };
+            let query = |pairs: &[(String, String)]| {
+                let joined: Vec<_> = pairs.iter().map(|(name, value)| format!("{name}={value}")).collect();
+                rules.apply(&joined.join("&"))
+            };
+            let before = query(&pairs);
+            let by = seed % pairs.len();
+            pairs.rotate_left(by);
+            prop_assert_eq!(query(&pairs), before);
+        }
+    }
+}

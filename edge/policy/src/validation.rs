@@ -1,0 +1,99 @@
+//! Validation (RFC 9111 §4.3): the conditional request that a cache makes of its own.
+
+use http::header::{self, HeaderMap, HeaderName};
+
+use crate::fields;
+use crate::store::Stored;
+
+/// The preconditions of RFC 9110 §13.1.
+pub(crate) const PRECONDITIONS: [HeaderName; 5] = [
+    header::IF_MATCH,
+    header::IF_NONE_MATCH,
+    header::IF_MODIFIED_SINCE,
+    header::IF_UNMODIFIED_SINCE,
+    header::IF_RANGE,
+];
+
+/// Makes a request ask whether `stored` is still current (RFC 9111 §4.3.1).
+///
+/// The client's own preconditions and range are taken away: they are about the client's copy, and
+/// are answered from the outcome. Validators are sent as they were received.
+pub fn add_validators(stored: &Stored, request: &mut HeaderMap) {
+    strip_preconditions(request);
+    for (condition, validator) in [
+        (header::IF_NONE_MATCH, header::ETAG),
+        (header::IF_MODIFIED_SINCE, header::LAST_MODIFIED),
+    ] {
+        if fields::sole(&stored.headers, &validator).is_some_and(|value| !value.is_empty()) {
+            let value = stored.headers.get(&validator).cloned();
+            request.extend(value.map(|value| (condition, value)));
+        }
+    }
+}
+
+/// Makes a request ask for the whole representation unconditionally, as a fill has to.
+pub fn strip_preconditions(request: &mut HeaderMap) {
+    for name in PRECONDITIONS {
+        request.remove(name);
+    }
+    request.remove(header::RANGE);
+}
+
+/// Whether [`add_validators`] finds anything to ask with.
+pub(crate) fn has_validator(response: &HeaderMap) -> bool {
+    [header::ETAG, header::LAST_MODIFIED]
+        .iter()
+        .any(|name| fields::sole(response, name).is_some_and(|value| !value.is_empty()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{Given, headers};
+
+    #[track_caller]
+    fn check(stored: &[(&str, &str)], request: &[(&str, &str)], expected: &[(&str, &str)]) {
+        let stored = Given::response(stored)
+            .and("cache-control", "max-age=60")
+            .stored();
+        let mut request = headers(request);
+        add_validators(&stored, &mut request);
+        assert_eq!(request, headers(expected));
+    }
+
+    #[test]
+    fn validators_are_sent_as_received() {
+        let date = "Wed, 01 Jan 2020 00:00:00 GMT";
+        check(&[], &[], &[]);
+        check(&[("etag", "\"a\"")], &[], &[("if-none-match", "\"a\"")]);
+        check(&[("etag", "W/\"a\"")], &[], &[("if-none-match", "W/\"a\"")]);
+        check(
+            &[("last-modified", date)],
+            &[],
+            &[("if-modified-since", date)],
+        );
+        check(
+            &[("etag", "\"a\""), ("last-modified", date)],
+            &[],
+            &[("if-none-match", "\"a\""), ("if-modified-since", date)],
+        );
+        check(&[("etag", "\"a\""), ("etag", "\"b\"")], &[], &[]);
+    }
+
+    #[test]
+    fn the_clients_own_conditions_do_not_reach_the_origin() {
+        check(
+            &[("etag", "\"a\"")],
+            &[
+                ("if-match", "*"),
+                ("if-none-match", "\"mine\""),
+                ("if-modified-since", "x"),
+                ("if-unmodified-since", "x"),
+                ("if-range", "x"),
+                ("range", "bytes=0-1"),
+                ("accept", "x"),
+            ],
+            &[("accept", "x"), ("if-none-match", "\"a\"")],
+        );
+    }
+}

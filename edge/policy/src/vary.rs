@@ -1,0 +1,259 @@
+//! Selecting among responses by `Vary` (RFC 9111 §4.1).
+
+mod normalise;
+
+use std::cmp::Reverse;
+
+use http::header::{self, HeaderMap, HeaderName};
+
+use crate::fields;
+use crate::framed_hash::FramedHash;
+use crate::store::Stored;
+
+pub use normalise::{AcceptEncoding, AcceptLanguage, VaryRules};
+
+/// How many fields a `Vary` may name; a response with more is not stored.
+pub const SELECTING_FIELDS_MAX: usize = 32;
+
+/// What tells the variants of a resource apart: a hash of the selecting header fields.
+pub type Variant = [u8; 16];
+
+/// What the `Vary` of a response nominates.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Nominated {
+    /// These fields, sorted and once each; none, if there is no `Vary`.
+    Fields(Vec<HeaderName>),
+    /// `*`, or something that is not a field name.
+    Everything,
+    /// More than [`SELECTING_FIELDS_MAX`].
+    TooMany,
+}
+
+impl Nominated {
+    pub(crate) fn by(response: &HeaderMap) -> Self {
+        let mut names = Vec::new();
+        for member in fields::list(response, header::VARY) {
+            match HeaderName::from_bytes(member) {
+                Ok(name) if name.as_str() != "*" => names.push(name),
+                Ok(_) | Err(_) => return Self::Everything,
+            }
+        }
+        names.sort_unstable_by(|one, other| one.as_str().cmp(other.as_str()));
+        names.dedup();
+        if names.len() > SELECTING_FIELDS_MAX {
+            return Self::TooMany;
+        }
+        Self::Fields(names)
+    }
+}
+
+/// The selecting header fields of a request, normalised: what a request has to match to be answered
+/// with the same response.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Selecting {
+    names: Vec<HeaderName>,
+    values: Vec<Option<Vec<u8>>>,
+}
+
+impl Selecting {
+    /// The fields of these names as `request` has them.
+    pub fn new(names: Vec<HeaderName>, request: &HeaderMap, rules: &VaryRules) -> Self {
+        let values = names
+            .iter()
+            .map(|name| rules.normalised(name, request))
+            .collect();
+        Self { names, values }
+    }
+
+    /// The names of the fields; empty if the response does not vary.
+    pub fn names(&self) -> &[HeaderName] {
+        &self.names
+    }
+
+    fn fields(&self) -> impl Iterator<Item = (&HeaderName, Option<&[u8]>)> {
+        self.names
+            .iter()
+            .zip(self.values.iter().map(Option::as_deref))
+    }
+
+    /// Whether `request` has the same selecting fields.
+    ///
+    //= https://www.rfc-editor.org/rfc/rfc9111#section-4.1
+    //# When a cache receives a request that can be satisfied by a stored response and that stored
+    //# response contains a Vary header field (Section 12.5.5 of [HTTP]), the cache MUST NOT use that
+    //# stored response without revalidation unless all the presented request header fields nominated
+    //# by that Vary field value match those fields in the original request
+    //
+    //= https://www.rfc-editor.org/rfc/rfc9111#section-4.1
+    //# If (after any normalization that might take place) a header field is absent from a request, it
+    //# can only match another request if it is also absent there.
+    pub fn matches(&self, request: &HeaderMap, rules: &VaryRules) -> bool {
+        self.fields()
+            .all(|(name, value)| rules.normalised(name, request).as_deref() == value)
+    }
+
+    /// What [`variant_of`] says of the request these fields come from.
+    pub fn variant(&self) -> Variant {
+        variant(self.fields())
+    }
+
+    pub(crate) fn weight(&self) -> usize {
+        let values: usize = self.values.iter().flatten().map(Vec::len).sum();
+        let each = size_of::<HeaderName>() + size_of::<Option<Vec<u8>>>();
+        self.names.len() * each + values
+    }
+}
+
+/// `BLAKE2b`-128 over the selecting fields of a request: requests that match have the same.
+pub fn variant_of(names: &[HeaderName], request: &HeaderMap, rules: &VaryRules) -> Variant {
+    Selecting::new(names.to_vec(), request, rules).variant()
+}
+
+fn variant<'a>(fields: impl Iterator<Item = (&'a HeaderName, Option<&'a [u8]>)>) -> Variant {
+    let mut hash = FramedHash::default();
+    for (name, value) in fields {
+        hash.part(name.as_str().as_bytes()).optional(value);
+    }
+    hash.finish()
+}
+
+/// The selected response among the stored ones: which of `candidates`, counted from 0.
+///
+/// Of several the most recent counts, as determined by `Date`, and one without `Vary` only if none
+/// of the others fits.
+///
+//= https://www.rfc-editor.org/rfc/rfc9111#section-4.1
+//# When a cache has multiple stored responses for a target URI and one or more omits the Vary header
+//# field, the cache SHOULD choose the most recent (see Section 4.2.3) stored response with a valid
+//# Vary field value.
+//
+//= https://www.rfc-editor.org/rfc/rfc9111#section-4
+//# When more than one suitable response is stored, a cache MUST use the most recent one (as
+//# determined by the Date header field).
+pub fn select<'a>(
+    candidates: impl Iterator<Item = &'a Stored>,
+    request: &HeaderMap,
+    rules: &VaryRules,
+) -> Option<usize> {
+    candidates
+        .enumerate()
+        .filter(|(_, stored)| stored.selecting.matches(request, rules))
+        .min_by_key(|(_, stored)| {
+            let varies = !stored.selecting.names().is_empty();
+            Reverse((
+                varies,
+                stored.reception.generated(),
+                stored.reception.response_time,
+            ))
+        })
+        .map(|(position, _)| position)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{Given, at, headers};
+
+    /// Stores a response to one request and says whether it matches another.
+    #[track_caller]
+    fn check(vary: &str, original: &[(&str, &str)], presented: &[(&str, &str)], expected: bool) {
+        let rules = VaryRules::default();
+        let stored = Given::response(&[("cache-control", "max-age=5000"), ("vary", vary)])
+            .asked(original)
+            .stored();
+        let presented = headers(presented);
+
+        assert_eq!(
+            stored.selecting.matches(&presented, &rules),
+            expected,
+            "{vary}"
+        );
+        let same_variant =
+            variant_of(stored.selecting.names(), &presented, &rules) == stored.selecting.variant();
+        assert_eq!(same_variant, expected, "variants of {vary}");
+    }
+
+    #[test]
+    #[rustfmt::skip]
+    fn all_nominated_fields_have_to_match() {
+        check("Foo", &[("foo", "1")], &[("foo", "1")], true);
+        check("Foo", &[("foo", "1")], &[("foo", "2")], false);
+        check("Foo", &[],             &[("foo", "1")], false);
+        check("Foo", &[("foo", "1")], &[],             false);
+        check("Foo", &[],             &[("foo", "")],  false);
+        check("Foo", &[("foo", "1"), ("other", "2")], &[("foo", "1"), ("other", "3")], true);
+        check("Foo, Bar", &[("foo", "1"), ("bar", "abc")], &[("foo", "1"), ("bar", "abc")], true);
+        check("Foo, Bar", &[("foo", "1"), ("bar", "abc")], &[("foo", "2"), ("bar", "abc")], false);
+        check("Foo, Bar", &[("foo", "1"), ("bar", "abc")], &[], false);
+        check("Foo, Bar, Baz", &[("foo", "1"), ("bar", "abc"), ("baz", "789")], &[("foo", "1"), ("baz", "789"), ("bar", "abc")], true);
+        check("Foo, Bar, Baz", &[("foo", "1"), ("bar", "abc"), ("baz", "789")], &[("foo", "1"), ("baz", "789"), ("bar", "abcde")], false);
+        check("Foo, Bar, Baz", &[("foo", "1"), ("baz", "789")], &[("foo", "1"), ("baz", "789")], true);
+        check("Foo", &[("foo", "1, 2")], &[("foo", "1"), ("foo", "2")], true);
+        check("Foo", &[("foo", "1,2")],  &[("foo", " 1, 2 ")], true);
+        check("Foo", &[("foo", "a")],    &[("foo", "A")], false);
+    }
+
+    #[test]
+    fn nominations_are_sorted_and_counted_once() {
+        #[track_caller]
+        fn check(lines: &[(&str, &str)], expected: &Nominated) {
+            assert_eq!(Nominated::by(&headers(lines)), *expected);
+        }
+        let fields = |names: &[&'static str]| {
+            Nominated::Fields(names.iter().copied().map(HeaderName::from_static).collect())
+        };
+        check(&[], &fields(&[]));
+        check(&[("vary", "")], &fields(&[]));
+        check(&[("vary", "B, a, b"), ("vary", "A")], &fields(&["a", "b"]));
+        check(&[("vary", "a"), ("vary", "*")], &Nominated::Everything);
+        check(&[("vary", "a b")], &Nominated::Everything);
+    }
+
+    #[test]
+    fn the_order_of_vary_does_not_make_a_variant() {
+        let given = |vary| {
+            Given::response(&[("cache-control", "max-age=5000"), ("vary", vary)])
+                .asked(&[("a", "1"), ("b", "2")])
+                .stored()
+        };
+        assert_eq!(given("a, b").selecting, given("B, A").selecting);
+        assert_ne!(
+            given("a").selecting.variant(),
+            given("b").selecting.variant()
+        );
+    }
+
+    #[test]
+    fn the_most_recent_is_selected_and_one_that_varies_before_one_that_does_not() {
+        let given = |vary: &str, a: &str, date: u64| {
+            let given = Given::response(&[
+                ("cache-control", "max-age=5000"),
+                ("date", &at(date).http_date()),
+            ])
+            .asked(&[("a", a)]);
+            if vary.is_empty() {
+                given
+            } else {
+                given.and("vary", vary)
+            }
+            .stored()
+        };
+        let stored = [
+            given("a", "1", 10),
+            given("a", "1", 30),
+            given("a", "2", 40),
+            given("", "", 50),
+            given("a", "1", 20),
+        ];
+        #[track_caller]
+        fn check(stored: &[Stored], a: &str, expected: Option<usize>) {
+            let found = select(stored.iter(), &headers(&[("a", a)]), &VaryRules::default());
+            assert_eq!(found, expected, "a: {a}");
+        }
+        check(&stored, "1", Some(1));
+        check(&stored, "2", Some(2));
+        check(&stored, "3", Some(3));
+        check(&stored[..3], "3", None);
+        check(&[], "1", None);
+    }
+}

@@ -1,0 +1,102 @@
+//! The admin listener: the admin API over HTTP/1.1, on an address of its own.
+
+use std::sync::Arc;
+
+use bytes::BytesMut;
+use http::header;
+use http::{HeaderValue, Method};
+use purge_api::Api;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, watch};
+
+use crate::cache;
+use crate::downstream::{ClientError, Facts, Io, Scheme, h1};
+use crate::exchange::split_target;
+use crate::node::Node;
+
+/// Connections that the admin listener holds at once.
+const CONNECTIONS_MAX: usize = 64;
+
+/// Serves the admin API.
+#[derive(Clone)]
+pub(crate) struct Admin {
+    pub api: Arc<Api>,
+    pub node: Arc<Node>,
+    /// Turns when the node has drained: until then, it says that it is draining.
+    pub stopping: watch::Receiver<bool>,
+}
+
+impl Admin {
+    /// Accepts connections until the process ends.
+    pub(crate) async fn listen(self, socket: TcpListener) {
+        let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+        loop {
+            let Ok(place) = Arc::clone(&places).acquire_owned().await else {
+                return;
+            };
+            match socket.accept().await {
+                Ok((stream, client)) => {
+                    let admin = self.clone();
+                    tokio::spawn(async move {
+                        admin.serve(stream, client).await;
+                        drop(place);
+                    });
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "an admin connection cannot be accepted");
+                    tokio::time::sleep(crate::server::ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    }
+
+    async fn serve(&self, stream: TcpStream, client: std::net::SocketAddr) {
+        let Ok(local) = stream.local_addr() else {
+            return;
+        };
+        let facts = Arc::new(Facts {
+            client,
+            local,
+            scheme: Scheme::Http,
+        });
+        let limits = Arc::clone(&self.node.limits);
+        let io = Io::Plain(stream);
+        let mut connection = h1::Connection::new(io, BytesMut::new(), facts, limits);
+        let mut stopping = self.stopping.clone();
+        loop {
+            connection = match connection.next_request(&mut stopping).await {
+                h1::Next::Request(head) => match self.answer(connection, &head).await {
+                    Ok(Some(again)) => again,
+                    Ok(None) => return,
+                    Err(error) => return tracing::debug!(%error, "an admin request failed"),
+                },
+                h1::Next::Refused(refusal) => {
+                    let status = refusal.status();
+                    return crate::server::refuse_h1(connection, status, refusal.token()).await;
+                }
+                h1::Next::Closed | h1::Next::Late => return,
+            };
+        }
+    }
+
+    async fn answer(
+        &self,
+        connection: h1::Connection,
+        head: &wire::RequestHead,
+    ) -> Result<Option<h1::Connection>, ClientError> {
+        let mut exchange = h1::Exchange::new(connection, head);
+        let (path, _) = split_target(&head.target);
+        let node = &*self.node;
+        let response = self.api.answer(&head.method, path, &head.headers, node);
+        let (mut parts, body) = response.into_parts();
+        let length = HeaderValue::from(body.len());
+        parts.headers.insert(header::CONTENT_LENGTH, length);
+        cache::date(node, &mut parts.headers);
+        exchange.write_head(parts.status, &parts.headers)?;
+        if head.method != Method::HEAD {
+            exchange.write_body(body).await?;
+        }
+        exchange.end(None).await?;
+        Ok(exchange.finish().await)
+    }
+}

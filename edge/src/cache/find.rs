@@ -1,0 +1,135 @@
+//! Which stored response is selected, and whether it may be sent as it is (RFC 9111 §4).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use policy::reuse::{Doubt, Reuse};
+use policy::time::Timestamp;
+use storage::Object;
+
+use super::{Client, Head, Interrupted, refresh, respond};
+use crate::exchange::{Exchange, Request};
+use crate::node::Node;
+use crate::outcome::{Answer, Forward, Forwarded, Outcome, Served, Share, seconds};
+
+/// What was found.
+pub(super) enum Found {
+    Usable(Hit),
+    Doubtful {
+        why: Forward,
+        /// What may be validated.
+        selected: Option<Arc<Object<Head>>>,
+    },
+}
+
+/// A stored response that may be sent.
+pub(super) struct Hit {
+    object: Arc<Object<Head>>,
+    outcome: Outcome,
+    refresh: Refresh,
+    now: Timestamp,
+}
+
+/// Whether a stored response is validated while it is sent.
+enum Refresh {
+    No,
+    Behind,
+}
+
+/// Selects among the stored responses. `waited` says why the request waited for another one's validation before.
+pub(super) fn find(node: &Node, request: &Request, waited: Option<Forward>) -> Found {
+    let settings = &request.treatment.settings;
+    let variants = node.memory.lookup(request.storage_key());
+    let heads = variants.iter().filter_map(|object| object.head().stored());
+    let Some(index) = policy::vary::select(heads, request.headers(), &settings.vary) else {
+        let why = if variants.is_empty() {
+            Forward::UriMiss
+        } else {
+            Forward::VaryMiss
+        };
+        return Found::Doubtful {
+            why,
+            selected: None,
+        };
+    };
+    let object = Arc::clone(&variants[index]);
+    let now = node.clock.now();
+    let Some(stored) = object.head().stored() else {
+        return Found::Doubtful {
+            why: Forward::UriMiss,
+            selected: None,
+        };
+    };
+    let (outcome, refresh) = match policy::reuse::reuse(&request.terms, stored, now) {
+        Reuse::Fresh { ttl } => (fresh(ttl, waited), Refresh::No),
+        Reuse::StaleAllowed { staleness } => (stale(staleness, Served::ClientAllows), Refresh::No),
+        Reuse::StaleWhileRevalidate { staleness } => {
+            let outcome = stale(staleness, Served::WhileRevalidating);
+            (outcome, Refresh::Behind)
+        }
+        Reuse::Validate(doubt) => {
+            return Found::Doubtful {
+                why: why(doubt),
+                selected: Some(object),
+            };
+        }
+    };
+    Found::Usable(Hit {
+        object,
+        outcome,
+        refresh,
+        now,
+    })
+}
+
+/// Whether a response may be sent without asking anybody.
+pub(super) const fn is_usable(reuse: &Reuse) -> bool {
+    !matches!(reuse, Reuse::Validate(_))
+}
+
+const fn why(doubt: Doubt) -> Forward {
+    if doubt.is_by_request() {
+        Forward::Request
+    } else {
+        Forward::Stale
+    }
+}
+
+fn fresh(ttl: Duration, waited: Option<Forward>) -> Outcome {
+    match waited {
+        None => Outcome::Hit {
+            ttl: seconds(ttl),
+            served: Served::Fresh,
+        },
+        Some(why) => Outcome::Forwarded(Forwarded {
+            why,
+            status: Some(http::StatusCode::NOT_MODIFIED),
+            answer: Answer::Freshened(ttl),
+            share: Share::Collapsed,
+        }),
+    }
+}
+
+fn stale(staleness: Duration, served: Served) -> Outcome {
+    Outcome::Hit {
+        ttl: -seconds(staleness),
+        served,
+    }
+}
+
+impl Hit {
+    pub(super) async fn send(
+        self,
+        node: &Arc<Node>,
+        exchange: &mut Exchange,
+        request: &Arc<Request>,
+        client: &mut impl Client,
+    ) -> Result<(), Interrupted> {
+        node.memory.accessed(&self.object);
+        if let Refresh::Behind = self.refresh {
+            refresh(node, request, &self.object);
+        }
+        exchange.outcome = Some(self.outcome);
+        respond::stored(node, exchange, request, &self.object, self.now, client).await
+    }
+}

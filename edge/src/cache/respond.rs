@@ -1,0 +1,368 @@
+//! The response to the client: preconditions, ranges, and the fields that say what the cache did.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::header::{self, HeaderName, HeaderValue};
+use http::{HeaderMap, Method, StatusCode};
+use policy::conditional::Precondition;
+use policy::range::{ByteRange, Multipart, RangeAnswer};
+use policy::store::Stored;
+use policy::time::Timestamp;
+use storage::{Object, Reader};
+
+use super::{Client, Head, Interrupted};
+use crate::downstream::content_length;
+use crate::error::UpstreamError;
+use crate::exchange::{Exchange, Request};
+use crate::node::Node;
+use crate::outcome::Outcome;
+use crate::sites::ShowKey;
+
+pub(crate) const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
+pub(crate) const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
+
+/// A response that is being received.
+pub(super) struct Incoming {
+    pub status: StatusCode,
+    pub headers: HeaderMap,
+    pub received: Timestamp,
+    pub reader: Reader<Head>,
+}
+
+/// What of a representation the client gets.
+#[derive(Debug)]
+enum Part {
+    Nothing,
+    Whole,
+    One(ByteRange),
+    Many(Multipart),
+}
+
+/// A response's head, and which part of the content belongs to it.
+struct Selected {
+    status: StatusCode,
+    headers: HeaderMap,
+    part: Part,
+}
+
+/// A stored response's fields with its age (RFC 9111 §5.1).
+pub(super) fn aged(stored: &Stored, now: Timestamp) -> HeaderMap {
+    let mut headers = stored.headers.clone();
+    let age = stored.reception.current_age(now).as_secs();
+    headers.insert(header::AGE, HeaderValue::from(age));
+    headers
+}
+
+/// Sends a stored response.
+pub(super) async fn stored(
+    node: &Node,
+    exchange: &mut Exchange,
+    request: &Request,
+    object: &Arc<Object<Head>>,
+    now: Timestamp,
+    client: &mut impl Client,
+) -> Result<(), Interrupted> {
+    let head = Arc::clone(object.head());
+    let stored = head.stored().ok_or(Interrupted::Origin)?;
+    let length = object.body().len();
+    let mut headers = aged(stored, now);
+    if stored.status != StatusCode::NO_CONTENT {
+        headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+    }
+    let received = stored.reception.response_time;
+    let representation = Selected {
+        status: stored.status,
+        headers,
+        part: Part::Whole,
+    };
+    let ranges_max = node.ranges_max;
+    let selected = select(request, representation, received, Some(length), ranges_max);
+    let part = send_head(node, exchange, request, selected, client).await?;
+    send_object(object, part, client).await?;
+    client.end().await
+}
+
+/// Sends a response while it is being received.
+pub(super) async fn incoming(
+    node: &Node,
+    exchange: &mut Exchange,
+    request: &Request,
+    incoming: Incoming,
+    client: &mut impl Client,
+) -> Result<(), Interrupted> {
+    let length = content_length(&incoming.headers);
+    let representation = Selected {
+        status: incoming.status,
+        headers: incoming.headers,
+        part: Part::Whole,
+    };
+    // Several ranges would have to be sent in the order they were asked for: they are left to the stored response.
+    let selected = select(request, representation, incoming.received, length, 1);
+    let part = send_head(node, exchange, request, selected, client).await?;
+    send_incoming(incoming.reader, part, client).await?;
+    client.end().await
+}
+
+/// Applies the client's preconditions, then its ranges (RFC 9110 §13.2.2).
+fn select(
+    request: &Request,
+    whole: Selected,
+    received: Timestamp,
+    length: Option<u64>,
+    ranges_max: usize,
+) -> Selected {
+    let (method, asked) = (request.method(), request.headers());
+    match policy::conditional::evaluate(method, asked, whole.status, &whole.headers, received) {
+        Precondition::NotModified => Selected {
+            status: StatusCode::NOT_MODIFIED,
+            headers: policy::conditional::not_modified_headers(&whole.headers),
+            part: Part::Nothing,
+        },
+        Precondition::Failed => Selected {
+            status: StatusCode::PRECONDITION_FAILED,
+            headers: empty(),
+            part: Part::Nothing,
+        },
+        Precondition::Proceed if *method == Method::HEAD => Selected {
+            part: Part::Nothing,
+            ..whole
+        },
+        Precondition::Proceed => match length {
+            Some(length) => cut_out(request, whole, length, ranges_max),
+            None => whole,
+        },
+    }
+}
+
+fn empty() -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    headers.insert(header::CONTENT_LENGTH, HeaderValue::from_static("0"));
+    headers
+}
+
+fn cut_out(request: &Request, mut whole: Selected, length: u64, ranges_max: usize) -> Selected {
+    let (method, asked) = (request.method(), request.headers());
+    let headers = &mut whole.headers;
+    match policy::range::answer(method, asked, whole.status, headers, length, ranges_max) {
+        RangeAnswer::Whole => return whole,
+        RangeAnswer::Unsatisfiable => {
+            // RFC 9110 §14.4: an unsatisfied range tells the current length.
+            let mut headers = empty();
+            let current = policy::range::unsatisfied_range(length);
+            headers.insert(header::CONTENT_RANGE, current);
+            return Selected {
+                status: StatusCode::RANGE_NOT_SATISFIABLE,
+                headers,
+                part: Part::Nothing,
+            };
+        }
+        RangeAnswer::Single(range) => {
+            let sent = range.len();
+            headers.insert(header::CONTENT_LENGTH, HeaderValue::from(sent));
+            headers.insert(
+                header::CONTENT_RANGE,
+                policy::range::content_range(range, length),
+            );
+            whole.part = Part::One(range);
+        }
+        RangeAnswer::Multiple(ranges) => {
+            let kind = headers.get(header::CONTENT_TYPE).cloned();
+            let seed = request.seed();
+            let multipart = Multipart::new(&ranges, length, kind.as_ref(), seed);
+            headers.insert(header::CONTENT_TYPE, multipart.content_type.clone());
+            headers.insert(
+                header::CONTENT_LENGTH,
+                HeaderValue::from(multipart.len),
+            );
+            whole.part = Part::Many(multipart);
+        }
+    }
+    whole.status = StatusCode::PARTIAL_CONTENT;
+    whole
+}
+
+fn ascii(text: String) -> HeaderValue {
+    HeaderValue::try_from(text).expect("digits and punctuation are field content")
+}
+
+async fn send_head(
+    node: &Node,
+    exchange: &mut Exchange,
+    request: &Request,
+    selected: Selected,
+    client: &mut impl Client,
+) -> Result<Part, Interrupted> {
+    let Selected {
+        status,
+        mut headers,
+        part,
+    } = selected;
+    let key = (request.site.show_key == ShowKey::Yes).then(|| request.key.text());
+    if let Some(outcome) = &exchange.outcome {
+        mark(node, &mut headers, outcome, key);
+    }
+    exchange.status = Some(status);
+    client.head(status, headers).await?;
+    Ok(part)
+}
+
+/// Adds the node's own fields to a response: `Via`, `Cache-Status`, and `Date` where nobody gave one.
+pub(crate) fn mark(node: &Node, headers: &mut HeaderMap, outcome: &Outcome, key: Option<&str>) {
+    let status = outcome.cache_status(&node.name, key);
+    if let Ok(status) = HeaderValue::try_from(status) {
+        headers.append(CACHE_STATUS, status);
+    }
+    tiered::via::append(headers, http::Version::HTTP_11, &node.name);
+    date(node, headers);
+}
+
+/// RFC 9110 §6.6.1: a recipient with a clock records when it received a response that has no `Date`.
+pub(crate) fn date(node: &Node, headers: &mut HeaderMap) {
+    if !headers.contains_key(header::DATE) {
+        let now = node.clock.now().http_date();
+        headers.insert(header::DATE, ascii(now));
+    }
+}
+
+async fn send_object(
+    object: &Object<Head>,
+    part: Part,
+    client: &mut impl Client,
+) -> Result<(), Interrupted> {
+    let body = object.body();
+    match part {
+        Part::Nothing => {}
+        Part::Whole => send_slice(body, 0, body.len(), client).await?,
+        Part::One(range) => send_slice(body, range.first, range.last + 1, client).await?,
+        Part::Many(multipart) => {
+            for part in multipart.parts {
+                client.content(Bytes::from(part.head)).await?;
+                send_slice(body, part.range.first, part.range.last + 1, client).await?;
+            }
+            client.content(Bytes::from(multipart.end)).await?;
+        }
+    }
+    Ok(())
+}
+
+async fn send_slice(
+    body: &storage::Body,
+    start: u64,
+    end: u64,
+    client: &mut impl Client,
+) -> Result<(), Interrupted> {
+    for data in body.slice(start..end) {
+        client.content(data).await?;
+    }
+    Ok(())
+}
+
+async fn send_incoming(
+    mut reader: Reader<Head>,
+    part: Part,
+    client: &mut impl Client,
+) -> Result<(), Interrupted> {
+    let (mut skip, mut left) = match part {
+        Part::Nothing => return Ok(()),
+        Part::Whole | Part::Many(_) => (0, u64::MAX),
+        Part::One(range) => (range.first, range.len()),
+    };
+    while left > 0 {
+        let Some(mut data) = next(&mut reader, client).await? else {
+            break;
+        };
+        let length = data.len() as u64;
+        if skip >= length {
+            skip -= length;
+            continue;
+        }
+        data = cut(&data, skip, left);
+        skip = 0;
+        left -= data.len() as u64;
+        client.content(data).await?;
+    }
+    Ok(())
+}
+
+/// `data` without its first `skip` bytes, and at most `left` of the others.
+fn cut(data: &Bytes, skip: u64, left: u64) -> Bytes {
+    let start = usize::try_from(skip).unwrap_or(usize::MAX).min(data.len());
+    let room = usize::try_from(left).unwrap_or(usize::MAX);
+    let end = start.saturating_add(room).min(data.len());
+    data.slice(start..end)
+}
+
+/// The next content. What is prepared leaves before anything is waited for.
+async fn next(
+    reader: &mut Reader<Head>,
+    client: &mut impl Client,
+) -> Result<Option<Bytes>, Interrupted> {
+    let ready = tokio::select! {
+        biased;
+        next = reader.next() => Some(next),
+        () = std::future::ready(()) => None,
+    };
+    let next = match ready {
+        Some(next) => next,
+        None => {
+            client.flush().await?;
+            reader.next().await
+        }
+    };
+    next.map_err(|_cut| Interrupted::Origin)
+}
+
+/// Answers without any response from upstream.
+pub(crate) async fn failure(
+    node: &Node,
+    exchange: &mut Exchange,
+    error: UpstreamError,
+    client: &mut impl Client,
+) -> Result<(), Interrupted> {
+    let mut headers = HeaderMap::new();
+    let status = format!("{}; error={}", node.name, error.proxy_status());
+    headers.insert(PROXY_STATUS, ascii(status));
+    let message = format!("{error}\n");
+    made_up(node, exchange, client, error.status(), headers, message).await
+}
+
+/// Answers with the node's own words.
+pub(super) async fn local(
+    node: &Node,
+    exchange: &mut Exchange,
+    client: &mut impl Client,
+    status: StatusCode,
+    outcome: Outcome,
+) -> Result<(), Interrupted> {
+    let message = format!("{}\n", outcome.detail().unwrap_or_default());
+    exchange.outcome = Some(outcome);
+    made_up(node, exchange, client, status, HeaderMap::new(), message).await
+}
+
+/// A response that the node makes up: short, plain and never stored.
+pub(crate) async fn made_up(
+    node: &Node,
+    exchange: &mut Exchange,
+    client: &mut impl Client,
+    status: StatusCode,
+    mut headers: HeaderMap,
+    message: String,
+) -> Result<(), Interrupted> {
+    plain(&mut headers, message.len());
+    if let Some(outcome) = &exchange.outcome {
+        mark(node, &mut headers, outcome, None);
+    }
+    exchange.status = Some(status);
+    client.head(status, headers).await?;
+    client.content(Bytes::from(message)).await?;
+    client.end().await
+}
+
+/// The fields of a short text that nobody stores.
+pub(crate) fn plain(headers: &mut HeaderMap, length: usize) {
+    let text = HeaderValue::from_static("text/plain; charset=utf-8");
+    headers.insert(header::CONTENT_TYPE, text);
+    headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+}

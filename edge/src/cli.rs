@@ -1,0 +1,93 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+/// A caching edge in front of an origin.
+#[derive(Debug, Parser)]
+#[command(version, about, disable_help_subcommand = true)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Serves: in front of an origin, or as a configuration says.
+    Run {
+        /// The configuration to run by; it takes the place of all flags below.
+        #[arg(long, value_name = "FILE", conflicts_with = "Flags")]
+        config: Option<PathBuf>,
+        #[command(flatten)]
+        flags: Flags,
+    },
+    /// Checks a configuration: no output and status 0, or every problem and status 2.
+    Check {
+        /// The configuration.
+        file: PathBuf,
+    },
+    /// Prints the complete, commented configuration that equals the flags of `run`.
+    Init {
+        #[command(flatten)]
+        flags: Flags,
+    },
+    /// Starts a sample origin and a node in front of it, and prints what to try.
+    Demo {
+        /// Where the node listens.
+        #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080")]
+        listen: String,
+        /// Where its admin API listens.
+        #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:9180")]
+        admin: String,
+    },
+}
+
+/// A node without a configuration file.
+#[derive(Args, Debug)]
+pub(crate) struct Flags {
+    /// The origin: `http://HOST:PORT` or `https://HOST`. Several are tried in their order.
+    #[arg(long, value_name = "URL")]
+    origin: Vec<String>,
+    /// Where clients connect: `HOST:PORT`, or `:PORT` on all addresses.
+    #[arg(long, value_name = "ADDR")]
+    listen: Vec<String>,
+    /// Where the admin API listens.
+    #[arg(long, value_name = "ADDR")]
+    admin: Option<String>,
+    /// The size of the memory tier, for example `512MiB`.
+    #[arg(long, value_name = "SIZE")]
+    memory: Option<String>,
+    /// The node's name in `Cache-Status` and `Via`.
+    #[arg(long, value_name = "NAME")]
+    node: Option<String>,
+    /// The access log on standard output: json, combined or off.
+    #[arg(long, value_name = "FORMAT")]
+    log: Option<String>,
+    /// A file with the token of the admin API.
+    #[arg(long, value_name = "FILE")]
+    admin_token_file: Option<PathBuf>,
+}
+
+impl From<Flags> for config::Flags {
+    fn from(flags: Flags) -> Self {
+        let Flags {
+            origin,
+            listen,
+            admin,
+            memory,
+            node,
+            log,
+            admin_token_file,
+        } = flags;
+        Self {
+            origins: origin,
+            listen,
+            admin,
+            memory,
+            node,
+            log,
+            admin_token_file,
+        }
+    }
+}

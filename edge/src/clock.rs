@@ -1,0 +1,64 @@
+//! The one place that reads the clock.
+
+#[cfg(debug_assertions)]
+use std::path::PathBuf;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use policy::time::Timestamp;
+
+/// Where a node gets its time from.
+///
+/// Caching decisions use the wall clock, because `Date`, `Expires` and `Age` do. How long something took is measured on
+/// the monotonic clock, which never steps back.
+#[derive(Debug, Default)]
+pub(crate) struct Clock {
+    /// A file that holds milliseconds to add to the wall clock. Debug builds only: a test moves time by rewriting it.
+    #[cfg(debug_assertions)]
+    offset: Option<PathBuf>,
+}
+
+impl Clock {
+    /// The machine's clock, or, in a debug build, the clock that `LARDER_TEST_CLOCK` names.
+    #[must_use]
+    pub(crate) fn from_environment() -> Self {
+        Self {
+            #[cfg(debug_assertions)]
+            offset: std::env::var_os("LARDER_TEST_CLOCK").map(PathBuf::from),
+        }
+    }
+
+    /// The wall clock.
+    #[must_use]
+    #[expect(clippy::disallowed_methods, reason = "this is the one place")]
+    pub(crate) fn now(&self) -> Timestamp {
+        // A clock before 1970 counts as 1970.
+        let wall = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
+        let shifted = wall.saturating_add(self.offset());
+        Timestamp::from_unix_millis(u64::try_from(shifted.as_millis()).unwrap_or(u64::MAX))
+    }
+
+    /// The monotonic clock.
+    #[must_use]
+    #[expect(clippy::disallowed_methods, reason = "this is the one place")]
+    pub(crate) fn instant(&self) -> Instant {
+        Instant::now()
+    }
+
+    #[cfg(debug_assertions)]
+    fn offset(&self) -> Duration {
+        let text = self
+            .offset
+            .as_ref()
+            .and_then(|path| std::fs::read_to_string(path).ok());
+        let millis = text.and_then(|text| text.trim().parse().ok());
+        Duration::from_millis(millis.unwrap_or(0))
+    }
+
+    #[cfg(not(debug_assertions))]
+    #[expect(clippy::unused_self, reason = "a debug build reads its file")]
+    fn offset(&self) -> Duration {
+        Duration::ZERO
+    }
+}

@@ -1,0 +1,437 @@
+//! HTTP/1.1 from clients: one request after the other on a connection.
+
+use std::sync::Arc;
+
+use bytes::{Buf, Bytes, BytesMut};
+use http::{HeaderMap, Method, StatusCode, Version};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::sync::watch;
+use tokio::time::{Duration, timeout};
+use wire::{BodyDecoder, BodyFraming, Decoded, Expectation, Parsed, Persistence, RequestHead};
+
+use super::{ClientError, Facts, Io, Limits};
+
+/// Bytes of a next request that are kept while a response is under way.
+const READ_AHEAD_MAX: usize = 64 * 1024;
+/// What is read of a request's content that nobody wanted before the connection is rather closed.
+const DRAIN_MAX: usize = 256 * 1024;
+/// How long that may take, and how long a closing connection waits for the client to read the last response.
+const DRAIN_TIME: Duration = Duration::from_secs(2);
+/// Room for one read.
+const READ_SIZE: usize = 16 * 1024;
+
+/// A client's HTTP/1.1 connection between two requests.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    io: Io,
+    buffer: BytesMut,
+    facts: Arc<Facts>,
+    limits: Arc<Limits>,
+}
+
+/// What a connection brought.
+#[derive(Debug)]
+pub(crate) enum Next {
+    Request(Box<RequestHead>),
+    /// The client closed it, or was idle for too long, or the node is about to stop.
+    Closed,
+    /// Not a request that the node takes: it is answered and the connection closed.
+    Refused(wire::Refusal),
+    /// The head did not come in time.
+    Late,
+}
+
+impl Connection {
+    pub(crate) fn new(io: Io, read: BytesMut, facts: Arc<Facts>, limits: Arc<Limits>) -> Self {
+        Self {
+            io,
+            buffer: read,
+            facts,
+            limits,
+        }
+    }
+
+    pub(crate) fn facts(&self) -> &Arc<Facts> {
+        &self.facts
+    }
+
+    /// Waits for the next request: first for its first byte, idle, then for the whole head by a deadline.
+    pub(crate) async fn next_request(&mut self, stopping: &mut watch::Receiver<bool>) -> Next {
+        if self.buffer.is_empty() {
+            let idle = self.limits.idle;
+            let first = tokio::select! {
+                first = timeout(idle, self.fill()) => first,
+                () = stopped(stopping) => return Next::Closed,
+            };
+            if !matches!(first, Ok(Ok(read)) if read > 0) {
+                return Next::Closed;
+            }
+        }
+        let deadline = self.limits.head;
+        timeout(deadline, self.read_head()).await.unwrap_or(Next::Late)
+    }
+
+    async fn read_head(&mut self) -> Next {
+        let mut parser = wire::RequestParser::new(self.limits.wire);
+        loop {
+            match parser.parse(&self.buffer) {
+                Err(refusal) => return Next::Refused(refusal),
+                Ok(Parsed::Complete { mut head, consumed }) => {
+                    self.buffer.advance(consumed);
+                    // Before anything is read from the fields: no client takes ours away by nominating them.
+                    wire::remove_hop_by_hop(&mut head.headers, &head.nominated);
+                    return Next::Request(Box::new(head));
+                }
+                Ok(Parsed::Partial) => {}
+            }
+            if !matches!(self.fill().await, Ok(read) if read > 0) {
+                return Next::Closed;
+            }
+        }
+    }
+
+    /// Reads once. `Ok(0)` is the end of the stream.
+    async fn fill(&mut self) -> std::io::Result<usize> {
+        self.buffer.reserve(READ_SIZE);
+        self.io.read_buf(&mut self.buffer).await
+    }
+
+    /// Answers what was no request, and closes.
+    pub(crate) async fn refuse(mut self, status: StatusCode, headers: &HeaderMap, body: &[u8]) {
+        let mut out = BytesMut::new();
+        let framing = BodyFraming::Length(body.len() as u64);
+        wire::write_head(
+            &mut out,
+            Version::HTTP_11,
+            status,
+            headers,
+            &framing,
+            Persistence::Close,
+        );
+        out.extend_from_slice(body);
+        if let Ok(Ok(())) = timeout(self.limits.write, self.io.write_all(&out)).await {
+            self.close().await;
+        }
+    }
+
+    /// Closes so that the client can still read what was sent to it: a socket that is closed with unread bytes is reset.
+    pub(crate) async fn close(mut self) {
+        let lingering = async {
+            self.io.shutdown().await?;
+            let mut left = DRAIN_MAX;
+            while left > 0 {
+                self.buffer.clear();
+                let read = self.fill().await?;
+                if read == 0 {
+                    break;
+                }
+                left = left.saturating_sub(read);
+            }
+            std::io::Result::Ok(())
+        };
+        if let Ok(Err(error)) = timeout(DRAIN_TIME, lingering).await {
+            tracing::trace!(%error, "the client was gone before its connection was closed");
+        }
+    }
+}
+
+async fn stopped(stopping: &mut watch::Receiver<bool>) {
+    // A sender that is gone stops the node as well.
+    drop(stopping.wait_for(|stop| *stop).await);
+}
+
+/// Where the response stands.
+///
+/// ```text
+///  Awaited ──head──▶ Head ──flush──▶ Content ──end──▶ Ended
+///      └─────────101────────▶ Tunnel         └──cut──▶ Broken
+/// ```
+#[derive(Debug)]
+enum Response {
+    Awaited,
+    Content { framing: BodyFraming, left: u64 },
+    Tunnel,
+    Ended,
+    Broken,
+}
+
+/// One request of a connection and its response.
+#[derive(Debug)]
+pub(crate) struct Exchange {
+    connection: Connection,
+    decoder: BodyDecoder,
+    expectation: Expectation,
+    persistence: Persistence,
+    method: Method,
+    version: Version,
+    response: Response,
+    /// Head and framing that wait for content to leave with.
+    out: BytesMut,
+    sent: u64,
+}
+
+impl Exchange {
+    pub(crate) fn new(connection: Connection, head: &RequestHead) -> Self {
+        let decoder = BodyDecoder::new(&head.framing, connection.limits.wire);
+        Self {
+            connection,
+            decoder,
+            expectation: head.expectation,
+            persistence: head.persistence,
+            method: head.method.clone(),
+            version: head.version,
+            response: Response::Awaited,
+            out: BytesMut::new(),
+            sent: 0,
+        }
+    }
+
+    /// The connection ends with this response.
+    pub(crate) fn close_after(&mut self) {
+        self.persistence = Persistence::Close;
+    }
+
+    pub(crate) async fn read_body(&mut self) -> Result<Option<Bytes>, ClientError> {
+        if matches!(self.response, Response::Tunnel) {
+            return self.read_tunnel().await;
+        }
+        self.invite_body().await?;
+        loop {
+            match self.decoder.decode(&mut self.connection.buffer)? {
+                Decoded::Data(data) => return Ok(Some(data)),
+                Decoded::End { .. } => return Ok(None),
+                Decoded::NeedMore => {}
+            }
+            let wait = self.connection.limits.body;
+            let read = timeout(wait, self.connection.fill()).await;
+            if read.map_err(|_elapsed| ClientError::Silent)?? == 0 {
+                return Err(ClientError::Gone);
+            }
+        }
+    }
+
+    /// Tells a client that waits for it to send its content (RFC 9110 §10.1.1).
+    async fn invite_body(&mut self) -> Result<(), ClientError> {
+        let waits = self.expectation == Expectation::Continue;
+        if !waits || !matches!(self.response, Response::Awaited) || self.decoder.is_done() {
+            return Ok(());
+        }
+        self.expectation = Expectation::None;
+        self.write_interim(StatusCode::CONTINUE, &HeaderMap::new())
+            .await
+    }
+
+    async fn read_tunnel(&mut self) -> Result<Option<Bytes>, ClientError> {
+        if self.connection.buffer.is_empty() && self.connection.fill().await? == 0 {
+            return Ok(None);
+        }
+        Ok(Some(self.connection.buffer.split().freeze()))
+    }
+
+    pub(crate) fn is_body_done(&self) -> bool {
+        self.decoder.is_done() && !self.is_upgraded()
+    }
+
+    pub(crate) async fn gone(&mut self) -> ClientError {
+        loop {
+            if self.connection.buffer.len() >= READ_AHEAD_MAX {
+                return std::future::pending().await;
+            }
+            match self.connection.fill().await {
+                Ok(0) => return ClientError::Gone,
+                Ok(_) => {}
+                Err(error) => return error.into(),
+            }
+        }
+    }
+
+    pub(crate) async fn write_interim(
+        &mut self,
+        status: StatusCode,
+        headers: &HeaderMap,
+    ) -> Result<(), ClientError> {
+        // RFC 9110 §15.2: a server MUST NOT send a 1xx response to an HTTP/1.0 client.
+        if self.version < Version::HTTP_11 || !matches!(self.response, Response::Awaited) {
+            return Ok(());
+        }
+        wire::write_interim(&mut self.out, status, headers);
+        self.flush().await
+    }
+
+    pub(crate) fn write_head(
+        &mut self,
+        status: StatusCode,
+        headers: &HeaderMap,
+    ) -> Result<(), ClientError> {
+        if !matches!(self.response, Response::Awaited) {
+            return Err(ClientError::Length);
+        }
+        let known = content_length(headers);
+        let framing =
+            wire::choose_framing(&self.method, self.version, status, headers, known);
+        if framing == BodyFraming::UntilClose || self.expectation == Expectation::Continue {
+            // The client may still decide to send the content that it announced.
+            self.persistence = Persistence::Close;
+        }
+        wire::write_head(
+            &mut self.out,
+            self.version,
+            status,
+            headers,
+            &framing,
+            self.persistence,
+        );
+        if status == StatusCode::SWITCHING_PROTOCOLS {
+            self.response = Response::Tunnel;
+            return Ok(());
+        }
+        let left = match framing {
+            BodyFraming::Length(length) => length,
+            BodyFraming::None | BodyFraming::HeadOf(_) => 0,
+            BodyFraming::Chunked | BodyFraming::UntilClose => u64::MAX,
+        };
+        self.response = Response::Content { framing, left };
+        Ok(())
+    }
+
+    pub(crate) async fn write_body(&mut self, data: Bytes) -> Result<(), ClientError> {
+        if data.is_empty() {
+            return self.flush().await;
+        }
+        match &mut self.response {
+            Response::Tunnel => self.send(data, &[]).await,
+            Response::Content { framing, left } => {
+                if matches!(framing, BodyFraming::None | BodyFraming::HeadOf(_)) {
+                    return Ok(());
+                }
+                let length = data.len() as u64;
+                if length > *left {
+                    self.response = Response::Broken;
+                    return Err(ClientError::Length);
+                }
+                if *framing != BodyFraming::Chunked {
+                    *left = left.saturating_sub(length);
+                    return self.send(data, &[]).await;
+                }
+                wire::write_chunk_head(&mut self.out, data.len());
+                self.send(data, wire::CHUNK_END).await
+            }
+            Response::Awaited | Response::Ended | Response::Broken => Err(ClientError::Length),
+        }
+    }
+
+    pub(crate) async fn flush(&mut self) -> Result<(), ClientError> {
+        if self.out.is_empty() {
+            return Ok(());
+        }
+        let out = self.out.split().freeze();
+        self.write_all(out).await
+    }
+
+    /// Head, content and what follows it in as few writes as the socket takes.
+    async fn send(&mut self, data: Bytes, after: &'static [u8]) -> Result<(), ClientError> {
+        self.sent += data.len() as u64;
+        let before = self.out.split().freeze();
+        self.write_all(before.chain(data).chain(after)).await
+    }
+
+    async fn write_all(&mut self, mut bytes: impl Buf) -> Result<(), ClientError> {
+        while bytes.has_remaining() {
+            let write = self.connection.io.write_buf(&mut bytes);
+            let written = timeout(self.connection.limits.write, write).await;
+            match written {
+                Ok(Ok(0)) => return Err(self.broken(ClientError::Gone)),
+                Ok(Ok(_)) => {}
+                Ok(Err(error)) => return Err(self.broken(error.into())),
+                Err(_elapsed) => return Err(self.broken(ClientError::Silent)),
+            }
+        }
+        Ok(())
+    }
+
+    fn broken(&mut self, error: ClientError) -> ClientError {
+        self.response = Response::Broken;
+        error
+    }
+
+    pub(crate) async fn end(&mut self, trailers: Option<&HeaderMap>) -> Result<(), ClientError> {
+        match std::mem::replace(&mut self.response, Response::Broken) {
+            Response::Content { framing, left } => {
+                match framing {
+                    BodyFraming::Chunked => match trailers {
+                        Some(trailers) => wire::write_trailers(&mut self.out, trailers),
+                        None => self.out.extend_from_slice(wire::LAST_CHUNK),
+                    },
+                    BodyFraming::Length(_) if left > 0 => return Err(ClientError::Length),
+                    _ => {}
+                }
+                self.flush().await?;
+                self.response = Response::Ended;
+                Ok(())
+            }
+            Response::Tunnel => {
+                self.persistence = Persistence::Close;
+                self.response = Response::Ended;
+                Ok(())
+            }
+            Response::Ended => {
+                self.response = Response::Ended;
+                Ok(())
+            }
+            Response::Awaited | Response::Broken => Err(ClientError::Length),
+        }
+    }
+
+    pub(crate) fn abandon(&mut self) {
+        if let Response::Content { framing, .. } = &self.response
+            && *framing == BodyFraming::UntilClose
+        {
+            // RFC 9112 §8: only an abnormal close tells this client that the response is incomplete.
+            self.connection.io.reset_on_close();
+        }
+        self.response = Response::Broken;
+    }
+
+    pub(crate) fn is_upgraded(&self) -> bool {
+        matches!(self.response, Response::Tunnel)
+    }
+
+    pub(crate) fn body_bytes_sent(&self) -> u64 {
+        self.sent
+    }
+
+    /// Gives the connection back for a next request, or closes it.
+    pub(crate) async fn finish(mut self) -> Option<Connection> {
+        if !matches!(self.response, Response::Ended) {
+            self.abandon();
+            return None;
+        }
+        let reusable = self.persistence == Persistence::KeepAlive && self.drain().await;
+        if reusable {
+            return Some(self.connection);
+        }
+        self.connection.close().await;
+        None
+    }
+
+    /// Reads the rest of a request that was answered early. What is left unread would be taken for the next request.
+    async fn drain(&mut self) -> bool {
+        let draining = async {
+            let mut left = DRAIN_MAX;
+            while !self.decoder.is_done() {
+                match self.read_body().await {
+                    Ok(Some(data)) if data.len() <= left => left -= data.len(),
+                    Ok(None) => break,
+                    Ok(Some(_)) | Err(_) => return false,
+                }
+            }
+            true
+        };
+        timeout(DRAIN_TIME, draining).await.unwrap_or(false)
+    }
+}
+
+/// The length that a response's head announces, where it announces one that makes sense.
+pub(crate) fn content_length(headers: &HeaderMap) -> Option<u64> {
+    wire::content_length(headers).ok().flatten()
+}

@@ -1,0 +1,415 @@
+//! HTTP/2 from clients (RFC 9113), on the `h2` crate's framing.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use h2::server::SendResponse;
+use h2::{RecvStream, Reason, SendStream};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version, header};
+use tokio::sync::watch;
+use tokio::time::timeout;
+use wire::{Authority, Expectation, Framing, Persistence, Refusal, RequestHead, Upgrade};
+
+use super::h2_meter::Metered;
+use super::{ClientError, Io, Limits};
+
+/// Bytes of one response that wait in the connection for the client's window.
+const SEND_BUFFER_MAX: usize = 256 * 1024;
+/// What a client may send before the node has read it, per stream and per connection.
+const STREAM_WINDOW: u32 = 256 * 1024;
+const CONNECTION_WINDOW: u32 = 1024 * 1024;
+/// Streams that the client reset and the node has not yet seen (CVE-2023-44487).
+const RESET_PENDING_MAX: usize = 20;
+/// Streams that the node itself had to reset (CVE-2025-8671), after which the connection ends.
+const RESET_LOCAL_MAX: usize = 64;
+/// Pieces in which content is handed to the connection, so that streams take turns.
+const PIECE: usize = 64 * 1024;
+
+/// The framing of one client's HTTP/2 connection.
+pub(crate) type Framed = h2::server::Connection<Metered<Io>, Bytes>;
+
+/// Exchanges the connection prefaces.
+///
+/// # Errors
+/// [`ClientError::Silent`] past the head timeout, [`ClientError::Stream`] for anything that is not HTTP/2.
+pub(crate) async fn handshake(io: Metered<Io>, limits: &Limits) -> Result<Framed, ClientError> {
+    let head_max = u32::try_from(limits.wire.head_bytes).unwrap_or(u32::MAX);
+    let mut builder = h2::server::Builder::new();
+    builder
+        .max_header_list_size(head_max)
+        .max_concurrent_streams(limits.h2_streams)
+        .initial_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_send_buffer_size(SEND_BUFFER_MAX)
+        .max_pending_accept_reset_streams(RESET_PENDING_MAX)
+        .max_local_error_reset_streams(Some(RESET_LOCAL_MAX));
+    let framed = timeout(limits.head, builder.handshake(io)).await;
+    Ok(framed.map_err(|_elapsed| ClientError::Silent)??)
+}
+
+/// A request as the connection brought it, and the way to answer it.
+pub(crate) type Accepted = (Request<RecvStream>, SendResponse<Bytes>);
+
+/// Waits for the next request of the connection, and keeps the connection's frames moving meanwhile.
+///
+/// `None` ends the connection: the client closed it, broke the protocol, or was idle with nothing under way.
+pub(crate) async fn accept(
+    framed: &mut Framed,
+    limits: &Limits,
+    stopping: &mut watch::Receiver<bool>,
+    busy: &tokio::sync::Semaphore,
+) -> Option<Accepted> {
+    let all = limits.h2_streams as usize;
+    let mut told = false;
+    loop {
+        let next = tokio::select! {
+            next = timeout(limits.idle, framed.accept()) => next,
+            _ = stopping.wait_for(|stop| *stop), if !told => {
+                told = true;
+                framed.graceful_shutdown();
+                continue;
+            }
+        };
+        match next {
+            Ok(Some(Ok(accepted))) => return Some(accepted),
+            Ok(Some(Err(error))) => {
+                tracing::debug!(%error, "an HTTP/2 connection failed");
+                return None;
+            }
+            Ok(None) => return None,
+            Err(_elapsed) if busy.available_permits() >= all => {
+                framed.graceful_shutdown();
+                told = true;
+                // The client's answer to it, or one more idle time, ends the loop.
+                if !matches!(timeout(limits.idle, framed.accept()).await, Ok(Some(Ok(_)))) {
+                    return None;
+                }
+            }
+            Err(_elapsed) => {}
+        }
+    }
+}
+
+/// There is no room for another stream. The client may send the request again (RFC 9113 §8.7).
+pub(crate) fn reject(accepted: Accepted) {
+    let (_, mut respond) = accepted;
+    respond.send_reset(Reason::REFUSED_STREAM);
+}
+
+/// Ends a stream whose request is not taken: a malformed one is a stream error (RFC 9113 §8.1.1).
+pub(crate) fn refuse(accepted: Accepted, status: StatusCode) {
+    let (_, mut respond) = accepted;
+    if status == StatusCode::BAD_REQUEST {
+        return respond.send_reset(Reason::PROTOCOL_ERROR);
+    }
+    let mut head = Response::new(());
+    *head.status_mut() = status;
+    if let Err(error) = respond.send_response(head, true) {
+        tracing::debug!(%error, "a client does not hear that it is refused");
+    }
+}
+
+/// Reads a request's head by the rules of RFC 9113 §8.
+///
+/// # Errors
+/// The [`Refusal`] that the client is answered with.
+pub(crate) fn read_head(request: &Request<RecvStream>) -> Result<RequestHead, Refusal> {
+    let (method, uri) = (request.method(), request.uri());
+    if method == Method::CONNECT {
+        return Err(Refusal::Connect);
+    }
+    let mut headers = request.headers().clone();
+    for (name, value) in &headers {
+        wire::check_field(name, value)?;
+    }
+    wire::join_cookies(&mut headers);
+    headers.remove(header::TE);
+    let authority = authority(uri, &headers)?;
+    if let Ok(host) = HeaderValue::try_from(authority.to_string()) {
+        headers.insert(header::HOST, host);
+    }
+    let target = uri.path_and_query().ok_or(Refusal::Target)?;
+    if target != "*" || method != Method::OPTIONS {
+        wire::check_path(target.as_str())?;
+    }
+    Ok(RequestHead {
+        method: method.clone(),
+        version: Version::HTTP_2,
+        scheme: None,
+        authority,
+        target: target.as_str().to_owned(),
+        framing: framing(request)?,
+        headers,
+        persistence: Persistence::KeepAlive,
+        expectation: Expectation::None,
+        upgrade: Upgrade::None,
+        nominated: Vec::new(),
+    })
+}
+
+/// RFC 9113 §8.3.1: `:authority`, or else `Host`; a request in which they differ is malformed.
+fn authority(uri: &http::Uri, headers: &HeaderMap) -> Result<Authority, Refusal> {
+    let mut hosts = headers.get_all(header::HOST).iter();
+    let host = match (hosts.next(), hosts.next()) {
+        (Some(_), Some(_)) => return Err(Refusal::HostRepeated),
+        (Some(host), None) => {
+            let host = host.to_str().map_err(|_opaque| Refusal::Authority)?;
+            Some(wire::check_authority(host)?)
+        }
+        (None, _) => None,
+    };
+    let Some(named) = uri.authority() else {
+        return host.ok_or(Refusal::HostMissing);
+    };
+    let named = wire::check_authority(named.as_str())?;
+    if host.is_some_and(|host| host != named) {
+        return Err(Refusal::HostMismatch);
+    }
+    Ok(named)
+}
+
+fn framing(request: &Request<RecvStream>) -> Result<Framing, Refusal> {
+    let length = wire::content_length(request.headers())?;
+    match (length, request.body().is_end_stream()) {
+        (None | Some(0), true) => Ok(Framing::None),
+        (Some(_), true) => Err(Refusal::ContentLength),
+        (Some(length), false) => Ok(Framing::Length(length)),
+        (None, false) => Ok(Framing::Chunked),
+    }
+}
+
+/// Where the response stands.
+#[derive(Debug)]
+enum Responding {
+    Awaited,
+    /// The head is known and leaves with the first content.
+    Head(Response<()>),
+    Content(SendStream<Bytes>),
+    Ended,
+    Broken,
+}
+
+/// One stream: a request and its response.
+#[derive(Debug)]
+pub(crate) struct Exchange {
+    respond: SendResponse<Bytes>,
+    content: RecvStream,
+    content_done: bool,
+    limits: Arc<Limits>,
+    method: Method,
+    responding: Responding,
+    /// What is left of the length that the response's head announced.
+    left: Option<u64>,
+    sent: u64,
+}
+
+impl Exchange {
+    pub(crate) fn new(
+        accepted: Accepted,
+        limits: Arc<Limits>,
+    ) -> Self {
+        let (request, respond) = accepted;
+        let method = request.method().clone();
+        let content = request.into_body();
+        Self {
+            content_done: content.is_end_stream(),
+            respond,
+            content,
+            limits,
+            method,
+            responding: Responding::Awaited,
+            left: None,
+            sent: 0,
+        }
+    }
+
+    pub(crate) async fn read_body(&mut self) -> Result<Option<Bytes>, ClientError> {
+        let wait = self.limits.body;
+        let data = timeout(wait, self.content.data()).await;
+        match data.map_err(|_elapsed| ClientError::Silent)? {
+            Some(data) => {
+                let data = data?;
+                self.content.flow_control().release_capacity(data.len())?;
+                Ok(Some(data))
+            }
+            None => {
+                self.content_done = true;
+                Ok(None)
+            }
+        }
+    }
+
+    pub(crate) fn is_body_done(&self) -> bool {
+        self.content_done
+    }
+
+    pub(crate) async fn gone(&mut self) -> ClientError {
+        let reset = match &mut self.responding {
+            Responding::Content(stream) => {
+                std::future::poll_fn(|cx| stream.poll_reset(cx)).await
+            }
+            _ => std::future::poll_fn(|cx| self.respond.poll_reset(cx)).await,
+        };
+        match reset {
+            Ok(reason) => ClientError::Stream(reason.into()),
+            Err(error) => error.into(),
+        }
+    }
+
+    pub(crate) fn write_interim(
+        &mut self,
+        status: StatusCode,
+        headers: &HeaderMap,
+    ) -> Result<(), ClientError> {
+        if !matches!(self.responding, Responding::Awaited) {
+            return Ok(());
+        }
+        let mut interim = Response::new(());
+        *interim.status_mut() = status;
+        *interim.headers_mut() = headers.clone();
+        policy::hop_by_hop::remove(interim.headers_mut());
+        Ok(self.respond.send_informational(interim)?)
+    }
+
+    pub(crate) fn write_head(
+        &mut self,
+        status: StatusCode,
+        headers: &HeaderMap,
+    ) -> Result<(), ClientError> {
+        if !matches!(self.responding, Responding::Awaited) {
+            return Err(ClientError::Length);
+        }
+        let mut head = Response::new(());
+        *head.status_mut() = status;
+        *head.headers_mut() = headers.clone();
+        policy::hop_by_hop::remove(head.headers_mut());
+        self.left = super::h1::content_length(headers);
+        self.responding = Responding::Head(head);
+        Ok(())
+    }
+
+    /// Whether the response has no content whatever its head says (RFC 9110 §6.4.1).
+    fn is_headers_only(&self, status: StatusCode) -> bool {
+        self.method == Method::HEAD
+            || status == StatusCode::NO_CONTENT
+            || status == StatusCode::NOT_MODIFIED
+    }
+
+    pub(crate) async fn write_body(&mut self, mut data: Bytes) -> Result<(), ClientError> {
+        if let Responding::Head(head) = &self.responding
+            && self.is_headers_only(head.status())
+        {
+            return Ok(());
+        }
+        self.flush()?;
+        if let Some(left) = &mut self.left {
+            *left = left
+                .checked_sub(data.len() as u64)
+                .ok_or(ClientError::Length)?;
+        }
+        while !data.is_empty() {
+            let room = self.room(data.len().min(PIECE)).await?;
+            let piece = data.split_to(room.min(data.len()));
+            self.sent += piece.len() as u64;
+            let Responding::Content(stream) = &mut self.responding else {
+                return Err(ClientError::Length);
+            };
+            stream.send_data(piece, false)?;
+        }
+        Ok(())
+    }
+
+    /// Waits until the client's window lets some of `wanted` bytes through.
+    async fn room(&mut self, wanted: usize) -> Result<usize, ClientError> {
+        let Responding::Content(stream) = &mut self.responding else {
+            return Err(ClientError::Length);
+        };
+        stream.reserve_capacity(wanted);
+        loop {
+            let capacity = std::future::poll_fn(|cx| stream.poll_capacity(cx));
+            let capacity = timeout(self.limits.write, capacity)
+                .await
+                .map_err(|_elapsed| ClientError::Silent)?;
+            match capacity {
+                Some(Ok(0)) => {}
+                Some(Ok(room)) => return Ok(room),
+                Some(Err(error)) => return Err(error.into()),
+                None => return Err(ClientError::Gone),
+            }
+        }
+    }
+
+    pub(crate) fn flush(&mut self) -> Result<(), ClientError> {
+        self.send_head(false)
+    }
+
+    fn send_head(&mut self, end: bool) -> Result<(), ClientError> {
+        match std::mem::replace(&mut self.responding, Responding::Broken) {
+            Responding::Head(head) => {
+                let end = end || self.is_headers_only(head.status());
+                let stream = self.respond.send_response(head, end)?;
+                self.responding = if end {
+                    Responding::Ended
+                } else {
+                    Responding::Content(stream)
+                };
+            }
+            other => self.responding = other,
+        }
+        Ok(())
+    }
+
+    pub(crate) fn end(&mut self, trailers: Option<&HeaderMap>) -> Result<(), ClientError> {
+        if let Responding::Head(head) = &self.responding {
+            let only_head = self.is_headers_only(head.status());
+            if !only_head && self.left.is_some_and(|left| left > 0) {
+                return Err(ClientError::Length);
+            }
+            self.send_head(trailers.is_none())?;
+        }
+        match std::mem::replace(&mut self.responding, Responding::Broken) {
+            Responding::Content(mut stream) => {
+                if self.left.is_some_and(|left| left > 0) {
+                    return Err(ClientError::Length);
+                }
+                match trailers {
+                    Some(trailers) => stream.send_trailers(trailers.clone())?,
+                    None => stream.send_data(Bytes::new(), true)?,
+                }
+                self.responding = Responding::Ended;
+                Ok(())
+            }
+            Responding::Ended => {
+                self.responding = Responding::Ended;
+                Ok(())
+            }
+            Responding::Awaited | Responding::Head(_) | Responding::Broken => {
+                Err(ClientError::Length)
+            }
+        }
+    }
+
+    pub(crate) fn abandon(&mut self) {
+        match std::mem::replace(&mut self.responding, Responding::Broken) {
+            Responding::Content(mut stream) => stream.send_reset(Reason::INTERNAL_ERROR),
+            Responding::Awaited | Responding::Head(_) => {
+                self.respond.send_reset(Reason::INTERNAL_ERROR);
+            }
+            Responding::Ended => self.responding = Responding::Ended,
+            Responding::Broken => {}
+        }
+    }
+
+    /// The stream is over; what the client still sends of its request is refused without an error (RFC 9113 §8.1).
+    pub(crate) fn finish(mut self) {
+        if !matches!(self.responding, Responding::Ended) {
+            self.abandon();
+        } else if !self.content_done {
+            self.respond.send_reset(Reason::NO_ERROR);
+        }
+    }
+
+    pub(crate) fn body_bytes_sent(&self) -> u64 {
+        self.sent
+    }
+}

@@ -1,0 +1,196 @@
+//! Connections from clients: HTTP/1.1 and HTTP/2 on the wire, with the limits that keep them bounded.
+//!
+//! This layer frames messages and nothing else. It knows no cache and no Pingora; [`Exchange`] is what
+//! both protocols look like from above.
+
+pub(crate) mod h1;
+pub(crate) mod h2;
+pub(crate) mod h2_meter;
+pub(crate) mod io;
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, StatusCode};
+
+pub(crate) use h1::content_length;
+pub(crate) use io::Io;
+
+/// How a request came to the node.
+#[derive(Clone, Debug)]
+pub(crate) struct Facts {
+    /// Who sent it.
+    pub client: SocketAddr,
+    /// The address that it was sent to.
+    pub local: SocketAddr,
+    /// With or without TLS.
+    pub scheme: Scheme,
+}
+
+/// The scheme of the request's target URI, as the connection says it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Scheme {
+    Http,
+    Https,
+}
+
+impl Scheme {
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Https => "https",
+        }
+    }
+
+    pub(crate) const fn default_port(self) -> u16 {
+        match self {
+            Self::Http => 80,
+            Self::Https => 443,
+        }
+    }
+}
+
+/// What a client may take, in bytes, fields and time.
+#[derive(Clone, Debug)]
+pub(crate) struct Limits {
+    /// Sizes of a message's head and framing.
+    pub wire: wire::Limits,
+    /// From the first byte of a request head (or from the connection's start) to its last.
+    pub head: Duration,
+    /// Between two requests on one connection.
+    pub idle: Duration,
+    /// Between two reads of a request's body.
+    pub body: Duration,
+    /// Between two writes that a client accepts.
+    pub write: Duration,
+    /// Concurrent HTTP/2 streams on one connection.
+    pub h2_streams: u32,
+}
+
+/// Why talking to the client ended.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ClientError {
+    #[error("the client closed the connection")]
+    Gone,
+    #[error("the client was silent for too long")]
+    Silent,
+    #[error("the client's message is malformed: {0}")]
+    Malformed(#[from] wire::Refusal),
+    #[error("the response does not have the length that its head announced")]
+    Length,
+    #[error("the connection failed")]
+    Io(#[from] std::io::Error),
+    #[error("the HTTP/2 stream failed")]
+    Stream(#[from] ::h2::Error),
+}
+
+/// One request and its response, whichever protocol carries them.
+#[derive(Debug)]
+pub(crate) enum Exchange {
+    /// An exchange that has an HTTP/1.1 connection to itself.
+    H1(Box<h1::Exchange>),
+    /// A stream of an HTTP/2 connection.
+    H2(Box<h2::Exchange>),
+}
+
+impl Exchange {
+    /// The next piece of the request's content; `None` at its end.
+    pub(crate) async fn read_body(&mut self) -> Result<Option<Bytes>, ClientError> {
+        match self {
+            Self::H1(exchange) => exchange.read_body().await,
+            Self::H2(exchange) => exchange.read_body().await,
+        }
+    }
+
+    /// Whether the request's content was read to its end.
+    pub(crate) fn is_body_done(&self) -> bool {
+        match self {
+            Self::H1(exchange) => exchange.is_body_done(),
+            Self::H2(exchange) => exchange.is_body_done(),
+        }
+    }
+
+    /// Waits until the client is gone, and says how it went. Bytes of a next request are kept.
+    pub(crate) async fn gone(&mut self) -> ClientError {
+        match self {
+            Self::H1(exchange) => exchange.gone().await,
+            Self::H2(exchange) => exchange.gone().await,
+        }
+    }
+
+    /// Sends an interim response (1xx) where the protocol allows one.
+    pub(crate) async fn write_interim(
+        &mut self,
+        status: StatusCode,
+        headers: &HeaderMap,
+    ) -> Result<(), ClientError> {
+        match self {
+            Self::H1(exchange) => exchange.write_interim(status, headers).await,
+            Self::H2(exchange) => exchange.write_interim(status, headers),
+        }
+    }
+
+    /// Prepares the response's head. It leaves with the first content, at [`Self::flush`] or at the end.
+    pub(crate) fn write_head(
+        &mut self,
+        status: StatusCode,
+        headers: &HeaderMap,
+    ) -> Result<(), ClientError> {
+        match self {
+            Self::H1(exchange) => exchange.write_head(status, headers),
+            Self::H2(exchange) => exchange.write_head(status, headers),
+        }
+    }
+
+    /// Sends content. Waits while the client does not take it, up to the write timeout.
+    pub(crate) async fn write_body(&mut self, data: Bytes) -> Result<(), ClientError> {
+        match self {
+            Self::H1(exchange) => exchange.write_body(data).await,
+            Self::H2(exchange) => exchange.write_body(data).await,
+        }
+    }
+
+    /// Sends what is prepared.
+    pub(crate) async fn flush(&mut self) -> Result<(), ClientError> {
+        match self {
+            Self::H1(exchange) => exchange.flush().await,
+            Self::H2(exchange) => exchange.flush(),
+        }
+    }
+
+    /// Ends the response, with trailers where there are any.
+    ///
+    /// # Errors
+    /// [`ClientError::Length`] where less was sent than the head announced: the message stays unfinished on the wire.
+    pub(crate) async fn end(&mut self, trailers: Option<&HeaderMap>) -> Result<(), ClientError> {
+        match self {
+            Self::H1(exchange) => exchange.end(trailers).await,
+            Self::H2(exchange) => exchange.end(trailers),
+        }
+    }
+
+    /// Ends the message in a way that the client cannot take for its regular end.
+    pub(crate) fn abandon(&mut self) {
+        match self {
+            Self::H1(exchange) => exchange.abandon(),
+            Self::H2(exchange) => exchange.abandon(),
+        }
+    }
+
+    /// Whether the connection became a tunnel (101).
+    pub(crate) fn is_upgraded(&self) -> bool {
+        match self {
+            Self::H1(exchange) => exchange.is_upgraded(),
+            Self::H2(_) => false,
+        }
+    }
+
+    /// Content bytes sent to the client.
+    pub(crate) fn body_bytes_sent(&self) -> u64 {
+        match self {
+            Self::H1(exchange) => exchange.body_bytes_sent(),
+            Self::H2(exchange) => exchange.body_bytes_sent(),
+        }
+    }
+}

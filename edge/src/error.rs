@@ -1,0 +1,74 @@
+//! What went wrong with a forwarded request, sorted by whom to blame, and how it is answered.
+
+use http::StatusCode;
+use policy::stale::Failure;
+
+/// Why no response came from upstream.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub(crate) enum UpstreamError {
+    /// Its name does not resolve, and never did.
+    #[error("the origin's name does not resolve")]
+    Unresolved,
+    /// Nobody listens, or the network refuses.
+    #[error("the origin refuses connections")]
+    Refused,
+    /// No connection in time.
+    #[error("no connection to the origin in time")]
+    ConnectTimeout,
+    /// TLS failed: no common protocol, or a certificate that is not trusted.
+    #[error("no TLS session with the origin")]
+    Tls,
+    /// Connected, and no response in time.
+    #[error("no response from the origin in time")]
+    ResponseTimeout,
+    /// The connection ended before the response did.
+    #[error("the origin closed the connection before its response was complete")]
+    Cut,
+    /// What came is no response that may be passed on.
+    #[error("the origin's response is malformed")]
+    Malformed,
+    /// A validation was answered with something that does not belong to it.
+    #[error("the origin answered what it was not asked")]
+    Unasked,
+}
+
+impl UpstreamError {
+    /// The status of the answer to the client (RFC 9110 §15.6.3, §15.6.5).
+    #[must_use]
+    pub(crate) const fn status(self) -> StatusCode {
+        match self {
+            Self::Unresolved
+            | Self::Refused
+            | Self::Tls
+            | Self::Cut
+            | Self::Malformed
+            | Self::Unasked => StatusCode::BAD_GATEWAY,
+            Self::ConnectTimeout | Self::ResponseTimeout => StatusCode::GATEWAY_TIMEOUT,
+        }
+    }
+
+    /// The error's name in `Proxy-Status` (RFC 9209 §2.3).
+    #[must_use]
+    pub(crate) const fn proxy_status(self) -> &'static str {
+        match self {
+            Self::Unresolved => "dns_error",
+            Self::Refused => "connection_refused",
+            Self::ConnectTimeout => "connection_timeout",
+            Self::Tls => "tls_certificate_error",
+            Self::ResponseTimeout => "http_response_timeout",
+            Self::Cut => "http_response_incomplete",
+            Self::Malformed | Self::Unasked => "http_protocol_error",
+        }
+    }
+
+    /// The failure as `stale-if-error` sees it.
+    #[must_use]
+    pub(crate) const fn failure(self) -> Failure {
+        match self {
+            Self::Unresolved | Self::Refused | Self::Tls => Failure::Unreachable,
+            Self::ConnectTimeout | Self::ResponseTimeout => Failure::Timeout,
+            Self::Cut | Self::Malformed | Self::Unasked => Failure::Cut,
+        }
+    }
+}

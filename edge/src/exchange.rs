@@ -1,0 +1,178 @@
+//! One request on its way: what was asked, what was found, how it ended. It is Pingora's context.
+
+use std::hash::{BuildHasher as _, RandomState};
+use std::sync::Arc;
+use std::time::Instant;
+
+use http::{HeaderMap, Method, StatusCode};
+use policy::key::CacheKey;
+use policy::request::RequestTerms;
+use policy::time::Timestamp;
+use storage::Object;
+use wire::RequestHead;
+
+use crate::cache::Head;
+use crate::downstream::Facts;
+use crate::origins::Candidate;
+use crate::outcome::{Forward, Outcome};
+use crate::sites::{Asked, Site, Treatment};
+
+/// What a client asked, parsed once.
+#[derive(Debug)]
+pub(crate) struct Request {
+    pub head: Arc<RequestHead>,
+    pub facts: Arc<Facts>,
+    pub site: Arc<Site>,
+    pub treatment: Arc<Treatment>,
+    pub terms: RequestTerms,
+    pub key: CacheKey,
+}
+
+impl Request {
+    /// Finds out how the site treats a request.
+    pub(crate) fn new(head: Arc<RequestHead>, facts: Arc<Facts>, site: Arc<Site>) -> Self {
+        let treatment = site.treatment(&asked(&head), None);
+        let terms = RequestTerms::read(&head.method, &head.headers, &treatment.settings);
+        let parts = (&*head, &*facts, &*site);
+        let key = cache_key(parts, &head.target, &treatment, &head.headers);
+        Self {
+            head,
+            facts,
+            site,
+            treatment,
+            terms,
+            key,
+        }
+    }
+
+    pub(crate) fn method(&self) -> &Method {
+        &self.head.method
+    }
+
+    pub(crate) fn headers(&self) -> &HeaderMap {
+        &self.head.headers
+    }
+
+    pub(crate) fn storage_key(&self) -> storage::Key {
+        storage::Key(self.key.hash())
+    }
+
+    /// Where responses for another target of the same host would be stored, for a GET like this request.
+    pub(crate) fn key_of(&self, target: &str) -> storage::Key {
+        let (path, _) = split_target(target);
+        let asked = Asked {
+            method: &Method::GET,
+            path,
+            headers: self.headers(),
+        };
+        let treatment = self.site.treatment(&asked, None);
+        let parts = (&*self.head, &*self.facts, &*self.site);
+        let key = cache_key(parts, target, &treatment, self.headers());
+        storage::Key(key.hash())
+    }
+
+    /// How a response with this status is treated: rules may look at it.
+    pub(crate) fn treatment_of(&self, status: StatusCode) -> Arc<Treatment> {
+        self.site.treatment(&asked(&self.head), Some(status))
+    }
+
+    /// A number that tells this request's multipart boundary from others.
+    pub(crate) fn seed(&self) -> u64 {
+        RandomState::new().hash_one(self.key.hash())
+    }
+
+    /// The target URI (RFC 9110 §7.1), where it can be written as one.
+    pub(crate) fn uri(&self) -> Option<http::Uri> {
+        http::Uri::builder()
+            .scheme(self.facts.scheme.as_str())
+            .authority(self.head.authority.to_string())
+            .path_and_query(self.head.target.as_str())
+            .build()
+            .ok()
+    }
+}
+
+fn cache_key(
+    (head, facts, site): (&RequestHead, &Facts, &Site),
+    target: &str,
+    treatment: &Treatment,
+    headers: &HeaderMap,
+) -> CacheKey {
+    let (path, query) = split_target(target);
+    let scheme = facts.scheme;
+    let target = policy::key::Target {
+        site: &site.name,
+        scheme: scheme.as_str(),
+        host: &head.authority.host,
+        port: head.authority.port.unwrap_or(scheme.default_port()),
+        path,
+        query,
+    };
+    CacheKey::new(&target, &treatment.key, headers)
+}
+
+fn asked(head: &RequestHead) -> Asked<'_> {
+    Asked {
+        method: &head.method,
+        path: split_target(&head.target).0,
+        headers: &head.headers,
+    }
+}
+
+/// Path and query of a target in origin form.
+pub(crate) fn split_target(target: &str) -> (&str, Option<&str>) {
+    match target.split_once('?') {
+        Some((path, query)) => (path, Some(query)),
+        None => (target, None),
+    }
+}
+
+/// One request on its way.
+#[derive(Debug)]
+pub(crate) struct Exchange {
+    pub started: Instant,
+    pub received: Timestamp,
+    /// Known once the request was found to be for one of the sites.
+    pub request: Option<Arc<Request>>,
+    /// The status that the client was sent.
+    pub status: Option<StatusCode>,
+    pub outcome: Option<Outcome>,
+    /// Set where the request passes the cache by and goes through Pingora's own proxying.
+    pub passing: Option<Passing>,
+}
+
+/// A request that passes the cache by.
+#[derive(Debug)]
+pub(crate) struct Passing {
+    pub why: Forward,
+    /// The stored response that a HEAD may freshen (RFC 9111 §4.3.5).
+    pub selected: Option<Arc<Object<Head>>>,
+    pub candidates: Vec<Candidate>,
+    pub attempt: usize,
+    pub sent: Option<Timestamp>,
+}
+
+impl Passing {
+    pub(crate) const fn new(why: Forward, selected: Option<Arc<Object<Head>>>) -> Self {
+        Self {
+            why,
+            selected,
+            candidates: Vec::new(),
+            attempt: 0,
+            sent: None,
+        }
+    }
+}
+
+impl Exchange {
+    pub(crate) const fn new(started: Instant, received: Timestamp) -> Self {
+        Self {
+            started,
+            received,
+            request: None,
+            status: None,
+            outcome: None,
+            passing: None,
+        }
+    }
+}

@@ -1,0 +1,25 @@
+#![doc = include_str!("../ARCHITECTURE.md")]
+#![forbid(unsafe_code)]
+
+mod access_log;
+mod admin;
+mod cache;
+mod clock;
+pub mod demo;
+mod downstream;
+mod error;
+mod exchange;
+mod metrics;
+mod node;
+mod origins;
+mod outcome;
+mod pingora;
+mod run;
+mod server;
+mod sites;
+mod tls;
+pub mod token;
+mod wiring;
+
+pub use run::{Drained, Running, StartError, start};
+pub use tls::{TlsError, install_provider};

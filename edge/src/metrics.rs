@@ -1,0 +1,207 @@
+//! Counters of a node. Labels are sites and fixed words; nothing of a request becomes one.
+
+use std::time::Duration;
+
+use prometheus::core::Collector;
+use prometheus::{
+    HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    TextEncoder,
+};
+
+/// The site of requests that were for none.
+pub(crate) const NO_SITE: &str = "-";
+
+/// Seconds: from a hit in memory to an origin's timeout.
+const DURATIONS: [f64; 16] = [
+    0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5,
+    10.0, 30.0,
+];
+
+/// Why an origin was asked.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Asked {
+    /// To store the answer, or to validate what is stored.
+    Fill,
+    /// For a request that passes the cache by.
+    Pass,
+}
+
+impl Asked {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Fill => "fill",
+            Self::Pass => "pass",
+        }
+    }
+}
+
+/// The memory tier when the metrics are read.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Stored {
+    pub objects: u64,
+    pub bytes: u64,
+    pub bytes_max: u64,
+    pub evictions: u64,
+    pub rejected: u64,
+    pub in_flight: u64,
+}
+
+/// All metrics of a node.
+pub(crate) struct Metrics {
+    registry: Registry,
+    requests: IntCounterVec,
+    response_bytes: IntCounterVec,
+    durations: HistogramVec,
+    origin_requests: IntCounterVec,
+    origin_bytes: IntCounterVec,
+    pub connections: IntGauge,
+    pub connections_refused: IntCounter,
+    pub log_dropped: IntCounter,
+    objects: IntGauge,
+    bytes: IntGaugeVec,
+    bytes_max: IntGauge,
+    evictions: IntGauge,
+    rejected: IntGauge,
+}
+
+impl Metrics {
+    pub(crate) fn new() -> Result<Self, prometheus::Error> {
+        let registry = Registry::new_custom(Some("larder".to_owned()), None)?;
+        let metrics = Self {
+            requests: counters(
+                "requests_total",
+                "Requests of clients, by how they ended.",
+                &["site", "outcome"],
+            )?,
+            response_bytes: counters(
+                "response_bytes_total",
+                "Content bytes sent to clients.",
+                &["site", "outcome"],
+            )?,
+            durations: HistogramVec::new(
+                HistogramOpts::new(
+                    "request_duration_seconds",
+                    "From a request's head to the end of its response.",
+                )
+                .buckets(DURATIONS.to_vec()),
+                &["site", "outcome"],
+            )?,
+            origin_requests: counters(
+                "origin_requests_total",
+                "Requests sent to origins, further attempts included.",
+                &["site", "kind"],
+            )?,
+            origin_bytes: counters(
+                "origin_bytes_total",
+                "Content bytes received from origins.",
+                &["site"],
+            )?,
+            connections: IntGauge::new("connections", "Connections of clients.")?,
+            connections_refused: IntCounter::new(
+                "connections_refused_total",
+                "Connections closed at once because there were too many.",
+            )?,
+            log_dropped: IntCounter::new(
+                "access_log_dropped_total",
+                "Lines of the access log that were dropped because it could not be written fast enough.",
+            )?,
+            objects: IntGauge::new("cache_objects", "Responses in the memory tier.")?,
+            bytes: IntGaugeVec::new(
+                Opts::new("cache_bytes", "Bytes charged to the memory tier."),
+                &["kind"],
+            )?,
+            bytes_max: IntGauge::new(
+                "cache_limit_bytes",
+                "The most bytes that may be charged to the memory tier.",
+            )?,
+            evictions: IntGauge::new(
+                "cache_evictions_total",
+                "Responses that left the memory tier for others.",
+            )?,
+            rejected: IntGauge::new(
+                "cache_rejected_total",
+                "Responses that the memory tier had no room for.",
+            )?,
+            registry,
+        };
+        metrics.register()?;
+        Ok(metrics)
+    }
+
+    fn register(&self) -> Result<(), prometheus::Error> {
+        let build = IntGaugeVec::new(
+            Opts::new("build_info", "The program's version."),
+            &["version"],
+        )?;
+        build
+            .with_label_values(&[env!("CARGO_PKG_VERSION")])
+            .set(1);
+        let all: [Box<dyn Collector>; 14] = [
+            Box::new(build),
+            Box::new(self.requests.clone()),
+            Box::new(self.response_bytes.clone()),
+            Box::new(self.durations.clone()),
+            Box::new(self.origin_requests.clone()),
+            Box::new(self.origin_bytes.clone()),
+            Box::new(self.connections.clone()),
+            Box::new(self.connections_refused.clone()),
+            Box::new(self.log_dropped.clone()),
+            Box::new(self.objects.clone()),
+            Box::new(self.bytes.clone()),
+            Box::new(self.bytes_max.clone()),
+            Box::new(self.evictions.clone()),
+            Box::new(self.rejected.clone()),
+        ];
+        all.into_iter()
+            .try_for_each(|metric| self.registry.register(metric))
+    }
+
+    /// A request that ended.
+    pub(crate) fn request(&self, site: &str, outcome: &str, bytes: u64, took: Duration) {
+        let labels = [site, outcome];
+        self.requests.with_label_values(&labels).inc();
+        self.response_bytes.with_label_values(&labels).inc_by(bytes);
+        self.durations
+            .with_label_values(&labels)
+            .observe(took.as_secs_f64());
+    }
+
+    /// A request to an origin.
+    pub(crate) fn origin_request(&self, site: &str, kind: Asked) {
+        let labels = [site, kind.as_str()];
+        self.origin_requests.with_label_values(&labels).inc();
+    }
+
+    /// Content from an origin.
+    pub(crate) fn origin_bytes(&self, site: &str, bytes: usize) {
+        self.origin_bytes
+            .with_label_values(&[site])
+            .inc_by(bytes as u64);
+    }
+
+    /// Everything in the text format of Prometheus.
+    pub(crate) fn text(&self, stored: Stored) -> String {
+        self.objects.set(gauge(stored.objects));
+        let held = stored.bytes.saturating_sub(stored.in_flight);
+        self.bytes
+            .with_label_values(&["stored"])
+            .set(gauge(held));
+        self.bytes
+            .with_label_values(&["in_flight"])
+            .set(gauge(stored.in_flight));
+        self.bytes_max.set(gauge(stored.bytes_max));
+        self.evictions.set(gauge(stored.evictions));
+        self.rejected.set(gauge(stored.rejected));
+        TextEncoder::new()
+            .encode_to_string(&self.registry.gather())
+            .unwrap_or_default()
+    }
+}
+
+fn counters(name: &str, help: &str, labels: &[&str]) -> Result<IntCounterVec, prometheus::Error> {
+    IntCounterVec::new(Opts::new(name, help), labels)
+}
+
+fn gauge(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}

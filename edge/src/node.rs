@@ -1,0 +1,196 @@
+//! A node: everything that requests share.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use http::HeaderName;
+use purge_api::{Readiness, Status};
+use storage::{Flights, Memory, Moment, Uncacheable, VaryMemory};
+use tokio::sync::watch;
+
+use crate::access_log::{self, AccessLog, Line};
+use crate::cache::Head;
+use crate::clock::Clock;
+use crate::downstream::{Facts, Limits};
+use crate::exchange::{Exchange, Request};
+use crate::metrics::{Metrics, NO_SITE, Stored};
+use crate::origins::names::Names;
+use crate::origins::outbound::Marks;
+use crate::outcome::{Local, Outcome, Share};
+use crate::pingora::Authorities;
+use crate::pingora::fetch::Fetcher;
+use crate::sites::Sites;
+
+/// Everything that requests share.
+pub(crate) struct Node {
+    pub name: String,
+    pub guard: tiered::LoopGuard,
+    pub clock: Arc<Clock>,
+    pub started: Instant,
+    pub sites: Sites,
+    pub limits: Arc<Limits>,
+    /// How long a request waits for another one's fill.
+    pub follower_wait: Duration,
+    /// Ranges that are answered in one response.
+    pub ranges_max: usize,
+    pub memory: Arc<Memory<Head>>,
+    pub flights: Flights<Head>,
+    pub uncacheable: Uncacheable,
+    /// Which fields select among a key's variants, as last seen.
+    pub vary: VaryMemory<Arc<[HeaderName]>>,
+    pub fetcher: Fetcher,
+    pub names: Arc<Names>,
+    pub authorities: Arc<Authorities>,
+    pub metrics: Arc<Metrics>,
+    pub log: AccessLog,
+    pub threads: usize,
+    /// Idle connections to origins that are kept.
+    pub pool: usize,
+    pub stopping: watch::Receiver<bool>,
+}
+
+impl Node {
+    /// How the node names itself towards others.
+    pub(crate) fn marks(&self) -> Marks<'_> {
+        Marks {
+            name: &self.name,
+            guard: &self.guard,
+        }
+    }
+
+    /// Now, as storage counts time.
+    pub(crate) fn moment(&self) -> Moment {
+        Moment(self.clock.now().unix_millis())
+    }
+
+    /// Which variant a request would select, as far as is known before the origin answers.
+    pub(crate) fn variant(&self, request: &Request) -> Option<storage::Variant> {
+        let names = self.vary.recall(request.storage_key())?;
+        let rules = &request.treatment.settings.vary;
+        let variant = policy::vary::variant_of(&names, request.headers(), rules);
+        Some(storage::Variant(variant))
+    }
+
+    /// Tells the one outcome of an exchange: to the metrics and to the access log.
+    pub(crate) fn finished(&self, exchange: &Exchange, sent: u64) {
+        let took = self.clock.instant() - exchange.started;
+        let outcome = exchange.outcome.as_ref();
+        let word = outcome.map_or("error", Outcome::word);
+        let request = exchange.request.as_deref();
+        let site = request.map_or(NO_SITE, |request| &request.site.name);
+        self.metrics.request(site, word, sent, took);
+        if self.log.is_on()
+            && let Some(request) = request
+        {
+            self.log.write(line(exchange, request, word, sent, took));
+        }
+    }
+
+    /// Tells of what was no request.
+    pub(crate) fn refused(&self, facts: &Facts, status: u16, why: &'static str) {
+        let word = Outcome::Local(Local::Refused(why)).word();
+        self.metrics.request(NO_SITE, word, 0, Duration::ZERO);
+        if !self.log.is_on() {
+            return;
+        }
+        let received = self.clock.now();
+        self.log.write(Line {
+            ts: access_log::rfc3339(received),
+            client: facts.client.ip().to_canonical(),
+            site: NO_SITE.to_owned(),
+            method: "-".to_owned(),
+            scheme: facts.scheme.as_str(),
+            host: "-".to_owned(),
+            path: "-".to_owned(),
+            protocol: "-",
+            status,
+            bytes: 0,
+            outcome: word,
+            detail: Some(why),
+            ttl: None,
+            collapsed: false,
+            origin_status: None,
+            duration_ms: 0.0,
+            referer: None,
+            user_agent: None,
+            received,
+        });
+    }
+}
+
+fn line(
+    exchange: &Exchange,
+    request: &Request,
+    word: &'static str,
+    bytes: u64,
+    took: Duration,
+) -> Line {
+    let outcome = exchange.outcome.as_ref();
+    let [referer, user_agent] = access_log::referer_and_agent(request.headers());
+    let collapsed = matches!(
+        outcome,
+        Some(Outcome::Forwarded(forwarded)) if forwarded.share == Share::Collapsed
+    );
+    Line {
+        ts: access_log::rfc3339(exchange.received),
+        client: request.facts.client.ip().to_canonical(),
+        site: request.site.name.clone(),
+        method: request.method().as_str().to_owned(),
+        scheme: request.facts.scheme.as_str(),
+        host: request.head.authority.to_string(),
+        path: request.head.target.clone(),
+        protocol: access_log::protocol(request.head.version),
+        status: exchange.status.map_or(0, |status| status.as_u16()),
+        bytes,
+        outcome: word,
+        detail: outcome.and_then(Outcome::detail),
+        ttl: outcome.and_then(Outcome::ttl),
+        collapsed,
+        origin_status: outcome
+            .and_then(access_log::origin_status)
+            .map(|status| status.as_u16()),
+        duration_ms: took.as_secs_f64() * 1000.0,
+        referer,
+        user_agent,
+        received: exchange.received,
+    }
+}
+
+impl purge_api::Node for Node {
+    fn readiness(&self) -> Readiness {
+        if *self.stopping.borrow() {
+            Readiness::Draining
+        } else {
+            Readiness::Ready
+        }
+    }
+
+    fn metrics(&self) -> String {
+        let stats = self.memory.stats();
+        self.metrics.text(Stored {
+            objects: stats.objects as u64,
+            bytes: stats.bytes as u64,
+            bytes_max: stats.capacity as u64,
+            evictions: stats.evictions,
+            rejected: stats.rejected,
+            in_flight: stats.in_flight_bytes as u64,
+        })
+    }
+
+    fn status(&self) -> Status {
+        let stats = self.memory.stats();
+        let mut sites: Vec<String> = self.sites.names().map(str::to_owned).collect();
+        sites.sort_unstable();
+        sites.dedup();
+        Status {
+            node: self.name.clone(),
+            version: env!("CARGO_PKG_VERSION"),
+            uptime_seconds: (self.clock.instant() - self.started).as_secs(),
+            sites,
+            objects: stats.objects as u64,
+            bytes: stats.bytes as u64,
+            bytes_max: stats.capacity as u64,
+            connections: u64::try_from(self.metrics.connections.get()).unwrap_or(0),
+        }
+    }
+}

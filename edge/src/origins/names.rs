@@ -1,0 +1,120 @@
+//! Names become addresses: asked asynchronously, kept for their TTL, and the last good answer for longer.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hickory_resolver::TokioResolver;
+use parking_lot::Mutex;
+use tokio::time::{Instant, timeout};
+
+/// How long a failed question is not asked again.
+const RETRY_AFTER: Duration = Duration::from_secs(2);
+/// An answer with a shorter life is kept for this long all the same.
+const TTL_MIN: Duration = Duration::from_secs(1);
+/// Where the system's own resolver answers, which tells no TTL.
+const TTL_UNKNOWN: Duration = Duration::from_secs(30);
+/// How long a question may take.
+const LOOKUP_TIME: Duration = Duration::from_secs(5);
+
+/// Who is asked.
+#[derive(Debug)]
+enum Directory {
+    Dns(Box<TokioResolver>),
+    /// The system's resolver, where its configuration cannot be read.
+    System,
+}
+
+/// The addresses of the configured names. It holds as many entries as the configuration has names.
+#[derive(Debug)]
+pub(crate) struct Names {
+    directory: Directory,
+    known: Mutex<HashMap<String, Known>>,
+}
+
+/// What is known of one name.
+#[derive(Clone, Debug)]
+struct Known {
+    addresses: Arc<[IpAddr]>,
+    until: Instant,
+}
+
+impl Names {
+    /// Asks whom the system's configuration names.
+    pub(crate) fn from_system() -> Arc<Self> {
+        let resolver = TokioResolver::builder_tokio().and_then(|builder| builder.build());
+        let directory = match resolver {
+            Ok(resolver) => Directory::Dns(Box::new(resolver)),
+            Err(error) => {
+                tracing::warn!(%error, "no DNS configuration: names are resolved by the system, without their TTL");
+                Directory::System
+            }
+        };
+        Arc::new(Self {
+            directory,
+            known: Mutex::default(),
+        })
+    }
+
+    /// The addresses of `name`, or none. A name that resolved once keeps its last addresses while it cannot be
+    /// resolved, and a request never waits for an answer that only confirms what is known.
+    pub(crate) async fn resolve(self: &Arc<Self>, name: &str, now: Instant) -> Vec<IpAddr> {
+        let known = self.known.lock().get(name).cloned();
+        match known {
+            Some(known) if known.until > now => known.addresses.to_vec(),
+            Some(known) if !known.addresses.is_empty() => {
+                self.postpone(name, now);
+                let (this, name) = (Arc::clone(self), name.to_owned());
+                tokio::spawn(async move { this.ask(&name, now).await });
+                known.addresses.to_vec()
+            }
+            _ => self.ask(name, now).await.to_vec(),
+        }
+    }
+
+    /// While one request asks, the others use what is known.
+    fn postpone(&self, name: &str, now: Instant) {
+        if let Some(known) = self.known.lock().get_mut(name) {
+            known.until = now + LOOKUP_TIME;
+        }
+    }
+
+    async fn ask(&self, name: &str, now: Instant) -> Arc<[IpAddr]> {
+        let answer = timeout(LOOKUP_TIME, self.directory.lookup(name, now)).await;
+        let mut known = self.known.lock();
+        let entry = known.entry(name.to_owned()).or_insert_with(|| Known {
+            addresses: Arc::default(),
+            until: now,
+        });
+        match answer {
+            Ok(Some(answer)) => *entry = answer,
+            Ok(None) | Err(_) => {
+                tracing::warn!(name, kept = entry.addresses.len(), "a name does not resolve");
+                entry.until = now + RETRY_AFTER;
+            }
+        }
+        Arc::clone(&entry.addresses)
+    }
+}
+
+impl Directory {
+    async fn lookup(&self, name: &str, now: Instant) -> Option<Known> {
+        let (addresses, until) = match self {
+            Self::Dns(resolver) => {
+                let answer = resolver.lookup_ip(name).await.ok()?;
+                let until = Instant::from_std(answer.valid_until());
+                (answer.iter().collect::<Vec<_>>(), until)
+            }
+            Self::System => {
+                let answer = tokio::net::lookup_host((name, 0)).await.ok()?;
+                let addresses = answer.map(|address| address.ip()).collect();
+                (addresses, now + TTL_UNKNOWN)
+            }
+        };
+        (!addresses.is_empty()).then(|| Known {
+            addresses: addresses.into(),
+            until: until.max(now + TTL_MIN),
+        })
+    }
+}

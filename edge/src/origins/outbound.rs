@@ -1,0 +1,82 @@
+//! The head of the request that an origin is sent.
+
+use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, HOST, UPGRADE};
+use http::{HeaderMap, HeaderName, HeaderValue};
+use wire::{Framing, Upgrade};
+
+use super::Origin;
+use crate::exchange::Request;
+use crate::sites::ForwardedFor;
+
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+
+/// What the client sent, as it may go on: without what belongs to its connection, without what nobody keyed, and with
+/// this node's own marks. Preconditions and ranges are still in it.
+pub(crate) fn headers(request: &Request, marks: &Marks<'_>) -> HeaderMap {
+    let mut headers = request.head.headers.clone();
+    policy::hop_by_hop::remove(&mut headers);
+    headers.remove(EXPECT); // the node itself has told the client to go on
+    headers.remove(CONTENT_LENGTH);
+    let keyed = &request.treatment.key.headers;
+    for name in &request.site.unkeyed {
+        if !keyed.contains(name) {
+            headers.remove(name);
+        }
+    }
+    // What counts for selection is what the origin sees.
+    request.treatment.settings.vary.rewrite(&mut headers);
+    forwarded_for(&mut headers, request);
+    marks.guard.mark(&mut headers);
+    tiered::via::append(&mut headers, request.head.version, marks.name);
+    headers
+}
+
+/// How the node names itself towards others.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Marks<'a> {
+    pub name: &'a str,
+    pub guard: &'a tiered::LoopGuard,
+}
+
+fn forwarded_for(headers: &mut HeaderMap, request: &Request) {
+    let client = request.facts.client.ip().to_canonical().to_string();
+    let Ok(client) = HeaderValue::try_from(client) else {
+        return;
+    };
+    match request.site.forwarded {
+        ForwardedFor::Set => {
+            headers.insert(X_FORWARDED_FOR, client);
+        }
+        ForwardedFor::Append => {
+            headers.append(X_FORWARDED_FOR, client);
+        }
+        ForwardedFor::Off => {
+            headers.remove(X_FORWARDED_FOR);
+            return;
+        }
+    }
+    let scheme = HeaderValue::from_static(request.facts.scheme.as_str());
+    headers.insert(X_FORWARDED_PROTO, scheme);
+}
+
+/// What a request with content or an upgrade needs beside [`headers`].
+pub(crate) fn restore_framing(headers: &mut HeaderMap, request: &Request) {
+    match request.head.framing {
+        Framing::Length(length) => {
+            headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
+        }
+        Framing::None | Framing::Chunked => {}
+    }
+    if request.head.upgrade == Upgrade::WebSocket {
+        headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
+        headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+    }
+}
+
+/// The `Host` an origin wants to be called by.
+pub(crate) fn override_host(headers: &mut HeaderMap, origin: &Origin) {
+    if let Some(host) = &origin.host_override {
+        headers.insert(HOST, host.clone());
+    }
+}

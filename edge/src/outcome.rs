@@ -1,0 +1,351 @@
+//! How a request ended, in the words of RFC 9211. It is told once: `Cache-Status`, the metrics and the access log are
+//! written from the same value.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use http::StatusCode;
+use policy::store::DoNotStore;
+
+/// How a request ended.
+#[derive(Clone, Debug)]
+pub(crate) enum Outcome {
+    /// A stored response answered it; nobody was asked first (RFC 9211 §2.1).
+    Hit {
+        /// What is left of the freshness lifetime, in seconds; negative when stale (§2.4).
+        ttl: i64,
+        /// Why a stale response was good enough.
+        served: Served,
+    },
+    /// It went towards the origin (§2.2).
+    Forwarded(Forwarded),
+    /// The node answered by itself, without any stored response.
+    Local(Local),
+}
+
+/// Why a stored response could be sent as it is.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Served {
+    /// It is fresh.
+    Fresh,
+    /// The client takes stale responses (`max-stale`).
+    ClientAllows,
+    /// It is being validated in the background (RFC 5861 §3).
+    WhileRevalidating,
+}
+
+/// A request that went towards the origin.
+#[derive(Clone, Debug)]
+pub(crate) struct Forwarded {
+    /// Why (§2.2).
+    pub why: Forward,
+    /// What the origin said (§2.3); none where it did not answer.
+    pub status: Option<StatusCode>,
+    /// What became of the answer.
+    pub answer: Answer,
+    /// Whether the request went itself or shared another's (§2.6).
+    pub share: Share,
+}
+
+/// Why a request was forwarded (§2.2).
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Forward {
+    /// The cache was configured, or had learnt, not to handle it.
+    Bypass(Bypass),
+    /// The method's semantics require it.
+    Method,
+    /// Nothing is stored for the URI.
+    UriMiss,
+    /// Something is stored for the URI, and it does not match the selecting fields.
+    VaryMiss,
+    /// The request's own directives did not allow the stored response.
+    Request,
+    /// The stored response is stale.
+    Stale,
+}
+
+/// Why the cache did not handle a request that it could have handled.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Bypass {
+    /// A rule says so.
+    Rule,
+    /// The answer was uncacheable the last time.
+    Uncacheable,
+    /// A GET with content.
+    Content,
+    /// A protocol upgrade.
+    Upgrade,
+    /// Too many requests, or this one for too long, waited for the same response.
+    Crowded,
+    /// The request that was waited for brought an answer that is for nobody else.
+    NotShared,
+}
+
+impl Bypass {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Rule => "rule",
+            Self::Uncacheable => "uncacheable",
+            Self::Content => "request-content",
+            Self::Upgrade => "upgrade",
+            Self::Crowded => "crowded",
+            Self::NotShared => "not-shared",
+        }
+    }
+}
+
+/// What became of the origin's answer.
+#[derive(Clone, Debug)]
+pub(crate) enum Answer {
+    /// It is stored (§2.5) and fresh for so long.
+    Stored(Duration),
+    /// It is not stored.
+    NotStored(NotStored),
+    /// It validated the stored response, which is fresh again for so long.
+    Freshened(Duration),
+    /// It was a failure, and the stored response was sent, stale by so much (RFC 5861 §4).
+    StaleInstead(Duration),
+    /// There was none.
+    Failed(&'static str),
+}
+
+/// Why an answer was not stored.
+#[derive(Clone, Debug)]
+pub(crate) enum NotStored {
+    /// The rules of caching.
+    Policy(DoNotStore),
+    /// The request did not go through the cache.
+    PassedBy,
+}
+
+/// Whether a request went to the origin itself.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Share {
+    /// It did.
+    Alone,
+    /// It waited for, and shares, the answer to another one.
+    Collapsed,
+}
+
+/// Answers that the node makes up.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Local {
+    /// The client wanted a stored response or none (`only-if-cached`).
+    OnlyIfCached,
+    /// The request was refused for this reason.
+    Refused(&'static str),
+}
+
+impl Outcome {
+    /// The value of `Cache-Status` that the node `name` adds, with the cache key where it is asked for.
+    #[must_use]
+    pub(crate) fn cache_status(&self, name: &str, key: Option<&str>) -> String {
+        let mut member = name.to_owned();
+        self.write_parameters(&mut member);
+        if let Some(key) = key {
+            let key: String = key.chars().filter(char::is_ascii_graphic).collect();
+            let escaped = key.replace('\\', "\\\\").replace('"', "\\\"");
+            push(&mut member, format_args!("; key=\"{escaped}\""));
+        }
+        member
+    }
+
+    fn write_parameters(&self, out: &mut String) {
+        match self {
+            Self::Hit { ttl, served } => {
+                push(out, format_args!("; hit; ttl={ttl}"));
+                match served {
+                    Served::Fresh => {}
+                    Served::ClientAllows => out.push_str("; detail=max-stale"),
+                    Served::WhileRevalidating => out.push_str("; detail=stale-while-revalidate"),
+                }
+            }
+            Self::Forwarded(forwarded) => forwarded.write_parameters(out),
+            Self::Local(local) => push(out, format_args!("; detail={}", local.as_str())),
+        }
+    }
+
+    /// One of a fixed set of words: the label of metrics and the word in the access log.
+    #[must_use]
+    pub(crate) const fn word(&self) -> &'static str {
+        match self {
+            Self::Hit { served, .. } => match served {
+                Served::Fresh => "hit",
+                Served::ClientAllows => "stale",
+                Served::WhileRevalidating => "updating",
+            },
+            Self::Forwarded(forwarded) => forwarded.word(),
+            Self::Local(Local::OnlyIfCached) => "only_if_cached",
+            Self::Local(Local::Refused(_)) => "refused",
+        }
+    }
+
+    /// The reason behind the word, where there is one.
+    #[must_use]
+    pub(crate) fn detail(&self) -> Option<&'static str> {
+        match self {
+            Self::Hit { .. } => None,
+            Self::Forwarded(forwarded) => forwarded.detail(),
+            Self::Local(local) => Some(local.as_str()),
+        }
+    }
+
+    /// What was left of the freshness lifetime of what was sent, in seconds.
+    #[must_use]
+    pub(crate) fn ttl(&self) -> Option<i64> {
+        match self {
+            Self::Hit { ttl, .. } => Some(*ttl),
+            Self::Forwarded(forwarded) => forwarded.answer.ttl(),
+            Self::Local(_) => None,
+        }
+    }
+}
+
+/// Every [`Outcome::word`], for whoever has to know them in advance.
+#[cfg(test)]
+pub(crate) const WORDS: [&str; 11] = [
+    "hit",
+    "stale",
+    "updating",
+    "revalidated",
+    "miss",
+    "expired",
+    "bypass",
+    "pass",
+    "error",
+    "only_if_cached",
+    "refused",
+];
+
+impl Forwarded {
+    const fn word(&self) -> &'static str {
+        match (&self.answer, self.why) {
+            (Answer::Failed(_), _) => "error",
+            (Answer::Freshened(_), _) => "revalidated",
+            (Answer::StaleInstead(_), _) => "stale",
+            (_, Forward::Bypass(_)) => "bypass",
+            (_, Forward::Method) => "pass",
+            (_, Forward::UriMiss | Forward::VaryMiss) => "miss",
+            (_, Forward::Stale | Forward::Request) => "expired",
+        }
+    }
+
+    fn write_parameters(&self, out: &mut String) {
+        push(out, format_args!("; fwd={}", self.why.as_str()));
+        if let Some(status) = self.status {
+            push(out, format_args!("; fwd-status={}", status.as_u16()));
+        }
+        if let Some(ttl) = self.answer.ttl() {
+            push(out, format_args!("; ttl={ttl}"));
+        }
+        if matches!(self.answer, Answer::Stored(_) | Answer::Freshened(_)) {
+            out.push_str("; stored");
+        }
+        if self.share == Share::Collapsed {
+            out.push_str("; collapsed");
+        }
+        if let Some(detail) = self.detail() {
+            push(out, format_args!("; detail={detail}"));
+        }
+    }
+
+    fn detail(&self) -> Option<&'static str> {
+        match (&self.answer, self.why) {
+            (Answer::Failed(error), _) => Some(error),
+            (Answer::StaleInstead(_), _) => Some("stale-if-error"),
+            (_, Forward::Bypass(bypass)) => Some(bypass.as_str()),
+            (Answer::NotStored(NotStored::Policy(reason)), _) => Some(reason.as_str()),
+            _ => None,
+        }
+    }
+}
+
+impl Forward {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Bypass(_) => "bypass",
+            Self::Method => "method",
+            Self::UriMiss => "uri-miss",
+            Self::VaryMiss => "vary-miss",
+            Self::Request => "request",
+            Self::Stale => "stale",
+        }
+    }
+}
+
+impl Answer {
+    fn ttl(&self) -> Option<i64> {
+        match self {
+            Self::Stored(ttl) | Self::Freshened(ttl) => Some(seconds(*ttl)),
+            Self::StaleInstead(staleness) => Some(-seconds(*staleness)),
+            Self::NotStored(_) | Self::Failed(_) => None,
+        }
+    }
+}
+
+impl Local {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::OnlyIfCached => "only-if-cached",
+            Self::Refused(why) => why,
+        }
+    }
+}
+
+/// Whole seconds, as headers carry them.
+#[must_use]
+pub(crate) fn seconds(duration: Duration) -> i64 {
+    i64::try_from(duration.as_secs()).unwrap_or(i64::MAX)
+}
+
+fn push(out: &mut String, arguments: std::fmt::Arguments<'_>) {
+    out.write_fmt(arguments)
+        .expect("writing to a string does not fail");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn forwarded(why: Forward, status: u16, answer: Answer, share: Share) -> Outcome {
+        Outcome::Forwarded(Forwarded {
+            why,
+            status: StatusCode::from_u16(status).ok(),
+            answer,
+            share,
+        })
+    }
+
+    #[track_caller]
+    fn check(outcome: &Outcome, word: &str, member: &str) {
+        assert_eq!(outcome.cache_status("n", None), member);
+        assert_eq!(outcome.word(), word);
+        assert!(WORDS.contains(&outcome.word()));
+    }
+
+    #[test]
+    #[rustfmt::skip]
+    fn an_outcome_is_told_in_the_words_of_the_standard() {
+        use {Answer as A, Forward as F, Share as S};
+        let second = Duration::from_secs(1);
+        check(&Outcome::Hit { ttl: 5, served: Served::Fresh },             "hit",      "n; hit; ttl=5");
+        check(&Outcome::Hit { ttl: -2, served: Served::WhileRevalidating },"updating", "n; hit; ttl=-2; detail=stale-while-revalidate");
+        check(&forwarded(F::UriMiss, 200, A::Stored(60 * second), S::Alone),     "miss", "n; fwd=uri-miss; fwd-status=200; ttl=60; stored");
+        check(&forwarded(F::UriMiss, 200, A::Stored(60 * second), S::Collapsed), "miss", "n; fwd=uri-miss; fwd-status=200; ttl=60; stored; collapsed");
+        check(&forwarded(F::Stale, 304, A::Freshened(9 * second), S::Alone), "revalidated", "n; fwd=stale; fwd-status=304; ttl=9; stored");
+        check(&forwarded(F::Stale, 503, A::StaleInstead(7 * second), S::Alone), "stale", "n; fwd=stale; fwd-status=503; ttl=-7; detail=stale-if-error");
+        check(&forwarded(F::Bypass(Bypass::Rule), 200, A::NotStored(NotStored::PassedBy), S::Alone), "bypass", "n; fwd=bypass; fwd-status=200; detail=rule");
+        check(&forwarded(F::UriMiss, 0, A::Failed("connection_refused"), S::Alone), "error", "n; fwd=uri-miss; detail=connection_refused");
+        check(&Outcome::Local(Local::OnlyIfCached), "only_if_cached", "n; detail=only-if-cached");
+    }
+
+    #[test]
+    fn a_key_is_a_structured_string() {
+        let hit = Outcome::Hit {
+            ttl: 0,
+            served: Served::Fresh,
+        };
+        let member = hit.cache_status("n", Some("a\"b\\c\u{e9}"));
+        assert_eq!(member, "n; hit; ttl=0; key=\"a\\\"b\\\\c\"");
+    }
+}

@@ -1,0 +1,360 @@
+//! Requests without content to an origin, over Pingora's pooled connections.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Version, header};
+use pingora_core::connectors::ConnectorOptions;
+use pingora_core::connectors::http::Connector;
+use pingora_core::protocols::http::client::HttpSession;
+use pingora_core::upstreams::peer::HttpPeer;
+use pingora_core::{Error, ErrorType};
+use pingora_http::RequestHeader;
+use policy::time::Timestamp;
+use tokio::sync::mpsc;
+use wire::{Authority, UnknownCoding};
+
+use super::peer::{Authorities, peer};
+use crate::cache::Interim;
+use crate::clock::Clock;
+use crate::error::UpstreamError;
+use crate::metrics::{Asked, Metrics};
+use crate::origins::names::Names;
+use crate::origins::{Candidate, Transport, outbound};
+use crate::sites::Site;
+
+/// Pooled connections that may turn out to be closed before a request gets a new one.
+const DEAD_CONNECTIONS_MAX: usize = 16;
+/// Interim responses that an origin may send before its response.
+const INTERIM_RESPONSES_MAX: usize = 16;
+
+/// Asks origins.
+pub(crate) struct Fetcher {
+    connector: Arc<Connector>,
+    names: Arc<Names>,
+    authorities: Arc<Authorities>,
+    clock: Arc<Clock>,
+    metrics: Arc<Metrics>,
+}
+
+/// What an origin is asked.
+pub(crate) struct Asking<'a> {
+    pub method: Method,
+    /// Path and query.
+    pub target: &'a str,
+    pub authority: &'a Authority,
+    pub headers: HeaderMap,
+    pub site: &'a Arc<Site>,
+}
+
+/// A response, its content still to come.
+pub(crate) struct Fetched {
+    pub status: StatusCode,
+    /// Without the fields that belong to the connection it came on.
+    pub headers: HeaderMap,
+    pub request_time: Timestamp,
+    pub response_time: Timestamp,
+    session: HttpSession,
+    peer: Box<HttpPeer>,
+    connector: Arc<Connector>,
+    metrics: Arc<Metrics>,
+    site: Arc<Site>,
+}
+
+/// An attempt that brought no response.
+struct Attempt {
+    error: UpstreamError,
+    next: Next,
+}
+
+/// What may be tried after it.
+enum Next {
+    /// The connection was a pooled one, and had been closed.
+    SameAddress,
+    OtherAddress,
+    Nothing,
+}
+
+impl Fetcher {
+    pub(crate) fn new(
+        names: Arc<Names>,
+        authorities: Arc<Authorities>,
+        clock: Arc<Clock>,
+        metrics: Arc<Metrics>,
+        pool: usize,
+    ) -> Self {
+        let connector = Arc::new(Connector::new(Some(ConnectorOptions::new(pool))));
+        Self {
+            connector,
+            names,
+            authorities,
+            clock,
+            metrics,
+        }
+    }
+
+    /// Sends a request, to another address where one does not answer, and returns the response's head. Interim
+    /// responses go to `interim`.
+    ///
+    /// # Errors
+    /// The last attempt's [`UpstreamError`].
+    pub(crate) async fn fetch(
+        &self,
+        asking: Asking<'_>,
+        interim: &mpsc::Sender<Interim>,
+    ) -> Result<Fetched, UpstreamError> {
+        let origins = &asking.site.origins;
+        let now = self.clock.instant().into();
+        let candidates = origins.candidates(&self.names, now).await?;
+        let mut tries = (0..).map(|n: usize| &candidates[n % candidates.len()]);
+        let mut left = origins.retries;
+        let mut dead = 0;
+        let Some(mut candidate) = tries.next() else {
+            return Err(UpstreamError::Unresolved);
+        };
+        loop {
+            let attempt = match self.attempt(candidate, &asking, interim).await {
+                Ok(fetched) => {
+                    origins.rotation.worked(candidate.place);
+                    return Ok(fetched);
+                }
+                Err(attempt) => attempt,
+            };
+            match attempt.next {
+                Next::SameAddress if dead < DEAD_CONNECTIONS_MAX => dead += 1,
+                Next::SameAddress | Next::OtherAddress if left > 0 => {
+                    left -= 1;
+                    candidate = tries.next().unwrap_or(candidate);
+                }
+                _ => return Err(attempt.error),
+            }
+        }
+    }
+
+    async fn attempt(
+        &self,
+        candidate: &Candidate,
+        asking: &Asking<'_>,
+        interim: &mpsc::Sender<Interim>,
+    ) -> Result<Fetched, Attempt> {
+        let timeouts = &asking.site.origins.timeouts;
+        let peer = Box::new(peer(candidate, timeouts, &self.authorities));
+        let connected = self.connector.get_http_session(&*peer).await;
+        let (mut session, reused) = connected.map_err(|error| Attempt {
+            error: connect_error(&error),
+            next: Next::OtherAddress,
+        })?;
+        let site = asking.site;
+        self.metrics.origin_request(&site.name, Asked::Fill);
+        session.set_read_timeout(Some(timeouts.first_byte));
+        let request_time = self.clock.now();
+        let sent = send(&mut session, candidate, asking).await;
+        let read = match sent {
+            Ok(()) => read_head(&mut session, interim).await,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = read {
+            session.shutdown().await;
+            let error = response_error(&error);
+            let next = match error {
+                UpstreamError::Cut if reused => Next::SameAddress,
+                UpstreamError::Cut => Next::OtherAddress,
+                _ => Next::Nothing,
+            };
+            return Err(Attempt { error, next });
+        }
+        session.set_read_timeout(Some(timeouts.between_bytes));
+        let refused = |error| Attempt {
+            error,
+            next: Next::Nothing,
+        };
+        let (status, headers) =
+            understand(&session, site.origins.unknown_coding).map_err(refused)?;
+        Ok(Fetched {
+            status,
+            headers,
+            request_time,
+            response_time: self.clock.now(),
+            session,
+            peer,
+            connector: Arc::clone(&self.connector),
+            metrics: Arc::clone(&self.metrics),
+            site: Arc::clone(site),
+        })
+    }
+}
+
+async fn send(
+    session: &mut HttpSession,
+    candidate: &Candidate,
+    asking: &Asking<'_>,
+) -> Result<(), Box<Error>> {
+    let mut headers = asking.headers.clone();
+    outbound::override_host(&mut headers, &candidate.origin);
+    let fields = Some(headers.len());
+    let mut request = RequestHeader::build(asking.method.clone(), asking.target.as_bytes(), fields)?;
+    match session {
+        HttpSession::H2(session) => {
+            // RFC 9113 §8.3.1: the authority is a pseudo-header field.
+            let host = headers.remove(header::HOST);
+            let authority = host.as_ref().and_then(|host| host.to_str().ok());
+            let uri = http::Uri::builder()
+                .scheme(scheme(&candidate.origin.transport))
+                .authority(authority.map_or_else(|| asking.authority.to_string(), str::to_owned))
+                .path_and_query(asking.target)
+                .build();
+            let invalid = |error| Error::because(ErrorType::InternalError, "target", error);
+            request.set_uri(uri.map_err(invalid)?);
+            request.set_version(Version::HTTP_2);
+            append(&mut request, &headers)?;
+            session.write_request_header(Box::new(request), true)
+        }
+        HttpSession::H1(session) => {
+            request.set_version(Version::HTTP_11);
+            append(&mut request, &headers)?;
+            session.write_request_header(Box::new(request)).await?;
+            Ok(())
+        }
+        HttpSession::Custom(()) => Err(Error::new(ErrorType::InternalError)),
+    }
+}
+
+const fn scheme(transport: &Transport) -> &'static str {
+    match transport {
+        Transport::Plain => "http",
+        Transport::Tls { .. } => "https",
+    }
+}
+
+fn append(request: &mut RequestHeader, headers: &HeaderMap) -> Result<(), Box<Error>> {
+    for (name, value) in headers {
+        request.append_header(name.clone(), value.clone())?;
+    }
+    Ok(())
+}
+
+/// Reads up to the head of the final response.
+async fn read_head(
+    session: &mut HttpSession,
+    interim: &mpsc::Sender<Interim>,
+) -> Result<(), Box<Error>> {
+    for _ in 0..=INTERIM_RESPONSES_MAX {
+        session.read_response_header().await?;
+        let Some(head) = session.response_header() else {
+            break;
+        };
+        match head.status {
+            StatusCode::SWITCHING_PROTOCOLS => break,
+            status if status.is_informational() => {
+                let mut headers = copied(&head.headers);
+                policy::hop_by_hop::remove(&mut headers);
+                if status != StatusCode::CONTINUE {
+                    // A client that does not keep up with interim responses does without them.
+                    drop(interim.try_send(Interim { status, headers }));
+                }
+            }
+            _ => {
+                if let HttpSession::H1(session) = session {
+                    session.respect_keepalive();
+                }
+                return Ok(());
+            }
+        }
+    }
+    Error::e_explain(ErrorType::InvalidHTTPHeader, "no final response")
+}
+
+/// Checks a response's head, and takes from it what goes on.
+fn understand(
+    session: &HttpSession,
+    unknown_coding: UnknownCoding,
+) -> Result<(StatusCode, HeaderMap), UpstreamError> {
+    let head = session.response_header().ok_or(UpstreamError::Malformed)?;
+    let status = head.status;
+    let mut headers = copied(&head.headers);
+    check(status, &headers, head.version, unknown_coding)?;
+    policy::hop_by_hop::remove(&mut headers);
+    Ok((status, headers))
+}
+
+/// Refuses what must not be passed on: ambiguous framing, statuses that are none, forged fields.
+pub(crate) fn check(
+    status: StatusCode,
+    headers: &HeaderMap,
+    version: Version,
+    unknown_coding: UnknownCoding,
+) -> Result<(), UpstreamError> {
+    // HTTP/2 frames its messages by itself; the other checks are the same.
+    let version = match version {
+        Version::HTTP_2 => Version::HTTP_11,
+        version => version,
+    };
+    match wire::check_response(status.as_u16(), headers, version, unknown_coding) {
+        Ok(_) => Ok(()),
+        Err(lie) => {
+            tracing::warn!(%lie, "an origin's response is refused");
+            Err(UpstreamError::Malformed)
+        }
+    }
+}
+
+/// Fields that do not keep the network buffer alive that they were read into.
+fn copied(headers: &HeaderMap) -> HeaderMap {
+    let copy = |(name, value): (&http::HeaderName, &HeaderValue)| {
+        let value = HeaderValue::from_bytes(value.as_bytes()).ok()?;
+        Some((name.clone(), value))
+    };
+    let mut copies = HeaderMap::with_capacity(headers.len());
+    for (name, value) in headers.iter().filter_map(copy) {
+        copies.append(name, value);
+    }
+    copies
+}
+
+impl Fetched {
+    /// The next content; `None` at its regular end.
+    ///
+    /// # Errors
+    /// [`UpstreamError`] where it ends otherwise.
+    pub(crate) async fn next(&mut self) -> Result<Option<Bytes>, UpstreamError> {
+        let data = self.session.read_response_body().await;
+        let data = data.map_err(|error| response_error(&error))?;
+        if let Some(data) = &data {
+            self.metrics.origin_bytes(&self.site.name, data.len());
+        }
+        Ok(data)
+    }
+
+    /// The content was read to its end, or there is none: the connection can be used again.
+    pub(crate) async fn release(mut self) {
+        if !self.session.response_done() && !matches!(self.next().await, Ok(None)) {
+            return self.session.shutdown().await;
+        }
+        let idle: Option<Duration> = self.peer.options.idle_timeout;
+        self.connector
+            .release_http_session(self.session, &*self.peer, idle)
+            .await;
+    }
+}
+
+/// Why there is no connection.
+pub(crate) fn connect_error(error: &Error) -> UpstreamError {
+    use ErrorType as E;
+    match error.etype() {
+        E::ConnectTimedout | E::TLSHandshakeTimedout => UpstreamError::ConnectTimeout,
+        E::TLSHandshakeFailure | E::InvalidCert | E::HandshakeError => UpstreamError::Tls,
+        E::H2Error | E::InvalidH2 | E::H2Downgrade => UpstreamError::Malformed,
+        _ => UpstreamError::Refused,
+    }
+}
+
+/// Why there is no response on a connection.
+pub(crate) fn response_error(error: &Error) -> UpstreamError {
+    use ErrorType as E;
+    match error.etype() {
+        E::ReadTimedout | E::WriteTimedout => UpstreamError::ResponseTimeout,
+        E::InvalidHTTPHeader | E::H1Error | E::InvalidH2 => UpstreamError::Malformed,
+        _ => UpstreamError::Cut,
+    }
+}

@@ -1,0 +1,296 @@
+//! The adapter to Pingora: the only place that names it.
+//!
+//! Pingora moves bytes: its filter pipeline takes every request, its connectors hold the connections to the origins,
+//! and its proxying streams what passes the cache by. What the filters decide is decided elsewhere; here it is
+//! gathered, recorded and translated.
+
+mod client;
+pub(crate) mod fetch;
+mod pass;
+mod peer;
+pub(crate) mod session;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use http::{HeaderMap, StatusCode};
+use pingora_core::apps::HttpServerApp;
+use pingora_core::modules::http::HttpModules;
+use pingora_core::protocols::http::ServerSession;
+use pingora_core::server::configuration::ServerConf;
+use pingora_core::upstreams::peer::HttpPeer;
+use pingora_core::{Error, ErrorSource, ErrorType, Result};
+use pingora_http::{RequestHeader, ResponseHeader};
+use pingora_proxy::{FailToProxy, HttpProxy, ProxyHttp, ProxyWarnLogContext, Session};
+use tokio::sync::watch;
+
+pub(crate) use peer::Authorities;
+
+use crate::cache::{self, Interrupted, Served};
+use crate::downstream;
+use crate::exchange::{Exchange, Request};
+use crate::node::Node;
+use crate::outcome::{Local, Outcome};
+use client::SessionClient;
+use session::{Downstream, Inbound, Returned};
+
+/// The pipeline of a node.
+pub(crate) struct Pipeline {
+    proxy: Arc<HttpProxy<Filters>>,
+    stopping: watch::Receiver<bool>,
+}
+
+impl Pipeline {
+    pub(crate) fn new(node: Arc<Node>, stopping: watch::Receiver<bool>) -> Self {
+        let settings = ServerConf {
+            max_retries: usize::from(u8::MAX), // the filters count for themselves
+            threads: node.threads,
+            upstream_keepalive_pool_size: node.pool,
+            ..ServerConf::default()
+        };
+        let proxy = pingora_proxy::http_proxy(&Arc::new(settings), Filters { node });
+        Self {
+            proxy: Arc::new(proxy),
+            stopping,
+        }
+    }
+
+    /// Takes an exchange through the pipeline and gives it back, unless it broke.
+    pub(crate) async fn process(
+        &self,
+        exchange: downstream::Exchange,
+        inbound: Inbound,
+    ) -> Option<downstream::Exchange> {
+        let returned = Returned::default();
+        let session = Downstream::new(exchange, inbound, Arc::clone(&returned));
+        match session {
+            Ok(session) => {
+                let session = ServerSession::new_custom(Box::new(session));
+                drop(self.proxy.process_new_http(session, &self.stopping).await);
+            }
+            Err(error) => tracing::warn!(%error, "a request that Pingora cannot represent"),
+        }
+        returned.lock().take()
+    }
+}
+
+/// What the pipeline does at each step.
+struct Filters {
+    node: Arc<Node>,
+}
+
+impl Filters {
+    /// Finds the request's site, or answers by itself.
+    async fn admit(
+        &self,
+        session: &mut Session,
+        exchange: &mut Exchange,
+    ) -> Result<Option<Arc<Request>>> {
+        let inbound = session.req_header().extensions.get::<Inbound>().cloned();
+        let Some(Inbound { facts, head }) = inbound else {
+            return Error::e_explain(ErrorType::InternalError, "a session without its request");
+        };
+        let Some(site) = self.node.sites.find(&head.authority.host).cloned() else {
+            let status = StatusCode::MISDIRECTED_REQUEST;
+            self.refuse(session, exchange, status, "unknown-host").await?;
+            return Ok(None);
+        };
+        if self.node.guard.check(&head.headers).is_err() {
+            let status = StatusCode::LOOP_DETECTED;
+            self.refuse(session, exchange, status, "proxy_loop_detected")
+                .await?;
+            return Ok(None);
+        }
+        if head.method.as_str() == "PURGE" || head.method.as_str() == "BAN" {
+            let status = StatusCode::METHOD_NOT_ALLOWED;
+            self.refuse(session, exchange, status, "admin-method")
+                .await?;
+            return Ok(None);
+        }
+        let request = Arc::new(Request::new(head, facts, site));
+        exchange.request = Some(Arc::clone(&request));
+        Ok(Some(request))
+    }
+
+    async fn refuse(
+        &self,
+        session: &mut Session,
+        exchange: &mut Exchange,
+        status: StatusCode,
+        why: &'static str,
+    ) -> Result<()> {
+        exchange.outcome = Some(Outcome::Local(Local::Refused(why)));
+        let message = format!("{why}\n");
+        let mut client = SessionClient(session);
+        let headers = HeaderMap::new();
+        let answered =
+            cache::made_up(&self.node, exchange, &mut client, status, headers, message).await;
+        answered.map_err(broken)
+    }
+}
+
+/// A response that was begun and not ended.
+fn broken(why: Interrupted) -> Box<Error> {
+    match why {
+        Interrupted::Client => Error::new_down(ErrorType::ConnectionClosed),
+        Interrupted::Origin => Error::new_up(ErrorType::ConnectionClosed),
+    }
+}
+
+#[async_trait]
+impl ProxyHttp for Filters {
+    type CTX = Exchange;
+
+    fn new_ctx(&self) -> Exchange {
+        let clock = &self.node.clock;
+        Exchange::new(clock.instant(), clock.now())
+    }
+
+    /// No modules: Pingora's compression has its own opinions.
+    fn init_downstream_modules(&self, _modules: &mut HttpModules) {}
+
+    async fn request_filter(&self, session: &mut Session, exchange: &mut Exchange) -> Result<bool> {
+        let Some(request) = self.admit(session, exchange).await? else {
+            return Ok(true);
+        };
+        let mut client = SessionClient(session);
+        match cache::serve(&self.node, exchange, &request, &mut client).await {
+            Ok(Served::Answered) => Ok(true),
+            Ok(Served::Pass(passing)) => {
+                exchange.passing = Some(passing);
+                Ok(false)
+            }
+            Err(why) => Err(broken(why)),
+        }
+    }
+
+    async fn upstream_peer(
+        &self,
+        session: &mut Session,
+        exchange: &mut Exchange,
+    ) -> Result<Box<HttpPeer>> {
+        pass::choose_peer(&self.node, session, exchange).await
+    }
+
+    async fn upstream_request_filter(
+        &self,
+        _session: &mut Session,
+        upstream: &mut RequestHeader,
+        exchange: &mut Exchange,
+    ) -> Result<()> {
+        pass::prepare_request(&self.node, upstream, exchange)
+    }
+
+    async fn upstream_response_filter(
+        &self,
+        _session: &mut Session,
+        response: &mut ResponseHeader,
+        exchange: &mut Exchange,
+    ) -> Result<()> {
+        pass::take_response(&self.node, response, exchange)
+    }
+
+    fn upstream_response_body_filter(
+        &self,
+        _session: &mut Session,
+        body: &mut Option<Bytes>,
+        _end: bool,
+        exchange: &mut Exchange,
+    ) -> Result<Option<std::time::Duration>> {
+        let length = body.as_ref().map_or(0, Bytes::len);
+        if let (Some(request), true) = (&exchange.request, length > 0) {
+            self.node.metrics.origin_bytes(&request.site.name, length);
+        }
+        Ok(None)
+    }
+
+    fn fail_to_connect(
+        &self,
+        _session: &mut Session,
+        _peer: &HttpPeer,
+        exchange: &mut Exchange,
+        error: Box<Error>,
+    ) -> Box<Error> {
+        pass::not_connected(exchange, error)
+    }
+
+    async fn fail_to_proxy(
+        &self,
+        session: &mut Session,
+        error: &Error,
+        exchange: &mut Exchange,
+    ) -> FailToProxy
+    where
+        Self::CTX: Send + Sync,
+    {
+        let error_code = if session.response_written().is_some() {
+            0
+        } else {
+            self.answer_failure(session, error, exchange).await
+        };
+        FailToProxy {
+            error_code,
+            can_reuse_downstream: false,
+        }
+    }
+
+    async fn logging(
+        &self,
+        session: &mut Session,
+        _error: Option<&Error>,
+        exchange: &mut Exchange,
+    ) {
+        let sent = session.body_bytes_sent() as u64;
+        self.node.finished(exchange, sent);
+    }
+
+    fn suppress_error_log(&self, _session: &Session, _exchange: &Exchange, _error: &Error) -> bool {
+        true // the exchange's outcome tells it
+    }
+
+    fn suppress_proxy_warn_log(
+        &self,
+        _session: &Session,
+        _exchange: &Exchange,
+        _error: &Error,
+        _context: ProxyWarnLogContext,
+    ) -> bool {
+        true
+    }
+}
+
+impl Filters {
+    /// Answers a request that failed before its response began. Returns the status, or 0 where nobody is left to read it.
+    async fn answer_failure(
+        &self,
+        session: &mut Session,
+        error: &Error,
+        exchange: &mut Exchange,
+    ) -> u16 {
+        tracing::debug!(%error, "a request failed");
+        let mut client = SessionClient(session);
+        let node = &self.node;
+        let (status, answered) = match (error.esource(), error.etype()) {
+            (ErrorSource::Downstream, ErrorType::HTTPStatus(status)) => {
+                exchange.outcome = Some(Outcome::Local(Local::Refused("malformed")));
+                let status = StatusCode::from_u16(*status).unwrap_or(StatusCode::BAD_REQUEST);
+                let message = "malformed request content\n".to_owned();
+                let headers = HeaderMap::new();
+                let answered =
+                    cache::made_up(node, exchange, &mut client, status, headers, message);
+                (status, answered.await)
+            }
+            (ErrorSource::Downstream, _) => return 0,
+            _ => {
+                let failure = pass::failure(exchange, error);
+                let answered = cache::answer_failure(node, exchange, failure, &mut client);
+                (failure.status(), answered.await)
+            }
+        };
+        if answered.is_err() {
+            return 0;
+        }
+        status.as_u16()
+    }
+}

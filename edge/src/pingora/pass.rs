@@ -1,0 +1,224 @@
+//! Requests that pass the cache by: unsafe methods, content, upgrades, and what is known not to be storable. Pingora's
+//! own proxying streams them in both directions.
+
+use std::sync::Arc;
+
+use http::{HeaderMap, Method, StatusCode};
+use pingora_core::upstreams::peer::HttpPeer;
+use pingora_core::{Error, ErrorSource, ErrorType, Result};
+use pingora_http::{RequestHeader, ResponseHeader};
+use pingora_proxy::Session;
+use policy::freshen::HeadVerdict;
+
+use super::fetch::{self, connect_error, response_error};
+use super::peer::peer;
+use crate::cache::{self, Head};
+use crate::error::UpstreamError;
+use crate::exchange::{Exchange, Passing, Request};
+use crate::metrics::Asked;
+use crate::node::Node;
+use crate::origins::outbound;
+use crate::outcome::{Answer, Bypass, Forward, Forwarded, NotStored, Outcome, Share};
+use crate::sites::ShowKey;
+
+fn parts(exchange: &mut Exchange) -> Result<(Arc<Request>, &mut Passing)> {
+    match (&exchange.request, &mut exchange.passing) {
+        (Some(request), Some(passing)) => Ok((Arc::clone(request), passing)),
+        _ => Error::e_explain(ErrorType::InternalError, "a request that does not pass by"),
+    }
+}
+
+/// The next address to try.
+pub(super) async fn choose_peer(
+    node: &Node,
+    _session: &mut Session,
+    exchange: &mut Exchange,
+) -> Result<Box<HttpPeer>> {
+    let (request, passing) = parts(exchange)?;
+    let origins = &request.site.origins;
+    if passing.candidates.is_empty() {
+        let now = node.clock.instant().into();
+        let candidates = origins.candidates(&node.names, now).await;
+        let unresolved = |error| Error::because(UNRESOLVED, "origin", error).into_up();
+        passing.candidates = candidates.map_err(unresolved)?;
+    }
+    let candidate = &passing.candidates[passing.attempt % passing.candidates.len()];
+    node.metrics.origin_request(&request.site.name, Asked::Pass);
+    passing.sent = Some(node.clock.now());
+    Ok(Box::new(peer(
+        candidate,
+        &origins.timeouts,
+        &node.authorities,
+    )))
+}
+
+const UNRESOLVED: ErrorType = ErrorType::Custom("Unresolved");
+const REFUSED_RESPONSE: ErrorType = ErrorType::Custom("RefusedResponse");
+
+/// Whether another address is tried.
+pub(super) fn not_connected(exchange: &mut Exchange, mut error: Box<Error>) -> Box<Error> {
+    if let Ok((request, passing)) = parts(exchange) {
+        passing.attempt += 1;
+        let retries = request.site.origins.retries as usize;
+        error.set_retry(passing.attempt <= retries);
+    }
+    error
+}
+
+/// Replaces what Pingora would send by what the node sends.
+pub(super) fn prepare_request(
+    node: &Node,
+    upstream: &mut RequestHeader,
+    exchange: &mut Exchange,
+) -> Result<()> {
+    let (request, passing) = parts(exchange)?;
+    let mut headers = outbound::headers(&request, &node.marks());
+    outbound::restore_framing(&mut headers, &request);
+    let candidate = &passing.candidates[passing.attempt % passing.candidates.len()];
+    outbound::override_host(&mut headers, &candidate.origin);
+    let names: Vec<_> = upstream.headers.keys().cloned().collect();
+    for name in names {
+        upstream.remove_header(&name);
+    }
+    for (name, value) in &headers {
+        upstream.append_header(name.clone(), value.clone())?;
+    }
+    Ok(())
+}
+
+/// Checks the response, lets it act on what is stored, and marks it.
+pub(super) fn take_response(
+    node: &Node,
+    response: &mut ResponseHeader,
+    exchange: &mut Exchange,
+) -> Result<()> {
+    let (request, passing) = parts(exchange)?;
+    let status = response.status;
+    if status.is_informational() && status != StatusCode::SWITCHING_PROTOCOLS {
+        return Ok(());
+    }
+    let why = passing.why;
+    if let Some(candidate) = passing.candidates.get(passing.attempt) {
+        request.site.origins.rotation.worked(candidate.place);
+    }
+    let mut headers = response.headers.clone();
+    let unknown = request.site.origins.unknown_coding;
+    if fetch::check(status, &headers, response.version, unknown).is_err() {
+        return Err(Error::new_up(REFUSED_RESPONSE));
+    }
+    if status != StatusCode::SWITCHING_PROTOCOLS {
+        policy::hop_by_hop::remove(&mut headers);
+    }
+    act(node, &request, passing, status, &headers);
+    let outcome = Outcome::Forwarded(Forwarded {
+        why,
+        status: Some(status),
+        answer: Answer::NotStored(NotStored::PassedBy),
+        share: Share::Alone,
+    });
+    let key = (request.site.show_key == ShowKey::Yes).then(|| request.key.text());
+    cache::mark(node, &mut headers, &outcome, key);
+    exchange.outcome = Some(outcome);
+    exchange.status = Some(status);
+    replace(response, &headers)
+}
+
+fn replace(response: &mut ResponseHeader, headers: &HeaderMap) -> Result<()> {
+    let names: Vec<_> = response.headers.keys().cloned().collect();
+    for name in names {
+        response.remove_header(&name);
+    }
+    for (name, value) in headers {
+        response.append_header(name.clone(), value.clone())?;
+    }
+    Ok(())
+}
+
+/// What a response that is not stored does to what is stored (RFC 9111 §4.3.5, §4.4).
+fn act(
+    node: &Node,
+    request: &Request,
+    passing: &Passing,
+    status: StatusCode,
+    headers: &HeaderMap,
+) {
+    let method = request.method();
+    if policy::invalidation::invalidates(method, status) {
+        invalidate(node, request, headers);
+    }
+    let now = node.clock.now();
+    let treatment = request.treatment_of(status);
+    let answer = policy::store::Exchange {
+        method,
+        request: request.headers(),
+        status,
+        response: headers,
+        request_time: passing.sent.unwrap_or(now),
+        response_time: now,
+    };
+    let key = request.storage_key();
+    if passing.why == Forward::Bypass(Bypass::Uncacheable)
+        && policy::store::decide(&answer, &treatment.settings).is_ok()
+    {
+        // It can be stored by now: the next request will.
+        node.uncacheable.forget(key);
+    }
+    let selected = passing.selected.as_ref();
+    if let (Some(object), true) = (selected, *method == Method::HEAD)
+        && let Some(stored) = object.head().stored()
+    {
+        match policy::freshen::freshen_from_head(stored, &answer, &treatment.settings) {
+            HeadVerdict::Updated(stored) => {
+                node.memory.update_head(object, Head::Stored(stored));
+            }
+            HeadVerdict::Invalidate => node.memory.remove_object(object),
+            HeadVerdict::Unrelated => {}
+        }
+    }
+}
+
+/// Removes what an unsafe request made wrong: its own target, and what the answer says was touched as well.
+fn invalidate(node: &Node, request: &Request, headers: &HeaderMap) {
+    let Some(uri) = request.uri() else {
+        return;
+    };
+    for target in policy::invalidation::targets(&uri, headers) {
+        let path = target
+            .path_and_query()
+            .map_or("/", http::uri::PathAndQuery::as_str);
+        let key = request.key_of(path);
+        node.memory.remove(key);
+        node.uncacheable.forget(key);
+    }
+}
+
+/// Why a request that passed by got no response.
+pub(super) fn failure(exchange: &mut Exchange, error: &Error) -> UpstreamError {
+    let failure = match (error.etype(), error.esource()) {
+        (kind, _) if *kind == UNRESOLVED => UpstreamError::Unresolved,
+        (kind, _) if *kind == REFUSED_RESPONSE => UpstreamError::Malformed,
+        (_, ErrorSource::Upstream) if is_connect(error) => connect_error(error),
+        _ => response_error(error),
+    };
+    if let Some(passing) = &exchange.passing {
+        exchange.outcome = Some(cache::failed(passing.why, failure, Share::Alone));
+    }
+    failure
+}
+
+fn is_connect(error: &Error) -> bool {
+    use ErrorType as E;
+    matches!(
+        error.etype(),
+        E::ConnectTimedout
+            | E::ConnectRefused
+            | E::ConnectNoRoute
+            | E::ConnectError
+            | E::TLSHandshakeFailure
+            | E::TLSHandshakeTimedout
+            | E::InvalidCert
+            | E::HandshakeError
+            | E::SocketError
+            | E::BindError
+    )
+}

@@ -1,0 +1,79 @@
+//! An origin's address as Pingora connects to it.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use parking_lot::RwLock;
+use pingora_core::protocols::tls::CaType;
+use pingora_core::upstreams::peer::HttpPeer;
+use pingora_core::utils::tls::{WrappedX509, parse_x509};
+
+use crate::origins::{Candidate, Host, HttpVersion, Origin, Timeouts, Transport, Trust};
+
+/// Concurrent requests on one HTTP/2 connection to an origin, where the origin allows as many.
+const STREAMS_MAX: usize = 128;
+
+/// Authorities in Pingora's form, by the identity of the origin that trusts them.
+#[derive(Default)]
+pub(crate) struct Authorities {
+    ready: RwLock<HashMap<u64, Arc<CaType>>>,
+}
+
+impl Authorities {
+    fn of(&self, origin: &Origin, certificates: &[Vec<u8>]) -> Arc<CaType> {
+        if let Some(ready) = self.ready.read().get(&origin.identity) {
+            return Arc::clone(ready);
+        }
+        let wrapped: Arc<CaType> = certificates
+            .iter()
+            .map(|der| WrappedX509::new(der.clone(), parse_x509))
+            .collect();
+        let mut ready = self.ready.write();
+        ready.insert(origin.identity, Arc::clone(&wrapped));
+        wrapped
+    }
+}
+
+/// The peer behind a candidate. Everything that makes its connections different from others to the same address is in
+/// its identity, or the pool would mix them.
+pub(crate) fn peer(candidate: &Candidate, timeouts: &Timeouts, trusted: &Authorities) -> HttpPeer {
+    let origin = &candidate.origin;
+    let mut peer = match &origin.transport {
+        Transport::Plain => HttpPeer::new(candidate.address, false, String::new()),
+        Transport::Tls { trust, sni } => {
+            // An address stands for itself: it is not sent as SNI, and is verified all the same.
+            let name = sni.clone().unwrap_or_else(|| match &origin.host {
+                Host::Name(name) => name.clone(),
+                Host::Address(address) => address.to_string(),
+            });
+            let mut peer = HttpPeer::new(candidate.address, true, name);
+            match trust {
+                Trust::System => {}
+                Trust::Authorities(certificates) => {
+                    peer.options.ca = Some(trusted.of(origin, certificates));
+                }
+                Trust::Anyone => {
+                    peer.options.verify_cert = false;
+                    peer.options.verify_hostname = false;
+                }
+            }
+            peer
+        }
+    };
+    peer.group_key = origin.identity;
+    let options = &mut peer.options;
+    match (origin.http, &origin.transport) {
+        (HttpVersion::One, _) | (HttpVersion::Negotiated, Transport::Plain) => {
+            options.set_http_version(1, 1);
+        }
+        (HttpVersion::Negotiated, Transport::Tls { .. }) => options.set_http_version(2, 1),
+        (HttpVersion::Two, _) => options.set_http_version(2, 2),
+    }
+    options.max_h2_streams = STREAMS_MAX;
+    options.connection_timeout = Some(timeouts.connect);
+    options.total_connection_timeout = Some(timeouts.connect);
+    options.read_timeout = Some(timeouts.first_byte.max(timeouts.between_bytes));
+    options.write_timeout = Some(timeouts.between_bytes);
+    options.idle_timeout = Some(timeouts.idle);
+    peer
+}

@@ -1,0 +1,168 @@
+//! A node's life: it opens its listeners, serves, drains, and is gone.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use purge_api::{Api, Token};
+use socket2::{Domain, Socket, Type};
+use tokio::net::TcpListener;
+use tokio::sync::{Semaphore, watch};
+use tokio::time::timeout;
+
+use crate::admin::Admin;
+use crate::pingora::Pipeline;
+use crate::server::{Listener, Server};
+use crate::tls::TlsError;
+use crate::wiring::{self, Plan};
+
+/// Connections that the system holds for a listener until they are accepted.
+const BACKLOG: i32 = 4096;
+
+/// Why a node does not start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// An address cannot be listened on.
+    #[error("cannot listen on {address}: {reason}{hint}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// What the system says.
+        reason: std::io::Error,
+        /// What can be done about it, where that is known.
+        hint: &'static str,
+    },
+    /// A certificate or key cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// Something that only a broken system lacks.
+    #[error("cannot start: {0}")]
+    System(String),
+}
+
+/// A node that serves.
+#[derive(Debug)]
+pub struct Running {
+    /// Where clients are served, in the order of the configuration.
+    pub listening: Vec<SocketAddr>,
+    /// Where the admin API is.
+    pub admin: SocketAddr,
+    stop: watch::Sender<bool>,
+    stopped: watch::Sender<bool>,
+    places: Arc<Semaphore>,
+    connections: u32,
+    grace: Duration,
+}
+
+/// Opens a node's listeners and serves on them.
+///
+/// # Errors
+/// [`StartError`] where an address, a certificate or the system does not allow it. Nothing is left open then.
+pub fn start(config: config::Config, token: Token) -> Result<Running, StartError> {
+    let (stop, stopping) = watch::channel(false);
+    let (stopped, admin_stopping) = watch::channel(false);
+    let Plan {
+        node,
+        listeners,
+        admin,
+        connections,
+        grace,
+    } = wiring::plan(config, stopping.clone())?;
+    let node = Arc::new(node);
+    let admin_socket = bind(admin)?;
+    let mut sockets = Vec::new();
+    for listener in listeners {
+        sockets.push(Listener {
+            socket: bind(listener.address)?,
+            tls: listener.tls,
+        });
+    }
+    let local = |socket: &TcpListener| {
+        let local = socket.local_addr();
+        local.map_err(|error| StartError::System(error.to_string()))
+    };
+    let listening = sockets
+        .iter()
+        .map(|listener| local(&listener.socket))
+        .collect::<Result<_, _>>()?;
+    let admin = local(&admin_socket)?;
+    let places = Arc::new(Semaphore::new(connections as usize));
+    let server = Server {
+        pipeline: Arc::new(Pipeline::new(Arc::clone(&node), stopping.clone())),
+        node: Arc::clone(&node),
+        places: Arc::clone(&places),
+        stopping,
+    };
+    for listener in sockets {
+        tokio::spawn(server.clone().listen(listener));
+    }
+    let api = Arc::new(Api::new(token));
+    let admin_server = Admin {
+        api,
+        node,
+        stopping: admin_stopping,
+    };
+    tokio::spawn(admin_server.listen(admin_socket));
+    Ok(Running {
+        listening,
+        admin,
+        stop,
+        stopped,
+        places,
+        connections,
+        grace,
+    })
+}
+
+fn bind(address: SocketAddr) -> Result<TcpListener, StartError> {
+    let open = || {
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+        socket.set_reuse_address(true)?;
+        socket.set_nonblocking(true)?;
+        socket.bind(&address.into())?;
+        socket.listen(BACKLOG)?;
+        TcpListener::from_std(socket.into())
+    };
+    open().map_err(|reason: std::io::Error| StartError::Listen {
+        address,
+        hint: hint(&reason),
+        reason,
+    })
+}
+
+fn hint(reason: &std::io::Error) -> &'static str {
+    match reason.kind() {
+        std::io::ErrorKind::AddrInUse => {
+            "; another program has it: stop that one, or choose another port"
+        }
+        std::io::ErrorKind::PermissionDenied => {
+            "; ports below 1024 need the capability CAP_NET_BIND_SERVICE"
+        }
+        std::io::ErrorKind::AddrNotAvailable => "; this machine has no such address",
+        _ => "",
+    }
+}
+
+/// How a node went.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Drained {
+    /// Every request under way was finished.
+    Complete,
+    /// The grace time ended before some were.
+    Cut,
+}
+
+impl Running {
+    /// Accepts nothing more, finishes what is under way, at most for the grace time, and closes.
+    pub async fn drain(self) -> Drained {
+        self.stop.send_replace(true);
+        let all = self.places.acquire_many(self.connections);
+        let drained = match timeout(self.grace, all).await {
+            Ok(_) => Drained::Complete,
+            Err(_elapsed) => Drained::Cut,
+        };
+        self.stopped.send_replace(true);
+        drained
+    }
+}

@@ -1,0 +1,227 @@
+//! Listeners and connections: accept, find out what is spoken, serve, drain.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use http::{HeaderMap, StatusCode};
+use tokio::io::AsyncReadExt;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::time::{sleep, timeout};
+use tokio_rustls::TlsAcceptor;
+
+use crate::cache;
+use crate::downstream::h2_meter::Metered;
+use crate::downstream::{self, Facts, Io, Scheme, h1, h2};
+use crate::node::Node;
+use crate::pingora::Pipeline;
+use crate::pingora::session::Inbound;
+
+/// After an accept that failed for want of a file descriptor: there is no use in trying at once.
+pub(crate) const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// What an HTTP/2 client with prior knowledge sends first (RFC 9113 §3.4).
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// An address on which clients are served.
+pub(crate) struct Listener {
+    pub socket: TcpListener,
+    pub tls: Option<TlsAcceptor>,
+}
+
+/// Everything that connections share.
+#[derive(Clone)]
+pub(crate) struct Server {
+    pub node: Arc<Node>,
+    pub pipeline: Arc<Pipeline>,
+    /// One permit for each connection that may be open.
+    pub places: Arc<Semaphore>,
+    pub stopping: watch::Receiver<bool>,
+}
+
+impl Server {
+    /// Accepts connections until the node stops.
+    pub(crate) async fn listen(self, listener: Listener) {
+        let mut stopping = self.stopping.clone();
+        let Listener { socket, tls } = listener;
+        loop {
+            let accepted = tokio::select! {
+                accepted = socket.accept() => accepted,
+                _ = stopping.wait_for(|stop| *stop) => return,
+            };
+            match accepted {
+                Ok((stream, client)) => self.welcome(stream, client, tls.clone()),
+                Err(error) => {
+                    tracing::warn!(%error, "a connection cannot be accepted");
+                    sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    }
+
+    fn welcome(&self, stream: TcpStream, client: SocketAddr, tls: Option<TlsAcceptor>) {
+        let metrics = &self.node.metrics;
+        let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else {
+            metrics.connections_refused.inc();
+            return;
+        };
+        let server = self.clone();
+        metrics.connections.inc();
+        tokio::spawn(async move {
+            server.serve(stream, client, tls).await;
+            server.node.metrics.connections.dec();
+            drop::<OwnedSemaphorePermit>(place);
+        });
+    }
+
+    async fn serve(&self, stream: TcpStream, client: SocketAddr, tls: Option<TlsAcceptor>) {
+        let Ok(local) = stream.local_addr() else {
+            return; // it is gone already
+        };
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%error, "a connection without TCP_NODELAY");
+        }
+        let patience = self.node.limits.head;
+        let facts = |scheme| {
+            Arc::new(Facts {
+                client,
+                local,
+                scheme,
+            })
+        };
+        let Some(tls) = tls else {
+            return self.serve_plain(stream, facts(Scheme::Http)).await;
+        };
+        let Ok(Ok(stream)) = timeout(patience, tls.accept(stream)).await else {
+            return tracing::debug!(%client, "no TLS handshake");
+        };
+        let speaks_h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+        let io = Io::Tls(Box::new(stream));
+        let facts = facts(Scheme::Https);
+        if speaks_h2 {
+            self.serve_h2(Metered::new(io, BytesMut::new()), facts).await;
+        } else {
+            self.serve_h1(io, BytesMut::new(), facts).await;
+        }
+    }
+
+    /// HTTP/1.1 and HTTP/2 with prior knowledge on one port: the first bytes tell.
+    async fn serve_plain(&self, mut stream: TcpStream, facts: Arc<Facts>) {
+        let mut read = BytesMut::with_capacity(1024);
+        let sniffing = async {
+            while PREFACE.starts_with(&read) && read.len() < PREFACE.len() {
+                if stream.read_buf(&mut read).await? == 0 {
+                    break;
+                }
+            }
+            std::io::Result::Ok(())
+        };
+        let mut stopping = self.stopping.clone();
+        let sniffed = tokio::select! {
+            sniffed = timeout(self.node.limits.head, sniffing) => sniffed,
+            _ = stopping.wait_for(|stop| *stop) => return,
+        };
+        let io = Io::Plain(stream);
+        match sniffed {
+            Ok(Ok(())) if read.starts_with(PREFACE) => {
+                self.serve_h2(Metered::new(io, read), facts).await;
+            }
+            Ok(Ok(())) if !read.is_empty() => self.serve_h1(io, read, facts).await,
+            Ok(_) | Err(_) => {}
+        }
+    }
+
+    async fn serve_h1(&self, io: Io, read: BytesMut, facts: Arc<Facts>) {
+        let limits = Arc::clone(&self.node.limits);
+        let mut connection = h1::Connection::new(io, read, facts, limits);
+        let mut stopping = self.stopping.clone();
+        loop {
+            let refused = match connection.next_request(&mut stopping).await {
+                h1::Next::Request(head) => {
+                    match self.exchange_h1(connection, Arc::new(*head)).await {
+                        Some(again) => {
+                            connection = again;
+                            continue;
+                        }
+                        None => return,
+                    }
+                }
+                h1::Next::Closed => return,
+                h1::Next::Refused(refusal) => (refusal.status(), refusal.token()),
+                h1::Next::Late => (StatusCode::REQUEST_TIMEOUT, "head-timeout"),
+            };
+            let (status, why) = refused;
+            self.node
+                .refused(connection.facts(), status.as_u16(), why);
+            return refuse_h1(connection, status, why).await;
+        }
+    }
+
+    async fn exchange_h1(
+        &self,
+        connection: h1::Connection,
+        head: Arc<wire::RequestHead>,
+    ) -> Option<h1::Connection> {
+        let facts = Arc::clone(connection.facts());
+        let mut exchange = h1::Exchange::new(connection, &head);
+        if *self.stopping.borrow() {
+            exchange.close_after();
+        }
+        let exchange = downstream::Exchange::H1(Box::new(exchange));
+        let inbound = Inbound { facts, head };
+        match self.pipeline.process(exchange, inbound).await? {
+            downstream::Exchange::H1(exchange) => exchange.finish().await,
+            downstream::Exchange::H2(_) => None,
+        }
+    }
+
+    async fn serve_h2(&self, io: Metered<Io>, facts: Arc<Facts>) {
+        let limits = &self.node.limits;
+        let mut framed = match h2::handshake(io, limits).await {
+            Ok(framed) => framed,
+            Err(error) => return tracing::debug!(%error, "no HTTP/2 connection"),
+        };
+        let mut stopping = self.stopping.clone();
+        let busy = Arc::new(Semaphore::new(limits.h2_streams as usize));
+        while let Some(accepted) = h2::accept(&mut framed, limits, &mut stopping, &busy).await {
+            let Ok(place) = Arc::clone(&busy).try_acquire_owned() else {
+                h2::reject(accepted);
+                continue;
+            };
+            let (server, facts) = (self.clone(), Arc::clone(&facts));
+            tokio::spawn(async move {
+                server.exchange_h2(accepted, facts).await;
+                drop::<OwnedSemaphorePermit>(place);
+            });
+        }
+    }
+
+    async fn exchange_h2(&self, accepted: h2::Accepted, facts: Arc<Facts>) {
+        let head = match h2::read_head(&accepted.0) {
+            Ok(head) => Arc::new(head),
+            Err(refusal) => {
+                let status = refusal.status();
+                self.node.refused(&facts, status.as_u16(), refusal.token());
+                return h2::refuse(accepted, status);
+            }
+        };
+        let limits = Arc::clone(&self.node.limits);
+        let exchange = h2::Exchange::new(accepted, limits);
+        let exchange = downstream::Exchange::H2(Box::new(exchange));
+        let inbound = Inbound { facts, head };
+        if let Some(downstream::Exchange::H2(exchange)) =
+            self.pipeline.process(exchange, inbound).await
+        {
+            exchange.finish();
+        }
+    }
+}
+
+/// Answers what was no request.
+pub(crate) async fn refuse_h1(connection: h1::Connection, status: StatusCode, why: &str) {
+    let body = format!("{why}\n");
+    let mut headers = HeaderMap::new();
+    cache::plain(&mut headers, body.len());
+    connection.refuse(status, &headers, body.as_bytes()).await;
+}

@@ -1,0 +1,246 @@
+//! Which site a request is for, and how its rules treat it.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{HeaderMap, HeaderName, Method, StatusCode};
+use parking_lot::RwLock;
+use policy::key::KeyRules;
+use policy::settings::Settings;
+
+use crate::origins::Origins;
+
+/// Combinations of matching rules that are kept ready; beyond it, one is put together for each request.
+const TREATMENTS_MAX: usize = 1024;
+
+/// The sites by host.
+#[derive(Debug)]
+pub(crate) struct Sites {
+    pub exact: HashMap<String, Arc<Site>>,
+    /// Parent domains (`example.net` for `*.example.net`), longest first.
+    pub below: Vec<(String, Arc<Site>)>,
+    /// Answers for what no other site answers for.
+    pub any: Option<Arc<Site>>,
+}
+
+impl Sites {
+    /// The site of a host in lower case.
+    pub(crate) fn find(&self, host: &str) -> Option<&Arc<Site>> {
+        self.exact
+            .get(host)
+            .or_else(|| {
+                let below = self.below.iter().find(|(domain, _)| is_below(host, domain));
+                below.map(|(_, site)| site)
+            })
+            .or(self.any.as_ref())
+    }
+}
+
+impl Sites {
+    /// The names of all sites, in no order, some more than once.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        let exact = self.exact.values();
+        let below = self.below.iter().map(|(_, site)| site);
+        let all = exact.chain(below).chain(&self.any);
+        all.map(|site| site.name.as_str())
+    }
+}
+
+fn is_below(host: &str, domain: &str) -> bool {
+    host.strip_suffix(domain)
+        .is_some_and(|rest| rest.len() > 1 && rest.ends_with('.'))
+}
+
+/// One site.
+#[derive(Debug)]
+pub(crate) struct Site {
+    pub name: String,
+    pub origins: Origins,
+    pub forwarded: ForwardedFor,
+    /// Fields by which a client can make an origin build another response although no part of the key tells: a
+    /// stored response built from them would be served to everyone. They do not reach the origin.
+    pub unkeyed: Vec<HeaderName>,
+    pub show_key: ShowKey,
+    pub base: Treatment,
+    pub rules: Vec<Rule>,
+    treatments: RwLock<HashMap<Vec<usize>, Arc<Treatment>>>,
+}
+
+/// What happens to `X-Forwarded-For`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum ForwardedFor {
+    Set,
+    Append,
+    Off,
+}
+
+/// Whether `Cache-Status` tells the cache key.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum ShowKey {
+    No,
+    Yes,
+}
+
+/// How a request and its response are treated.
+#[derive(Clone, Debug)]
+pub(crate) struct Treatment {
+    pub cache: UseCache,
+    pub settings: Settings,
+    pub key: KeyRules,
+    /// How long an answer that could not be stored is remembered as such.
+    pub uncacheable: Duration,
+}
+
+/// Whether the cache handles it at all.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum UseCache {
+    Allowed,
+    Never,
+}
+
+/// An exception.
+#[derive(Debug)]
+pub(crate) struct Rule {
+    pub matches: Matcher,
+    pub overrides: Overrides,
+}
+
+/// For what a rule is. Empty lists match everything.
+#[derive(Debug)]
+pub(crate) struct Matcher {
+    pub paths: Vec<config::Glob>,
+    pub methods: Vec<Method>,
+    pub header: Option<(HeaderName, config::Glob)>,
+    pub statuses: Vec<StatusCode>,
+}
+
+impl Matcher {
+    fn matches(&self, asked: &Asked<'_>, status: Option<StatusCode>) -> bool {
+        let path = self.paths.is_empty() || self.paths.iter().any(|glob| glob.matches(asked.path));
+        let method = self.methods.is_empty() || self.methods.contains(asked.method);
+        let header = self.header.as_ref().is_none_or(|(name, glob)| {
+            let mut values = asked.headers.get_all(name).iter();
+            values.any(|value| value.to_str().is_ok_and(|value| glob.matches(value)))
+        });
+        let status = self.statuses.is_empty()
+            || status.is_some_and(|status| self.statuses.contains(&status));
+        path && method && header && status
+    }
+}
+
+/// What rules look at in a request.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Asked<'a> {
+    pub method: &'a Method,
+    pub path: &'a str,
+    pub headers: &'a HeaderMap,
+}
+
+/// What a rule decides; the rest is left to later rules and the site.
+#[derive(Debug, Default)]
+pub(crate) struct Overrides {
+    pub cache: Option<UseCache>,
+    pub ttl: Option<policy::settings::TtlOverride>,
+    pub client_control: Option<policy::settings::ClientControl>,
+    pub set_cookie: Option<policy::settings::SetCookie>,
+    pub stale: Option<policy::settings::StaleDefaults>,
+    pub stale_statuses: Option<Vec<StatusCode>>,
+    pub heuristic: Option<policy::settings::Heuristic>,
+    pub targets: Option<Vec<HeaderName>>,
+    pub vary: Option<policy::vary::VaryRules>,
+    pub key: Option<KeyRules>,
+    pub uncacheable: Option<Duration>,
+}
+
+impl Overrides {
+    fn apply(&self, treatment: &mut Treatment) {
+        let settings = &mut treatment.settings;
+        set(&mut treatment.cache, self.cache.as_ref());
+        set(&mut treatment.key, self.key.as_ref());
+        set(&mut treatment.uncacheable, self.uncacheable.as_ref());
+        if self.ttl.is_some() {
+            settings.ttl.clone_from(&self.ttl);
+        }
+        set(&mut settings.client_control, self.client_control.as_ref());
+        set(&mut settings.set_cookie, self.set_cookie.as_ref());
+        set(&mut settings.stale, self.stale.as_ref());
+        set(&mut settings.stale_statuses, self.stale_statuses.as_ref());
+        set(&mut settings.heuristic, self.heuristic.as_ref());
+        set(&mut settings.targets, self.targets.as_ref());
+        set(&mut settings.vary, self.vary.as_ref());
+    }
+}
+
+fn set<T: Clone>(place: &mut T, value: Option<&T>) {
+    if let Some(value) = value {
+        place.clone_from(value);
+    }
+}
+
+impl Site {
+    pub(crate) fn new(parts: SiteParts) -> Self {
+        let SiteParts {
+            name,
+            origins,
+            forwarded,
+            unkeyed,
+            show_key,
+            base,
+            rules,
+        } = parts;
+        Self {
+            name,
+            origins,
+            forwarded,
+            unkeyed,
+            show_key,
+            base,
+            rules,
+            treatments: RwLock::default(),
+        }
+    }
+
+    /// How a request is treated, and with its `status` a response.
+    pub(crate) fn treatment(
+        &self,
+        asked: &Asked<'_>,
+        status: Option<StatusCode>,
+    ) -> Arc<Treatment> {
+        let numbered = self.rules.iter().enumerate();
+        let matching: Vec<usize> = numbered
+            .filter(|(_, rule)| rule.matches.matches(asked, status))
+            .map(|(number, _)| number)
+            .collect();
+        if let Some(ready) = self.treatments.read().get(&matching) {
+            return Arc::clone(ready);
+        }
+        let treatment = Arc::new(self.combine(&matching));
+        let mut ready = self.treatments.write();
+        if ready.len() < TREATMENTS_MAX {
+            ready.insert(matching, Arc::clone(&treatment));
+        }
+        treatment
+    }
+
+    /// The first rule that decides something wins, so later ones are applied before it.
+    fn combine(&self, matching: &[usize]) -> Treatment {
+        let mut treatment = self.base.clone();
+        for number in matching.iter().rev() {
+            self.rules[*number].overrides.apply(&mut treatment);
+        }
+        treatment
+    }
+}
+
+/// What a site is made of.
+#[derive(Debug)]
+pub(crate) struct SiteParts {
+    pub name: String,
+    pub origins: Origins,
+    pub forwarded: ForwardedFor,
+    pub unkeyed: Vec<HeaderName>,
+    pub show_key: ShowKey,
+    pub base: Treatment,
+    pub rules: Vec<Rule>,
+}

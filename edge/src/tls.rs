@@ -1,0 +1,142 @@
+//! TLS towards clients: certificates chosen by the name that is asked for.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use rustls::crypto::{CryptoProvider, aws_lc_rs};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
+use x509_parser::extensions::GeneralName;
+use x509_parser::prelude::{FromDer, X509Certificate};
+
+/// Why there is no TLS.
+#[derive(Debug, thiserror::Error)]
+#[error("{path}: {reason}")]
+pub struct TlsError {
+    path: String,
+    reason: String,
+}
+
+impl TlsError {
+    fn new(path: &Path, reason: impl ToString) -> Self {
+        Self {
+            path: path.display().to_string(),
+            reason: reason.to_string(),
+        }
+    }
+}
+
+/// Makes one cryptography the process's own, before anything else chooses another. It brings post-quantum key exchange.
+pub fn install_provider() {
+    // A second call finds the first one's choice.
+    drop(aws_lc_rs::default_provider().install_default());
+}
+
+/// A certificate chain and its key, in PEM files.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Files<'a> {
+    pub cert: &'a Path,
+    pub key: &'a Path,
+}
+
+/// The settings of TLS listeners: HTTP/2 and HTTP/1.1 by ALPN.
+pub(crate) fn server_config(
+    files: &[Files<'_>],
+) -> Result<Arc<rustls::ServerConfig>, TlsError> {
+    let mut certificates = Certificates::default();
+    for files in files {
+        certificates.add(*files)?;
+    }
+    let mut config = rustls::ServerConfig::builder()
+        .with_no_client_auth()
+        .with_cert_resolver(Arc::new(certificates));
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    if let Ok(ticketer) = aws_lc_rs::Ticketer::new() {
+        config.ticketer = ticketer;
+    }
+    Ok(Arc::new(config))
+}
+
+/// The certificates in a PEM file, in DER.
+pub(crate) fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let read = CertificateDer::pem_file_iter(path).map_err(|error| TlsError::new(path, error))?;
+    let certificates: Vec<_> = read
+        .collect::<Result<_, _>>()
+        .map_err(|error| TlsError::new(path, error))?;
+    if certificates.is_empty() {
+        return Err(TlsError::new(path, "there is no certificate in it"));
+    }
+    for der in &certificates {
+        X509Certificate::from_der(der).map_err(|error| TlsError::new(path, error))?;
+    }
+    Ok(certificates)
+}
+
+/// Certificates by name.
+#[derive(Debug, Default)]
+struct Certificates {
+    exact: HashMap<String, Arc<CertifiedKey>>,
+    /// By the domain below which they are good for one label: `example.net` for `*.example.net`.
+    wildcard: HashMap<String, Arc<CertifiedKey>>,
+    /// For clients that ask for no name, or for one that nobody has.
+    first: Option<Arc<CertifiedKey>>,
+}
+
+impl Certificates {
+    fn add(&mut self, files: Files<'_>) -> Result<(), TlsError> {
+        let chain = read_certificates(files.cert)?;
+        let key = PrivateKeyDer::from_pem_file(files.key)
+            .map_err(|error| TlsError::new(files.key, error))?;
+        let names = names(&chain[0]);
+        let provider = CryptoProvider::get_default()
+            .cloned()
+            .unwrap_or_else(|| Arc::new(aws_lc_rs::default_provider()));
+        let certified = CertifiedKey::from_der(chain, key, &provider)
+            .map_err(|error| TlsError::new(files.key, error))?;
+        let certified = Arc::new(certified);
+        for name in names {
+            let (map, name) = match name.strip_prefix("*.") {
+                Some(domain) => (&mut self.wildcard, domain.to_owned()),
+                None => (&mut self.exact, name),
+            };
+            map.entry(name).or_insert_with(|| Arc::clone(&certified));
+        }
+        self.first.get_or_insert(certified);
+        Ok(())
+    }
+
+    fn find(&self, name: &str) -> Option<&Arc<CertifiedKey>> {
+        let name = name.to_ascii_lowercase();
+        self.exact.get(&name).or_else(|| {
+            let (_, domain) = name.split_once('.')?;
+            self.wildcard.get(domain)
+        })
+    }
+}
+
+impl ResolvesServerCert for Certificates {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        let named = hello.server_name().and_then(|name| self.find(name));
+        named.or(self.first.as_ref()).cloned()
+    }
+}
+
+/// The DNS names a certificate is for (RFC 9525 §6.3: its subject alternative names).
+fn names(der: &CertificateDer<'_>) -> Vec<String> {
+    let Ok((_, certificate)) = X509Certificate::from_der(der) else {
+        return Vec::new();
+    };
+    let Ok(Some(alternatives)) = certificate.subject_alternative_name() else {
+        return Vec::new();
+    };
+    let names = alternatives.value.general_names.iter();
+    names
+        .filter_map(|name| match name {
+            GeneralName::DNSName(name) => Some(name.to_ascii_lowercase()),
+            _ => None,
+        })
+        .collect()
+}

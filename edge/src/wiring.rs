@@ -1,0 +1,543 @@
+//! From the configuration to a node: the only place that knows both.
+//!
+//! Every section is taken apart completely, so that a setting nobody uses does not compile.
+
+use std::collections::HashMap;
+use std::collections::hash_map::DefaultHasher;
+use std::hash::{Hash as _, Hasher as _};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use config::model;
+use http::{HeaderName, HeaderValue, Method, StatusCode};
+use policy::vary::{AcceptEncoding, AcceptLanguage, VaryRules};
+use storage::{FlightSettings, Flights, Memory, Uncacheable, VaryMemory};
+use tokio::sync::watch;
+use tokio_rustls::TlsAcceptor;
+
+use crate::access_log::{AccessLog, Format};
+use crate::clock::Clock;
+use crate::downstream::Limits;
+use crate::metrics::Metrics;
+use crate::node::Node;
+use crate::origins::names::Names;
+use crate::origins::{self, Origin, Origins};
+use crate::pingora::Authorities;
+use crate::pingora::fetch::Fetcher;
+use crate::run::StartError;
+use crate::sites::{self, Matcher, Overrides, Rule, Site, SiteParts, Sites, Treatment};
+use crate::tls::{self, Files, TlsError};
+
+/// Fills under way at once; requests beyond it go to the origin by themselves.
+const FLIGHTS_MAX: usize = 16 * 1024;
+/// Answers that are remembered to be uncacheable.
+const UNCACHEABLE_MAX: usize = 64 * 1024;
+/// Keys whose selecting fields are remembered.
+const VARY_MAX: usize = 64 * 1024;
+/// Idle connections to origins that are kept, for each thread.
+const POOL_PER_THREAD: usize = 128;
+
+/// A node before its listeners are open.
+pub(crate) struct Plan {
+    pub node: Node,
+    pub listeners: Vec<Planned>,
+    pub admin: SocketAddr,
+    pub connections: u32,
+    pub grace: Duration,
+}
+
+/// A listener before it is open.
+pub(crate) struct Planned {
+    pub address: SocketAddr,
+    pub tls: Option<TlsAcceptor>,
+}
+
+/// Builds a node from its configuration.
+pub(crate) fn plan(
+    config: model::Config,
+    stopping: watch::Receiver<bool>,
+) -> Result<Plan, StartError> {
+    let model::Config {
+        node,
+        admin,
+        memory,
+        log,
+        limits,
+        tls,
+        sites,
+    } = config;
+    let model::Node {
+        name,
+        listen,
+        threads,
+        grace,
+    } = node;
+    let model::Log { access, level: _ } = log; // the level is the process's: see `main`
+    let model::Admin {
+        listen: admin,
+        token_file: _, // read before: see `token`
+    } = admin;
+    let threads = threads.map_or_else(default_threads, usize::from);
+    let connections = u32::try_from(limits.connections).unwrap_or(u32::MAX);
+    let system = |error: &dyn std::fmt::Display| StartError::System(error.to_string());
+    let metrics = Metrics::new().map_err(|error| system(&error))?;
+    let metrics = Arc::new(metrics);
+    let clock = Arc::new(Clock::from_environment());
+    let names = Names::from_system();
+    let authorities = Arc::new(Authorities::default());
+    let pool = POOL_PER_THREAD * threads;
+    let instance = crate::token::instance().map_err(|error| system(&error))?;
+    let fetcher = Fetcher::new(
+        Arc::clone(&names),
+        Arc::clone(&authorities),
+        Arc::clone(&clock),
+        Arc::clone(&metrics),
+        pool,
+    );
+    let log = AccessLog::new(
+        format(access),
+        std::io::stdout(),
+        metrics.log_dropped.clone(),
+    );
+    let node = Node {
+        name,
+        guard: tiered::LoopGuard::new(&instance),
+        started: clock.instant(),
+        clock,
+        sites: sites_by_host(sites)?,
+        limits: Arc::new(downstream_limits(&limits)),
+        follower_wait: limits.follower_wait,
+        ranges_max: limits.ranges,
+        memory: Memory::new(memory_settings(memory, &limits)),
+        flights: Flights::new(FlightSettings {
+            followers_max: limits.followers,
+            flights_max: FLIGHTS_MAX,
+        }),
+        uncacheable: Uncacheable::new(UNCACHEABLE_MAX),
+        vary: VaryMemory::new(VARY_MAX),
+        fetcher,
+        names,
+        authorities,
+        metrics,
+        log,
+        threads,
+        pool,
+        stopping,
+    };
+    Ok(Plan {
+        node,
+        listeners: listeners(&listen, &tls)?,
+        admin,
+        connections,
+        grace,
+    })
+}
+
+/// One thread for each core.
+pub(crate) fn default_threads() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+const fn format(access: model::AccessLog) -> Format {
+    match access {
+        model::AccessLog::Json => Format::Json,
+        model::AccessLog::Combined => Format::Combined,
+        model::AccessLog::Off => Format::Off,
+    }
+}
+
+fn downstream_limits(limits: &model::Limits) -> Limits {
+    let model::Limits {
+        head_bytes,
+        target_bytes,
+        fields,
+        head_timeout,
+        idle_timeout,
+        body_timeout,
+        write_timeout,
+        connections: _,   // the server's
+        followers: _,     // the flights'
+        follower_wait: _, // the node's
+        ranges: _,        // the node's
+        variants: _,      // the memory's
+        h2_streams,
+    } = *limits;
+    Limits {
+        wire: wire::Limits {
+            head_bytes,
+            target_bytes,
+            fields,
+            ..wire::Limits::default()
+        },
+        head: head_timeout,
+        idle: idle_timeout,
+        body: body_timeout,
+        write: write_timeout,
+        h2_streams,
+    }
+}
+
+fn memory_settings(memory: model::Memory, limits: &model::Limits) -> storage::Settings {
+    let model::Memory {
+        size,
+        object_max,
+        eviction,
+    } = memory;
+    let capacity = usize::try_from(size).unwrap_or(usize::MAX);
+    storage::Settings {
+        object_max,
+        eviction: match eviction {
+            model::Eviction::Gdsf => storage::Eviction::SampledGdsf,
+            model::Eviction::Lru => storage::Eviction::Lru,
+        },
+        variants_max: limits.variants,
+        ..storage::Settings::new(capacity)
+    }
+}
+
+fn listeners(listen: &[model::Listener], tls: &model::Tls) -> Result<Vec<Planned>, TlsError> {
+    let model::Tls { certificates } = tls;
+    let files: Vec<_> = certificates
+        .iter()
+        .map(|model::Certificate { cert, key }| Files { cert, key })
+        .collect();
+    let mut planned = Vec::new();
+    for model::Listener { address, transport } in listen {
+        let tls = match transport {
+            model::ListenerTransport::Plain => None,
+            model::ListenerTransport::Tls => {
+                Some(TlsAcceptor::from(tls::server_config(&files)?))
+            }
+        };
+        planned.push(Planned {
+            address: *address,
+            tls,
+        });
+    }
+    Ok(planned)
+}
+
+fn sites_by_host(all: Vec<model::Site>) -> Result<Sites, TlsError> {
+    let mut sites = Sites {
+        exact: HashMap::new(),
+        below: Vec::new(),
+        any: None,
+    };
+    for mut site in all {
+        let hosts = std::mem::take(&mut site.hosts);
+        let site = Arc::new(self::site(site)?);
+        for host in hosts {
+            let site = Arc::clone(&site);
+            match host {
+                model::HostPattern::Exact(host) => {
+                    sites.exact.insert(host, site);
+                }
+                model::HostPattern::Below(domain) => sites.below.push((domain, site)),
+                model::HostPattern::Any => sites.any = Some(site),
+            }
+        }
+    }
+    let longest_first = |(domain, _): &(String, _)| std::cmp::Reverse(domain.len());
+    sites.below.sort_by_key(longest_first);
+    Ok(sites)
+}
+
+fn site(site: model::Site) -> Result<Site, TlsError> {
+    let model::Site {
+        name,
+        hosts: _, // taken before
+        origins,
+        upstream,
+        caching,
+        rules,
+        forwarded,
+        pass_unkeyed,
+        debug,
+    } = site;
+    Ok(Site::new(SiteParts {
+        name,
+        origins: site_origins(origins, upstream)?,
+        forwarded: match forwarded {
+            model::Forwarded::Set => sites::ForwardedFor::Set,
+            model::Forwarded::Append => sites::ForwardedFor::Append,
+            model::Forwarded::Off => sites::ForwardedFor::Off,
+        },
+        unkeyed: unkeyed(&pass_unkeyed),
+        show_key: match debug {
+            model::Debug::Off => sites::ShowKey::No,
+            model::Debug::CacheKey => sites::ShowKey::Yes,
+        },
+        base: treatment(caching),
+        rules: rules.into_iter().map(rule).collect(),
+    }))
+}
+
+fn unkeyed(passed: &[String]) -> Vec<HeaderName> {
+    let names = config::UNKEYED.iter().map(|name| (*name).to_owned());
+    field_names(names.filter(|name| !passed.contains(name)).collect())
+}
+
+fn site_origins(
+    all: Vec<model::Origin>,
+    upstream: model::Upstream,
+) -> Result<Origins, TlsError> {
+    let model::Upstream {
+        connect_timeout,
+        first_byte_timeout,
+        between_bytes_timeout,
+        idle_timeout,
+        retries,
+        unknown_transfer_coding,
+    } = upstream;
+    let all = all
+        .into_iter()
+        .map(|each| origin(each).map(Arc::new))
+        .collect::<Result<_, _>>()?;
+    Ok(Origins {
+        all,
+        timeouts: origins::Timeouts {
+            connect: connect_timeout,
+            first_byte: first_byte_timeout,
+            between_bytes: between_bytes_timeout,
+            idle: idle_timeout,
+        },
+        retries,
+        unknown_coding: match unknown_transfer_coding {
+            model::UnknownTransferCoding::Refuse => wire::UnknownCoding::Refuse,
+            model::UnknownTransferCoding::UntilClose => wire::UnknownCoding::UntilClose,
+        },
+        rotation: tiered::Rotation::default(),
+    })
+}
+
+fn origin(origin: model::Origin) -> Result<Origin, TlsError> {
+    let model::Origin {
+        host,
+        port,
+        transport,
+        http,
+        host_override,
+    } = origin;
+    let mut identity = DefaultHasher::new();
+    format!("{host:?} {port} {transport:?} {http:?}").hash(&mut identity);
+    let transport = match transport {
+        model::OriginTransport::Plain => origins::Transport::Plain,
+        model::OriginTransport::Tls { verify, sni } => origins::Transport::Tls {
+            trust: trust(verify)?,
+            sni,
+        },
+    };
+    Ok(Origin {
+        host: match host {
+            model::OriginHost::Name(name) => origins::Host::Name(name),
+            model::OriginHost::Address(address) => origins::Host::Address(address),
+        },
+        port,
+        transport,
+        http: match http {
+            model::OriginHttp::Auto => origins::HttpVersion::Negotiated,
+            model::OriginHttp::One => origins::HttpVersion::One,
+            model::OriginHttp::Two => origins::HttpVersion::Two,
+        },
+        host_override: host_override.and_then(|host| HeaderValue::try_from(host).ok()),
+        identity: identity.finish(),
+    })
+}
+
+fn trust(verify: model::Verify) -> Result<origins::Trust, TlsError> {
+    Ok(match verify {
+        model::Verify::System => origins::Trust::System,
+        model::Verify::Never => origins::Trust::Anyone,
+        model::Verify::Ca(path) => origins::Trust::Authorities(authorities(&path)?),
+    })
+}
+
+fn authorities(path: &Path) -> Result<Arc<[Vec<u8>]>, TlsError> {
+    let certificates = tls::read_certificates(path)?;
+    Ok(certificates.iter().map(|der| der.to_vec()).collect())
+}
+
+fn treatment(caching: model::Caching) -> Treatment {
+    let model::Caching {
+        client_control,
+        set_cookie,
+        stale,
+        heuristic,
+        uncacheable,
+        targets,
+        key,
+        vary,
+    } = caching;
+    Treatment {
+        cache: sites::UseCache::Allowed,
+        settings: policy::settings::Settings {
+            client_control: self::client_control(client_control),
+            set_cookie: self::set_cookie(set_cookie),
+            targets: field_names(targets),
+            heuristic: self::heuristic(heuristic),
+            stale: stale_defaults(&stale),
+            stale_statuses: statuses(&stale.statuses),
+            vary: vary_rules(vary),
+            ..policy::settings::Settings::default()
+        },
+        key: key_rules(key),
+        uncacheable,
+    }
+}
+
+const fn client_control(control: model::ClientControl) -> policy::settings::ClientControl {
+    match control {
+        model::ClientControl::Ignore => policy::settings::ClientControl::Ignore,
+        model::ClientControl::Validate => policy::settings::ClientControl::Validate,
+        model::ClientControl::Obey => policy::settings::ClientControl::Obey,
+    }
+}
+
+const fn set_cookie(set_cookie: model::SetCookie) -> policy::settings::SetCookie {
+    match set_cookie {
+        model::SetCookie::Refuse => policy::settings::SetCookie::Refuse,
+        model::SetCookie::Strip => policy::settings::SetCookie::Strip,
+        model::SetCookie::Store => policy::settings::SetCookie::Store,
+    }
+}
+
+const fn heuristic(heuristic: model::Heuristic) -> policy::settings::Heuristic {
+    match heuristic {
+        model::Heuristic::Off => policy::settings::Heuristic::Off,
+        model::Heuristic::Fraction { percent, most } => {
+            policy::settings::Heuristic::Fraction { percent, most }
+        }
+    }
+}
+
+const fn stale_defaults(stale: &model::Stale) -> policy::settings::StaleDefaults {
+    policy::settings::StaleDefaults {
+        while_revalidate: stale.while_revalidate,
+        if_error: stale.if_error,
+    }
+}
+
+/// The configuration has checked these.
+fn statuses(statuses: &[u16]) -> Vec<StatusCode> {
+    let codes = statuses.iter();
+    codes
+        .filter_map(|status| StatusCode::from_u16(*status).ok())
+        .collect()
+}
+
+fn field_names(names: Vec<String>) -> Vec<HeaderName> {
+    let names = names.into_iter();
+    names
+        .filter_map(|name| HeaderName::try_from(name).ok())
+        .collect()
+}
+
+fn key_rules(key: model::Key) -> policy::key::KeyRules {
+    let model::Key {
+        query,
+        query_order,
+        headers,
+        cookies,
+    } = key;
+    let patterns = |patterns: Vec<String>| {
+        let patterns = patterns.iter();
+        patterns.map(|it| policy::key::Pattern::new(it)).collect()
+    };
+    policy::key::KeyRules {
+        query: policy::key::QueryRules {
+            keep: match query {
+                model::Query::All => policy::key::Keep::All,
+                model::Query::Ignore => policy::key::Keep::Nothing,
+                model::Query::Only(only) => policy::key::Keep::Only(patterns(only)),
+                model::Query::Except(except) => policy::key::Keep::Except(patterns(except)),
+            },
+            order: match query_order {
+                model::QueryOrder::AsSent => policy::key::Order::AsSent,
+                model::QueryOrder::Sorted => policy::key::Order::ByName,
+            },
+        },
+        headers: field_names(headers),
+        cookies,
+    }
+}
+
+fn vary_rules(vary: model::Vary) -> VaryRules {
+    let model::Vary {
+        ignore,
+        accept_encoding,
+        accept_language,
+    } = vary;
+    VaryRules {
+        ignore: field_names(ignore),
+        accept_encoding: match accept_encoding {
+            model::AcceptEncoding::Normalise => AcceptEncoding::Normalise,
+            model::AcceptEncoding::Exact => AcceptEncoding::Exact,
+        },
+        accept_language: match accept_language {
+            model::AcceptLanguage::Normalise => AcceptLanguage::Normalise,
+            model::AcceptLanguage::Exact => AcceptLanguage::Exact,
+            model::AcceptLanguage::Among(tags) => AcceptLanguage::Among(tags),
+        },
+    }
+}
+
+fn rule(rule: model::Rule) -> Rule {
+    let model::Rule { matches, overrides } = rule;
+    let model::Match {
+        path,
+        methods,
+        header,
+        status,
+    } = matches;
+    let method = |method| match method {
+        model::Method::Get => Method::GET,
+        model::Method::Head => Method::HEAD,
+    };
+    Rule {
+        matches: Matcher {
+            paths: path,
+            methods: methods.into_iter().map(method).collect(),
+            header: header.and_then(|model::HeaderMatch { name, value }| {
+                Some((HeaderName::try_from(name).ok()?, value))
+            }),
+            statuses: statuses(&status),
+        },
+        overrides: rule_overrides(overrides),
+    }
+}
+
+fn rule_overrides(overrides: model::Overrides) -> Overrides {
+    let model::Overrides {
+        cache,
+        ttl,
+        client_control,
+        set_cookie,
+        stale,
+        heuristic,
+        uncacheable,
+        targets,
+        key,
+        vary,
+    } = overrides;
+    Overrides {
+        cache: cache.map(|cache| match cache {
+            model::UseCache::Allowed => sites::UseCache::Allowed,
+            model::UseCache::Never => sites::UseCache::Never,
+        }),
+        ttl: ttl.map(|ttl| match ttl {
+            model::Ttl::Override(lifetime) => policy::settings::TtlOverride::Lifetime(lifetime),
+            model::Ttl::Default(lifetime) => policy::settings::TtlOverride::Default(lifetime),
+        }),
+        client_control: client_control.map(self::client_control),
+        set_cookie: set_cookie.map(self::set_cookie),
+        stale_statuses: stale.as_ref().map(|stale| statuses(&stale.statuses)),
+        stale: stale.as_ref().map(stale_defaults),
+        heuristic: heuristic.map(self::heuristic),
+        targets: targets.map(field_names),
+        vary: vary.map(vary_rules),
+        key: key.map(key_rules),
+        uncacheable,
+    }
+}

@@ -1,0 +1,104 @@
+//! What HTTP/2 asks of fields before they may become those of an HTTP/1.1 request (RFC 9113 §8.2).
+
+use http::header::{CONNECTION, COOKIE, TE, TRANSFER_ENCODING, UPGRADE};
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+use crate::Refusal;
+use crate::connection::{KEEP_ALIVE, PROXY_CONNECTION};
+use crate::field::check_lookalike;
+use crate::grammar::{is_control, is_token, is_whitespace};
+
+/// Checks one field of an HTTP/2 request.
+///
+/// # Errors
+///
+/// Names that are no tokens, or only look like `Content-Length`; values with control bytes or with
+/// whitespace around them (RFC 9113 §8.2.1); fields that speak of the connection (§8.2.2).
+pub fn check_field(name: &HeaderName, value: &HeaderValue) -> Result<(), Refusal> {
+    let is_lower_case = !name.as_str().bytes().any(|byte| byte.is_ascii_uppercase());
+    if !is_lower_case || !is_token(name.as_str().as_bytes()) {
+        return Err(Refusal::FieldName);
+    }
+    check_lookalike(name)?;
+
+    let value = value.as_bytes();
+    let ends = [value.first(), value.last()];
+    let is_padded = ends.into_iter().flatten().copied().any(is_whitespace);
+    if is_padded || value.iter().copied().any(is_control) {
+        return Err(Refusal::FieldValue);
+    }
+
+    let of_connection = [
+        CONNECTION,
+        PROXY_CONNECTION,
+        KEEP_ALIVE,
+        TRANSFER_ENCODING,
+        UPGRADE,
+    ];
+    if of_connection.contains(name) || (*name == TE && value != b"trailers") {
+        return Err(Refusal::FieldNotAllowed);
+    }
+    Ok(())
+}
+
+/// Joins `Cookie` fields into one, as they must be outside HTTP/2 (RFC 9113 §8.2.3).
+pub fn join_cookies(headers: &mut HeaderMap) {
+    let crumbs: Vec<&[u8]> = headers
+        .get_all(COOKIE)
+        .iter()
+        .map(HeaderValue::as_bytes)
+        .collect();
+    if crumbs.len() < 2 {
+        return;
+    }
+    // What is made of field values and `; ` is a field value.
+    if let Ok(cookie) = HeaderValue::from_bytes(&crumbs.join(&b"; "[..])) {
+        headers.insert(COOKIE, cookie);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(name: &'static str, value: &[u8], expected: Result<(), Refusal>) {
+        let value = HeaderValue::from_bytes(value).unwrap();
+        let found = check_field(&HeaderName::from_static(name), &value);
+        assert_eq!(found, expected, "{name}: {value:?}");
+    }
+
+    #[test]
+    #[rustfmt::skip]
+    fn fields_of_http2_meet_the_rules_of_http1() {
+        check("accept",            b"*/*",        Ok(()));
+        check("accept",            b"",           Ok(()));
+        check("x-latin",           b"caf\xe9 b",  Ok(()));
+        check("te",                b"trailers",   Ok(()));
+        check("te",                b"gzip",       Err(Refusal::FieldNotAllowed));
+        check("connection",        b"close",      Err(Refusal::FieldNotAllowed));
+        check("keep-alive",        b"5",          Err(Refusal::FieldNotAllowed));
+        check("proxy-connection",  b"close",      Err(Refusal::FieldNotAllowed));
+        check("transfer-encoding", b"chunked",    Err(Refusal::FieldNotAllowed));
+        check("upgrade",           b"websocket",  Err(Refusal::FieldNotAllowed));
+        check("content_length",    b"5",          Err(Refusal::FieldLookalike));
+        check("x",                 b" a",         Err(Refusal::FieldValue));
+        check("x",                 b"a\t",        Err(Refusal::FieldValue));
+    }
+
+    #[test]
+    fn cookie_crumbs_become_one_cookie() {
+        let crumbs = ["a=b", "c=d", "e=\u{e9}"];
+        let mut headers = HeaderMap::new();
+        for crumb in crumbs {
+            headers.append(COOKIE, HeaderValue::from_bytes(crumb.as_bytes()).unwrap());
+        }
+        join_cookies(&mut headers);
+        let joined: Vec<_> = headers
+            .get_all(COOKIE)
+            .iter()
+            .map(HeaderValue::as_bytes)
+            .collect();
+        assert_eq!(joined, ["a=b; c=d; e=\u{e9}".as_bytes()]);
+    }
+}

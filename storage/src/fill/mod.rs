@@ -1,0 +1,319 @@
+//! A body being received, readable while it is written.
+//!
+//! ```text
+//!            too long, or no room                    finish
+//!   Storing ─────────────────────▶ Window    Storing ───────▶ stored, complete
+//!                                            Window  ───────▶ complete
+//!                                            either  ─drop, fail─▶ cut
+//! ```
+//!
+//! While it is *storing*, a fill keeps every byte and never waits for a reader. As a *window* it
+//! keeps what its readers still have to read, waits for the fastest of them, and leaves behind those
+//! that fall too far back: no client can make the others, or the memory, wait for it.
+
+mod positions;
+mod progress;
+mod reader;
+
+use std::fmt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::memory::{Body, Charge, InFlight, Memory, Object, PIECE_OVERHEAD, paid};
+use crate::{Head, Key, Variant};
+use progress::{Outlook, Progress, ShortRun};
+pub use reader::Reader;
+use reader::Shared;
+
+/// The longest piece of a body. What arrives in one longer write is split.
+const PIECE_MAX: usize = 64 * 1024;
+
+/// Bodies up to this length end up in one piece.
+const CONTIGUOUS_MAX: usize = 1024 * 1024;
+
+/// A body is put together in one piece only if the second copy, while it is made, takes no more
+/// than this part of the capacity.
+const CONTIGUOUS_PART: usize = 64;
+
+/// What is to become of a response.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Keep {
+    /// Store it, if it fits.
+    Store,
+    /// Only pass it on to the readers.
+    PassOn,
+}
+
+/// Why a reader does not get the rest of the body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+#[non_exhaustive]
+pub enum Cut {
+    /// The fill was dropped before its end.
+    #[error("the fill was given up")]
+    GivenUp,
+    /// Where the body came from broke off.
+    #[error("the origin broke off")]
+    Origin,
+    /// The body is shorter or longer than was announced.
+    #[error("the body has not the announced length of {announced} bytes")]
+    Length {
+        /// The announced length in bytes.
+        announced: u64,
+    },
+    /// This reader fell too far behind; the others may go on.
+    #[error("the reader fell too far behind")]
+    Lagged,
+}
+
+/// Why a write was in vain. The fill should be dropped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+pub enum WriteError {
+    /// The body is not being stored, and nobody reads it any more.
+    #[error("nobody reads the body")]
+    NoReaders,
+    /// There is more of it than was announced. The readers are cut.
+    #[error("the body is longer than announced")]
+    TooLong,
+}
+
+/// The writing end of a body. Dropped before [`Fill::finish`], it cuts its readers, and nothing is
+/// stored.
+pub struct Fill<H: Head> {
+    memory: Arc<Memory<H>>,
+    shared: Arc<Shared<H>>,
+    state: State,
+}
+
+enum State {
+    Storing {
+        /// Pays for the object beside its body.
+        fixed: Charge,
+        in_flight: InFlight,
+    },
+    Window,
+    Ended,
+}
+
+impl<H: Head> Fill<H> {
+    pub(crate) fn new(
+        memory: &Arc<Memory<H>>,
+        name: (Key, Variant),
+        head: H,
+        announced: Option<u64>,
+        keep: Keep,
+    ) -> Self {
+        let state = match keep {
+            Keep::Store => Self::storing(memory, &head, announced),
+            Keep::PassOn => State::Window,
+        };
+        Self {
+            memory: Arc::clone(memory),
+            shared: Shared::new(name, head, announced),
+            state,
+        }
+    }
+
+    fn storing(memory: &Arc<Memory<H>>, head: &H, announced: Option<u64>) -> State {
+        let fits = announced.is_none_or(|length| length <= memory.settings().storable_max());
+        match fits.then(|| memory.charge_head(head)).flatten() {
+            Some(fixed) => State::Storing {
+                fixed,
+                in_flight: memory.in_flight(),
+            },
+            None => {
+                memory.reject();
+                State::Window
+            }
+        }
+    }
+
+    /// Appends to the body. The bytes are copied, so that no network buffer is held.
+    ///
+    /// While the body is being stored this does not wait. It may turn into a window here, and then
+    /// waits until the fastest reader is no more than [`Settings::window`](crate::Settings::window)
+    /// behind. If this future is dropped meanwhile, a part of `data` may have been written: drop the
+    /// fill as well.
+    ///
+    /// # Errors
+    ///
+    /// If nobody reads a window any more, or the body is longer than announced.
+    pub async fn write(&mut self, mut data: Bytes) -> Result<(), WriteError> {
+        self.check_length(data.len() as u64)?;
+        while !data.is_empty() {
+            let piece = data.split_to(data.len().min(PIECE_MAX));
+            if !self.store(&piece) {
+                self.pass_on(&piece).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends the body. If it was being stored, the object is in the index when this returns.
+    ///
+    /// None if it is not stored: it was a window, or has not the announced length.
+    pub fn finish(mut self) -> Option<Arc<Object<H>>> {
+        let written = self.shared.progress().end();
+        if let Some(announced) = self.shared.announced.filter(|length| *length != written) {
+            self.fail(Cut::Length { announced });
+            return None;
+        }
+        let State::Storing { fixed, in_flight } = std::mem::replace(&mut self.state, State::Ended)
+        else {
+            self.shared.change(Progress::complete);
+            return None;
+        };
+        let body = self.gather();
+        let head = Arc::clone(&self.shared.head);
+        let object = self.memory.publish(self.shared.name, head, body, fixed);
+        drop(in_flight);
+        self.shared.change(Progress::complete);
+        Some(object)
+    }
+
+    /// Ends the body before its end.
+    pub fn fail(mut self, cut: Cut) {
+        self.end(cut);
+    }
+
+    /// A reader from the first byte.
+    pub fn reader(&self) -> Reader<H> {
+        Reader::join(&self.shared)
+    }
+
+    /// Whether anybody reads.
+    pub fn has_readers(&self) -> bool {
+        self.shared.progress().has_readers()
+    }
+
+    /// Whether it will be stored, as far as is known.
+    pub fn is_storing(&self) -> bool {
+        matches!(self.state, State::Storing { .. })
+    }
+
+    fn check_length(&mut self, more: u64) -> Result<(), WriteError> {
+        let written = self.shared.progress().end();
+        match self.shared.announced {
+            Some(announced) if written.saturating_add(more) > announced => {
+                self.end(Cut::Length { announced });
+                Err(WriteError::TooLong)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Keeps `piece`, and true; or false, and it is a window from now on.
+    fn store(&mut self, piece: &Bytes) -> bool {
+        let State::Storing { in_flight, .. } = &mut self.state else {
+            return false;
+        };
+        let written = self.shared.progress().end();
+        let fits = written + piece.len() as u64 <= self.memory.settings().storable_max();
+        let stored =
+            fits && in_flight.grow(piece.len()) && append(&self.memory, &self.shared, piece);
+        if !stored {
+            self.memory.reject();
+            self.state = State::Window;
+        }
+        stored
+    }
+
+    /// Hands `piece` to the readers, when there is a place in the window.
+    async fn pass_on(&self, piece: &Bytes) -> Result<(), WriteError> {
+        let window = self.memory.settings().window as u64;
+        loop {
+            let outlook = self.shared.progress().outlook(piece.len() as u64, window);
+            match outlook {
+                Outlook::NoReaders => return Err(WriteError::NoReaders),
+                Outlook::Room if append(&self.memory, &self.shared, piece) => return Ok(()),
+                Outlook::AllRead if append(&self.memory, &self.shared, piece) => return Ok(()),
+                // One piece in passing is what a proxy without a cache holds as well.
+                Outlook::AllRead => {
+                    self.shared
+                        .change(|progress| progress.replace(piece.clone()));
+                    return Ok(());
+                }
+                Outlook::Room | Outlook::Full => self.shared.room.notified().await,
+            }
+        }
+    }
+
+    /// The whole body, in one piece if it is short enough.
+    fn gather(&self) -> Body {
+        let len = usize::try_from(self.shared.progress().end()).unwrap_or(usize::MAX);
+        let max = CONTIGUOUS_MAX.min(self.memory.settings().capacity / CONTIGUOUS_PART);
+        if len <= max {
+            self.join_all(len);
+        } else {
+            join(&self.memory, &self.shared, Progress::last_run);
+        }
+        Body::from_pieces(self.shared.progress().pieces())
+    }
+
+    /// Puts the body in one piece, if there is room for the copy.
+    fn join_all(&self, len: usize) {
+        let pieces = self.shared.progress().pieces();
+        if pieces.len() < 2 {
+            return;
+        }
+        if let Some(charge) = self.memory.charge(len + PIECE_OVERHEAD) {
+            let pieces = pieces.into_iter().map(|piece| piece.bytes);
+            let bytes = paid(joined(pieces, len), charge);
+            self.shared.change(|progress| progress.join(bytes));
+        }
+    }
+
+    fn end(&mut self, cut: Cut) {
+        self.state = State::Ended;
+        self.shared.change(|progress| progress.cut(cut));
+    }
+}
+
+/// Copies `piece` to the end of the body if the budget allows it.
+fn append<H: Head>(memory: &Memory<H>, shared: &Shared<H>, piece: &Bytes) -> bool {
+    let Some(charge) = memory.charge(piece.len() + PIECE_OVERHEAD) else {
+        return false;
+    };
+    let copy = paid(Box::<[u8]>::from(&piece[..]), charge);
+    shared.change(|progress| progress.push(copy));
+    join(memory, shared, Progress::short_run);
+    true
+}
+
+/// Joins pieces at the end. If there is no room for the copy, they stay as they are.
+fn join<H: Head>(memory: &Memory<H>, shared: &Shared<H>, which: fn(&Progress) -> Option<ShortRun>) {
+    let Some(run) = which(&shared.progress()) else {
+        return;
+    };
+    if let Some(charge) = memory.charge(run.len + PIECE_OVERHEAD) {
+        let bytes = paid(joined(run.pieces.into_iter(), run.len), charge);
+        shared.change(|progress| progress.merge(bytes));
+    }
+}
+
+fn joined(pieces: impl Iterator<Item = Bytes>, len: usize) -> Vec<u8> {
+    let mut joined = Vec::with_capacity(len);
+    pieces.for_each(|piece| joined.extend_from_slice(&piece));
+    joined
+}
+
+impl<H: Head> Drop for Fill<H> {
+    fn drop(&mut self) {
+        if !matches!(self.state, State::Ended) {
+            self.end(Cut::GivenUp);
+        }
+    }
+}
+
+impl<H: Head> fmt::Debug for Fill<H> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Fill")
+            .field("key", &self.shared.name.0)
+            .field("variant", &self.shared.name.1)
+            .field("storing", &self.is_storing())
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,294 @@
+//! How far a body has come: its pieces, its readers, its end.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+
+use super::positions::Positions;
+use super::{Cut, PIECE_MAX};
+use crate::memory::Piece;
+
+/// When pieces at the end of a body are joined: those that are each shorter than `shorter_than`, once
+/// they are so many, or so long together.
+struct Joining {
+    shorter_than: usize,
+    count: usize,
+    len: usize,
+}
+
+/// A body that arrives byte by byte costs little more than one that does not.
+const CRUMBS: Joining = Joining {
+    shorter_than: 4 * 1024,
+    count: 16,
+    len: usize::MAX,
+};
+
+/// A body that is stored is sent in long pieces, however it arrived.
+const SLICES: Joining = Joining {
+    shorter_than: PIECE_MAX / 2,
+    count: usize::MAX,
+    len: PIECE_MAX / 4 * 3,
+};
+
+/// When there will be no more pieces.
+const REST: Joining = Joining {
+    shorter_than: PIECE_MAX / 2,
+    count: 2,
+    len: usize::MAX,
+};
+
+/// So many pieces are considered for joining: if there was no room for the copy, there may be more.
+const JOINED_MAX: usize = 64;
+
+#[derive(Debug)]
+pub(super) struct Progress {
+    /// They follow one another without a gap, up to `end`.
+    pieces: VecDeque<Piece>,
+    end: u64,
+    phase: Phase,
+    positions: Positions,
+    retention: Retention,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Phase {
+    Open,
+    Complete,
+    Cut(Cut),
+}
+
+/// What is kept once it has been read.
+#[derive(Clone, Copy, Debug)]
+enum Retention {
+    Everything,
+    /// What a reader no further than this behind the fastest has still to read.
+    Window(u64),
+}
+
+/// What a reader finds.
+#[derive(Debug)]
+pub(super) enum Next {
+    Piece(Bytes),
+    End,
+    Cut(Cut),
+    /// Nothing yet.
+    Wait,
+}
+
+/// Whether a window can take another piece.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Outlook {
+    /// The fastest reader has read everything.
+    AllRead,
+    Room,
+    Full,
+    NoReaders,
+}
+
+/// Pieces at the end of a body that should be joined.
+#[derive(Debug)]
+pub(super) struct ShortRun {
+    pub(super) len: usize,
+    pub(super) pieces: Vec<Bytes>,
+}
+
+impl Progress {
+    pub(super) fn new() -> Self {
+        Self {
+            pieces: VecDeque::new(),
+            end: 0,
+            phase: Phase::Open,
+            positions: Positions::default(),
+            retention: Retention::Everything,
+        }
+    }
+
+    // For the writer.
+
+    /// How many bytes have been written.
+    pub(super) fn end(&self) -> u64 {
+        self.end
+    }
+
+    pub(super) fn push(&mut self, bytes: Bytes) {
+        let start = self.end;
+        self.end += bytes.len() as u64;
+        self.pieces.push_back(Piece { start, bytes });
+    }
+
+    /// From now on a window: can it take `more` bytes?
+    pub(super) fn outlook(&mut self, more: u64, window: u64) -> Outlook {
+        self.retention = Retention::Window(window);
+        self.trim();
+        let Some(fastest) = self.positions.fastest() else {
+            return Outlook::NoReaders;
+        };
+        match self.end - fastest {
+            0 => Outlook::AllRead,
+            ahead if ahead + more <= window => Outlook::Room,
+            _ => Outlook::Full,
+        }
+    }
+
+    /// Drops everything for `bytes`. Readers that had not yet read it all are left behind.
+    pub(super) fn replace(&mut self, bytes: Bytes) {
+        self.pieces.clear();
+        self.positions.forget_before(self.end);
+        self.push(bytes);
+    }
+
+    /// The short pieces at the end, if they should be joined.
+    pub(super) fn short_run(&self) -> Option<ShortRun> {
+        let crumbs = self.run(&CRUMBS);
+        match self.retention {
+            Retention::Everything => crumbs.or_else(|| self.run(&SLICES)),
+            Retention::Window(_) => crumbs,
+        }
+    }
+
+    /// The short pieces at the end of a body that is complete.
+    pub(super) fn last_run(&self) -> Option<ShortRun> {
+        self.run(&REST)
+    }
+
+    fn run(&self, joining: &Joining) -> Option<ShortRun> {
+        let (mut count, mut len) = (0, 0);
+        for piece in self.pieces.iter().rev().take(JOINED_MAX) {
+            let more = piece.bytes.len();
+            if more >= joining.shorter_than || len + more > PIECE_MAX {
+                break;
+            }
+            (count, len) = (count + 1, len + more);
+        }
+        let due = count >= joining.count || len >= joining.len;
+        due.then(|| ShortRun {
+            len,
+            pieces: self.last(count),
+        })
+    }
+
+    fn last(&self, count: usize) -> Vec<Bytes> {
+        let last = self.pieces.range(self.pieces.len() - count..);
+        last.map(|piece| piece.bytes.clone()).collect()
+    }
+
+    /// Puts `bytes` in the place of the pieces at the end that it was joined from. Some may have
+    /// been read and dropped meanwhile; they stay away.
+    pub(super) fn merge(&mut self, bytes: Bytes) {
+        let joined_from = self.end - bytes.len() as u64;
+        let start = self.start().max(joined_from);
+        while self.pieces.back().is_some_and(|piece| piece.start >= start) {
+            self.pieces.pop_back();
+        }
+        let dropped = usize::try_from(start - joined_from).unwrap_or_default();
+        if dropped < bytes.len() {
+            let bytes = bytes.slice(dropped..);
+            self.pieces.push_back(Piece { start, bytes });
+        }
+    }
+
+    /// Puts `bytes`, the whole body, in the place of its pieces.
+    pub(super) fn join(&mut self, bytes: Bytes) {
+        self.pieces = VecDeque::from([Piece { start: 0, bytes }]);
+    }
+
+    pub(super) fn pieces(&self) -> Vec<Piece> {
+        self.pieces.iter().cloned().collect()
+    }
+
+    pub(super) fn complete(&mut self) {
+        if let Phase::Open = self.phase {
+            self.phase = Phase::Complete;
+        }
+    }
+
+    /// Nobody gets any more of it.
+    pub(super) fn cut(&mut self, cut: Cut) {
+        if let Phase::Open = self.phase {
+            self.phase = Phase::Cut(cut);
+            self.pieces.clear();
+        }
+    }
+
+    pub(super) fn has_readers(&self) -> bool {
+        !self.positions.is_empty()
+    }
+
+    // For the readers.
+
+    /// Lets a reader in at the first byte; false if that is gone.
+    pub(super) fn enter(&mut self) -> bool {
+        let whole = self.start() == 0;
+        if whole {
+            self.positions.enter(0);
+        }
+        whole
+    }
+
+    pub(super) fn leave(&mut self, at: u64) {
+        self.positions.leave(at);
+        self.trim();
+    }
+
+    /// What follows `at`, to where the reader moves.
+    pub(super) fn next(&mut self, at: &mut u64) -> Next {
+        match self.phase {
+            Phase::Cut(cut) => Next::Cut(cut),
+            _ if *at < self.start() => Next::Cut(Cut::Lagged),
+            Phase::Complete if *at == self.end => Next::End,
+            Phase::Open if *at == self.end => Next::Wait,
+            Phase::Open | Phase::Complete => Next::Piece(self.read(at)),
+        }
+    }
+
+    /// The rest of the piece at `at`, which lies between the first byte kept and the end.
+    fn read(&mut self, at: &mut u64) -> Bytes {
+        let number = self.pieces.partition_point(|piece| piece.end() <= *at);
+        let piece = &self.pieces[number];
+        let skipped = usize::try_from(*at - piece.start).unwrap_or_default();
+        let (bytes, end) = (piece.bytes.slice(skipped..), piece.end());
+
+        self.positions.leave(*at);
+        self.positions.enter(end);
+        *at = end;
+        self.trim();
+        bytes
+    }
+
+    pub(super) fn complete_len(&self) -> Option<u64> {
+        matches!(self.phase, Phase::Complete).then_some(self.end)
+    }
+
+    /// Whether a reader that comes now can still read everything.
+    pub(super) fn is_open_from_start(&self) -> bool {
+        !matches!(self.phase, Phase::Cut(_)) && self.start() == 0
+    }
+
+    pub(super) fn readers(&self) -> usize {
+        self.positions.count()
+    }
+
+    /// Drops what no reader will read: all have passed it, or those that have not are lost.
+    fn trim(&mut self) {
+        let Retention::Window(window) = self.retention else {
+            return;
+        };
+        let floor = match (self.positions.slowest(), self.positions.fastest()) {
+            (Some(slowest), Some(fastest)) => slowest.max(fastest.saturating_sub(window)),
+            _ => self.end,
+        };
+        while self
+            .pieces
+            .front()
+            .is_some_and(|piece| piece.end() <= floor)
+        {
+            self.pieces.pop_front();
+        }
+        self.positions.forget_before(self.start());
+    }
+
+    /// The first byte that is kept.
+    fn start(&self) -> u64 {
+        self.pieces.front().map_or(self.end, |piece| piece.start)
+    }
+}

@@ -1,0 +1,49 @@
+//! Where stored responses live while the node runs: the memory tier, the fills that feed it, and
+//! the flights that make many requests share one fill.
+//!
+//! * [`Memory`] holds [`Object`]s by [`Key`] and [`Variant`] under one byte budget.
+//! * [`Fill`] is a body being received; any number of [`Reader`]s follow it while it is written.
+//! * [`Flights`] lets one request lead the fill and the others follow it.
+//! * [`Uncacheable`] and [`VaryMemory`] remember, in bounded space, what the last answer taught.
+//!
+//! The crate never interprets what it stores: a head is an opaque value that knows its weight, a
+//! key is sixteen bytes. It reads no clock; `now` is always an argument.
+//!
+//! ## The budget
+//!
+//! Bodies, heads, index entries and fills in flight are charged to one number that never exceeds
+//! [`Settings::capacity`]. A charge lives in the memory it pays for, so the bytes of an evicted
+//! body count until the last reader has let go of them. Whoever needs room evicts first and waits
+//! for nothing: if no room can be made, a fill passes its body on without storing it.
+//!
+//! ## Order of events
+//!
+//! [`Fill::finish`] returns when the object is in the index. End the flight ([`Airborne`]) only
+//! then: whoever no longer finds the flight finds the object.
+
+#![forbid(unsafe_code)]
+
+mod fill;
+mod flight;
+mod key;
+mod memory;
+mod moment;
+mod recent;
+mod settings;
+mod uncacheable;
+mod vary_memory;
+
+pub use fill::{Cut, Fill, Keep, Reader, WriteError};
+pub use flight::{Airborne, Boarding, FlightSettings, Flights, Follower, Landing, Lead};
+pub use key::{Key, Variant};
+pub use memory::{Body, Memory, Object, Refused, Removed, Stats, Variants};
+pub use moment::Moment;
+pub use settings::{Eviction, Settings};
+pub use uncacheable::Uncacheable;
+pub use vary_memory::VaryMemory;
+
+/// The head of a stored response, kept parsed and never looked into.
+pub trait Head: Send + Sync + 'static {
+    /// The bytes it owns on the heap, beyond its own size.
+    fn weight(&self) -> usize;
+}

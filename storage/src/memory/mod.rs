@@ -1,0 +1,322 @@
+//! The memory tier.
+
+mod body;
+mod budget;
+mod eviction;
+mod gdsf;
+mod index;
+mod lru;
+mod object;
+mod variants;
+
+use std::fmt;
+use std::mem::size_of;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+use bytes::Bytes;
+
+pub use body::Body;
+pub(crate) use body::Piece;
+pub(crate) use budget::{Charge, InFlight, PIECE_OVERHEAD, paid};
+pub use object::Object;
+pub use variants::Variants;
+
+use crate::{Fill, Head, Keep, Key, Settings, Variant};
+use budget::Budget;
+use eviction::Order;
+use index::Index;
+
+/// Two counters before each shared value, and the allocator's header.
+const SHARED: usize = 32;
+
+/// A key and its variants in a map between half and fully loaded.
+const INDEX_SLOT: usize = 80;
+
+/// Evictions for one charge beyond those that suffice when each frees its share: for victims whose
+/// bytes are still being sent, and for room that another thread took first.
+const FRUITLESS_EVICTIONS_MAX: usize = 64;
+
+/// Stored responses by key and variant, under one byte budget.
+///
+/// All methods take `&self`. Those that need room evict at once, on the caller's thread.
+pub struct Memory<H> {
+    settings: Settings,
+    budget: Arc<Budget>,
+    index: Index<H>,
+    order: Order<H>,
+    next_id: AtomicU64,
+    objects: AtomicUsize,
+    evictions: AtomicU64,
+    rejected: AtomicU64,
+}
+
+/// Why a response was not stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Refused {
+    /// Its body is longer than [`Settings::object_max`].
+    #[error("the body is longer than may be stored")]
+    TooLong,
+    /// There is no room, and none could be made: what is left is in use.
+    #[error("there is no room")]
+    NoRoom,
+}
+
+/// What was removed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Removed {
+    /// How many objects.
+    pub objects: usize,
+    /// What the budget paid for them. It gets them back when their last readers let go.
+    pub bytes: usize,
+}
+
+/// The state of the memory tier. The numbers are read one after the other, not at one moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Objects in the index.
+    pub objects: usize,
+    /// Bytes charged, at most `capacity`.
+    pub bytes: usize,
+    /// The byte budget.
+    pub capacity: usize,
+    /// Objects evicted so far.
+    pub evictions: u64,
+    /// Responses that should have been stored and were not: too long, or no room.
+    pub rejected: u64,
+    /// Body bytes of fills that will be stored when they are complete.
+    pub in_flight_bytes: usize,
+}
+
+impl<H: Head> Memory<H> {
+    /// An empty cache.
+    pub fn new(settings: Settings) -> Arc<Self> {
+        Arc::new(Self {
+            budget: Budget::new(settings.capacity, settings.in_flight_max()),
+            index: Index::new(settings.shards),
+            order: Order::new(settings.eviction),
+            next_id: AtomicU64::new(0),
+            objects: AtomicUsize::new(0),
+            evictions: AtomicU64::new(0),
+            rejected: AtomicU64::new(0),
+            settings,
+        })
+    }
+
+    /// The stored objects of `key`. This does not count as an access.
+    pub fn lookup(&self, key: Key) -> Variants<H> {
+        self.index.lookup(key)
+    }
+
+    /// `object` answered a request.
+    pub fn accessed(&self, object: &Arc<Object<H>>) {
+        self.order.accessed(object);
+    }
+
+    /// Gives a stored body another head, as a 304 does (RFC 9111 §4.3.4). The body is shared.
+    ///
+    /// None if `object` is no longer the current one of its key and variant, or if there is no room
+    /// for the new head.
+    pub fn update_head(&self, object: &Arc<Object<H>>, head: H) -> Option<Arc<Object<H>>> {
+        let charge = self.charge(self.overhead().saturating_add(head.weight()))?;
+        let updated = Arc::new(object.with_head(head, charge));
+
+        let mut shard = self.index.write(object.key());
+        let swapped = shard.get_mut(&object.key())?.swap(object, &updated);
+        if swapped {
+            self.order.swapped(object, &updated);
+        }
+        drop(shard);
+        swapped.then_some(updated)
+    }
+
+    /// Stores a complete response. The body is kept as it is: a slice keeps all it is a slice of.
+    ///
+    /// # Errors
+    ///
+    /// If the body is too long, or if no room could be made for it.
+    pub fn insert_ready(
+        &self,
+        key: Key,
+        variant: Variant,
+        head: H,
+        body: Bytes,
+    ) -> Result<Arc<Object<H>>, Refused> {
+        let stored = self.admit(head, body).inspect_err(|_| self.reject());
+        let (head, body, charge) = stored?;
+        Ok(self.publish((key, variant), head, body, charge))
+    }
+
+    fn admit(&self, head: H, body: Bytes) -> Result<(Arc<H>, Body, Charge), Refused> {
+        if body.len() as u64 > self.settings.object_max {
+            return Err(Refused::TooLong);
+        }
+        let pieces = body.len() + PIECE_OVERHEAD;
+        let all = self
+            .overhead()
+            .saturating_add(head.weight())
+            .saturating_add(pieces);
+        let mut fixed = self.charge(all).ok_or(Refused::NoRoom)?;
+        let bytes = fixed.split(pieces);
+        let body = Body::contiguous_from(paid(body, bytes));
+        Ok((Arc::new(head), body, fixed))
+    }
+
+    /// Removes all variants of `key`.
+    pub fn remove(&self, key: Key) -> Removed {
+        let mut shard = self.index.write(key);
+        let Some(variants) = shard.remove(&key) else {
+            return Removed::default();
+        };
+        variants
+            .iter()
+            .for_each(|object| self.order.removed(object));
+        drop(shard);
+
+        self.objects.fetch_sub(variants.len(), Ordering::Relaxed);
+        Removed {
+            objects: variants.len(),
+            bytes: variants.iter().map(|object| object.cost()).sum(),
+        }
+    }
+
+    /// Removes this object, if it is still the current one of its key and variant.
+    pub fn remove_object(&self, object: &Arc<Object<H>>) {
+        self.take(object, Order::removed);
+    }
+
+    /// How it stands.
+    pub fn stats(&self) -> Stats {
+        Stats {
+            objects: self.objects.load(Ordering::Relaxed),
+            bytes: self.budget.used(),
+            capacity: self.budget.capacity(),
+            evictions: self.evictions.load(Ordering::Relaxed),
+            rejected: self.rejected.load(Ordering::Relaxed),
+            in_flight_bytes: self.budget.in_flight_bytes(),
+        }
+    }
+
+    /// Begins to receive a body of this announced length.
+    pub fn begin(
+        self: &Arc<Self>,
+        key: Key,
+        variant: Variant,
+        head: H,
+        length: Option<u64>,
+        keep: Keep,
+    ) -> Fill<H> {
+        Fill::new(self, (key, variant), head, length, keep)
+    }
+
+    /// What an object costs beside its body and what its head owns, in bytes.
+    pub fn object_overhead(&self) -> usize {
+        self.overhead() + PIECE_OVERHEAD
+    }
+
+    fn overhead(&self) -> usize {
+        size_of::<Object<H>>()
+            + size_of::<H>()
+            + 2 * SHARED
+            + INDEX_SLOT
+            + Order::<H>::overhead(self.settings.eviction)
+    }
+}
+
+/// What fills need.
+impl<H: Head> Memory<H> {
+    pub(crate) fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// Takes bytes from the budget, evicting until there is room. None if no room can be made.
+    pub(crate) fn charge(&self, bytes: usize) -> Option<Charge> {
+        if bytes > self.settings.capacity {
+            return None;
+        }
+        // Each victim that is not in use frees at least the overhead.
+        let evictions_max = bytes / self.overhead() + FRUITLESS_EVICTIONS_MAX;
+        for _ in 0..evictions_max {
+            if let Some(charge) = self.budget.try_charge(bytes) {
+                return Some(charge);
+            }
+            let victim = self.order.victim()?;
+            if self.take(&victim, Order::evicted) {
+                self.evictions.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        self.budget.try_charge(bytes)
+    }
+
+    /// Takes what an object with this head costs before its first byte.
+    pub(crate) fn charge_head(&self, head: &H) -> Option<Charge> {
+        self.charge(self.overhead().saturating_add(head.weight()))
+    }
+
+    pub(crate) fn in_flight(&self) -> InFlight {
+        self.budget.in_flight()
+    }
+
+    /// Counts a response that should have been stored.
+    pub(crate) fn reject(&self) {
+        self.rejected.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Puts a complete response into the index, where it replaces its key and variant.
+    pub(crate) fn publish(
+        &self,
+        name: (Key, Variant),
+        head: Arc<H>,
+        body: Body,
+        charge: Charge,
+    ) -> Arc<Object<H>> {
+        let id = self.next_id.fetch_add(1, Ordering::Relaxed);
+        let object = Arc::new(Object::new(id, name, head, body, charge));
+
+        let mut shard = self.index.write(object.key());
+        let variants = shard.entry(object.key()).or_insert_with(Variants::none);
+        let displaced = variants.put(&object, self.settings.variants_max);
+        for old in &displaced {
+            self.order.removed(old);
+            if old.variant() == object.variant() {
+                object.rank.inherit(&old.rank);
+            }
+        }
+        self.order.admitted(&object);
+        // Counted under the lock, or whoever removes it at once would count below zero.
+        self.objects.fetch_add(1, Ordering::Relaxed);
+        self.objects.fetch_sub(displaced.len(), Ordering::Relaxed);
+        drop(shard);
+        object
+    }
+
+    /// Takes `object` out of the index and tells the order by `how`; false if it was not there.
+    fn take(&self, object: &Arc<Object<H>>, how: fn(&Order<H>, &Arc<Object<H>>)) -> bool {
+        let mut shard = self.index.write(object.key());
+        let Some(variants) = shard.get_mut(&object.key()) else {
+            return false;
+        };
+        let taken = variants.take(object);
+        if variants.is_empty() {
+            shard.remove(&object.key());
+        }
+        if taken {
+            how(&self.order, object);
+            self.objects.fetch_sub(1, Ordering::Relaxed);
+        }
+        taken
+    }
+}
+
+impl<H: Head> fmt::Debug for Memory<H> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Memory")
+            .field("settings", &self.settings)
+            .field("stats", &self.stats())
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

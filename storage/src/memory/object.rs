@@ -1,0 +1,119 @@
+//! A stored response and its rank among the others.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+
+use super::body::Body;
+use super::budget::Charge;
+use crate::{Head, Key, Variant};
+
+/// A stored response: an opaque head and a body, both shared.
+///
+/// Whoever sends the body should hold on to the `Arc` of the object meanwhile: eviction passes over
+/// objects in use, because evicting them frees nothing yet.
+pub struct Object<H> {
+    key: Key,
+    variant: Variant,
+    head: Arc<H>,
+    body: Body,
+    charge: Charge,
+    /// Never used twice by different key, variant and body.
+    pub(super) id: u64,
+    pub(super) rank: Rank,
+}
+
+/// What eviction knows about an object.
+#[derive(Debug, Default)]
+pub(super) struct Rank {
+    /// Accesses so far, saturating.
+    pub(super) frequency: AtomicU32,
+    /// The bits of a non-negative `f64`; they sort like the numbers.
+    pub(super) priority: AtomicU64,
+    /// Where in its list of residents. Written under that list's lock.
+    pub(super) place: AtomicUsize,
+}
+
+impl<H: Head> Object<H> {
+    pub(super) fn new(
+        id: u64,
+        (key, variant): (Key, Variant),
+        head: Arc<H>,
+        body: Body,
+        charge: Charge,
+    ) -> Self {
+        Self {
+            key,
+            variant,
+            head,
+            body,
+            charge,
+            id,
+            rank: Rank::default(),
+        }
+    }
+
+    /// The same body under another head.
+    pub(super) fn with_head(&self, head: H, charge: Charge) -> Self {
+        Self {
+            key: self.key,
+            variant: self.variant,
+            head: Arc::new(head),
+            body: self.body.clone(),
+            charge,
+            id: self.id,
+            rank: self.rank.copied(),
+        }
+    }
+
+    /// The key it is stored under.
+    pub fn key(&self) -> Key {
+        self.key
+    }
+
+    /// Which variant of its key.
+    pub fn variant(&self) -> Variant {
+        self.variant
+    }
+
+    /// The head.
+    pub fn head(&self) -> &Arc<H> {
+        &self.head
+    }
+
+    /// The body.
+    pub fn body(&self) -> &Body {
+        &self.body
+    }
+
+    /// What the budget pays for it, in bytes: body, head, and the places in the tables.
+    pub fn cost(&self) -> usize {
+        self.charge.bytes().saturating_add(self.body.cost())
+    }
+}
+
+impl Rank {
+    fn copied(&self) -> Self {
+        let rank = Self::default();
+        rank.inherit(self);
+        rank
+    }
+
+    /// Takes over what was learnt about a predecessor.
+    pub(super) fn inherit(&self, other: &Self) {
+        self.frequency
+            .store(other.frequency.load(Ordering::Relaxed), Ordering::Relaxed);
+        self.priority
+            .store(other.priority.load(Ordering::Relaxed), Ordering::Relaxed);
+    }
+}
+
+impl<H> fmt::Debug for Object<H> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Object")
+            .field("key", &self.key)
+            .field("variant", &self.variant)
+            .field("body_len", &self.body.len())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,132 @@
+//! The command line.
+
+use std::path::{Path, PathBuf};
+
+use larder_tests::free_port;
+
+use crate::subject::Profile;
+
+/// What the command line asks for.
+#[derive(Debug, Default)]
+pub(crate) struct Options {
+    pub(crate) profile: Option<Profile>,
+    pub(crate) accept: bool,
+    pub(crate) suite: Option<PathBuf>,
+    definitions: Option<PathBuf>,
+    pub(crate) proxy: Option<String>,
+    origin_port: Option<u16>,
+    pub(crate) trace: Option<String>,
+}
+
+/// Where the pinned suite and what is expected of it lie.
+pub(crate) fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("conformance")
+}
+
+impl Options {
+    pub(crate) fn parse(mut args: impl Iterator<Item = String>) -> Result<Self, String> {
+        let mut options = Self::default();
+        while let Some(flag) = args.next() {
+            if flag == "--accept" {
+                options.accept = true;
+                continue;
+            }
+            let value = args.next().ok_or_else(|| format!("{flag} needs a value"))?;
+            options.set(&flag, value)?;
+        }
+        options.check()
+    }
+
+    fn set(&mut self, flag: &str, value: String) -> Result<(), String> {
+        match flag {
+            "--profile" => self.profile = Some(Profile::parse(&value)?),
+            "--suite" => self.suite = Some(value.into()),
+            "--definitions" => self.definitions = Some(value.into()),
+            "--proxy" => self.proxy = Some(value.trim_end_matches('/').to_owned()),
+            "--origin-port" => {
+                let port = value
+                    .parse()
+                    .map_err(|error| format!("{flag} {value}: {error}"))?;
+                self.origin_port = Some(port);
+            }
+            "--trace" => self.trace = Some(value),
+            _ => return Err(format!("{flag} is not an option")),
+        }
+        Ok(())
+    }
+
+    fn check(self) -> Result<Self, String> {
+        if self.accept && !self.is_pinned() {
+            return Err("--accept is for Larder and the pinned suite only".to_owned());
+        }
+        if self.suite.is_some() && self.definitions.is_none() && self.trace.is_none() {
+            return Err("--suite needs --definitions".to_owned());
+        }
+        Ok(self)
+    }
+
+    /// Whether verdicts are comparable with the expected ones.
+    pub(crate) fn is_pinned(&self) -> bool {
+        self.suite.is_none() && self.proxy.is_none()
+    }
+
+    pub(crate) fn definitions(&self) -> PathBuf {
+        self.definitions
+            .clone()
+            .unwrap_or_else(|| folder().join("definitions.tsv"))
+    }
+
+    /// A proxy that runs already has one set of settings, whatever they are called.
+    pub(crate) fn profiles(&self) -> Vec<Profile> {
+        match (self.profile, &self.proxy) {
+            (Some(profile), _) => vec![profile],
+            (None, Some(_)) => vec![Profile::Literal],
+            (None, None) => vec![Profile::Shipped, Profile::Literal],
+        }
+    }
+
+    /// What a run is called in the report.
+    pub(crate) fn title(&self, profile: Profile) -> String {
+        let shipped_or_literal = || format!("{} settings", profile.name());
+        self.proxy.clone().unwrap_or_else(shipped_or_literal)
+    }
+
+    pub(crate) fn origin_port(&self) -> u16 {
+        match (self.origin_port, &self.proxy) {
+            (Some(port), _) => port,
+            (None, Some(_)) => 8000,
+            (None, None) => free_port(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(args: &str) -> Result<Options, String> {
+        Options::parse(args.split_whitespace().map(str::to_owned))
+    }
+
+    #[test]
+    fn flags_that_do_not_fit_together_are_refused() {
+        assert!(parse("").is_ok());
+        assert!(parse("--profile shipped --accept").is_ok());
+        assert!(parse("--suite /x --definitions /y").is_ok());
+        assert_eq!(
+            parse("--suite /x").unwrap_err(),
+            "--suite needs --definitions"
+        );
+        assert!(
+            parse("--accept --proxy http://x")
+                .unwrap_err()
+                .contains("--accept")
+        );
+        assert_eq!(
+            parse("--origin-port").unwrap_err(),
+            "--origin-port needs a value"
+        );
+        assert!(parse("--origin-port 70000").unwrap_err().contains("70000"));
+        assert_eq!(parse("--fast 1").unwrap_err(), "--fast is not an option");
+    }
+}

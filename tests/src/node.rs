@@ -1,0 +1,404 @@
+//! The node under test: the real program as a child process.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::time::{Instant, sleep};
+
+use crate::binary::ensure_binary;
+use crate::client::Client;
+use crate::metrics::Metrics;
+use crate::ports::free_port;
+use crate::response::Response;
+use crate::settings::Settings;
+
+/// How long a node may take until it is ready, and how long until it has gone.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+const TOKEN: &str = "a-token-for-the-tests-of-32-chars";
+
+/// A running node. It is killed when it is dropped.
+#[derive(Debug)]
+pub struct Node {
+    child: Child,
+    address: SocketAddr,
+    admin: SocketAddr,
+    folder: TempDir,
+    stdout: Lines,
+    stderr: Lines,
+    /// How far the node's wall clock is ahead.
+    ahead: Duration,
+}
+
+/// How a program ended, and what it said.
+#[derive(Clone, Debug)]
+pub struct Exit {
+    /// The exit code; `None` when a signal ended it.
+    pub code: Option<i32>,
+    /// Everything on standard output.
+    pub stdout: String,
+    /// Everything on standard error.
+    pub stderr: String,
+}
+
+/// Lines that a thread collects from a pipe.
+#[derive(Clone, Debug, Default)]
+struct Lines(Arc<Mutex<Vec<String>>>);
+
+impl Node {
+    /// Starts a node with the defaults of [`Settings`] in front of an origin.
+    pub async fn before(origin_url: &str) -> Self {
+        Self::start(Settings::origins(&[origin_url])).await
+    }
+
+    /// Starts a node with a configuration file.
+    pub async fn start(settings: Settings) -> Self {
+        let folder = folder();
+        let (address, admin) = (loopback(), loopback());
+        let text = settings.text(address, admin, &folder.path().join("admin-token"));
+        let file = folder.path().join("larder.toml");
+        fs::write(&file, text).expect("a writable folder");
+        let args = ["run".into(), "--config".into(), file.display().to_string()];
+        Self::launch(folder, address, admin, &args).await
+    }
+
+    /// Starts a node with flags only, as a newcomer does. The addresses and the token file are
+    /// added to them.
+    pub async fn with_flags(flags: &[&str]) -> Self {
+        let folder = folder();
+        let (address, admin) = (loopback(), loopback());
+        let mut args = vec!["run".to_owned()];
+        args.extend(flags.iter().map(|&flag| flag.to_owned()));
+        args.extend(["--listen".into(), address.to_string()]);
+        args.extend(["--admin".into(), admin.to_string()]);
+        let token = folder.path().join("admin-token").display().to_string();
+        args.extend(["--admin-token-file".into(), token]);
+        Self::launch(folder, address, admin, &args).await
+    }
+
+    async fn launch(
+        folder: TempDir,
+        address: SocketAddr,
+        admin: SocketAddr,
+        args: &[String],
+    ) -> Self {
+        let clock = folder.path().join("clock");
+        fs::write(&clock, "0").expect("a writable folder");
+        let mut child = Command::new(ensure_binary())
+            .args(args)
+            .env("LARDER_TEST_CLOCK", &clock)
+            .current_dir(folder.path())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the binary starts");
+        let stdout = Lines::collect(child.stdout.take());
+        let stderr = Lines::collect(child.stderr.take());
+        let ahead = Duration::ZERO;
+        let mut node = Self {
+            child,
+            address,
+            admin,
+            folder,
+            stdout,
+            stderr,
+            ahead,
+        };
+        node.wait_ready().await;
+        node
+    }
+
+    async fn wait_ready(&mut self) {
+        let end = Instant::now() + PATIENCE;
+        while !self.is_ready().await {
+            if let Ok(Some(status)) = self.child.try_wait() {
+                panic!(
+                    "the node ended with {status}:\n{}",
+                    self.stderr().join("\n")
+                );
+            }
+            assert!(
+                Instant::now() < end,
+                "the node is not ready after {PATIENCE:?}:\n{}",
+                self.stderr().join("\n"),
+            );
+            sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    async fn is_ready(&self) -> bool {
+        if tokio::net::TcpStream::connect(self.admin).await.is_err() {
+            return false;
+        }
+        let mut client = Client::connect(self.admin).await;
+        client
+            .ask("GET", "/readyz", &[("Connection", "close")])
+            .await;
+        client
+            .answer_to("GET")
+            .await
+            .is_some_and(|answer| answer.status == 200)
+    }
+
+    /// Where clients ask.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Where the operator asks.
+    #[must_use]
+    pub fn admin(&self) -> SocketAddr {
+        self.admin
+    }
+
+    /// The bearer token of the admin listener.
+    #[must_use]
+    pub fn token(&self) -> &'static str {
+        TOKEN
+    }
+
+    /// The folder in which the node runs.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// The process id.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// A new connection.
+    pub async fn client(&self) -> Client {
+        Client::connect(self.address).await
+    }
+
+    /// Asks on a connection of its own.
+    pub async fn get(&self, target: &str) -> Response {
+        self.client().await.get(target).await
+    }
+
+    /// Asks, with fields, on a connection of its own.
+    pub async fn get_with(&self, target: &str, fields: &[(&str, &str)]) -> Response {
+        self.client().await.get_with(target, fields).await
+    }
+
+    /// Asks with any method on a connection of its own.
+    pub async fn request(&self, method: &str, target: &str, fields: &[(&str, &str)]) -> Response {
+        self.client().await.request(method, target, fields).await
+    }
+
+    /// Sends bytes on a connection of its own; the answer, if one comes before the end.
+    pub async fn exchange(&self, bytes: impl AsRef<[u8]>) -> Option<Response> {
+        let mut client = self.client().await;
+        client.send(bytes).await;
+        client.answer_to("GET").await
+    }
+
+    /// Moves the node's wall clock on. The next look at the clock, on any thread, sees it.
+    pub fn advance(&mut self, duration: Duration) {
+        self.ahead += duration;
+        let new = self.folder.path().join("clock.new");
+        // A rename is atomic, so the node never reads half a number.
+        fs::write(&new, self.ahead.as_millis().to_string()).expect("a writable folder");
+        fs::rename(new, self.folder.path().join("clock")).expect("a writable folder");
+    }
+
+    /// The lines of standard output so far.
+    #[must_use]
+    pub fn stdout(&self) -> Vec<String> {
+        self.stdout.all()
+    }
+
+    /// The lines of standard error so far.
+    #[must_use]
+    pub fn stderr(&self) -> Vec<String> {
+        self.stderr.all()
+    }
+
+    /// The access log so far: standard output, each line a JSON object.
+    #[must_use]
+    pub fn log_lines(&self) -> Vec<Value> {
+        let parse = |line: &String| {
+            serde_json::from_str(line).unwrap_or_else(|_| panic!("not a line of JSON: {line}"))
+        };
+        self.stdout().iter().map(parse).collect()
+    }
+
+    /// Scrapes the metrics.
+    pub async fn metrics(&self) -> Metrics {
+        let answer = Client::connect(self.admin).await.get("/metrics").await;
+        assert_eq!(answer.status, 200);
+        Metrics::parse(&answer.text())
+    }
+
+    /// Scrapes the metrics until `condition` holds: a request is counted when it has ended, which
+    /// may be after the client has read the answer.
+    pub async fn metrics_when(&self, condition: impl Fn(&Metrics) -> bool) -> Metrics {
+        let end = Instant::now() + PATIENCE;
+        loop {
+            let metrics = self.metrics().await;
+            if condition(&metrics) {
+                return metrics;
+            }
+            assert!(
+                Instant::now() < end,
+                "still not so after {PATIENCE:?}: {metrics:?}"
+            );
+            sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    /// Sends a signal by its name without `SIG`, such as `TERM`.
+    pub fn signal(&self, name: &str) {
+        let sent = Command::new("kill")
+            .args(["-s", name, &self.id().to_string()])
+            .status();
+        assert!(
+            sent.is_ok_and(|status| status.success()),
+            "the node has gone"
+        );
+    }
+
+    /// Whether the process lives.
+    pub fn is_running(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(None))
+    }
+
+    /// Waits until the process has ended by itself.
+    pub async fn wait_exit(&mut self) -> ExitStatus {
+        wait(&mut self.child).await.expect("the node ends in time")
+    }
+
+    /// Bytes of memory that the process occupies (`VmRSS`).
+    #[must_use]
+    pub fn resident_bytes(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.id())).expect("procfs");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kib = line.and_then(|line| line.trim().strip_suffix(" kB"));
+        kib.and_then(|kib| kib.trim().parse::<u64>().ok())
+            .expect("a number of kB")
+            << 10
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        // Both fail only when the process has gone already.
+        drop(self.child.kill());
+        drop(self.child.wait());
+        if thread::panicking() {
+            let last: Vec<String> = self.stderr().into_iter().rev().take(20).rev().collect();
+            panic_note(&last.join("\n"));
+        }
+    }
+}
+
+#[expect(
+    clippy::print_stderr,
+    reason = "the test runner shows it below the failed test"
+)]
+fn panic_note(text: &str) {
+    eprintln!("standard error of the node:\n{text}");
+}
+
+/// Runs the program with these arguments until it ends.
+///
+/// # Panics
+///
+/// When it does not end within ten seconds.
+pub async fn run_to_exit(args: &[&str], folder: &Path) -> Exit {
+    let mut child = Command::new(ensure_binary())
+        .args(args)
+        .current_dir(folder)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the binary starts");
+    let stdout = collect_text(child.stdout.take());
+    let stderr = collect_text(child.stderr.take());
+    let Some(status) = wait(&mut child).await else {
+        drop(child.kill());
+        panic!("`larder {}` still runs after {PATIENCE:?}", args.join(" "));
+    };
+    let text = |reader: thread::JoinHandle<String>| reader.join().expect("a reader");
+    Exit {
+        code: status.code(),
+        stdout: text(stdout),
+        stderr: text(stderr),
+    }
+}
+
+async fn wait(child: &mut Child) -> Option<ExitStatus> {
+    let end = Instant::now() + PATIENCE;
+    while Instant::now() < end {
+        if let Some(status) = child.try_wait().expect("a child") {
+            return Some(status);
+        }
+        sleep(Duration::from_millis(5)).await;
+    }
+    None
+}
+
+fn folder() -> TempDir {
+    let folder = TempDir::new().expect("a temporary folder");
+    let token: PathBuf = folder.path().join("admin-token");
+    fs::write(&token, TOKEN).expect("a writable folder");
+    make_private(&token);
+    folder
+}
+
+fn make_private(path: &Path) {
+    use std::os::unix::fs::PermissionsExt as _;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o600)).expect("our own file");
+}
+
+fn loopback() -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], free_port()))
+}
+
+impl Lines {
+    fn collect(pipe: Option<impl Read + Send + 'static>) -> Self {
+        let lines = Self::default();
+        let pipe = BufReader::new(pipe.expect("a pipe"));
+        let collected = lines.clone();
+        thread::spawn(move || {
+            for line in pipe.split(b'\n').map_while(Result::ok) {
+                collected
+                    .lock()
+                    .push(String::from_utf8_lossy(&line).into_owned());
+            }
+        });
+        lines
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<String>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn all(&self) -> Vec<String> {
+        self.lock().clone()
+    }
+}
+
+fn collect_text(pipe: Option<impl Read + Send + 'static>) -> thread::JoinHandle<String> {
+    let mut pipe = pipe.expect("a pipe");
+    thread::spawn(move || {
+        let mut bytes = Vec::new();
+        // What was read before an error is still worth showing.
+        drop(pipe.read_to_end(&mut bytes));
+        String::from_utf8_lossy(&bytes).into_owned()
+    })
+}

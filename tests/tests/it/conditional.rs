@@ -1,0 +1,69 @@
+//! The client's own preconditions (RFC 9110 §13), answered from the cache.
+
+use larder_tests::{Node, Origin, Reply};
+
+const MODIFIED: &str = "Mon, 01 Jan 2024 00:00:00 GMT";
+const BEFORE: &str = "Sun, 31 Dec 2023 00:00:00 GMT";
+const AFTER: &str = "Tue, 02 Jan 2024 00:00:00 GMT";
+
+#[tokio::test]
+async fn preconditions_are_evaluated_in_the_order_of_the_standard() {
+    let origin = Origin::start(|_| {
+        Reply::fresh(60, "x")
+            .with("ETag", "\"1\"")
+            .with("Last-Modified", MODIFIED)
+    })
+    .await;
+    let node = Node::before(&origin.url()).await;
+    node.get("/a").await;
+
+    #[rustfmt::skip]
+    let rows: [(u16, &[(&str, &str)]); 12] = [
+        (304, &[("If-None-Match", "\"1\"")]),
+        (304, &[("If-None-Match", "W/\"1\"")]),
+        (304, &[("If-None-Match", "\"0\", \"1\"")]),
+        (304, &[("If-None-Match", "*")]),
+        (200, &[("If-None-Match", "\"2\"")]),
+        (304, &[("If-Modified-Since", MODIFIED)]),
+        (304, &[("If-Modified-Since", AFTER)]),
+        (200, &[("If-Modified-Since", BEFORE)]),
+        (200, &[("If-None-Match", "\"2\""), ("If-Modified-Since", AFTER)]),
+        (200, &[("If-Match", "\"1\"")]),
+        (412, &[("If-Match", "\"2\"")]),
+        (412, &[("If-Unmodified-Since", BEFORE)]),
+    ];
+    for (status, fields) in rows {
+        let answer = node.get_with("/a", fields).await;
+        assert_eq!(answer.status, status, "{fields:?}");
+        if status == 304 {
+            assert_eq!(answer.header("ETag"), Some("\"1\""), "{fields:?}");
+            assert!(answer.body.is_empty());
+        }
+    }
+    assert_eq!(origin.total(), 1);
+}
+
+#[tokio::test]
+async fn a_condition_on_a_miss_leaves_a_whole_response_behind() {
+    let origin = Origin::start(|seen| {
+        if seen
+            .field("If-None-Match")
+            .is_some_and(|tags| tags.contains("\"1\""))
+        {
+            return Reply::status(304)
+                .with("ETag", "\"1\"")
+                .with("Cache-Control", "max-age=60");
+        }
+        Reply::fresh(60, "x").with("ETag", "\"1\"")
+    })
+    .await;
+    let node = Node::before(&origin.url()).await;
+    assert_eq!(
+        node.get_with("/a", &[("If-None-Match", "\"1\"")])
+            .await
+            .status,
+        304
+    );
+    let plain = node.get("/a").await;
+    assert_eq!((plain.status, plain.text().as_str()), (200, "x"));
+}

@@ -1,0 +1,43 @@
+//! Whole-node tests: the real program on real sockets. One binary, one module for each subject.
+//!
+//! The names of tests are sentences about what a client, an origin or an operator sees.
+
+#![forbid(unsafe_code)]
+
+mod access_log;
+mod admin;
+mod collapsed;
+mod conditional;
+mod config_errors;
+mod exposition;
+mod framing;
+mod harness;
+mod hits;
+mod http2;
+mod http2_floods;
+mod invalidation;
+mod isolation;
+mod limits;
+mod origin_lies;
+mod origins;
+mod range;
+mod shutdown;
+mod stale;
+mod tidy;
+mod tls;
+mod uploads;
+mod validation;
+mod vary;
+mod websocket;
+
+use std::time::Duration;
+
+/// What happens without anybody waiting on purpose takes less, on a busy machine too.
+const SOON: Duration = Duration::from_secs(5);
+
+/// How long it is watched that something does not happen.
+const A_WHILE: Duration = Duration::from_millis(150);
+
+const fn seconds(count: u64) -> Duration {
+    Duration::from_secs(count)
+}

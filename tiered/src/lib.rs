@@ -1,0 +1,13 @@
+//! Routing between a node and the servers it asks.
+//!
+//! This crate decides and opens nothing: whether a request has been here before ([`loop_detection`]), how a message
+//! names the nodes it went through ([`via`]), and in which order the addresses of an upstream are tried
+//! ([`rotation`]). It reads no clock and knows nothing of what is cached.
+#![forbid(unsafe_code)]
+
+pub mod loop_detection;
+pub mod rotation;
+pub mod via;
+
+pub use loop_detection::{LoopGuard, Looped};
+pub use rotation::Rotation;

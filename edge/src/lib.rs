@@ -21,5 +21,6 @@ mod tls;
 pub mod token;
 mod wiring;
 
+pub use crate::pingora::QUIET;
 pub use run::{Drained, Running, StartError, start};
 pub use tls::{TlsError, install_provider};

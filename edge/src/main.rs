@@ -95,12 +95,10 @@ fn run(config: Result<Config, config::Problems>, origin: Option<demo::Origin>) -
     runtime.block_on(serve(config, found, origin))
 }
 
-/// Messages of the program, and of Pingora, on standard error.
+/// Messages on standard error.
 fn log_messages(level: config::model::Level) {
     use tracing_subscriber::filter::EnvFilter;
-    let level = level.as_str();
-    // What clients and origins do wrong is no concern of an operator; Pingora tells it loudly.
-    let default = format!("{level},pingora_core=error,pingora_proxy=off,hickory_resolver=error,hickory_net=error");
+    let default = format!("{},{}", level.as_str(), larder::QUIET);
     let filter = EnvFilter::try_from_env("LARDER_LOG").unwrap_or_else(|_| EnvFilter::new(default));
     tracing_subscriber::fmt()
         .with_writer(std::io::stderr)

@@ -276,8 +276,8 @@ impl Forward {
 impl Answer {
     fn ttl(&self) -> Option<i64> {
         match self {
-            Self::Stored(ttl) | Self::Freshened(ttl) => Some(seconds(*ttl)),
-            Self::StaleInstead(staleness) => Some(-seconds(*staleness)),
+            Self::Stored(ttl) | Self::Freshened(ttl) => Some(seconds_left(*ttl)),
+            Self::StaleInstead(staleness) => Some(-seconds_over(*staleness)),
             Self::NotStored(_) | Self::Failed(_) => None,
         }
     }
@@ -292,10 +292,17 @@ impl Local {
     }
 }
 
-/// Whole seconds, as headers carry them.
+/// What is left of a lifetime in whole seconds: a response is fresh in its last, begun one.
 #[must_use]
-pub(crate) fn seconds(duration: Duration) -> i64 {
-    i64::try_from(duration.as_secs()).unwrap_or(i64::MAX)
+pub(crate) fn seconds_left(ttl: Duration) -> i64 {
+    let begun = u64::from(ttl.subsec_nanos() > 0);
+    i64::try_from(ttl.as_secs().saturating_add(begun)).unwrap_or(i64::MAX)
+}
+
+/// For how many whole seconds a response has been stale.
+#[must_use]
+pub(crate) fn seconds_over(staleness: Duration) -> i64 {
+    i64::try_from(staleness.as_secs()).unwrap_or(i64::MAX)
 }
 
 fn push(out: &mut String, arguments: std::fmt::Arguments<'_>) {

@@ -142,6 +142,8 @@ pub(crate) struct Asked<'a> {
 pub(crate) struct Overrides {
     pub cache: Option<UseCache>,
     pub ttl: Option<policy::settings::TtlOverride>,
+    /// Lifetimes of responses with these statuses.
+    pub status_ttl: Vec<(StatusCode, policy::settings::TtlOverride)>,
     pub client_control: Option<policy::settings::ClientControl>,
     pub set_cookie: Option<policy::settings::SetCookie>,
     pub stale: Option<policy::settings::StaleDefaults>,
@@ -161,6 +163,9 @@ impl Overrides {
         set(&mut treatment.uncacheable, self.uncacheable.as_ref());
         if self.ttl.is_some() {
             settings.ttl.clone_from(&self.ttl);
+        }
+        if !self.status_ttl.is_empty() {
+            settings.status_ttl.clone_from(&self.status_ttl);
         }
         set(&mut settings.client_control, self.client_control.as_ref());
         set(&mut settings.set_cookie, self.set_cookie.as_ref());

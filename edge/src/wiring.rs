@@ -495,20 +495,21 @@ fn rule(rule: model::Rule) -> Rule {
         model::Method::Get => Method::GET,
         model::Method::Head => Method::HEAD,
     };
+    let statuses = statuses(&status);
     Rule {
+        overrides: rule_overrides(overrides, &statuses),
         matches: Matcher {
             paths: path,
             methods: methods.into_iter().map(method).collect(),
             header: header.and_then(|model::HeaderMatch { name, value }| {
                 Some((HeaderName::try_from(name).ok()?, value))
             }),
-            statuses: statuses(&status),
+            statuses,
         },
-        overrides: rule_overrides(overrides),
     }
 }
 
-fn rule_overrides(overrides: model::Overrides) -> Overrides {
+fn rule_overrides(overrides: model::Overrides, statuses: &[StatusCode]) -> Overrides {
     let model::Overrides {
         cache,
         ttl,
@@ -521,18 +522,23 @@ fn rule_overrides(overrides: model::Overrides) -> Overrides {
         key,
         vary,
     } = overrides;
+    let ttl = ttl.map(|ttl| match ttl {
+        model::Ttl::Override(lifetime) => policy::settings::TtlOverride::Lifetime(lifetime),
+        model::Ttl::Default(lifetime) => policy::settings::TtlOverride::Default(lifetime),
+    });
     Overrides {
         cache: cache.map(|cache| match cache {
             model::UseCache::Allowed => sites::UseCache::Allowed,
             model::UseCache::Never => sites::UseCache::Never,
         }),
-        ttl: ttl.map(|ttl| match ttl {
-            model::Ttl::Override(lifetime) => policy::settings::TtlOverride::Lifetime(lifetime),
-            model::Ttl::Default(lifetime) => policy::settings::TtlOverride::Default(lifetime),
+        // A lifetime for all is not meant for errors; one for named statuses is meant for just those.
+        ttl: ttl.filter(|_| statuses.is_empty()),
+        status_ttl: ttl.map_or_else(Vec::new, |ttl| {
+            statuses.iter().map(|status| (*status, ttl)).collect()
         }),
         client_control: client_control.map(self::client_control),
         set_cookie: set_cookie.map(self::set_cookie),
-        stale_statuses: stale.as_ref().map(|stale| statuses(&stale.statuses)),
+        stale_statuses: stale.as_ref().map(|stale| self::statuses(&stale.statuses)),
         stale: stale.as_ref().map(stale_defaults),
         heuristic: heuristic.map(self::heuristic),
         targets: targets.map(field_names),

@@ -50,7 +50,7 @@ pub(crate) const UNCACHEABLE: Setting<Lasting> = Setting {
 
 pub(crate) const TARGETS: Setting<List<Text<String>>> = Setting {
     key: "targets",
-    unset: Unset::Is("[\"Larder-Cache-Control\", \"CDN-Cache-Control\"]"),
+    unset: Unset::Is("[\"Larder-Cache-Control\", \"CDN-Cache-Control\", \"Surrogate-Control\"]"),
     about: "Fields that go before `Cache-Control`, the first before the others (RFC 9213).",
     read: List {
         of: Text {

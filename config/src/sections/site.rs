@@ -21,9 +21,12 @@ use crate::setting::{Reading, Row, Rows, Section, Setting, Unset, most_similar};
 pub const UNKEYED: &[&str] = &[
     "base-url",
     "client-ip",
+    "destination",
     "forwarded",
     "forwarded-for",
     "front-end-https",
+    "proxy",
+    "request-uri",
     "true-client-ip",
     "x-backend-host",
     "x-client-ip",
@@ -50,12 +53,15 @@ pub const UNKEYED: &[&str] = &[
     "x-original-url",
     "x-originating-ip",
     "x-override-url",
+    "x-proxy-url",
     "x-real-ip",
     "x-remote-addr",
     "x-remote-ip",
+    "x-request-uri",
     "x-rewrite-url",
     "x-scheme",
     "x-url-scheme",
+    "x-wap-profile",
 ];
 
 const TIMEOUT: Lasting = Lasting {

@@ -132,8 +132,8 @@ impl Directives {
     /// `Surrogate-Control`: as `Cache-Control`, but a directive may name a target after `;`, and
     /// `max-age=3600+600` adds an extension to the lifetime.
     ///
-    /// Neither is looked at: a node is not told which target it is, and an extension asks for less
-    /// freshness than it grants.
+    /// Neither counts: nobody tells this node which target it is, and what the extension allows is
+    /// less than freshness.
     fn surrogate_control(response: &HeaderMap) -> Option<Self> {
         let mut members = fields::list(response, SURROGATE_CONTROL).peekable();
         members.peek()?;

@@ -21,9 +21,13 @@ pub enum Precondition {
 /// Evaluates the preconditions of a request against the response that would answer it, which was
 /// received at `received`.
 ///
-/// A gateway is the origin server to its clients (RFC 9110 §3.7), and what it may send without asking
-/// is the current representation; so all four preconditions are evaluated, in the order of §13.2.2.
 /// `If-Range` is evaluated with the range.
+///
+//= https://www.rfc-editor.org/rfc/rfc9111#section-4.3.2
+//= type=exception
+//= reason=A gateway is the origin server to its clients (RFC 9110 §3.7), and what it may send without asking is the current representation: If-Match and If-Unmodified-Since are evaluated as well, in the order of RFC 9110 §13.2.2.
+//# A cache MUST NOT evaluate conditional header fields that only apply to an origin server
+//
 //= https://www.rfc-editor.org/rfc/rfc9111#section-4.3.2
 //# If a cache receives a request that can be satisfied by reusing a stored 200 (OK) or 206 (Partial
 //# Content) response, as per Section 4, the cache SHOULD evaluate any applicable conditional header

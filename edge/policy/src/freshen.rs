@@ -132,8 +132,10 @@ impl Correspondence {
         match (EntityTag::of(stored), EntityTag::of(received)) {
             (Some(stored), Some(received)) => Self::of_tags(stored, received),
             //= https://www.rfc-editor.org/rfc/rfc9111#section-4.3.4
-            //# if any of those validators corresponds to one of the initial set's stored responses,
-            //# then the most recent of those matching stored responses is identified for update.
+            //# If the new response contains no strong validators but does contain one or more weak
+            //# validators, and those validators correspond to one of the initial set's stored
+            //# responses, then the most recent of those matching stored responses is identified for
+            //# update.
             _ => match (last_modified(stored), last_modified(received)) {
                 (Some(stored), Some(received)) if stored == received => Self::Full,
                 (Some(_), Some(_)) => Self::None,
@@ -158,7 +160,21 @@ impl Correspondence {
     }
 }
 
-/// The stored header fields, updated with those received (RFC 9111 §3.2).
+/// Fields that describe the stored bytes, which a 304 leaves as they are. Ranges are cut from them and
+/// digests compared with them.
+const OF_THE_CONTENT: [&str; 5] = [
+    "content-length",
+    "content-encoding",
+    "content-range",
+    "content-md5",
+    "content-digest",
+];
+
+/// The stored header fields, updated with those received.
+///
+//= https://www.rfc-editor.org/rfc/rfc9111#section-3.2
+//# When doing so, the cache MUST add each header field in the provided response to the stored
+//# response, replacing field values that are already present, with the following exceptions:
 fn updated(
     stored: &HeaderMap,
     received: &HeaderMap,
@@ -167,13 +183,16 @@ fn updated(
 ) -> HeaderMap {
     let mut received = received.clone();
     //= https://www.rfc-editor.org/rfc/rfc9111#section-3.2
-    //# When doing so, the cache MUST add each header field in the provided response to the stored
-    //# response, replacing field values that are already present, with the following exceptions:
-    //#
-    //# *  Header fields excepted from storage in Section 3.1,
+    //# Header fields excepted from storage in Section 3.1,
     hop_by_hop::remove_unstorable(&mut received);
-    //# *  The Content-Length header field.
-    received.remove(header::CONTENT_LENGTH);
+    //= https://www.rfc-editor.org/rfc/rfc9111#section-3.2
+    //# Header fields that the cache's stored response depends upon, as described below,
+    //
+    //= https://www.rfc-editor.org/rfc/rfc9111#section-3.2
+    //# The Content-Length header field.
+    for name in OF_THE_CONTENT {
+        received.remove(name);
+    }
     if correspondence == Correspondence::WeakTwin {
         received.remove(header::ETAG);
     }
@@ -259,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn fields_are_added_and_replaced_but_the_length() {
+    fn fields_are_added_and_replaced_but_those_of_the_content() {
         let stored = Given::response(&[
             ("cache-control", "max-age=1"),
             ("etag", "\"a\""),
@@ -281,6 +300,9 @@ mod tests {
                 ("new", "2"),
                 ("content-type", "text/html"),
                 ("content-encoding", "b"),
+                ("content-range", "bytes 0-9/10"),
+                ("content-md5", "b"),
+                ("content-digest", "b"),
                 ("content-length", "10"),
                 ("connection", "kept, hop"),
                 ("hop", "1"),
@@ -297,7 +319,7 @@ mod tests {
             ("new", "1"),
             ("new", "2"),
             ("content-type", "text/html"),
-            ("content-encoding", "b"),
+            ("content-encoding", "a"),
             ("content-length", "36"),
             ("date", &at(100).http_date()),
         ]);

@@ -183,10 +183,7 @@ impl Terms {
             freshness_lifetime: lifetime.duration,
             source: lifetime.source,
             revalidation,
-            mutability: match directives.has(Flag::Immutable) {
-                true => Mutability::Immutable,
-                false => Mutability::Mutable,
-            },
+            mutability: Mutability::of(directives),
             stale_while_revalidate: windows.while_revalidate,
             stale_if_error: windows.if_error,
         }
@@ -208,6 +205,16 @@ impl Revalidation {
             Self::WhenStale
         } else {
             Self::Relaxed
+        }
+    }
+}
+
+impl Mutability {
+    fn of(directives: &Directives) -> Self {
+        if directives.has(Flag::Immutable) {
+            Self::Immutable
+        } else {
+            Self::Mutable
         }
     }
 }
@@ -239,7 +246,7 @@ impl StaleWindows {
             Revalidation::WhenStale if prohibited => Self::CLOSED,
             //= https://www.rfc-editor.org/rfc/rfc9111#section-5.2.2.10
             //= type=exception
-            //= reason=Who writes stale-while-revalidate or stale-if-error beside s-maxage means it: RFC 5861 has such an example, and shared caches follow it.
+            //= reason=Who writes stale-while-revalidate or stale-if-error beside s-maxage means it: RFC 5861 defines them as leave to serve stale, and shared caches take it.
             //# A shared cache MUST NOT reuse a stale response with s-maxage to satisfy another request
             //# until it has been successfully validated by the origin, as defined by Section 4.3.
             Revalidation::WhenStale => explicit,
@@ -260,7 +267,7 @@ struct Lifetime {
 }
 
 /// The freshness lifetime: the first that applies of a rule in place of the origin, the origin, a
-/// rule by status, a rule by default, a heuristic.
+/// rule by default, a heuristic.
 fn lifetime(
     directives: &Directives,
     response: &HeaderMap,
@@ -268,35 +275,66 @@ fn lifetime(
     reception: &Reception,
     settings: &Settings,
 ) -> Lifetime {
-    let from_reception = |duration: Duration, source| Lifetime {
-        duration: duration.saturating_add(reception.corrected_initial_age()),
-        source,
-    };
-    let rule = settings.ttl.filter(|_| is_ruled(status));
-    if let Some(TtlOverride::Lifetime(ttl) | TtlOverride::Force(ttl)) = rule {
-        return from_reception(ttl, LifetimeSource::Rule);
+    let rule = Rule::of(status, settings);
+    if let Some(rule) = rule.filter(Rule::replaces_the_origin) {
+        return rule.lifetime(reception);
     }
     if let Some(explicit) = explicit(directives, response, reception) {
         return explicit;
     }
-    if let Some((_, ttl)) = settings.status_ttl.iter().find(|(code, _)| *code == status) {
-        return from_reception(*ttl, LifetimeSource::Status);
-    }
-    if let Some(TtlOverride::Default(ttl)) = rule {
-        return from_reception(ttl, LifetimeSource::Rule);
+    if let Some(rule) = rule {
+        return rule.lifetime(reception);
     }
     heuristic(directives, response, status, reception, settings.heuristic)
 }
 
-/// Whether a rule's lifetime is meant for this status: an asset's year is not for the error that
-/// takes its place.
-fn is_ruled(status: StatusCode) -> bool {
-    status.as_u16() < 400
+/// The rule about the lifetime of a response.
+#[derive(Copy, Clone)]
+struct Rule {
+    ttl: TtlOverride,
+    source: LifetimeSource,
 }
 
-/// Whether the settings put a rule in the place of every cache directive.
+impl Rule {
+    /// The rule for a status. One for all is not meant for errors: an asset's year is not for the
+    /// 503 that takes its place.
+    fn of(status: StatusCode, settings: &Settings) -> Option<Self> {
+        let by_status = settings.status_ttl.iter().find(|(code, _)| *code == status);
+        if let Some((_, ttl)) = by_status {
+            return Some(Self {
+                ttl: *ttl,
+                source: LifetimeSource::Status,
+            });
+        }
+        let is_error = status.as_u16() >= 400;
+        let ttl = settings.ttl.filter(|_| !is_error)?;
+        Some(Self {
+            ttl,
+            source: LifetimeSource::Rule,
+        })
+    }
+
+    const fn replaces_the_origin(&self) -> bool {
+        match self.ttl {
+            TtlOverride::Default(_) => false,
+            TtlOverride::Lifetime(_) | TtlOverride::Force(_) => true,
+        }
+    }
+
+    /// A rule counts from reception, so the age the response has by then is added.
+    fn lifetime(self, reception: &Reception) -> Lifetime {
+        let (TtlOverride::Default(ttl) | TtlOverride::Lifetime(ttl) | TtlOverride::Force(ttl)) =
+            self.ttl;
+        Lifetime {
+            duration: ttl.saturating_add(reception.corrected_initial_age()),
+            source: self.source,
+        }
+    }
+}
+
+/// Whether a rule takes the place of every cache directive.
 pub(crate) fn is_forced(status: StatusCode, settings: &Settings) -> bool {
-    matches!(settings.ttl, Some(TtlOverride::Force(_))) && is_ruled(status)
+    Rule::of(status, settings).is_some_and(|rule| matches!(rule.ttl, TtlOverride::Force(_)))
 }
 
 /// The lifetime that the origin gives (RFC 9111 §4.2.1), "using the first match".
@@ -553,11 +591,17 @@ mod tests {
     #[rustfmt::skip]
     fn rules_stand_beside_the_origin() {
         use LifetimeSource::{Heuristic, MaxAge, Rule, Status};
+        use TtlOverride::{Default, Force, Lifetime};
         #[track_caller]
         fn check(ttl: Option<TtlOverride>, status: u16, cache_control: &str, expected: u64, source: LifetimeSource) {
             let settings = Settings {
                 ttl,
-                status_ttl: vec![(StatusCode::NOT_FOUND, secs(7)), (StatusCode::FOUND, secs(8)), (StatusCode::FOUND, secs(9))],
+                status_ttl: vec![
+                    (StatusCode::NOT_FOUND, Default(secs(7))),
+                    (StatusCode::GONE, Lifetime(secs(8))),
+                    (StatusCode::GONE, Lifetime(secs(9))),
+                    (StatusCode::FOUND, Default(secs(10))),
+                ],
                 ..Settings::default()
             };
             let terms = Given::response(&[("last-modified", "Wed, 01 Jan 2020 00:00:00 GMT")])
@@ -565,16 +609,18 @@ mod tests {
             assert_eq!((terms.freshness_lifetime, terms.source), (secs(expected), source), "{ttl:?} {status}");
         }
         let day = 86_400;
-        check(None,                                 200, "x",         day, Heuristic);
-        check(None,                                 404, "x",           7, Status);
-        check(None,                                 302, "x",           8, Status);
-        check(None,                                 404, "max-age=5",   5, MaxAge);
-        check(Some(TtlOverride::Default(secs(3))),  200, "x",           3, Rule);
-        check(Some(TtlOverride::Default(secs(3))),  200, "max-age=5",   5, MaxAge);
-        check(Some(TtlOverride::Default(secs(3))),  302, "x",           8, Status);
-        check(Some(TtlOverride::Lifetime(secs(3))), 200, "max-age=5",   3, Rule);
-        check(Some(TtlOverride::Lifetime(secs(3))), 404, "max-age=5",   5, MaxAge);
-        check(Some(TtlOverride::Force(secs(3))),    503, "max-age=5",   5, MaxAge);
+        check(None,                    200, "x",         day, Heuristic);
+        check(None,                    404, "x",           7, Status);
+        check(None,                    404, "max-age=5",   5, MaxAge);
+        check(None,                    410, "max-age=5",   8, Status);
+        check(Some(Default(secs(3))),  200, "x",           3, Rule);
+        check(Some(Default(secs(3))),  200, "max-age=5",   5, MaxAge);
+        check(Some(Default(secs(3))),  302, "x",          10, Status);
+        check(Some(Lifetime(secs(3))), 200, "max-age=5",   3, Rule);
+        check(Some(Lifetime(secs(3))), 302, "max-age=5",   5, MaxAge);
+        check(Some(Lifetime(secs(3))), 404, "max-age=5",   5, MaxAge);
+        check(Some(Lifetime(secs(3))), 500, "max-age=5",   5, MaxAge);
+        check(Some(Force(secs(3))),    503, "max-age=5",   5, MaxAge);
     }
 
     #[test]

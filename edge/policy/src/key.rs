@@ -1,7 +1,5 @@
 //! The cache key (RFC 9111 §2).
 
-use std::fmt::Write;
-
 use http::header::{self, HeaderMap, HeaderName};
 
 use crate::fields;
@@ -207,12 +205,17 @@ fn cookie<'a>(request: &'a HeaderMap, name: &str) -> Option<&'a [u8]> {
 }
 
 fn text(target: &Target<'_>, query: Option<&str>) -> String {
-    let mut text = format!("{}://{}", target.scheme, target.host);
-    if !matches!((target.scheme, target.port), ("http", 80) | ("https", 443)) {
-        // Writing to a string cannot fail.
-        let _infallible = write!(text, ":{}", target.port);
-    }
-    text.push_str(target.path);
+    let Target {
+        scheme,
+        host,
+        port,
+        path,
+        ..
+    } = target;
+    let mut text = match (*scheme, port) {
+        ("http", 80) | ("https", 443) => format!("{scheme}://{host}{path}"),
+        _ => format!("{scheme}://{host}:{port}{path}"),
+    };
     if let Some(query) = query {
         text.push('?');
         text.push_str(query);

@@ -31,11 +31,11 @@ pub struct Settings {
     //# In this context, an error is any situation that would result in a 500, 502, 503, or 504 HTTP
     //# response status code being returned.
     pub stale_statuses: Vec<StatusCode>,
-    /// The lifetime that a rule gives.
+    /// The lifetime that a rule gives to answers that are no errors (below 400).
     pub ttl: Option<TtlOverride>,
-    /// Lifetimes by status code, where neither the origin nor a rule says anything. The first match
-    /// counts.
-    pub status_ttl: Vec<(StatusCode, Duration)>,
+    /// The lifetimes that rules give to answers with these status codes, in place of `ttl`: negative
+    /// caching. The first match counts.
+    pub status_ttl: Vec<(StatusCode, TtlOverride)>,
     /// How selecting header fields are normalised.
     pub vary: VaryRules,
 }
@@ -154,7 +154,7 @@ impl Default for StaleDefaults {
 }
 
 /// A lifetime given by a rule. It counts from the reception of the response, whatever its age is by
-/// then, and applies to answers that are not errors (below 400).
+/// then.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub enum TtlOverride {
     /// Where the origin says nothing.

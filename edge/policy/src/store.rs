@@ -240,10 +240,21 @@ fn permitted(
     if request.is_authorized() && !allows_sharing(directives) {
         return Err(DoNotStore::Authorization);
     }
-    match settings.set_cookie {
-        SetCookie::Refuse if exchange.response.contains_key(header::SET_COOKIE) => {
-            Err(DoNotStore::SetCookie)
-        }
+    permitted_by_cookies(exchange.response, directives, settings.set_cookie)
+}
+
+/// An origin that lists `Set-Cookie` in `private` or `no-cache` has said what is to become of it.
+fn permitted_by_cookies(
+    response: &HeaderMap,
+    directives: &Directives,
+    set_cookie: SetCookie,
+) -> Result<(), DoNotStore> {
+    let shared = response.contains_key(header::SET_COOKIE)
+        && directives
+            .withheld_fields()
+            .all(|name| *name != header::SET_COOKIE);
+    match set_cookie {
+        SetCookie::Refuse if shared => Err(DoNotStore::SetCookie),
         SetCookie::Refuse | SetCookie::Strip | SetCookie::Store => Ok(()),
     }
 }
@@ -265,8 +276,9 @@ fn permitted_by_status(status: StatusCode, directives: &Directives) -> Result<()
 
 fn permitted_by_directives(status: StatusCode, directives: &Directives) -> Result<(), DoNotStore> {
     //= https://www.rfc-editor.org/rfc/rfc9111#section-5.2.2.3
-    //# A cache that implements the must-understand directive SHOULD ignore the no-store directive in
-    //# responses that contain both directives and a status code that the cache understands
+    //# When a cache that implements the must-understand directive receives a response that includes
+    //# it, the cache SHOULD ignore the no-store directive if it understands and implements the status
+    //# code's caching requirements.
     let overridden = directives.has(Flag::MustUnderstand) && is_understood(status);
     //= https://www.rfc-editor.org/rfc/rfc9111#section-5.2.2.5
     //# The no-store response directive indicates that a cache MUST NOT store any part of either the
@@ -359,11 +371,7 @@ fn is_understood(status: StatusCode) -> bool {
 }
 
 /// Removes what must not be stored, and what is computed anew at every use.
-pub(crate) fn remove_withheld(
-    headers: &mut HeaderMap,
-    directives: &Directives,
-    settings: &Settings,
-) {
+fn remove_withheld(headers: &mut HeaderMap, directives: &Directives, settings: &Settings) {
     hop_by_hop::remove_unstorable(headers);
     //= https://www.rfc-editor.org/rfc/rfc9111#section-5.2.2.7
     //# a shared cache MUST NOT store the listed header fields if they are present in the original
@@ -388,7 +396,7 @@ pub(crate) fn remove_withheld(
 //# A recipient with a clock that receives a response message without a Date header field MUST record
 //# the time it was received and append a corresponding Date header field to the message's header
 //# section if it is cached or forwarded downstream.
-pub(crate) fn set_date(headers: &mut HeaderMap, reception: &Reception) {
+fn set_date(headers: &mut HeaderMap, reception: &Reception) {
     if reception.date_value.is_some() && headers.contains_key(header::DATE) {
         return;
     }
@@ -552,6 +560,17 @@ mod tests {
         check(SetCookie::Refuse, Err(DoNotStore::SetCookie));
         check(SetCookie::Strip, Ok(0));
         check(SetCookie::Store, Ok(2));
+    }
+
+    #[test]
+    fn a_cookie_that_the_origin_withholds_does_no_harm() {
+        for directive in ["private=\"set-cookie\"", "no-cache=\"Set-Cookie, x\""] {
+            let given = fresh()
+                .and("cache-control", directive)
+                .and("set-cookie", "a=1");
+            let stored = given.stored_under(&Settings::default());
+            assert!(!stored.headers.contains_key(header::SET_COOKIE));
+        }
     }
 
     #[test]

@@ -20,6 +20,14 @@ pub(crate) const PRECONDITIONS: [HeaderName; 5] = [
 /// are answered from the outcome. Validators are sent as they were received.
 pub fn add_validators(stored: &Stored, request: &mut HeaderMap) {
     strip_preconditions(request);
+    //= https://www.rfc-editor.org/rfc/rfc9111#section-4.3.1
+    //# MUST send the relevant entity tags (using If-Match, If-None-Match, or If-Range) if the entity
+    //# tags were provided in the stored response(s) being validated.
+    //
+    //= https://www.rfc-editor.org/rfc/rfc9111#section-4.3.1
+    //# SHOULD send the Last-Modified value (using If-Modified-Since) if the request is not for a
+    //# subrange, a single stored response is being validated, and that response contains a
+    //# Last-Modified value.
     for (condition, validator) in [
         (header::IF_NONE_MATCH, header::ETAG),
         (header::IF_MODIFIED_SINCE, header::LAST_MODIFIED),

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode};
 use policy::freshen::Freshened;
 use policy::freshness::Revalidation;
@@ -235,7 +236,10 @@ impl Fill {
     async fn store(self, fetched: Fetched, stored: Stored) {
         let node = &self.node;
         let key = self.request.storage_key();
-        node.vary.learn(key, stored.selecting.names().into());
+        match stored.selecting.names() {
+            [] => node.vary.forget(key),
+            names => node.vary.learn(key, names.into()),
+        }
         let variant = storage::Variant(stored.selecting.variant());
         let ttl = ttl(&stored, node.clock.now());
         let shareable = !ttl.is_zero() && stored.terms.revalidation != Revalidation::EveryTime;
@@ -289,6 +293,7 @@ impl Fill {
         landing: Landing<Head>,
         answer: Answer,
     ) {
+        let announced = content_length(&fetched.headers);
         let streaming = Streaming {
             status: fetched.status,
             headers: std::mem::take(&mut fetched.headers),
@@ -299,13 +304,24 @@ impl Fill {
         // Followers find the flight until the response is in the index: nobody falls between the two.
         let _airborne = self.lead.map(|lead| lead.land(landing));
         hand_over(self.reply, Reply::Streaming(streaming));
+        let mut body = Body {
+            announced,
+            received: 0,
+        };
         loop {
-            match fetched.next().await {
-                Ok(Some(data)) => match fill.write(data).await {
-                    Ok(()) => {}
-                    Err(error) => return tracing::debug!(%error, "a fill was given up"),
-                },
-                Ok(None) => break,
+            match body.next(&mut fetched).await {
+                Ok(Piece::More(data)) => {
+                    if let Err(error) = fill.write(data).await {
+                        return tracing::debug!(%error, "a fill was given up");
+                    }
+                }
+                Ok(Piece::Last(data)) => {
+                    if let Err(error) = fill.write(data).await {
+                        return tracing::debug!(%error, "a fill was given up");
+                    }
+                    break;
+                }
+                Ok(Piece::End) => break,
                 Err(error) => {
                     tracing::debug!(%error, "a response was cut while it was received");
                     return fill.fail(storage::Cut::Origin);
@@ -314,6 +330,38 @@ impl Fill {
         }
         fill.finish();
         fetched.release().await;
+    }
+}
+
+/// A body on its way in.
+struct Body {
+    announced: Option<u64>,
+    received: u64,
+}
+
+/// What comes next of it.
+enum Piece {
+    More(Bytes),
+    /// The last, and the origin has said so.
+    Last(Bytes),
+    End,
+}
+
+impl Body {
+    /// The piece that completes an announced length is kept back until the end behind it was seen: a client that has
+    /// it all may ask again at once, and should find it stored.
+    async fn next(&mut self, fetched: &mut Fetched) -> Result<Piece, UpstreamError> {
+        let Some(data) = fetched.next().await? else {
+            return Ok(Piece::End);
+        };
+        self.received += data.len() as u64;
+        if self.announced != Some(self.received) {
+            return Ok(Piece::More(data));
+        }
+        match fetched.next().await? {
+            None => Ok(Piece::Last(data)),
+            Some(_) => Err(UpstreamError::Malformed),
+        }
     }
 }
 

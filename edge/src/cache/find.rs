@@ -10,7 +10,7 @@ use storage::Object;
 use super::{Client, Head, Interrupted, refresh, respond};
 use crate::exchange::{Exchange, Request};
 use crate::node::Node;
-use crate::outcome::{Answer, Forward, Forwarded, Outcome, Served, Share, seconds};
+use crate::outcome::{Answer, Forward, Forwarded, Outcome, Served, Share, seconds_left, seconds_over};
 
 /// What was found.
 pub(super) enum Found {
@@ -98,7 +98,7 @@ const fn why(doubt: Doubt) -> Forward {
 fn fresh(ttl: Duration, waited: Option<Forward>) -> Outcome {
     match waited {
         None => Outcome::Hit {
-            ttl: seconds(ttl),
+            ttl: seconds_left(ttl),
             served: Served::Fresh,
         },
         Some(why) => Outcome::Forwarded(Forwarded {
@@ -112,7 +112,7 @@ fn fresh(ttl: Duration, waited: Option<Forward>) -> Outcome {
 
 fn stale(staleness: Duration, served: Served) -> Outcome {
     Outcome::Hit {
-        ttl: -seconds(staleness),
+        ttl: -seconds_over(staleness),
         served,
     }
 }

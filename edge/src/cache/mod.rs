@@ -114,10 +114,15 @@ pub(crate) async fn serve(
     request: &Arc<Request>,
     client: &mut impl Client,
 ) -> Result<Served, Interrupted> {
+    let only_if_cached = request.terms.only_if_cached();
     if let Some(why) = passes_by(request) {
+        if only_if_cached && why != Forward::Method {
+            return not_cached(node, exchange, client).await;
+        }
         return Ok(Served::Pass(Passing::new(why, None)));
     }
     let mut waited = None;
+    let mut unfit = Unfit::Unknown;
     for _ in 0..LOOKS_MAX {
         let (why, selected) = match find(node, request, waited) {
             Found::Usable(hit) => {
@@ -126,13 +131,11 @@ pub(crate) async fn serve(
             }
             Found::Doubtful { why, selected } => (why, selected),
         };
-        if request.terms.only_if_cached() {
-            let outcome = Outcome::Local(Local::OnlyIfCached);
-            let status = StatusCode::GATEWAY_TIMEOUT;
-            respond::local(node, exchange, client, status, outcome).await?;
-            return Ok(Served::Answered);
+        if only_if_cached {
+            return not_cached(node, exchange, client).await;
         }
-        match go_forward(node, request, why, selected) {
+        match go_forward(node, request, Wait { why, selected }, unfit) {
+            Forwarding::LookAgain => {}
             Forwarding::Pass(passing) => return Ok(Served::Pass(passing)),
             Forwarding::Fill(filling) => {
                 send::reply(node, exchange, request, filling, client).await?;
@@ -149,18 +152,21 @@ pub(crate) async fn serve(
                         send::collapsed(node, exchange, request, why, reader, client).await?;
                         return Ok(Served::Answered);
                     }
-                    // Another variant, or a stored response that is fresh again: look once more.
-                    Ok(Landing::Streaming(_)) => {}
+                    Ok(Landing::Streaming(_)) if unfit == Unfit::Unknown => unfit = Unfit::OpenFlight,
+                    Ok(Landing::Streaming(_)) => {
+                        let filling = fill_alone(node, request, wait);
+                        send::reply(node, exchange, request, filling, client).await?;
+                        return Ok(Served::Answered);
+                    }
                     Ok(Landing::Refreshed) => waited = Some(wait.why),
                     Ok(Landing::NotShareable) => {
-                        match alone(node, request, wait) {
-                            Forwarding::Fill(filling) => {
-                                send::reply(node, exchange, request, filling, client).await?;
-                                return Ok(Served::Answered);
-                            }
-                            Forwarding::Pass(passing) => return Ok(Served::Pass(passing)),
-                            Forwarding::Follow { .. } => {}
+                        if wait.selected.is_none() {
+                            let why = Forward::Bypass(Bypass::NotShared);
+                            return Ok(Served::Pass(Passing::new(why, None)));
                         }
+                        let filling = fill_alone(node, request, wait);
+                        send::reply(node, exchange, request, filling, client).await?;
+                        return Ok(Served::Answered);
                     }
                     Ok(Landing::Failed) => {
                         send::shared_failure(node, exchange, request, wait, client).await?;
@@ -172,6 +178,26 @@ pub(crate) async fn serve(
     }
     let why = Forward::Bypass(Bypass::Crowded);
     Ok(Served::Pass(Passing::new(why, None)))
+}
+
+/// The client wanted a stored response or none (RFC 9111 §5.2.1.7).
+async fn not_cached(
+    node: &Node,
+    exchange: &mut Exchange,
+    client: &mut impl Client,
+) -> Result<Served, Interrupted> {
+    let outcome = Outcome::Local(Local::OnlyIfCached);
+    let status = StatusCode::GATEWAY_TIMEOUT;
+    respond::local(node, exchange, client, status, outcome).await?;
+    Ok(Served::Answered)
+}
+
+/// Which flights turned out to bring something else than the request needs.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Unfit {
+    Unknown,
+    /// The one that began before the key's selecting fields were known.
+    OpenFlight,
 }
 
 /// Whether a request is none of the cache's business, and why.
@@ -202,6 +228,8 @@ pub(crate) struct Wait {
 
 /// How a request gets its answer.
 enum Forwarding {
+    /// By now, something usable is stored.
+    LookAgain,
     Pass(Passing),
     Fill(Filling),
     Follow {
@@ -221,9 +249,10 @@ pub(crate) struct Filling {
 fn go_forward(
     node: &Arc<Node>,
     request: &Arc<Request>,
-    why: Forward,
-    selected: Option<Arc<Object<Head>>>,
+    wait: Wait,
+    unfit: Unfit,
 ) -> Forwarding {
+    let Wait { why, selected } = wait;
     if request.method() == Method::HEAD {
         // A fill would fetch a body that nobody asked for.
         return Forwarding::Pass(Passing::new(why, selected));
@@ -238,9 +267,20 @@ fn go_forward(
     let wait = Wait { why, selected };
     if why == Forward::Request || is_personal(request) {
         // What this request gets, or how, is nothing that others could share.
-        return alone(node, request, wait);
+        return Forwarding::Fill(fill_alone(node, request, wait));
+    }
+    if variant.is_some()
+        && unfit == Unfit::Unknown
+        && let Some(follower) = node.flights.join(key, None)
+    {
+        return Forwarding::Follow { follower, wait };
     }
     match node.flights.board(key, variant) {
+        // A flight may have ended between the lookup and now.
+        Boarding::Lead(lead) if matches!(find(node, request, None), Found::Usable(_)) => {
+            drop(lead.land(Landing::Refreshed));
+            Forwarding::LookAgain
+        }
         Boarding::Lead(lead) => {
             let (fill, reply) = Fill::new(node, request, wait.selected.clone(), Some(lead));
             tokio::spawn(fill.run());
@@ -263,20 +303,16 @@ fn is_personal(request: &Request) -> bool {
     request.terms.is_authorized() || request.terms.forbids_storing()
 }
 
-/// A request that cannot share: it validates what is stored by itself, or passes by.
-fn alone(node: &Arc<Node>, request: &Arc<Request>, wait: Wait) -> Forwarding {
-    if wait.selected.is_none() && !is_personal(request) && wait.why != Forward::Request {
-        let why = Forward::Bypass(Bypass::NotShared);
-        return Forwarding::Pass(Passing::new(why, None));
-    }
+/// Answers a request that cannot share by a fill of its own.
+fn fill_alone(node: &Arc<Node>, request: &Arc<Request>, wait: Wait) -> Filling {
     let Wait { why, selected } = wait;
     let (fill, reply) = Fill::new(node, request, selected.clone(), None);
     tokio::spawn(fill.run());
-    Forwarding::Fill(Filling {
+    Filling {
         why,
         selected,
         reply,
-    })
+    }
 }
 
 /// Whether a response that is being received for another request may answer this one, too (RFC 9111 §4).

@@ -310,7 +310,15 @@ async fn next(
             reader.next().await
         }
     };
-    next.map_err(|_cut| Interrupted::Origin)
+    match next {
+        Ok(next) => Ok(next),
+        Err(cut) => {
+            tracing::debug!(%cut, "a response cannot be completed");
+            // A head that the client has seen tells it that the response is cut, and not that there is none.
+            client.flush().await?;
+            Err(Interrupted::Origin)
+        }
+    }
 }
 
 /// Answers without any response from upstream.

@@ -123,7 +123,6 @@ pub(crate) fn read_head(request: &Request<RecvStream>) -> Result<RequestHead, Re
         wire::check_field(name, value)?;
     }
     wire::join_cookies(&mut headers);
-    headers.remove(header::TE);
     let authority = authority(uri, &headers)?;
     if let Ok(host) = HeaderValue::try_from(authority.to_string()) {
         headers.insert(header::HOST, host);

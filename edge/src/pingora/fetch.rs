@@ -273,9 +273,28 @@ fn understand(
     let head = session.response_header().ok_or(UpstreamError::Malformed)?;
     let status = head.status;
     let mut headers = copied(&head.headers);
+    if let HttpSession::H1(session) = session {
+        framed_once(&session.get_headers_raw_bytes())?;
+    }
     check(status, &headers, head.version, unknown_coding)?;
     policy::hop_by_hop::remove(&mut headers);
     Ok((status, headers))
+}
+
+/// Refuses a head with both `Content-Length` and `Transfer-Encoding` (RFC 9112 §6.3). Pingora shows the second only.
+fn framed_once(head: &[u8]) -> Result<(), UpstreamError> {
+    let has = |name: &[u8]| {
+        let mut lines = head.split(|byte| *byte == b'\n');
+        lines.any(|line| {
+            let (field, rest) = line.split_at_checked(name.len()).unwrap_or_default();
+            field.eq_ignore_ascii_case(name) && rest.first() == Some(&b':')
+        })
+    };
+    if has(b"content-length") && has(b"transfer-encoding") {
+        tracing::warn!("an origin's response with two framings is refused");
+        return Err(UpstreamError::Malformed);
+    }
+    Ok(())
 }
 
 /// Refuses what must not be passed on: ambiguous framing, statuses that are none, forged fields.

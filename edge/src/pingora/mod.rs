@@ -35,6 +35,10 @@ use crate::outcome::{Local, Outcome};
 use client::SessionClient;
 use session::{Downstream, Inbound, Returned};
 
+/// Libraries whose messages are held back: what clients and origins do wrong is told by outcomes, once.
+pub const QUIET: &str =
+    "pingora_core=error,pingora_proxy=off,hickory_resolver=error,hickory_net=error";
+
 /// The pipeline of a node.
 pub(crate) struct Pipeline {
     proxy: Arc<HttpProxy<Filters>>,

@@ -3,7 +3,8 @@
 
 use std::sync::Arc;
 
-use http::{HeaderMap, Method, StatusCode};
+use http::header::TE;
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Version};
 use pingora_core::upstreams::peer::HttpPeer;
 use pingora_core::{Error, ErrorSource, ErrorType, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
@@ -74,6 +75,10 @@ pub(super) fn prepare_request(
     let (request, passing) = parts(exchange)?;
     let mut headers = outbound::headers(&request, &node.marks());
     outbound::restore_framing(&mut headers, &request);
+    if upstream.version == Version::HTTP_2 && request.headers().contains_key(TE) {
+        // RFC 9113 §8.2.2: the one value that may be sent. gRPC servers insist on it.
+        headers.insert(TE, HeaderValue::from_static("trailers"));
+    }
     let candidate = &passing.candidates[passing.attempt % passing.candidates.len()];
     outbound::override_host(&mut headers, &candidate.origin);
     let names: Vec<_> = upstream.headers.keys().cloned().collect();

@@ -261,9 +261,9 @@ impl Session for Downstream {
         self.exchange.as_ref().is_none_or(Exchange::is_body_done)
     }
 
+    /// Called more than once, and not at all when a request fails: the exchange is given back on drop.
     async fn finish(&mut self) -> Result<()> {
-        *self.returned.lock() = self.exchange.take();
-        Ok(())
+        self.exchange()?.flush().await.map_err(downstream)
     }
 
     fn is_body_empty(&mut self) -> bool {
@@ -365,10 +365,10 @@ impl Session for Downstream {
 }
 
 impl Drop for Downstream {
-    /// A pipeline that ends without [`Session::finish`] leaves a message that is not complete.
+    /// The exchange itself knows whether its message is complete and its connection still in step.
     fn drop(&mut self) {
-        if let Some(exchange) = &mut self.exchange {
-            exchange.abandon();
+        if let Some(exchange) = self.exchange.take() {
+            *self.returned.lock() = Some(exchange);
         }
     }
 }

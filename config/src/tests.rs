@@ -80,7 +80,11 @@ fn a_site_with_an_origin_is_a_configuration() {
     assert_eq!(site.upstream.idle_timeout, Duration::from_secs(4));
     assert_eq!(
         site.caching.targets,
-        ["larder-cache-control", "cdn-cache-control", "surrogate-control"]
+        [
+            "larder-cache-control",
+            "cdn-cache-control",
+            "surrogate-control"
+        ]
     );
     assert_eq!(site.caching.stale.statuses, [500, 502, 503, 504]);
     assert_eq!(

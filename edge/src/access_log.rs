@@ -2,7 +2,8 @@
 
 use std::io::Write;
 use std::net::IpAddr;
-use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::time::Duration;
 
 use http::header::{REFERER, USER_AGENT};
 use http::{HeaderMap, StatusCode, Version};
@@ -14,6 +15,11 @@ use crate::outcome::Outcome;
 
 /// Lines that wait to be written; more are dropped and counted.
 const WAITING_MAX: usize = 16 * 1024;
+
+/// Lines are written in pieces of about this size where many wait.
+const WRITE_SIZE: usize = 64 * 1024;
+/// How long the end of a node waits for the last lines.
+const FLUSH_TIME: Duration = Duration::from_secs(2);
 
 /// What a line looks like.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -59,7 +65,10 @@ pub(crate) struct Line {
     pub received: Timestamp,
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde asks for a reference"
+)]
 const fn is_false(value: &bool) -> bool {
     !*value
 }
@@ -67,8 +76,16 @@ const fn is_false(value: &bool) -> bool {
 /// Where lines go.
 #[derive(Debug)]
 pub(crate) struct AccessLog {
-    lines: Option<SyncSender<Line>>,
+    lines: Option<SyncSender<Entry>>,
     dropped: IntCounter,
+}
+
+/// What the writing thread is given.
+#[derive(Debug)]
+enum Entry {
+    Line(Box<Line>),
+    /// Everything before it is to be written by the time that it is answered.
+    Flush(SyncSender<()>),
 }
 
 impl AccessLog {
@@ -101,36 +118,47 @@ impl AccessLog {
         self.lines.is_some()
     }
 
+    /// Waits until every line handed over before is written, at most for [`FLUSH_TIME`]. It blocks.
+    pub(crate) fn flush(&self) {
+        let Some(lines) = &self.lines else {
+            return;
+        };
+        let (done, flushed) = sync_channel(1);
+        let asked = lines.try_send(Entry::Flush(done)).is_ok();
+        if !asked || flushed.recv_timeout(FLUSH_TIME).is_err() {
+            tracing::warn!("the access log is not read: its last lines are lost");
+        }
+    }
+
     /// Hands a line over, or drops it where too many wait.
     pub(crate) fn write(&self, line: Line) {
         if let Some(lines) = &self.lines
-            && lines.try_send(line).is_err()
+            && lines.try_send(Entry::Line(Box::new(line))).is_err()
         {
             self.dropped.inc();
         }
     }
 }
 
-fn write_lines(waiting: &Receiver<Line>, format: Format, mut out: impl Write) {
-    let mut buffer = Vec::with_capacity(64 * 1024);
+fn write_lines(waiting: &Receiver<Entry>, format: Format, mut out: impl Write) {
+    let mut buffer = Vec::with_capacity(2 * WRITE_SIZE);
     while let Ok(first) = waiting.recv() {
-        append(&mut buffer, format, &first);
+        let mut next = Some(first);
+        let mut flushed = None;
         // Whatever waits goes out in one write.
-        let ended = loop {
-            match waiting.try_recv() {
-                Ok(line) => append(&mut buffer, format, &line),
-                Err(TryRecvError::Empty) => break false,
-                Err(TryRecvError::Disconnected) => break true,
+        while let Some(entry) = next {
+            match entry {
+                Entry::Line(line) => append(&mut buffer, format, &line),
+                Entry::Flush(done) => flushed = Some(done),
             }
-            if buffer.len() >= 64 * 1024 {
-                break false;
-            }
-        };
-        // A log that nobody reads any more is no reason to stop serving.
+            let full = buffer.len() >= WRITE_SIZE || flushed.is_some();
+            next = if full { None } else { waiting.try_recv().ok() };
+        }
+        // A log that nobody reads any more is no reason to stop serving, and who waited may be gone.
         drop(out.write_all(&buffer).and_then(|()| out.flush()));
         buffer.clear();
-        if ended {
-            return;
+        if flushed.is_some_and(|done| done.send(()).is_err()) {
+            return; // who waited is gone, and so is the node
         }
     }
 }

@@ -125,11 +125,17 @@ fn page(path: &str, headers: &HeaderMap, count: u64) -> Page {
             vec![(CACHE_CONTROL, "max-age=5, stale-while-revalidate=60")],
             "Fresh for five seconds.",
         ),
-        "/etag" if headers.get(IF_NONE_MATCH).is_some_and(|tag| tag == VALIDATOR) => Page {
-            status: StatusCode::NOT_MODIFIED,
-            fields: vec![(ETAG, VALIDATOR), (CACHE_CONTROL, "no-cache")],
-            text: String::new(),
-        },
+        "/etag"
+            if headers
+                .get(IF_NONE_MATCH)
+                .is_some_and(|tag| tag == VALIDATOR) =>
+        {
+            Page {
+                status: StatusCode::NOT_MODIFIED,
+                fields: vec![(ETAG, VALIDATOR), (CACHE_CONTROL, "no-cache")],
+                text: String::new(),
+            }
+        }
         "/etag" => ok(
             vec![(ETAG, VALIDATOR), (CACHE_CONTROL, "no-cache")],
             "Validated before each use.",

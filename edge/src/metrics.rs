@@ -133,9 +133,7 @@ impl Metrics {
             Opts::new("build_info", "The program's version."),
             &["version"],
         )?;
-        build
-            .with_label_values(&[env!("CARGO_PKG_VERSION")])
-            .set(1);
+        build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
         let all: [Box<dyn Collector>; 14] = [
             Box::new(build),
             Box::new(self.requests.clone()),
@@ -183,9 +181,7 @@ impl Metrics {
     pub(crate) fn text(&self, stored: Stored) -> String {
         self.objects.set(gauge(stored.objects));
         let held = stored.bytes.saturating_sub(stored.in_flight);
-        self.bytes
-            .with_label_values(&["stored"])
-            .set(gauge(held));
+        self.bytes.with_label_values(&["stored"]).set(gauge(held));
         self.bytes
             .with_label_values(&["in_flight"])
             .set(gauge(stored.in_flight));

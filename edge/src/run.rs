@@ -11,6 +11,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::time::timeout;
 
 use crate::admin::Admin;
+use crate::node::Node;
 use crate::pingora::Pipeline;
 use crate::server::{Listener, Server};
 use crate::tls::TlsError;
@@ -42,7 +43,6 @@ pub enum StartError {
 }
 
 /// A node that serves.
-#[derive(Debug)]
 pub struct Running {
     /// Where clients are served, in the order of the configuration.
     pub listening: Vec<SocketAddr>,
@@ -53,6 +53,16 @@ pub struct Running {
     places: Arc<Semaphore>,
     connections: u32,
     grace: Duration,
+    node: Arc<Node>,
+}
+
+impl std::fmt::Debug for Running {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Running")
+            .field("listening", &self.listening)
+            .field("admin", &self.admin)
+            .finish_non_exhaustive()
+    }
 }
 
 /// Opens a node's listeners and serves on them.
@@ -100,7 +110,7 @@ pub fn start(config: config::Config, token: Token) -> Result<Running, StartError
     let api = Arc::new(Api::new(token));
     let admin_server = Admin {
         api,
-        node,
+        node: Arc::clone(&node),
         stopping: admin_stopping,
     };
     tokio::spawn(admin_server.listen(admin_socket));
@@ -112,6 +122,7 @@ pub fn start(config: config::Config, token: Token) -> Result<Running, StartError
         places,
         connections,
         grace,
+        node,
     })
 }
 
@@ -163,6 +174,9 @@ impl Running {
             Err(_elapsed) => Drained::Cut,
         };
         self.stopped.send_replace(true);
+        let node = self.node;
+        let flushing = tokio::task::spawn_blocking(move || node.log.flush());
+        drop(flushing.await);
         drained
     }
 }

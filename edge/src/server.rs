@@ -100,7 +100,8 @@ impl Server {
         let io = Io::Tls(Box::new(stream));
         let facts = facts(Scheme::Https);
         if speaks_h2 {
-            self.serve_h2(Metered::new(io, BytesMut::new()), facts).await;
+            self.serve_h2(Metered::new(io, BytesMut::new()), facts)
+                .await;
         } else {
             self.serve_h1(io, BytesMut::new(), facts).await;
         }
@@ -152,8 +153,7 @@ impl Server {
                 h1::Next::Late => (StatusCode::REQUEST_TIMEOUT, "head-timeout"),
             };
             let (status, why) = refused;
-            self.node
-                .refused(connection.facts(), status.as_u16(), why);
+            self.node.refused(connection.facts(), status.as_u16(), why);
             return refuse_h1(connection, status, why).await;
         }
     }

@@ -43,9 +43,7 @@ pub(crate) struct Files<'a> {
 }
 
 /// The settings of TLS listeners: HTTP/2 and HTTP/1.1 by ALPN.
-pub(crate) fn server_config(
-    files: &[Files<'_>],
-) -> Result<Arc<rustls::ServerConfig>, TlsError> {
+pub(crate) fn server_config(files: &[Files<'_>]) -> Result<Arc<rustls::ServerConfig>, TlsError> {
     let mut certificates = Certificates::default();
     for files in files {
         certificates.add(*files)?;

@@ -207,9 +207,7 @@ fn listeners(listen: &[model::Listener], tls: &model::Tls) -> Result<Vec<Planned
     for model::Listener { address, transport } in listen {
         let tls = match transport {
             model::ListenerTransport::Plain => None,
-            model::ListenerTransport::Tls => {
-                Some(TlsAcceptor::from(tls::server_config(&files)?))
-            }
+            model::ListenerTransport::Tls => Some(TlsAcceptor::from(tls::server_config(&files)?)),
         };
         planned.push(Planned {
             address: *address,
@@ -279,10 +277,7 @@ fn unkeyed(passed: &[String]) -> Vec<HeaderName> {
     field_names(names.filter(|name| !passed.contains(name)).collect())
 }
 
-fn site_origins(
-    all: Vec<model::Origin>,
-    upstream: model::Upstream,
-) -> Result<Origins, TlsError> {
+fn site_origins(all: Vec<model::Origin>, upstream: model::Upstream) -> Result<Origins, TlsError> {
     let model::Upstream {
         connect_timeout,
         first_byte_timeout,

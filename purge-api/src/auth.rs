@@ -103,10 +103,16 @@ mod tests {
     #[test]
     fn a_token_has_its_limits() {
         let length = |length: usize| Token::parse(&"x".repeat(length)).err();
-        assert_eq!(length(TOKEN_MIN - 1), Some(TokenError::Length(TOKEN_MIN - 1)));
+        assert_eq!(
+            length(TOKEN_MIN - 1),
+            Some(TokenError::Length(TOKEN_MIN - 1))
+        );
         assert_eq!(length(TOKEN_MIN), None);
         assert_eq!(length(TOKEN_MAX), None);
-        assert_eq!(length(TOKEN_MAX + 1), Some(TokenError::Length(TOKEN_MAX + 1)));
+        assert_eq!(
+            length(TOKEN_MAX + 1),
+            Some(TokenError::Length(TOKEN_MAX + 1))
+        );
         let spaced = Token::parse("0123456789 abcdef");
         assert_eq!(spaced.err(), Some(TokenError::Characters));
     }

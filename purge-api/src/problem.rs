@@ -42,7 +42,9 @@ impl Problem {
 
     const fn detail(self) -> &'static str {
         match self {
-            Self::Unauthorised => "send `Authorization: Bearer TOKEN`; the node printed where the token is when it started",
+            Self::Unauthorised => {
+                "send `Authorization: Bearer TOKEN`; the node printed where the token is when it started"
+            }
             Self::NotFound => "the routes are /healthz, /readyz, /metrics and /v1/status",
             Self::Method => "the routes answer GET and HEAD",
         }

@@ -47,7 +47,10 @@ impl LoopGuard {
         let mut hops = 0;
         for entry in entries(headers) {
             let mut parts = entry.split(';').map(str::trim);
-            if !parts.next().is_some_and(|id| id.eq_ignore_ascii_case(CDN_ID)) {
+            if !parts
+                .next()
+                .is_some_and(|id| id.eq_ignore_ascii_case(CDN_ID))
+            {
                 continue;
             }
             hops += 1;

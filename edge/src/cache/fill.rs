@@ -158,7 +158,8 @@ impl Fill {
         let stored = object.head().stored()?;
         let treatment = self.request.treatment_of(stored.status);
         let exchange = self.policy_exchange(fetched);
-        let Freshened::Updated(stored) = policy::freshen::freshen(stored, &exchange, &treatment.settings)
+        let Freshened::Updated(stored) =
+            policy::freshen::freshen(stored, &exchange, &treatment.settings)
         else {
             return None;
         };
@@ -266,9 +267,7 @@ impl Fill {
         if is_about_request(reason) || fetched.status.is_server_error() || lifetime.is_zero() {
             return;
         }
-        let until = storage::Moment(
-            (fetched.response_time + lifetime).unix_millis(),
-        );
+        let until = storage::Moment((fetched.response_time + lifetime).unix_millis());
         let variant = self.node.variant(&self.request);
         let key = self.request.storage_key();
         self.node.uncacheable.remember(key, variant, until);
@@ -358,10 +357,13 @@ impl Body {
         if self.announced != Some(self.received) {
             return Ok(Piece::More(data));
         }
-        match fetched.next().await? {
-            None => Ok(Piece::Last(data)),
-            Some(_) => Err(UpstreamError::Malformed),
+        // HTTP/2 may end a stream with an empty frame.
+        while let Some(more) = fetched.next().await? {
+            if !more.is_empty() {
+                return Err(UpstreamError::Malformed);
+            }
         }
+        Ok(Piece::Last(data))
     }
 }
 

@@ -10,7 +10,9 @@ use storage::Object;
 use super::{Client, Head, Interrupted, refresh, respond};
 use crate::exchange::{Exchange, Request};
 use crate::node::Node;
-use crate::outcome::{Answer, Forward, Forwarded, Outcome, Served, Share, seconds_left, seconds_over};
+use crate::outcome::{
+    Answer, Forward, Forwarded, Outcome, Served, Share, seconds_left, seconds_over,
+};
 
 /// What was found.
 pub(super) enum Found {

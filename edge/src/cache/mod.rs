@@ -152,7 +152,9 @@ pub(crate) async fn serve(
                         send::collapsed(node, exchange, request, why, reader, client).await?;
                         return Ok(Served::Answered);
                     }
-                    Ok(Landing::Streaming(_)) if unfit == Unfit::Unknown => unfit = Unfit::OpenFlight,
+                    Ok(Landing::Streaming(_)) if unfit == Unfit::Unknown => {
+                        unfit = Unfit::OpenFlight
+                    }
                     Ok(Landing::Streaming(_)) => {
                         let filling = fill_alone(node, request, wait);
                         send::reply(node, exchange, request, filling, client).await?;
@@ -246,12 +248,7 @@ pub(crate) struct Filling {
     pub reply: fill::Replies,
 }
 
-fn go_forward(
-    node: &Arc<Node>,
-    request: &Arc<Request>,
-    wait: Wait,
-    unfit: Unfit,
-) -> Forwarding {
+fn go_forward(node: &Arc<Node>, request: &Arc<Request>, wait: Wait, unfit: Unfit) -> Forwarding {
     let Wait { why, selected } = wait;
     if request.method() == Method::HEAD {
         // A fill would fetch a body that nobody asked for.

@@ -171,10 +171,7 @@ fn cut_out(request: &Request, mut whole: Selected, length: u64, ranges_max: usiz
             let seed = request.seed();
             let multipart = Multipart::new(&ranges, length, kind.as_ref(), seed);
             headers.insert(header::CONTENT_TYPE, multipart.content_type.clone());
-            headers.insert(
-                header::CONTENT_LENGTH,
-                HeaderValue::from(multipart.len),
-            );
+            headers.insert(header::CONTENT_LENGTH, HeaderValue::from(multipart.len));
             whole.part = Part::Many(multipart);
         }
     }

@@ -68,7 +68,9 @@ impl Connection {
             }
         }
         let deadline = self.limits.head;
-        timeout(deadline, self.read_head()).await.unwrap_or(Next::Late)
+        timeout(deadline, self.read_head())
+            .await
+            .unwrap_or(Next::Late)
     }
 
     async fn read_head(&mut self) -> Next {
@@ -267,8 +269,7 @@ impl Exchange {
             return Err(ClientError::Length);
         }
         let known = content_length(headers);
-        let framing =
-            wire::choose_framing(&self.method, self.version, status, headers, known);
+        let framing = wire::choose_framing(&self.method, self.version, status, headers, known);
         if framing == BodyFraming::UntilClose || self.expectation == Expectation::Continue {
             // The client may still decide to send the content that it announced.
             self.persistence = Persistence::Close;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use h2::server::SendResponse;
-use h2::{RecvStream, Reason, SendStream};
+use h2::{Reason, RecvStream, SendStream};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version, header};
 use tokio::sync::watch;
 use tokio::time::timeout;
@@ -203,10 +203,7 @@ pub(crate) struct Exchange {
 }
 
 impl Exchange {
-    pub(crate) fn new(
-        accepted: Accepted,
-        limits: Arc<Limits>,
-    ) -> Self {
+    pub(crate) fn new(accepted: Accepted, limits: Arc<Limits>) -> Self {
         let (request, respond) = accepted;
         let method = request.method().clone();
         let content = request.into_body();
@@ -244,9 +241,7 @@ impl Exchange {
 
     pub(crate) async fn gone(&mut self) -> ClientError {
         let reset = match &mut self.responding {
-            Responding::Content(stream) => {
-                std::future::poll_fn(|cx| stream.poll_reset(cx)).await
-            }
+            Responding::Content(stream) => std::future::poll_fn(|cx| stream.poll_reset(cx)).await,
             _ => std::future::poll_fn(|cx| self.respond.poll_reset(cx)).await,
         };
         match reset {

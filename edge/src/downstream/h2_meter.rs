@@ -65,7 +65,10 @@ impl Account {
         self.filled = 0;
         self.skip = length as usize;
         self.credit = match kind {
-            HEADERS => self.credit.saturating_add(CREDIT_PER_REQUEST).min(CREDIT_MAX),
+            HEADERS => self
+                .credit
+                .saturating_add(CREDIT_PER_REQUEST)
+                .min(CREDIT_MAX),
             DATA if length > 0 => self.credit.saturating_add(1).min(CREDIT_MAX),
             // Filled CONTINUATION frames end at the header list's limit; empty ones never would.
             CONTINUATION if length > 0 => self.credit,

@@ -90,7 +90,11 @@ impl Names {
         match answer {
             Ok(Some(answer)) => *entry = answer,
             Ok(None) | Err(_) => {
-                tracing::warn!(name, kept = entry.addresses.len(), "a name does not resolve");
+                tracing::warn!(
+                    name,
+                    kept = entry.addresses.len(),
+                    "a name does not resolve"
+                );
                 entry.until = now + RETRY_AFTER;
             }
         }

@@ -193,7 +193,8 @@ async fn send(
     let mut headers = asking.headers.clone();
     outbound::override_host(&mut headers, &candidate.origin);
     let fields = Some(headers.len());
-    let mut request = RequestHeader::build(asking.method.clone(), asking.target.as_bytes(), fields)?;
+    let mut request =
+        RequestHeader::build(asking.method.clone(), asking.target.as_bytes(), fields)?;
     match session {
         HttpSession::H2(session) => {
             // RFC 9113 §8.3.1: the authority is a pseudo-header field.

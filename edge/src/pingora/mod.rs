@@ -97,7 +97,8 @@ impl Filters {
         };
         let Some(site) = self.node.sites.find(&head.authority.host).cloned() else {
             let status = StatusCode::MISDIRECTED_REQUEST;
-            self.refuse(session, exchange, status, "unknown-host").await?;
+            self.refuse(session, exchange, status, "unknown-host")
+                .await?;
             return Ok(None);
         };
         if self.node.guard.check(&head.headers).is_err() {

@@ -140,13 +140,7 @@ fn replace(response: &mut ResponseHeader, headers: &HeaderMap) -> Result<()> {
 }
 
 /// What a response that is not stored does to what is stored (RFC 9111 §4.3.5, §4.4).
-fn act(
-    node: &Node,
-    request: &Request,
-    passing: &Passing,
-    status: StatusCode,
-    headers: &HeaderMap,
-) {
+fn act(node: &Node, request: &Request, passing: &Passing, status: StatusCode, headers: &HeaderMap) {
     let method = request.method();
     if policy::invalidation::invalidates(method, status) {
         invalidate(node, request, headers);

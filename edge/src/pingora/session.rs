@@ -57,11 +57,7 @@ enum Retry {
 impl Downstream {
     /// # Errors
     /// Where Pingora cannot represent the request's target.
-    pub(crate) fn new(
-        exchange: Exchange,
-        inbound: Inbound,
-        returned: Returned,
-    ) -> Result<Self> {
+    pub(crate) fn new(exchange: Exchange, inbound: Inbound, returned: Returned) -> Result<Self> {
         let mut request = request_header(&inbound.head)?;
         request.extensions_mut().insert(inbound.clone());
         Ok(Self {
@@ -267,7 +263,10 @@ impl Session for Downstream {
     }
 
     fn is_body_empty(&mut self) -> bool {
-        matches!(self.inbound.head.framing, Framing::None | Framing::Length(0))
+        matches!(
+            self.inbound.head.framing,
+            Framing::None | Framing::Length(0)
+        )
     }
 
     async fn read_body_or_idle(&mut self, no_body_expected: bool) -> Result<Option<Bytes>> {

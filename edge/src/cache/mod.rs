@@ -40,6 +40,10 @@ const LOOKS_MAX: usize = 4;
 
 /// What is stored beside a body.
 #[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly all are stored responses, and each is behind one pointer already"
+)]
 pub(crate) enum Head {
     /// A response that may be reused.
     Stored(Stored),

@@ -301,7 +301,7 @@ impl Fill {
             answer,
         };
         // Followers find the flight until the response is in the index: nobody falls between the two.
-        let _airborne = self.lead.map(|lead| lead.land(landing));
+        let airborne = self.lead.map(|lead| lead.land(landing));
         hand_over(self.reply, Reply::Streaming(streaming));
         let mut body = Body {
             announced,
@@ -328,6 +328,8 @@ impl Fill {
             }
         }
         fill.finish();
+        // At once: who finds the response stale already has to be able to refresh it.
+        drop(airborne);
         fetched.release().await;
     }
 }

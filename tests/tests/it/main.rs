@@ -21,6 +21,7 @@ mod limits;
 mod origin_lies;
 mod origins;
 mod range;
+mod settings;
 mod shutdown;
 mod stale;
 mod tidy;

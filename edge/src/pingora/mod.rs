@@ -180,10 +180,11 @@ impl ProxyHttp for Filters {
 
     async fn upstream_request_filter(
         &self,
-        _session: &mut Session,
+        session: &mut Session,
         upstream: &mut RequestHeader,
         exchange: &mut Exchange,
     ) -> Result<()> {
+        session::begin_attempt(session.req_header_mut());
         pass::prepare_request(&self.node, upstream, exchange)
     }
 

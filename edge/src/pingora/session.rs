@@ -34,15 +34,6 @@ pub(crate) struct Inbound {
     pub head: Arc<RequestHead>,
 }
 
-/// The mark of a request whose head an origin has been sent, in the request's extensions.
-#[derive(Clone, Copy, Debug)]
-struct HeadSent;
-
-/// Another attempt begins: no origin has been sent anything of it.
-pub(super) fn begin_attempt(request: &mut RequestHeader) {
-    request.extensions_mut().remove::<HeadSent>();
-}
-
 /// One request and its response on their way through the pipeline.
 pub(crate) struct Downstream {
     exchange: Option<Exchange>,
@@ -277,12 +268,7 @@ impl Session for Downstream {
         self.exchange()?.flush().await.map_err(downstream)
     }
 
-    /// What follows an upgrade is content, and only the head is framed as if there were none. Pingora would go on to
-    /// send its end at once, and where the origin's 101 is there first, take that for the end of the tunnel.
     fn is_body_empty(&mut self) -> bool {
-        if self.is_upgrade_req() && self.request.extensions.get::<HeadSent>().is_some() {
-            return false;
-        }
         matches!(
             self.inbound.head.framing,
             Framing::None | Framing::Length(0)
@@ -327,9 +313,7 @@ impl Session for Downstream {
         Bytes::new()
     }
 
-    /// Called once the head has been sent.
     fn enable_retry_buffering(&mut self) {
-        self.request.extensions_mut().insert(HeadSent);
         if self.retry.is_none() {
             self.retry = Some(Retry::Kept(BytesMut::new()));
         }

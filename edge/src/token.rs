@@ -64,7 +64,7 @@ fn read(path: &Path) -> Result<Found, String> {
 }
 
 /// The directory for what a program keeps between runs (XDG base directories).
-fn state_directory() -> PathBuf {
+pub(crate) fn state_directory() -> PathBuf {
     let state = std::env::var_os("XDG_STATE_HOME").map(PathBuf::from);
     let home = || Some(PathBuf::from(std::env::var_os("HOME")?).join(".local/state"));
     state

@@ -93,11 +93,20 @@ impl Journal {
 
 impl Purges {
     /// Opens the log in a folder, which is made where there is none, and applies what is in it.
-    pub(crate) fn open(folder: &Path, sites: &Sites, now: Moment) -> Result<Self, LogError> {
+    ///
+    /// Where that is not possible, purges are counted and not kept: nothing that is stored outlives the process, so
+    /// only the audit trail is lost.
+    pub(crate) fn open(folder: &Path, sites: &Sites, now: Moment) -> Self {
         if let Err(error) = std::fs::create_dir_all(folder) {
             tracing::debug!(%error, "no folder for the purge log");
         }
-        let (log, recovered) = PurgeLog::open(&folder.join("purges.log"))?;
+        let (log, recovered) = match PurgeLog::open(&folder.join("purges.log")) {
+            Ok((log, recovered)) => (log, Some(recovered)),
+            Err(error) => {
+                tracing::warn!(%error, "purges are not kept beyond this process");
+                (PurgeLog::volatile(), None)
+            }
+        };
         let last = log.last();
         let purges = Self {
             labeller: Labeller::default(),
@@ -106,6 +115,9 @@ impl Purges {
                 log,
                 last: VecDeque::new(),
             }),
+        };
+        let Some(recovered) = recovered else {
+            return purges;
         };
         if recovered.torn > 0 || recovered.damage == purge::Damage::Found {
             tracing::error!(
@@ -118,7 +130,7 @@ impl Purges {
         for (sequence, payload) in recovered.records {
             purges.reapply(sequence, &payload, sites, now);
         }
-        Ok(purges)
+        purges
     }
 
     /// A logged purge that cannot be understood any more counts as one of everything.

@@ -82,7 +82,8 @@ pub struct Appended {
 #[derive(Debug)]
 pub struct PurgeLog {
     path: PathBuf,
-    file: File,
+    /// None keeps nothing.
+    file: Option<File>,
     last: Sequence,
     state: State,
 }
@@ -141,11 +142,22 @@ impl PurgeLog {
         };
         let log = Self {
             path: path.to_owned(),
-            file,
+            file: Some(file),
             last,
             state: State::Sound,
         };
         Ok((log, recovered))
+    }
+
+    /// A log that counts and keeps nothing: enough where nothing that is stored outlives the process either.
+    #[must_use]
+    pub const fn volatile() -> Self {
+        Self {
+            path: PathBuf::new(),
+            file: None,
+            last: Sequence(0),
+            state: State::Sound,
+        }
     }
 
     /// The last sequence given.
@@ -167,10 +179,9 @@ impl PurgeLog {
         }
         let sequence = self.last.next();
         let record = frame(sequence, payload);
-        let written = self
-            .file
-            .write_all(&record)
-            .and_then(|()| self.file.sync_data());
+        let written = self.file.as_mut().map_or(Ok(()), |file| {
+            file.write_all(&record).and_then(|()| file.sync_data())
+        });
         if let Err(source) = written {
             self.state = State::Broken;
             return Err(LogError::Io {

@@ -20,6 +20,7 @@ mod isolation;
 mod limits;
 mod origin_lies;
 mod origins;
+mod purge;
 mod range;
 mod shutdown;
 mod stale;

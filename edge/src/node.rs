@@ -65,6 +65,13 @@ impl Node {
         Moment(self.clock.now().unix_millis())
     }
 
+    /// Nothing that was asked for by now answers a request for `key` that comes later (RFC 9111 §4.4).
+    pub(crate) fn invalidate(&self, key: storage::Key) {
+        self.memory.remove(key);
+        self.flights.dissolve(key);
+        self.uncacheable.forget(key);
+    }
+
     /// Which variant a request would select, as far as is known before the origin answers.
     pub(crate) fn variant(&self, request: &Request) -> Option<storage::Variant> {
         let names = self.vary.recall(request.storage_key())?;

@@ -124,7 +124,8 @@ impl Matcher {
         let method = self.methods.is_empty() || self.methods.contains(asked.method);
         let header = self.header.as_ref().is_none_or(|(name, glob)| {
             let mut values = asked.headers.get_all(name).iter();
-            values.any(|value| value.to_str().is_ok_and(|value| glob.matches(value)))
+            // In bytes: one that is no text must not hide the rest of the field from a rule.
+            values.any(|value| glob.matches(value.as_bytes()))
         });
         let status = self.statuses.is_empty()
             || status.is_some_and(|status| self.statuses.contains(&status));

@@ -7,7 +7,7 @@ use policy::reuse::{Doubt, Reuse};
 use policy::time::Timestamp;
 use storage::Object;
 
-use super::{Client, Head, Interrupted, refresh, respond};
+use super::{Client, Head, Interrupted, Wait, refresh, respond};
 use crate::exchange::{Exchange, Request};
 use crate::node::Node;
 use crate::outcome::{
@@ -17,11 +17,7 @@ use crate::outcome::{
 /// What was found.
 pub(super) enum Found {
     Usable(Hit),
-    Doubtful {
-        why: Forward,
-        /// What may be validated.
-        selected: Option<Arc<Object<Head>>>,
-    },
+    Doubtful(Wait),
 }
 
 /// A stored response that may be sent.
@@ -49,18 +45,12 @@ pub(super) fn find(node: &Node, request: &Request, waited: Option<Forward>) -> F
         } else {
             Forward::VaryMiss
         };
-        return Found::Doubtful {
-            why,
-            selected: None,
-        };
+        return nothing(why);
     };
     let object = Arc::clone(&variants[index]);
     let now = node.clock.now();
     let Some(stored) = object.head().stored() else {
-        return Found::Doubtful {
-            why: Forward::UriMiss,
-            selected: None,
-        };
+        return nothing(Forward::UriMiss);
     };
     let (outcome, refresh) = match policy::reuse::reuse(&request.terms, stored, now) {
         Reuse::Fresh { ttl } => (fresh(ttl, waited), Refresh::No),
@@ -70,10 +60,10 @@ pub(super) fn find(node: &Node, request: &Request, waited: Option<Forward>) -> F
             (outcome, Refresh::Behind)
         }
         Reuse::Validate(doubt) => {
-            return Found::Doubtful {
+            return Found::Doubtful(Wait {
                 why: why(doubt),
                 selected: Some(object),
-            };
+            });
         }
     };
     Found::Usable(Hit {
@@ -82,6 +72,11 @@ pub(super) fn find(node: &Node, request: &Request, waited: Option<Forward>) -> F
         refresh,
         now,
     })
+}
+
+const fn nothing(why: Forward) -> Found {
+    let selected = None;
+    Found::Doubtful(Wait { why, selected })
 }
 
 /// Whether a response may be sent without asking anybody.

@@ -168,7 +168,8 @@ fn act(node: &Node, request: &Request, passing: &Passing, status: StatusCode, he
     {
         match policy::freshen::freshen_from_head(stored, &answer, &treatment.settings) {
             HeadVerdict::Updated(stored) => {
-                node.memory.update_head(object, Head::Stored(stored));
+                let head = Arc::new(Head::Stored(stored));
+                node.memory.update_head(object, head);
             }
             HeadVerdict::Invalidate => node.memory.remove_object(object),
             HeadVerdict::Unrelated => {}
@@ -185,9 +186,7 @@ fn invalidate(node: &Node, request: &Request, headers: &HeaderMap) {
         let path = target
             .path_and_query()
             .map_or("/", http::uri::PathAndQuery::as_str);
-        let key = request.key_of(path);
-        node.memory.remove(key);
-        node.uncacheable.forget(key);
+        node.invalidate(request.key_of(path));
     }
 }
 

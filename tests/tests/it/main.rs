@@ -22,6 +22,7 @@ mod origin_lies;
 mod origins;
 mod purge;
 mod range;
+mod settings;
 mod shutdown;
 mod stale;
 mod tidy;

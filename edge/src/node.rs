@@ -13,7 +13,7 @@ use crate::cache::Head;
 use crate::clock::Clock;
 use crate::downstream::{Facts, Limits};
 use crate::exchange::{Exchange, Request};
-use crate::metrics::{Metrics, NO_SITE, Stored};
+use crate::metrics::{Metrics, NO_SITE, Purged, Stored};
 use crate::origins::names::Names;
 use crate::origins::outbound::Marks;
 use crate::outcome::{Local, Outcome, Share};
@@ -185,14 +185,19 @@ impl purge_api::Node for Node {
 
     fn metrics(&self) -> String {
         let stats = self.memory.stats();
-        self.metrics.text(Stored {
+        let stored = Stored {
             objects: stats.objects as u64,
             bytes: stats.bytes as u64,
             bytes_max: stats.capacity as u64,
             evictions: stats.evictions,
             rejected: stats.rejected,
             in_flight: stats.in_flight_bytes as u64,
-        })
+        };
+        let purged = Purged {
+            sequence: self.purges.latest().0,
+            labels: self.purges.len() as u64,
+        };
+        self.metrics.text(stored, purged)
     }
 
     fn now(&self) -> String {

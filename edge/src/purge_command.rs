@@ -4,6 +4,8 @@ use std::io::{Read as _, Write as _};
 use std::net::{TcpStream, ToSocketAddrs as _};
 use std::time::Duration;
 
+pub use purge_api::Mode;
+use purge_api::Token;
 use serde_json::{Value, json};
 
 /// How long a node may take to answer.
@@ -27,7 +29,7 @@ pub struct Request {
     /// What the keys mean.
     pub reach: Reach,
     /// How.
-    pub mode: purge_api::Mode,
+    pub mode: Mode,
     /// Why, for the audit trail.
     pub reason: Option<String>,
 }
@@ -78,11 +80,12 @@ impl Request {
     ///
     /// # Errors
     /// A sentence that says why there is no answer.
-    pub fn send(&self, admin: &str, token: &str) -> Result<Answer, String> {
+    pub fn send(&self, admin: &str, token: &Token) -> Result<Answer, String> {
         let body = self.body().to_string();
         let head = format!(
-            "POST /v1/purges HTTP/1.1\r\nHost: {admin}\r\nAuthorization: Bearer {token}\r\n\
+            "POST /v1/purges HTTP/1.1\r\nHost: {admin}\r\nAuthorization: Bearer {}\r\n\
              Content-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+            token.secret(),
             body.len()
         );
         let answer = exchange(admin, &(head + &body));

@@ -11,7 +11,7 @@ use policy::key::{CacheKey, KeyRules};
 use purge_api::{Mode, Order, Scope};
 use storage::Moment;
 use storage::purge::{
-    self, Label, Labeller, Life, LogError, Membership, PurgeIndex, PurgeLog, Sequence,
+    self, Label, Labeller, Life, LogError, Membership, PurgeIndex, PurgeLog, Recovered, Sequence,
 };
 
 use crate::exchange::{Request, split_target};
@@ -22,6 +22,8 @@ pub(crate) use tags::TagField;
 /// Path segments that a prefix can name; what lies deeper is purged with them.
 pub(crate) const PREFIX_DEPTH_MAX: usize = 32;
 
+/// Names with purges that are remembered.
+const LABELS_MAX: usize = 1_000_000;
 /// Purges that can be asked about, and repeated without effect.
 const KEPT_MAX: usize = 10_000;
 
@@ -96,21 +98,19 @@ impl Purges {
     ///
     /// Where that is not possible, purges are counted and not kept: nothing that is stored outlives the process, so
     /// only the audit trail is lost.
-    pub(crate) fn open(folder: &Path, sites: &Sites, now: Moment) -> Self {
-        if let Err(error) = std::fs::create_dir_all(folder) {
-            tracing::debug!(%error, "no folder for the purge log");
-        }
-        let (log, recovered) = match PurgeLog::open(&folder.join("purges.log")) {
-            Ok((log, recovered)) => (log, Some(recovered)),
-            Err(error) => {
+    pub(crate) fn open(folder: Option<&Path>, sites: &Sites, now: Moment) -> Self {
+        let (log, recovered) = match folder.map(open_log) {
+            Some(Ok((log, recovered))) => (log, Some(recovered)),
+            Some(Err(error)) => {
                 tracing::warn!(%error, "purges are not kept beyond this process");
                 (PurgeLog::volatile(), None)
             }
+            None => (PurgeLog::volatile(), None),
         };
         let last = log.last();
         let purges = Self {
             labeller: Labeller::default(),
-            index: PurgeIndex::default(),
+            index: PurgeIndex::new(LABELS_MAX),
             journal: Mutex::new(Journal {
                 log,
                 last: VecDeque::new(),
@@ -301,6 +301,13 @@ impl Purges {
         }
         Ok(labels)
     }
+}
+
+fn open_log(folder: &Path) -> Result<(PurgeLog, Recovered), LogError> {
+    if let Err(error) = std::fs::create_dir_all(folder) {
+        tracing::debug!(%error, "no folder for the purge log");
+    }
+    PurgeLog::open(&folder.join("purges.log"))
 }
 
 const fn mode(mode: Mode) -> purge::Mode {

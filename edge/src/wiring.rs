@@ -113,10 +113,8 @@ pub(crate) fn plan(
     );
     let sites = sites_by_host(sites)?;
     let moment = storage::Moment(clock.now().unix_millis());
-    let state = crate::token::state_directory();
-    std::fs::create_dir_all(&state).map_err(|error| system(&error))?;
-    let purges =
-        Purges::open(&state.join(&name), &sites, moment).map_err(|error| system(&error))?;
+    let state = crate::token::state_directory().map(|state| state.join(&name));
+    let purges = Purges::open(state.ok().as_deref(), &sites, moment);
     let node = Node {
         name,
         purges,

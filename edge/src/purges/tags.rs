@@ -35,6 +35,13 @@ impl TagField {
     }
 }
 
+impl TagField {
+    /// Whether the field is meant for caches like this one only. Cache groups are for those of clients, too.
+    pub(crate) fn is_for_caches(&self) -> bool {
+        self.separator != Separator::QuotedList
+    }
+}
+
 /// The tags in a response's fields.
 pub(crate) fn tags(response: &HeaderMap, fields: &[TagField]) -> Vec<Vec<u8>> {
     let mut tags = Vec::new();

@@ -43,13 +43,28 @@ struct Purged {
 ///
 /// Purges may be applied more than once and in any order: only the highest sequence counts. Labels that nothing stored
 /// can be older than are forgotten by [`PurgeIndex::forget_before`].
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct PurgeIndex {
     labels: RwLock<HashMap<Label, Purged>>,
+    labels_max: usize,
     latest: AtomicU64,
+    /// What was born before and not proven since is gone: the labels that could tell were forgotten.
+    floor: AtomicU64,
 }
 
 impl PurgeIndex {
+    /// An index that remembers purges of at most so many labels. The one too many purges everything that was born
+    /// before it, and the index begins anew.
+    #[must_use]
+    pub fn new(labels_max: usize) -> Self {
+        Self {
+            labels: RwLock::default(),
+            labels_max,
+            latest: AtomicU64::default(),
+            floor: AtomicU64::default(),
+        }
+    }
+
     /// The highest sequence applied: what a request that is sent now makes is born at it.
     #[must_use]
     pub fn latest(&self) -> Sequence {
@@ -70,6 +85,10 @@ impl PurgeIndex {
                 Mode::Soft => {}
             }
         }
+        if purged.len() > self.labels_max {
+            purged.clear();
+            self.floor.fetch_max(sequence.0, Ordering::Release);
+        }
         // Under the lock: who sees the new number finds the labels.
         self.latest.fetch_max(sequence.0, Ordering::Release);
     }
@@ -86,6 +105,10 @@ impl PurgeIndex {
     fn examine(&self, membership: &Membership) -> Life {
         let purged = self.labels.read();
         let latest = self.latest();
+        let floor = Sequence(self.floor.load(Ordering::Acquire));
+        if !membership.is_proven(floor) {
+            return Life::Gone;
+        }
         let mut life = Life::Alive;
         for entry in membership.labels().iter().filter_map(|it| purged.get(it)) {
             if entry.hard > membership.born() {
@@ -149,7 +172,7 @@ mod tests {
 
     #[test]
     fn only_what_is_named_and_older_is_purged() {
-        let index = PurgeIndex::default();
+        let index = PurgeIndex::new(100);
         check("nothing was purged", &index, 0, &[1], Life::Alive);
         index.apply(Sequence(5), &[Label(1)], Mode::Hard, NOW);
         check("older", &index, 4, &[1], Life::Gone);
@@ -174,7 +197,7 @@ mod tests {
 
     #[test]
     fn a_response_on_its_way_while_the_purge_comes_is_purged() {
-        let index = PurgeIndex::default();
+        let index = PurgeIndex::new(100);
         let born = index.latest();
         index.apply(Sequence(1), &[Label(1)], Mode::Hard, NOW);
         let fill = Membership::new(born, vec![Label(1)]);
@@ -184,8 +207,22 @@ mod tests {
     }
 
     #[test]
+    fn an_index_that_is_full_purges_rather_too_much_than_too_little() {
+        let index = PurgeIndex::new(2);
+        let proven = member(0, &[9]);
+        index.apply(Sequence(1), &[Label(1)], Mode::Hard, NOW);
+        index.apply(Sequence(2), &[Label(2)], Mode::Hard, NOW);
+        check("there is room", &index, 0, &[3], Life::Alive);
+        index.apply(Sequence(3), &[Label(3)], Mode::Hard, NOW);
+        assert!(index.is_empty());
+        check("nothing tells any more", &index, 2, &[4], Life::Gone);
+        assert_eq!(index.life(&proven), Life::Gone);
+        check("born since", &index, 3, &[3], Life::Alive);
+    }
+
+    #[test]
     fn what_is_outlived_is_forgotten() {
-        let index = PurgeIndex::default();
+        let index = PurgeIndex::new(100);
         for label in 1..=10 {
             index.apply(Sequence(label), &[Label(label)], Mode::Hard, NOW);
         }
@@ -203,7 +240,7 @@ mod tests {
             members in prop::collection::vec((0u64..50, prop::collection::vec(0u64..6, 0..4)), 0..20),
         ) {
             let apply = |purges: &[(u64, u64, bool)]| {
-                let index = PurgeIndex::default();
+                let index = PurgeIndex::new(100);
                 for (sequence, label, hard) in purges {
                     let mode = if *hard { Mode::Hard } else { Mode::Soft };
                     index.apply(Sequence(*sequence), &[Label(*label)], mode, NOW);

@@ -54,7 +54,11 @@ async fn each_scope_purges_what_it_names_and_nothing_else() {
         purge(&node, &body).await;
         for target in all {
             let expected = !gone.contains(&target);
-            assert_eq!(is_hit(&node, target).await, expected, "{target} after {body}");
+            assert_eq!(
+                is_hit(&node, target).await,
+                expected,
+                "{target} after {body}"
+            );
         }
     };
     check(format!(r#"{{"urls":["{}"]}}"#, url("/a")), &["/a"]).await;
@@ -62,7 +66,11 @@ async fn each_scope_purges_what_it_names_and_nothing_else() {
     let below = ["/dir/x", "/dir/y/z"];
     check(format!(r#"{{"prefixes":["{}"]}}"#, url("/dir/")), &below).await;
     check(format!(r#"{{"prefixes":["{}"]}}"#, url("/dir")), &below).await;
-    check(r#"{"tags":["d"]}"#.to_owned(), &["/dir/x", "/dir/y/z", "/dirt"]).await;
+    check(
+        r#"{"tags":["d"]}"#.to_owned(),
+        &["/dir/x", "/dir/y/z", "/dirt"],
+    )
+    .await;
     check(r#"{"tags":["no such tag"]}"#.to_owned(), &[]).await;
     check(format!(r#"{{"hosts":["{host}"]}}"#), &all).await;
     check(r#"{"hosts":["other.example.com"]}"#.to_owned(), &[]).await;
@@ -73,8 +81,11 @@ async fn each_scope_purges_what_it_names_and_nothing_else() {
 #[tokio::test]
 async fn all_variants_of_a_url_go_with_it() {
     let origin = Origin::start(|seen| {
-        Reply::fresh(600, seen.field("Accept-Language").unwrap_or("none").to_owned())
-            .with("Vary", "Accept-Language")
+        Reply::fresh(
+            600,
+            seen.field("Accept-Language").unwrap_or("none").to_owned(),
+        )
+        .with("Vary", "Accept-Language")
     })
     .await;
     let node = Node::before(&origin.url()).await;
@@ -99,7 +110,11 @@ async fn a_soft_purge_is_refreshed_and_a_failing_origin_may_still_be_spared() {
     .await;
     let node = Node::before(&origin.url()).await;
     node.get("/a").await;
-    purge(&node, r#"{"tags":["none"],"urls":["http://www.example.com/a"],"mode":"soft"}"#).await;
+    purge(
+        &node,
+        r#"{"tags":["none"],"urls":["http://www.example.com/a"],"mode":"soft"}"#,
+    )
+    .await;
     let spared = node.get("/a").await;
     assert_eq!(spared.text(), "1");
     assert_eq!(spared.forwarded(), Some("stale"));
@@ -168,7 +183,10 @@ async fn a_304_to_a_question_from_before_the_purge_revives_nothing() {
     let answer = gate.clone();
     let origin = Origin::start(move |seen| match seen.nth {
         1 => Reply::fresh(1, "old").with("ETag", "\"1\""),
-        2 => Reply::status(304).with("ETag", "\"1\"").with("Cache-Control", "max-age=600").after(&answer),
+        2 => Reply::status(304)
+            .with("ETag", "\"1\"")
+            .with("Cache-Control", "max-age=600")
+            .after(&answer),
         _ => Reply::fresh(600, "new"),
     })
     .await;
@@ -201,7 +219,10 @@ async fn purges_can_be_asked_about_and_repeated_without_effect() {
     let node = Node::before(&origin.url()).await;
     let first = purge(&node, r#"{"tags":["a"],"reason":"test","actor":"me"}"#).await;
     let second = purge(&node, r#"{"all":true,"mode":"soft"}"#).await;
-    assert_eq!(first["sequence"].as_u64().unwrap() + 1, second["sequence"].as_u64().unwrap());
+    assert_eq!(
+        first["sequence"].as_u64().unwrap() + 1,
+        second["sequence"].as_u64().unwrap()
+    );
     let list = api(&node, "GET", "/v1/purges", "").await;
     let list: Vec<Value> = serde_json::from_slice(&list.body).unwrap();
     assert_eq!(list, [second, first.clone()]);
@@ -211,7 +232,9 @@ async fn purges_can_be_asked_about_and_repeated_without_effect() {
     let bearer = format!("Bearer {}", node.token());
     let fields = [("Authorization", bearer.as_str()), ("Idempotency-Key", id)];
     let mut client = Client::connect(node.admin()).await;
-    let again = client.upload("POST", "/v1/purges", &fields, br#"{"all":true}"#).await;
+    let again = client
+        .upload("POST", "/v1/purges", &fields, br#"{"all":true}"#)
+        .await;
     assert_eq!(serde_json::from_slice::<Value>(&again.body).unwrap(), first);
 }
 
@@ -232,7 +255,10 @@ async fn what_is_no_purge_is_refused_and_purges_nothing() {
     ] {
         let answer = api(&node, "POST", "/v1/purges", body).await;
         assert_eq!(answer.status, status, "{body}");
-        assert_eq!(answer.header("Content-Type"), Some("application/problem+json"));
+        assert_eq!(
+            answer.header("Content-Type"),
+            Some("application/problem+json")
+        );
     }
     let long = format!("{{\"tags\":[\"{}\"]}}", "x".repeat(300 * 1024));
     assert_eq!(api(&node, "POST", "/v1/purges", &long).await.status, 413);

@@ -120,6 +120,8 @@ pub(crate) enum NotStored {
     TooLong,
     /// What it validates is not stored any more.
     Displaced,
+    /// It was purged while it was on its way.
+    Purged,
 }
 
 /// Whether a request went to the origin itself.
@@ -294,6 +296,7 @@ impl NotStored {
             Self::PassedBy => None,
             Self::TooLong => Some("too-long"),
             Self::Displaced => Some("displaced"),
+            Self::Purged => Some("purged"),
         }
     }
 }

@@ -31,6 +31,7 @@ mod flight;
 mod key;
 mod memory;
 mod moment;
+pub mod purge;
 mod recent;
 mod settings;
 mod uncacheable;

@@ -9,11 +9,12 @@ use policy::freshen::Freshened;
 use policy::settings::Settings;
 use policy::store::{DoNotStore, Stored};
 use policy::time::Timestamp;
+use storage::purge::{Life, Sequence};
 use storage::{Claim, Keep, Landing, Lead, Object, Reader};
 use tokio::sync::{mpsc, oneshot};
 
 use super::find::is_usable;
-use super::{Head, stale_instead};
+use super::{Cached, Head, stale_instead};
 use crate::downstream::content_length;
 use crate::error::UpstreamError;
 use crate::exchange::Request;
@@ -77,6 +78,8 @@ pub(super) struct Fill {
     selected: Option<Arc<Object<Head>>>,
     /// From before the request is sent: an invalidation meanwhile concerns its answer.
     claim: Claim<Head>,
+    /// From before the request is sent, too: a purge meanwhile is one of its answer.
+    born: Sequence,
     audience: Audience,
     interim: mpsc::Sender<Interim>,
 }
@@ -112,6 +115,7 @@ impl Fill {
             request: Arc::clone(request),
             selected,
             claim: node.memory.claim(request.storage_key()),
+            born: node.purges.latest(),
             audience: Audience { lead, reply },
             interim,
         };
@@ -182,7 +186,7 @@ impl Fill {
         match policy::freshen::freshen(stored, &exchange, &treatment.settings) {
             Freshened::Updated(stored) => Some(self.renew(object, stored)),
             Freshened::Unstorable { stored, why } => {
-                let head = Arc::new(Head::Stored(stored));
+                let head = Arc::new(self.head(stored));
                 Some(Renewal {
                     object: self.node.memory.once(object, head),
                     answer: Answer::NotStored(NotStored::Policy(why)),
@@ -196,7 +200,7 @@ impl Fill {
     fn renew(&self, object: &Arc<Object<Head>>, stored: Stored) -> Renewal {
         let shareable = self.is_shareable(&stored);
         let answer = Answer::Freshened(ttl(&stored, self.node.clock.now()));
-        let head = Arc::new(Head::Stored(stored));
+        let head = Arc::new(self.head(stored));
         let memory = &self.node.memory;
         match memory.update_head(object, Arc::clone(&head)) {
             Some(object) => Renewal {
@@ -216,6 +220,12 @@ impl Fill {
                 landing: Landing::Refreshed,
             },
         }
+    }
+
+    fn head(&self, stored: Stored) -> Head {
+        let purges = &self.node.purges;
+        let membership = purges.membership(self.born, &self.request, &stored.headers);
+        Head::Stored(Cached { stored, membership })
     }
 
     /// Whether those who wait may use a response as this request may.
@@ -286,8 +296,12 @@ impl Fill {
         let shareable = self.is_shareable(&stored);
         let answer = Answer::Stored(ttl(&stored, node.clock.now()));
         let variant = storage::Variant(stored.selecting.variant());
+        let head = self.head(stored);
+        if head.life(&self.node.purges) == Life::Gone {
+            return self.pass_on(fetched, NotStored::Purged).await;
+        }
         let claim = self.claim;
-        let fill = claim.begin(variant, Head::Stored(stored), length, Keep::Store);
+        let fill = claim.begin(variant, head, length, Keep::Store);
         let landing = if shareable {
             Landing::Streaming(fill.reader())
         } else {

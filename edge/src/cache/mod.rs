@@ -23,6 +23,7 @@ use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode};
 use policy::request::Plan;
 use policy::store::Stored;
+use storage::purge::{Life, Membership, Sequence};
 use storage::{Boarding, Follower, Landing, Lead, Object, Reader};
 use tokio::time::timeout;
 use wire::{Framing, Upgrade};
@@ -31,11 +32,12 @@ use crate::error::UpstreamError;
 use crate::exchange::{Exchange, Passing, Request};
 use crate::node::Node;
 use crate::outcome::{Answer, Bypass, Forward, Forwarded, Local, Outcome, Share};
+use crate::purges::Purges;
 use crate::sites::UseCache;
 use fill::Fill;
 pub(crate) use fill::Interim;
 use find::{Found, Hit, find};
-pub(crate) use respond::{date, failure as answer_failure, made_up, mark, plain};
+pub(crate) use respond::{date, failure as answer_failure, made_up, mark, plain, withhold};
 
 /// How often a request that waited in vain looks again before it goes alone.
 const LOOKS_MAX: usize = 4;
@@ -48,7 +50,7 @@ const LOOKS_MAX: usize = 4;
 )]
 pub(crate) enum Head {
     /// A response that may be reused.
-    Stored(Stored),
+    Stored(Cached),
     /// A response that is only passed on.
     PassedOn,
 }
@@ -56,17 +58,40 @@ pub(crate) enum Head {
 impl storage::Head for Head {
     fn weight(&self) -> usize {
         match self {
-            Self::Stored(stored) => stored.weight(),
+            Self::Stored(cached) => cached.stored.weight() + cached.membership.weight(),
             Self::PassedOn => 0,
         }
     }
 }
 
+/// A response that may be reused, and what it may be purged by.
+#[derive(Debug)]
+pub(crate) struct Cached {
+    pub stored: Stored,
+    pub membership: Membership,
+}
+
 impl Head {
     pub(crate) const fn stored(&self) -> Option<&Stored> {
         match self {
-            Self::Stored(stored) => Some(stored),
+            Self::Stored(cached) => Some(&cached.stored),
             Self::PassedOn => None,
+        }
+    }
+
+    /// The sequence that it was born at.
+    pub(crate) fn born(&self) -> Sequence {
+        match self {
+            Self::Stored(cached) => cached.membership.born(),
+            Self::PassedOn => Sequence::default(),
+        }
+    }
+
+    /// What the purges leave of it.
+    pub(crate) fn life(&self, purges: &Purges) -> Life {
+        match self {
+            Self::Stored(cached) => purges.life(&cached.membership),
+            Self::PassedOn => Life::Gone,
         }
     }
 }
@@ -364,6 +389,10 @@ fn fill(node: &Arc<Node>, request: &Arc<Request>, wait: Wait, lead: Option<Lead<
 /// Whether a response that is being received for another request may answer this one, too (RFC 9111 §4).
 fn suits(node: &Node, request: &Request, reader: &Reader<Head>) -> bool {
     let settings = &request.treatment.settings;
+    if reader.head().life(&node.purges) != Life::Alive {
+        // It was asked for before a purge that this request came after.
+        return false;
+    }
     reader.head().stored().is_some_and(|stored| {
         stored.selecting.matches(request.headers(), &settings.vary)
             && find::is_usable(&policy::reuse::reuse(
@@ -400,6 +429,9 @@ pub(crate) fn stale_instead(
 ) -> Option<(Arc<Object<Head>>, std::time::Duration)> {
     let object = selected?;
     let stored = object.head().stored()?;
+    if object.head().life(&node.purges) == Life::Gone {
+        return None;
+    }
     let settings = &request.treatment.settings;
     let staleness = policy::stale::may_serve_stale(stored, failure, node.clock.now(), settings)?;
     Some((Arc::clone(object), staleness))

@@ -49,6 +49,10 @@ pub(crate) enum Command {
 /// What to purge, and where.
 #[derive(Args, Debug)]
 #[command(group(clap::ArgGroup::new("what").required(true).multiple(true)))]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "a command line is made of switches"
+)]
 pub(crate) struct Purge {
     /// Absolute URLs: all their variants go.
     #[arg(value_name = "URL", group = "what")]

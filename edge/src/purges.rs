@@ -343,7 +343,7 @@ fn parse_url(url: &str) -> Result<(String, String), PurgeError> {
     Ok((authority.host, target.to_owned()))
 }
 
-/// A path and the folders above it, without the slash at their ends: `/a/b` has ``, `/a` and `/a/b`.
+/// A path and the folders above it, without the slash at their ends: `/a/b` has the empty one, `/a` and `/a/b`.
 fn prefixes(path: &str) -> impl Iterator<Item = &str> {
     let folders = path.match_indices('/').map(|(at, _)| &path[..at]);
     let own = (!path.ends_with('/')).then_some(path);

@@ -87,7 +87,7 @@ fn make(path: &Path) -> Result<Found, String> {
         format!("cannot make an admin token at {shown}: {error}; {INSTEAD}")
     };
     let text = random().map_err(named)?;
-    let directory = path.parent().unwrap_or(Path::new("."));
+    let directory = path.parent().unwrap_or_else(|| Path::new("."));
     fs::create_dir_all(directory).map_err(named)?;
     // It gets its name when it is complete: nobody finds half a token, not even after a crash.
     let draft = path.with_extension(std::process::id().to_string());

@@ -19,7 +19,7 @@ async fn api(node: &Node, method: &str, target: &str, body: &str) -> Response {
 async fn purge(node: &Node, body: &str) -> Value {
     let answer = api(node, "POST", "/v1/purges", body).await;
     assert_eq!(answer.status, 200, "{}", answer.text());
-    serde_json::from_slice(&answer.body).unwrap()
+    serde_json::from_slice(&answer.body).expect("a receipt")
 }
 
 /// An origin whose answers differ, with the tags `all` and the target's first letter.

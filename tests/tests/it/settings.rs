@@ -202,7 +202,7 @@ async fn an_origin_is_spoken_to_in_the_version_and_by_the_name_of_the_file() {
         bench.node.get("/a").await;
         let seen = bench.origin.last("/a");
         let authority = seen.field(":authority");
-        let host = authority.or(seen.field("Host"));
+        let host = authority.or_else(|| seen.field("Host"));
         assert_eq!(host, Some("backend.example"), "{http}");
         assert_eq!(authority.is_some(), is_two, "{http}");
     }

@@ -55,7 +55,7 @@ async fn after_the_origin_agrees_bytes_pass_in_both_directions() {
 async fn talk(node: &Node) {
     let mut client = node.client().await;
     client.ask("GET", "/chat", &UPGRADE).await;
-    let agreed = client.answer_head().await.unwrap();
+    let agreed = client.answer_head().await.expect("an answer");
     assert_eq!(
         (agreed.status, agreed.header("Upgrade")),
         (101, Some("websocket"))

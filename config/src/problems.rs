@@ -151,6 +151,7 @@ impl fmt::Display for Problem {
             width,
             ..
         } = &self.place
+            && !source.trim().is_empty()
         {
             write!(f, "\n  {source}\n  {:before$}{:^<width$}", "", "")?;
         }

@@ -68,7 +68,7 @@ pub fn what_to_try(listening: &[SocketAddr]) -> String {
   curl -i http://{node}/          # a miss; the second time a hit with its Age
   curl -i http://{node}/brief     # fresh for 5 s, then sent stale while it is refreshed
   curl -i http://{node}/etag      # validated each time: the origin answers 304
-  curl -i -H 'Accept-Language: de' http://{node}/language
+  curl -i -H 'Accept-Language: de' http://{node}/language   # stored for each language
   curl -i http://{node}/private   # for one client, never stored
   curl -i -r 6-10 http://{node}/  # a range of what is stored
   for i in 1 2 3 4 5; do curl -s http://{node}/slow & done; wait   # five requests, one at the origin
@@ -113,7 +113,7 @@ struct Page {
 }
 
 fn page(path: &str, headers: &HeaderMap, count: u64) -> Page {
-    let text = |what: &str| format!("{what}\nThe origin was asked {count} times.\n");
+    let text = |what: &str| format!("{what}\nThis is answer {count} of the origin.\n");
     let ok = |fields, what: &str| Page {
         status: StatusCode::OK,
         fields,

@@ -104,7 +104,7 @@ fn cache_key(
         site: &site.name,
         scheme: scheme.as_str(),
         host: &head.authority.host,
-        port: head.authority.port.unwrap_or(scheme.default_port()),
+        port: head.authority.port.unwrap_or_else(|| scheme.default_port()),
         path,
         query,
     };

@@ -7,13 +7,16 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 use cli::{Cli, Command};
-use config::Config;
+use config::{Config, model};
+use larder::purge_command::{Answer, Request};
 use larder::token::{self, Found, Place};
 use larder::{Drained, Running, demo};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// The configuration is wrong.
 const EXIT_CONFIGURATION: u8 = 2;
+/// Takes the place of `log.level`, for one run.
+const LOG_VARIABLE: &str = "LARDER_LOG";
 
 fn main() -> ExitCode {
     match Cli::parse().command {
@@ -32,7 +35,33 @@ fn main() -> ExitCode {
             Ok(text) => show(&text),
             Err(problems) => misconfigured(&problems),
         },
+        Command::Purge(asked) => purge(&asked),
         Command::Demo { listen, admin } => start_demo(listen, admin),
+    }
+}
+
+fn purge(asked: &cli::Purge) -> ExitCode {
+    let found = match token::find(asked.admin_token_file.as_deref()) {
+        Ok(found) => found,
+        Err(error) => return failed(&error),
+    };
+    match Request::from(asked).send(&asked.admin, &found.token) {
+        Ok(answer) if asked.json => {
+            show(&format!("{}\n", answer.document));
+            exit(&answer)
+        }
+        Ok(answer) if answer.is_applied() => show(&format!("{}\n", answer.line())),
+        Ok(answer) => failed(&answer.line()),
+        Err(error) => failed(&error),
+    }
+}
+
+/// A status that scripts can trust: success means that the purge is applied.
+fn exit(answer: &Answer) -> ExitCode {
+    if answer.is_applied() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
     }
 }
 
@@ -43,9 +72,9 @@ fn show(text: &str) -> ExitCode {
     }
 }
 
-#[expect(clippy::print_stderr, reason = "messages go to standard error")]
+/// A message on standard error. A node whose messages nobody reads any more goes on serving.
 fn say(message: &str) {
-    eprintln!("{message}");
+    drop(writeln!(std::io::stderr(), "{message}"));
 }
 
 fn misconfigured(problems: &config::Problems) -> ExitCode {
@@ -78,7 +107,9 @@ fn run(config: Result<Config, config::Problems>, origin: Option<demo::Origin>) -
         Ok(config) => config,
         Err(problems) => return misconfigured(&problems),
     };
-    log_messages(config.log.level);
+    if let Err(message) = log_messages(config.log.level) {
+        return failed(&message);
+    }
     larder::install_provider();
     let found = match token::find(config.admin.token_file.as_deref()) {
         Ok(found) => found,
@@ -92,24 +123,34 @@ fn run(config: Result<Config, config::Problems>, origin: Option<demo::Origin>) -
         Ok(runtime) => runtime,
         Err(error) => return failed(&error.to_string()),
     };
-    runtime.block_on(serve(config, found, origin))
+    let ended = runtime.block_on(serve(config, found, origin));
+    runtime.shutdown_background(); // a name that is being looked up must not keep the process
+    ended
 }
 
-/// Messages on standard error.
-fn log_messages(level: config::model::Level) {
+/// Messages on standard error, as the configuration or [`LOG_VARIABLE`] says.
+fn log_messages(level: model::Level) -> Result<(), String> {
     use tracing_subscriber::filter::EnvFilter;
-    let default = format!("{},{}", level.as_str(), larder::QUIET);
-    let filter = EnvFilter::try_from_env("LARDER_LOG").unwrap_or_else(|_| EnvFilter::new(default));
+    let filter = match std::env::var(LOG_VARIABLE) {
+        Ok(directives) => EnvFilter::try_new(&directives)
+            .map_err(|error| format!("{LOG_VARIABLE}={directives}: {error}; try `debug`"))?,
+        Err(_unset) => EnvFilter::new(format!("{},{}", level.as_str(), larder::QUIET)),
+    };
     tracing_subscriber::fmt()
         .with_writer(std::io::stderr)
         .with_env_filter(filter)
         .with_target(false)
+        .log_internal_errors(false) // of a standard error that is closed it would tell there
         .init();
+    Ok(())
 }
 
 async fn serve(config: Config, found: Found, origin: Option<demo::Origin>) -> ExitCode {
     let summary = Summary::of(&config);
     let Found { token, place } = found;
+    let Ok(mut signals) = Signals::new() else {
+        return failed("cannot wait for signals");
+    };
     let running = match larder::start(config, token) {
         Ok(running) => running,
         Err(error) => return failed(&error.to_string()),
@@ -119,21 +160,35 @@ async fn serve(config: Config, found: Found, origin: Option<demo::Origin>) -> Ex
         say(&demo::what_to_try(&running.listening));
         tokio::spawn(origin.serve());
     }
-    wait_for_signal().await;
-    say("larder: draining");
-    match running.drain().await {
-        Drained::Complete => ExitCode::SUCCESS,
-        Drained::Cut => failed("the grace time ended before every request was finished"),
+    signals.next().await;
+    say("larder: draining; a second signal ends it at once");
+    tokio::select! {
+        drained = running.drain() => match drained {
+            Drained::Complete => ExitCode::SUCCESS,
+            Drained::Cut => failed("the grace time ended before every request was finished"),
+        },
+        () = signals.next() => failed("ended before every request was finished"),
     }
 }
 
-async fn wait_for_signal() {
-    let terminate = signal(SignalKind::terminate());
-    let interrupt = signal(SignalKind::interrupt());
-    if let (Ok(mut terminate), Ok(mut interrupt)) = (terminate, interrupt) {
+/// The signals that end a node.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    async fn next(&mut self) {
         tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
         }
     }
 }
@@ -141,50 +196,74 @@ async fn wait_for_signal() {
 /// What an operator wants to know of a node that has started.
 struct Summary {
     name: String,
-    sites: Vec<String>,
     memory: u64,
+    sites: Vec<String>,
+    /// The scheme of each listener.
+    schemes: Vec<&'static str>,
+    log: &'static str,
 }
 
 impl Summary {
     fn of(config: &Config) -> Self {
-        let site = |site: &config::model::Site| {
+        let site = |site: &model::Site| {
             let hosts: Vec<_> = site.hosts.iter().map(ToString::to_string).collect();
             let origins: Vec<_> = site.origins.iter().map(origin_url).collect();
-            format!("{} from {}", hosts.join(" "), origins.join(" "))
+            let hosts = match hosts.join(" ") {
+                any if any == "*" => "every host".to_owned(),
+                hosts => hosts,
+            };
+            format!("{hosts} from {}", origins.join(", then "))
+        };
+        let scheme = |listener: &model::Listener| match listener.transport {
+            model::ListenerTransport::Plain => "http",
+            model::ListenerTransport::Tls => "https",
         };
         Self {
             name: config.node.name.clone(),
-            sites: config.sites.iter().map(site).collect(),
             memory: config.memory.size,
+            sites: config.sites.iter().map(site).collect(),
+            schemes: config.node.listen.iter().map(scheme).collect(),
+            log: match config.log.access {
+                model::AccessLog::Json => "json lines on standard output",
+                model::AccessLog::Combined => "combined format on standard output",
+                model::AccessLog::Off => "off",
+            },
         }
     }
 
     fn text(&self, running: &Running, place: &Place) -> String {
+        let Self {
+            name,
+            memory,
+            sites,
+            schemes,
+            log,
+        } = self;
         let version = env!("CARGO_PKG_VERSION");
-        let mebibytes = self.memory / (1 << 20);
-        let mut lines = vec![format!(
-            "larder {version} · node {} · {mebibytes} MiB of memory",
-            self.name
-        )];
-        lines.extend(self.sites.iter().map(|site| format!("  site   {site}")));
-        let listening = running.listening.iter();
-        lines.extend(listening.map(|address| format!("  serves {address}")));
         let place = match place {
             Place::File(path) => path.display().to_string(),
             Place::Environment => token::VARIABLE.to_owned(),
         };
-        lines.push(format!(
-            "  admin  http://{}/metrics · token in {place}",
-            running.admin
-        ));
+        let mut lines = vec![format!("larder {version}, node {name}")];
+        let sites = sites.iter().map(|site| ("site", site.clone()));
+        let serves = schemes.iter().zip(&running.listening);
+        let serves = serves.map(|(scheme, address)| ("serves", format!("{scheme}://{address}")));
+        let rest = [
+            ("memory", format!("{} MiB", memory / (1 << 20))),
+            ("log", (*log).to_owned()),
+            ("admin", format!("http://{}/metrics", running.admin)),
+            ("token", place),
+        ];
+        let all = sites.chain(serves).chain(rest);
+        lines.extend(all.map(|(what, value)| format!("  {what:<7} {value}")));
         lines.join("\n")
     }
 }
 
-fn origin_url(origin: &config::model::Origin) -> String {
+fn origin_url(origin: &model::Origin) -> String {
     let scheme = match origin.transport {
-        config::model::OriginTransport::Plain => "http",
-        config::model::OriginTransport::Tls { .. } => "https",
+        model::OriginTransport::Plain => "http",
+        model::OriginTransport::Tls { .. } => "https",
     };
     format!("{scheme}://{}:{}", origin.host, origin.port)
 }

@@ -9,6 +9,9 @@ use purge_api::Token;
 
 /// The variable that may hold the token.
 pub const VARIABLE: &str = "LARDER_ADMIN_TOKEN";
+/// What to do where no token can be made.
+const INSTEAD: &str =
+    "name a file that holds one with --admin-token-file, or set LARDER_ADMIN_TOKEN";
 /// Bytes of randomness in a token that is made.
 const RANDOM: usize = 32;
 
@@ -46,7 +49,7 @@ pub fn find(file: Option<&Path>) -> Result<Found, String> {
             place: Place::Environment,
         });
     }
-    let path = state_directory().join("admin-token");
+    let path = state_directory()?.join("admin-token");
     if path.exists() {
         return read(&path);
     }
@@ -63,35 +66,49 @@ fn read(path: &Path) -> Result<Found, String> {
     })
 }
 
-/// The directory for what a program keeps between runs (XDG base directories).
-fn state_directory() -> PathBuf {
-    let state = std::env::var_os("XDG_STATE_HOME").map(PathBuf::from);
-    let home = || Some(PathBuf::from(std::env::var_os("HOME")?).join(".local/state"));
-    state
-        .filter(|path| path.is_absolute())
-        .or_else(home)
-        .unwrap_or_else(std::env::temp_dir)
-        .join("larder")
+/// The directory for what a program keeps between runs (XDG base directories). One that everybody may write to does
+/// not do: whoever made the file first would know the token.
+pub(crate) fn state_directory() -> Result<PathBuf, String> {
+    let directory = |name| {
+        let path = PathBuf::from(std::env::var_os(name)?);
+        path.is_absolute().then_some(path)
+    };
+    let state = directory("XDG_STATE_HOME");
+    let state = state.or_else(|| Some(directory("HOME")?.join(".local/state")));
+    let state = state.ok_or_else(|| {
+        format!("no place to keep an admin token: HOME is not set; {INSTEAD}, or set HOME")
+    })?;
+    Ok(state.join("larder"))
 }
 
 fn make(path: &Path) -> Result<Found, String> {
     let named = |error: std::io::Error| {
         let shown = path.display();
-        format!("admin token {shown}: {error}; name one with --admin-token-file or {VARIABLE}")
+        format!("cannot make an admin token at {shown}: {error}; {INSTEAD}")
     };
     let text = random().map_err(named)?;
-    if let Some(directory) = path.parent() {
-        fs::create_dir_all(directory).map_err(named)?;
-    }
-    let mut options = OpenOptions::new();
-    let created = options.write(true).create_new(true).mode(0o600).open(path);
-    match created {
-        Ok(mut file) => file.write_all(text.as_bytes()).map_err(named)?,
+    let directory = path.parent().unwrap_or(Path::new("."));
+    fs::create_dir_all(directory).map_err(named)?;
+    // It gets its name when it is complete: nobody finds half a token, not even after a crash.
+    let draft = path.with_extension(std::process::id().to_string());
+    let written = write_private(&draft, &text).and_then(|()| match fs::hard_link(&draft, path) {
         // Another node of the same user was faster.
-        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
-        Err(error) => return Err(named(error)),
-    }
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
+        linked => linked,
+    });
+    drop(fs::remove_file(&draft)); // it was never made, or has its other name
+    written.map_err(named)?;
     read(path)
+}
+
+fn write_private(path: &Path, text: &str) -> std::io::Result<()> {
+    let mut options = OpenOptions::new();
+    let mut file = options
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)?;
+    file.write_all(text.as_bytes())
 }
 
 /// A secret in hexadecimal digits.
@@ -127,6 +144,13 @@ mod tests {
         assert_eq!(fs::read_to_string(&path).unwrap(), first);
         let mode = fs::metadata(&path).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
+    }
+
+    #[test]
+    fn a_token_that_is_made_leaves_nothing_else_behind() {
+        let directory = tempfile::tempdir().unwrap();
+        make(&directory.path().join("admin-token")).unwrap();
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
     }
 
     #[test]

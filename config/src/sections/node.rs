@@ -176,9 +176,9 @@ const TOKEN_FILE: Setting<ReadableFile> = Setting {
     key: "token_file",
     unset: Unset::Means {
         example: "\"token\"",
-        means: "no token is asked for",
+        means: "`LARDER_ADMIN_TOKEN`, or a token that is made at the first start and kept",
     },
-    about: "A file that holds the bearer token; required unless `listen` is a loopback address.",
+    about: "A file that holds the bearer token of the admin API; required unless `listen` is a loopback address.",
     read: ReadableFile,
 };
 

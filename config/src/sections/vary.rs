@@ -38,7 +38,7 @@ const IGNORE: Setting<List<Text<String>>> = Setting {
 const ACCEPT_ENCODING: Setting<Choice<AcceptEncoding>> = Setting {
     key: "accept_encoding",
     unset: Unset::Is("\"normalise\""),
-    about: "`Accept-Encoding` is compared by the best known coding, or as sent.",
+    about: "`Accept-Encoding` is compared by the set of acceptable codings, or as sent.",
     read: Choice(&[
         ("normalise", AcceptEncoding::Normalise),
         ("exact", AcceptEncoding::Exact),

@@ -1,6 +1,7 @@
 //! HTTP/2 from clients (RFC 9113), on the `h2` crate's framing.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use h2::server::SendResponse;
@@ -22,6 +23,8 @@ const CONNECTION_WINDOW: u32 = 1024 * 1024;
 const RESET_PENDING_MAX: usize = 20;
 /// Streams that the node itself had to reset (CVE-2025-8671), after which the connection ends.
 const RESET_LOCAL_MAX: usize = 64;
+/// How long a client with no stream left may take to answer that its connection ends.
+const GOODBYE: Duration = Duration::from_secs(3);
 /// Pieces in which content is handed to the connection, so that streams take turns.
 const PIECE: usize = 64 * 1024;
 
@@ -62,8 +65,12 @@ pub(crate) async fn accept(
     let all = limits.h2_streams as usize;
     let mut told = false;
     loop {
+        let patience = match told {
+            true => limits.idle.min(GOODBYE),
+            false => limits.idle,
+        };
         let next = tokio::select! {
-            next = timeout(limits.idle, framed.accept()) => next,
+            next = timeout(patience, framed.accept()) => next,
             _ = stopping.wait_for(|stop| *stop), if !told => {
                 told = true;
                 framed.graceful_shutdown();
@@ -77,15 +84,12 @@ pub(crate) async fn accept(
                 return None;
             }
             Ok(None) => return None,
-            Err(_elapsed) if busy.available_permits() >= all => {
-                framed.graceful_shutdown();
+            Err(_elapsed) if busy.available_permits() < all => {}
+            Err(_elapsed) if told => return None,
+            Err(_elapsed) => {
                 told = true;
-                // The client's answer to it, or one more idle time, ends the loop.
-                if !matches!(timeout(limits.idle, framed.accept()).await, Ok(Some(Ok(_)))) {
-                    return None;
-                }
+                framed.graceful_shutdown();
             }
-            Err(_elapsed) => {}
         }
     }
 }

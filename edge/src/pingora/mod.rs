@@ -180,11 +180,10 @@ impl ProxyHttp for Filters {
 
     async fn upstream_request_filter(
         &self,
-        session: &mut Session,
+        _session: &mut Session,
         upstream: &mut RequestHeader,
         exchange: &mut Exchange,
     ) -> Result<()> {
-        session::begin_attempt(session.req_header_mut());
         pass::prepare_request(&self.node, upstream, exchange)
     }
 

@@ -14,7 +14,7 @@ use wire::Upgrade;
 
 use super::fetch::{self, INTERIM_RESPONSES_MAX, connect_error, response_error};
 use super::peer::peer;
-use crate::cache::{self, Head};
+use crate::cache::{self, Cached, Head};
 use crate::error::UpstreamError;
 use crate::exchange::{Exchange, Passing, Request};
 use crate::metrics::Asked;
@@ -140,6 +140,7 @@ pub(super) fn take_response(
         share: Share::Alone,
     });
     let key = (request.site.show_key == ShowKey::Yes).then(|| request.key.text());
+    cache::withhold(&request, &mut headers);
     cache::mark(node, &mut headers, &outcome, key);
     exchange.outcome = Some(outcome);
     exchange.status = Some(status);
@@ -186,7 +187,10 @@ fn act(node: &Node, request: &Request, passing: &Passing, status: StatusCode, he
     {
         match policy::freshen::freshen_from_head(stored, &answer, &treatment.settings) {
             HeadVerdict::Updated(stored) => {
-                node.memory.update_head(object, Head::Stored(stored));
+                let born = object.head().born();
+                let membership = node.purges.membership(born, request, &stored.headers);
+                let head = Arc::new(Head::Stored(Cached { stored, membership }));
+                node.memory.update_head(object, head);
             }
             HeadVerdict::Invalidate => node.memory.remove_object(object),
             HeadVerdict::Unrelated => {}
@@ -203,9 +207,7 @@ fn invalidate(node: &Node, request: &Request, headers: &HeaderMap) {
         let path = target
             .path_and_query()
             .map_or("/", http::uri::PathAndQuery::as_str);
-        let key = request.key_of(path);
-        node.memory.remove(key);
-        node.uncacheable.forget(key);
+        node.invalidate(request.key_of(path));
     }
 }
 

@@ -34,15 +34,6 @@ pub(crate) struct Inbound {
     pub head: Arc<RequestHead>,
 }
 
-/// The mark of a request whose head an origin has been sent, in the request's extensions.
-#[derive(Clone, Copy, Debug)]
-struct HeadSent;
-
-/// Another attempt begins: no origin has been sent anything of it.
-pub(super) fn begin_attempt(request: &mut RequestHeader) {
-    request.extensions_mut().remove::<HeadSent>();
-}
-
 /// One request and its response on their way through the pipeline.
 pub(crate) struct Downstream {
     exchange: Option<Exchange>,
@@ -87,6 +78,12 @@ impl Downstream {
         self.exchange.as_mut().ok_or_else(|| {
             Error::explain(ErrorType::ConnectionClosed, "the exchange is over").into_down()
         })
+    }
+
+    /// Whether the request's content is still to come because it begins after a 101. Pingora takes an end of content
+    /// that is told before it for the end of the tunnel, when both arrive at the same time.
+    fn awaits_upgrade(&self) -> bool {
+        self.is_upgrade_req() && self.response.is_none()
     }
 
     fn keep_for_retry(&mut self, data: &Bytes) {
@@ -263,7 +260,7 @@ impl Session for Downstream {
     }
 
     fn is_body_done(&mut self) -> bool {
-        self.exchange.as_ref().is_none_or(Exchange::is_body_done)
+        !self.awaits_upgrade() && self.exchange.as_ref().is_none_or(Exchange::is_body_done)
     }
 
     /// Called more than once, and not at all when a request fails: the exchange is given back on drop.
@@ -271,12 +268,7 @@ impl Session for Downstream {
         self.exchange()?.flush().await.map_err(downstream)
     }
 
-    /// What follows an upgrade is content, and only the head is framed as if there were none. Pingora would go on to
-    /// send its end at once, and where the origin's 101 is there first, take that for the end of the tunnel.
     fn is_body_empty(&mut self) -> bool {
-        if self.is_upgrade_req() && self.request.extensions.get::<HeadSent>().is_some() {
-            return false;
-        }
         matches!(
             self.inbound.head.framing,
             Framing::None | Framing::Length(0)
@@ -284,7 +276,7 @@ impl Session for Downstream {
     }
 
     async fn read_body_or_idle(&mut self, no_body_expected: bool) -> Result<Option<Bytes>> {
-        if no_body_expected || self.is_body_done() {
+        if no_body_expected || self.awaits_upgrade() || self.is_body_done() {
             let gone = self.exchange()?.gone().await;
             return Err(downstream(gone));
         }
@@ -321,9 +313,7 @@ impl Session for Downstream {
         Bytes::new()
     }
 
-    /// Called once the head has been sent.
     fn enable_retry_buffering(&mut self) {
-        self.request.extensions_mut().insert(HeadSent);
         if self.retry.is_none() {
             self.retry = Some(Retry::Kept(BytesMut::new()));
         }
@@ -336,6 +326,7 @@ impl Session for Downstream {
     fn get_retry_buffer(&self) -> Option<Bytes> {
         match &self.retry {
             Some(Retry::Kept(kept)) if !kept.is_empty() => Some(kept.clone().freeze()),
+            _ if self.awaits_upgrade() => Some(Bytes::new()),
             _ => None,
         }
     }

@@ -1,9 +1,13 @@
 //! Bad input: one clear message with what to do, and never a panic.
 
 use std::fs;
+use std::io::Read as _;
 use std::net::TcpListener;
+use std::process::{Command, Stdio};
 
-use larder_tests::{Exit, Node, free_port, run_to_exit};
+use larder_tests::{Ca, Exit, Node, Origin, Reply, ensure_binary, free_port, run_to_exit};
+
+use crate::SOON;
 
 /// Checks a file with this text.
 async fn checked(text: &str) -> Exit {
@@ -158,4 +162,165 @@ async fn an_origin_name_that_does_not_resolve_is_a_502_that_says_so() {
             .is_some_and(|status| status.contains("error=dns"))
     );
     assert!(node.is_running());
+}
+
+#[tokio::test]
+async fn files_that_cannot_be_a_configuration_are_named() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::create_dir(folder.path().join("folder")).unwrap();
+    fs::write(folder.path().join("garbage"), [0xff, 0, 0xfe, b'\n']).unwrap();
+    fs::write(folder.path().join("empty"), "").unwrap();
+    for (file, word) in [
+        ("folder", "directory"),
+        ("garbage", "UTF-8"),
+        ("empty", "[[site]]"),
+    ] {
+        let exit = run_to_exit(&["check", file], folder.path()).await;
+        complains(&exit, &[file, word]);
+        assert!(exit.stderr.lines().count() <= 2, "{}", exit.stderr);
+    }
+}
+
+#[tokio::test]
+async fn an_address_that_two_listeners_want_is_refused() {
+    for flags in [
+        ["--listen", ":8080", "--listen", "127.0.0.1:8080"],
+        ["--listen", "127.0.0.1:9180", "--admin", "127.0.0.1:9180"],
+        ["--listen", "127.0.0.1:8080", "--admin", "0.0.0.0:9180"],
+    ] {
+        let origin = ["--origin", "http://127.0.0.1:3000"];
+        let exit = ran(&[&origin[..], &flags].concat()).await;
+        complains(&exit, &["hint:"]);
+        assert_eq!(exit.code, Some(2), "{flags:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_certificate_and_a_key_that_do_not_belong_together_are_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let ca = Ca::new();
+    let (cert, _) = ca.sign(&["a.example"]).write(folder.path(), "a");
+    let (_, key) = ca.sign(&["b.example"]).write(folder.path(), "b");
+    let garbage = folder.path().join("garbage.pem");
+    fs::write(&garbage, "garbage").unwrap();
+    for (cert, key, named) in [
+        (&cert, &key, "b.key"),
+        (&garbage, &key, "garbage.pem"),
+        (&cert, &garbage, "garbage.pem"),
+    ] {
+        let text = format!(
+            "[node]\nlisten = [{{ address = \"127.0.0.1:0\", tls = true }}]\n\
+             [admin]\nlisten = \"127.0.0.1:0\"\n\
+             [tls]\ncertificates = [{{ cert = {cert:?}, key = {key:?} }}]\n{SITE}"
+        );
+        fs::write(folder.path().join("larder.toml"), text).unwrap();
+        let exit = run_with(&["--config", "larder.toml"], &[], folder.path());
+        complains(&exit, &[named]);
+        assert_eq!(exit.stderr.lines().count(), 1, "{}", exit.stderr);
+    }
+}
+
+/// Runs with an environment of which only these variables are left, until it ends.
+fn run_with(flags: &[&str], variables: &[(&str, &str)], folder: &std::path::Path) -> Exit {
+    let output = Command::new(ensure_binary())
+        .arg("run")
+        .args(flags)
+        .env_clear()
+        .env("LARDER_ADMIN_TOKEN", "0123456789abcdef")
+        .envs(variables.iter().copied())
+        .current_dir(folder)
+        .stdin(Stdio::null())
+        .output()
+        .expect("the binary starts");
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    Exit {
+        code: output.status.code(),
+        stdout: text(&output.stdout),
+        stderr: text(&output.stderr),
+    }
+}
+
+#[tokio::test]
+async fn a_token_that_cannot_be_had_is_asked_for() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("short"), "short\n").unwrap();
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    // Whatever is wrong here: that the address is taken would be told as well, but later.
+    let address = taken.local_addr().unwrap().to_string();
+    let origin = ["--origin", "http://127.0.0.1:3000", "--listen", &address];
+    for (flags, variables, word) in [
+        (&["--admin-token-file", "short"][..], [("A", "b")], "short"),
+        (&["--admin-token-file", "none"], [("A", "b")], "none"),
+        (&[], [("LARDER_ADMIN_TOKEN", "short")], "LARDER_ADMIN_TOKEN"),
+        (&[], [("LARDER_LOG", "=[,")], "LARDER_LOG"),
+    ] {
+        let exit = run_with(&[&origin[..], flags].concat(), &variables, folder.path());
+        complains(&exit, &[word]);
+    }
+    for (name, place) in [("HOME", "/proc"), ("XDG_STATE_HOME", "/proc"), ("A", "b")] {
+        let output = Command::new(ensure_binary())
+            .arg("run")
+            .args(origin)
+            .env_clear()
+            .env(name, place)
+            .output()
+            .expect("the binary starts");
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(
+            !output.status.success() && !stderr.contains("panicked"),
+            "{stderr}"
+        );
+        assert!(stderr.contains("--admin-token-file"), "{name}: {stderr}");
+    }
+}
+
+#[tokio::test]
+async fn a_node_serves_on_when_nobody_reads_what_it_prints() {
+    let origin = Origin::start(|_| Reply::ok("x")).await;
+    let [address, admin] = [(); 2].map(|()| format!("127.0.0.1:{}", free_port()));
+    let mut child = Command::new(ensure_binary())
+        .args(["run", "--origin", &origin.url(), "--listen", &address])
+        .args(["--admin", &admin])
+        .env("LARDER_LOG", "debug")
+        .env("LARDER_ADMIN_TOKEN", "0123456789abcdef")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the binary starts");
+    // The first line is read, then both pipes break.
+    let mut first = [0; 6];
+    let mut stderr = child.stderr.take().expect("a pipe");
+    stderr.read_exact(&mut first).expect("a summary");
+    drop((stderr, child.stdout.take()));
+    let address = address.parse().expect("an address");
+    larder_tests::eventually(SOON, || std::net::TcpStream::connect(address).is_ok()).await;
+    for n in 0..3 {
+        let mut client = larder_tests::Client::connect(address).await;
+        assert_eq!(client.get(&format!("/{n}")).await.status, 200);
+        client.send("odd\r\n\r\n").await;
+        client.rest().await;
+    }
+    assert!(matches!(child.try_wait(), Ok(None)));
+    child.kill().expect("it still runs");
+    child.wait().expect("a child");
+}
+
+#[tokio::test]
+async fn what_nobody_reads_is_no_panic() {
+    for arguments in [
+        &["init", "--origin", "http://127.0.0.1:3000"][..],
+        &["check", "nowhere.toml"],
+        &["--help"],
+    ] {
+        let mut child = Command::new(ensure_binary())
+            .args(arguments)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the binary starts");
+        drop((child.stdout.take(), child.stderr.take()));
+        let code = child.wait().expect("a child").code();
+        assert!(matches!(code, Some(0..=2)), "{arguments:?}: {code:?}");
+    }
 }

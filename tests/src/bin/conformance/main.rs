@@ -11,12 +11,14 @@
 //!   --trace ID          run one test and show what went over the wire
 //! ```
 //!
-//! The gate: with the literal settings no required test may do anything but pass, and no test of
-//! the pinned suite may have another verdict than `expected.tsv` says. `conformance/README.md`
+//! The gate: with the literal settings no required test may do anything but pass, unless
+//! `exceptions.tsv` names it with a clause, and no test of the pinned suite may have another verdict
+//! than `expected.tsv` says. `conformance/README.md`
 //! explains the two profiles and the verdicts.
 
 #![forbid(unsafe_code)]
 
+mod exceptions;
 mod expected;
 mod options;
 mod report;
@@ -26,9 +28,10 @@ mod suite;
 
 use std::process::ExitCode;
 
+use exceptions::Exceptions;
 use expected::Expected;
 use options::Options;
-use report::Report;
+use report::{Report, Run};
 use score::Definitions;
 use subject::{Profile, Subject};
 use suite::Suite;
@@ -54,20 +57,24 @@ async fn run() -> Result<usize, String> {
     }
     let definitions = Definitions::load(&options.definitions())?;
     let mut expected = Expected::load()?;
+    let exceptions = match options.is_pinned() {
+        true => Exceptions::load()?,
+        false => Exceptions::default(), // a test of the same name may want the opposite elsewhere
+    };
     let mut report = Report::default();
 
     for profile in options.profiles() {
         let results = measure(&suite, &options, profile).await?;
         let verdicts = definitions.judge(&results);
-        let wanted = options.is_pinned().then(|| expected.of(profile));
-        report.profile(
-            &options.title(profile),
+        report.profile(&Run {
+            title: options.title(profile),
             profile,
-            &definitions,
-            &results,
-            &verdicts,
-            wanted,
-        );
+            definitions: &definitions,
+            results: &results,
+            verdicts: &verdicts,
+            expected: options.is_pinned().then(|| expected.of(profile)),
+            exceptions: &exceptions,
+        });
         if options.accept {
             expected.accept(profile, &verdicts);
         }

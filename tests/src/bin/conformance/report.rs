@@ -1,5 +1,6 @@
 //! What is printed: the score, every test that was not passed, and what breaks the gate.
 
+use crate::exceptions::Exceptions;
 use crate::score::{Definition, Definitions, Kind, Results, Verdict, Verdicts};
 use crate::subject::Profile;
 
@@ -10,17 +11,29 @@ pub(crate) struct Report {
     failed: usize,
 }
 
+/// One run of the suite, and what it is judged by.
+#[derive(Debug)]
+pub(crate) struct Run<'a> {
+    pub(crate) title: String,
+    pub(crate) profile: Profile,
+    pub(crate) definitions: &'a Definitions,
+    pub(crate) results: &'a Results,
+    pub(crate) verdicts: &'a Verdicts,
+    /// Absent where nothing comparable is checked in.
+    pub(crate) expected: Option<&'a Verdicts>,
+    pub(crate) exceptions: &'a Exceptions,
+}
+
 impl Report {
-    /// Prints one run and judges it. `expected` is absent where nothing comparable is checked in.
-    pub(crate) fn profile(
-        &mut self,
-        title: &str,
-        profile: Profile,
-        definitions: &Definitions,
-        results: &Results,
-        verdicts: &Verdicts,
-        expected: Option<&Verdicts>,
-    ) {
+    /// Prints one run and judges it.
+    pub(crate) fn profile(&mut self, run: &Run<'_>) {
+        let Run {
+            title,
+            definitions,
+            results,
+            verdicts,
+            ..
+        } = run;
         show(&format!("\n== {title}"));
         show("              of   good    not    n-a");
         for kind in [Kind::Required, Kind::Optimal, Kind::Check] {
@@ -28,14 +41,18 @@ impl Report {
         }
         show("");
         for (test, verdict) in verdicts_in_order(definitions, verdicts) {
-            let broken = gate(profile, test, verdict, expected);
+            let broken = run.gate(test, verdict);
             match &broken {
                 Some(_) => self.failed += 1,
                 None => self.passed += 1,
             }
             let dull = verdict.is_good() || test.kind == Kind::Check;
+            let exception = run.exceptions.find(&test.id);
             if let Some(reason) = broken {
                 show(&format!("{} <-- {reason}", detail(test, verdict, results)));
+            } else if let Some(exception) = exception.filter(|_| !dull) {
+                show(&detail(test, verdict, results));
+                show(&format!("         exception, {exception}"));
             } else if !dull {
                 show(&detail(test, verdict, results));
             }
@@ -49,20 +66,22 @@ impl Report {
     }
 }
 
-/// Why this verdict breaks the gate, if it does.
-fn gate(
-    profile: Profile,
-    test: &Definition,
-    verdict: Verdict,
-    expected: Option<&Verdicts>,
-) -> Option<String> {
-    if profile == Profile::Literal && test.kind == Kind::Required && !verdict.is_good() {
-        return Some("a required test".to_owned());
-    }
-    match expected?.get(&test.id) {
-        Some(wanted) if *wanted == verdict => None,
-        Some(wanted) => Some(format!("expected: {wanted}")),
-        None => Some("not in expected.tsv".to_owned()),
+impl Run<'_> {
+    /// Why this verdict breaks the gate, if it does.
+    fn gate(&self, test: &Definition, verdict: Verdict) -> Option<String> {
+        if self.profile == Profile::Literal && test.kind == Kind::Required {
+            let excepted = self.exceptions.find(&test.id).is_some();
+            match (verdict.is_good(), excepted) {
+                (false, false) => return Some("a required test".to_owned()),
+                (true, true) => return Some("no longer an exception".to_owned()),
+                (true, false) | (false, true) => {}
+            }
+        }
+        match self.expected?.get(&test.id) {
+            Some(wanted) if *wanted == verdict => None,
+            Some(wanted) => Some(format!("expected: {wanted}")),
+            None => Some("not in expected.tsv".to_owned()),
+        }
     }
 }
 
@@ -116,12 +135,28 @@ mod tests {
     use super::*;
 
     #[track_caller]
-    fn check(profile: Profile, kind: &str, verdict: Verdict, wanted: Option<&str>, broken: bool) {
+    fn check(
+        profile: Profile,
+        (kind, exceptions): (&str, &str),
+        verdict: Verdict,
+        wanted: Option<&str>,
+        broken: bool,
+    ) {
         let text = format!("id\tkind\tdepends_on\nx\t{kind}\t-\n");
         let definitions = Definitions::parse(&text).unwrap();
+        let exceptions = Exceptions::parse(&format!("id\tclause\treason\n{exceptions}")).unwrap();
         let expected =
             wanted.map(|word| Verdicts::from([("x".to_owned(), Verdict::parse(word).unwrap())]));
-        let reason = gate(profile, &definitions.0[0], verdict, expected.as_ref());
+        let run = Run {
+            title: String::new(),
+            profile,
+            definitions: &definitions,
+            results: &Results::parse("{}").unwrap(),
+            verdicts: &Verdicts::new(),
+            expected: expected.as_ref(),
+            exceptions: &exceptions,
+        };
+        let reason = run.gate(&definitions.0[0], verdict);
         assert_eq!(reason.is_some(), broken, "{reason:?}");
     }
 
@@ -131,13 +166,19 @@ mod tests {
         use Profile::{Literal, Shipped};
         use Verdict::{Dependency, Fail, NotOptimal, Pass};
 
-        check(Literal, "required", Pass,       Some("pass"),    false);
-        check(Literal, "required", Fail,       Some("fail"),    true);
-        check(Literal, "required", Dependency, None,            true);
-        check(Shipped, "required", Fail,       Some("fail"),    false);
-        check(Shipped, "required", Pass,       Some("fail"),    true);
-        check(Literal, "optimal",  NotOptimal, Some("opt"),     false);
-        check(Literal, "optimal",  Pass,       Some("opt"),     true);
-        check(Literal, "optimal",  NotOptimal, None,            false);
+        const REQUIRED: (&str, &str) = ("required", "");
+        const OPTIMAL: (&str, &str) = ("optimal", "");
+        const EXCEPTED: (&str, &str) = ("required", "x\tRFC 9111\ty\n");
+        check(Literal, REQUIRED, Pass,       Some("pass"),    false);
+        check(Literal, REQUIRED, Fail,       Some("fail"),    true);
+        check(Literal, REQUIRED, Dependency, None,            true);
+        check(Literal, EXCEPTED, Fail,       Some("fail"),    false);
+        check(Literal, EXCEPTED, Fail,       Some("pass"),    true);
+        check(Literal, EXCEPTED, Pass,       Some("pass"),    true);
+        check(Shipped, REQUIRED, Fail,       Some("fail"),    false);
+        check(Shipped, REQUIRED, Pass,       Some("fail"),    true);
+        check(Literal, OPTIMAL,  NotOptimal, Some("opt"),     false);
+        check(Literal, OPTIMAL,  Pass,       Some("opt"),     true);
+        check(Literal, OPTIMAL,  NotOptimal, None,            false);
     }
 }

@@ -60,7 +60,7 @@ fn forwarded_for(headers: &mut HeaderMap, request: &Request) {
     headers.insert(X_FORWARDED_PROTO, scheme);
 }
 
-/// What a request with content or an upgrade needs beside [`headers`].
+/// What a request with content needs beside [`headers`].
 pub(crate) fn restore_framing(headers: &mut HeaderMap, request: &Request) {
     match request.head.framing {
         Framing::Length(length) => {
@@ -68,6 +68,11 @@ pub(crate) fn restore_framing(headers: &mut HeaderMap, request: &Request) {
         }
         Framing::None | Framing::Chunked => {}
     }
+}
+
+/// What an upgrade needs beside [`headers`], in HTTP/1.1. HTTP/2 has none and forbids the fields (RFC 9113 §8.6, §8.2.2):
+/// there it is a request like any other, as a recipient may always take it for.
+pub(crate) fn restore_upgrade(headers: &mut HeaderMap, request: &Request) {
     if request.head.upgrade == Upgrade::WebSocket {
         headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
         headers.insert(UPGRADE, HeaderValue::from_static("websocket"));

@@ -88,7 +88,9 @@ pub(super) fn prepare_request(
     passing.sent = Some(node.clock.now());
     let mut headers = outbound::headers(&request, &node.marks());
     outbound::restore_framing(&mut headers, &request);
-    if upstream.version == Version::HTTP_2 && request.headers().contains_key(TE) {
+    if upstream.version != Version::HTTP_2 {
+        outbound::restore_upgrade(&mut headers, &request);
+    } else if request.headers().contains_key(TE) {
         // RFC 9113 §8.2.2: the one value that may be sent. gRPC servers insist on it.
         headers.insert(TE, HeaderValue::from_static("trailers"));
     }

@@ -93,3 +93,17 @@ async fn a_101_that_nobody_asked_for_is_a_bad_gateway() {
     let node = Node::before(&origin.url()).await;
     assert_eq!(node.get("/a").await.status, 502);
 }
+
+/// HTTP/2 has no upgrade: the origin sees a request like any other, whole, and answers it.
+#[tokio::test]
+async fn an_upgrade_that_an_http_2_origin_cannot_see_is_an_ordinary_request() {
+    let origin = Origin::start_h2c(|_| Reply::status(426).then("no")).await;
+    let settings = Settings::origins(&[&origin.url()]).site(&format!(
+        "origins = [{{ url = \"{}\", http = \"2\" }}]",
+        origin.url()
+    ));
+    let node = Node::start(settings).await;
+    let answer = node.request("GET", "/chat", &UPGRADE).await;
+    assert_eq!((answer.status, answer.text().as_str()), (426, "no"));
+    assert_eq!(origin.last("/chat").end, Some(larder_tests::End::Complete));
+}

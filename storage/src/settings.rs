@@ -30,7 +30,7 @@ impl Settings {
             eviction: Eviction::SampledGdsf,
             shards: 64,
             variants_max: 64,
-            window: 256 * 1024,
+            window: 64 * 1024,
             in_flight_percent: 50,
         }
     }

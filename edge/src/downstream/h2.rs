@@ -15,7 +15,7 @@ use super::h2_meter::Metered;
 use super::{ClientError, Io, Limits};
 
 /// Bytes of one response that wait in the connection for the client's window.
-const SEND_BUFFER_MAX: usize = 256 * 1024;
+const SEND_BUFFER_MAX: usize = 32 * 1024;
 /// What a client may send before the node has read it, per stream and per connection.
 const STREAM_WINDOW: u32 = 256 * 1024;
 const CONNECTION_WINDOW: u32 = 1024 * 1024;

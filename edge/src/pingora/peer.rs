@@ -13,6 +13,12 @@ use crate::origins::{Candidate, Host, HttpVersion, Origin, Timeouts, Transport, 
 /// Concurrent requests on one HTTP/2 connection to an origin, where the origin allows as many.
 const STREAMS_MAX: usize = 128;
 
+/// What an origin may send on one HTTP/2 stream before the node has read it: a client that does not read holds as much
+/// of it in memory, and no more.
+const STREAM_WINDOW: u32 = 512 * 1024;
+/// The same for all streams of a connection.
+const CONNECTION_WINDOW: u32 = 8 * 1024 * 1024;
+
 /// Authorities in Pingora's form, by the identity of the origin that trusts them.
 #[derive(Default)]
 pub(crate) struct Authorities {
@@ -70,6 +76,8 @@ pub(crate) fn peer(candidate: &Candidate, timeouts: &Timeouts, trusted: &Authori
         (HttpVersion::Two, _) => options.set_http_version(2, 2),
     }
     options.max_h2_streams = STREAMS_MAX;
+    options.h2_stream_window_size = Some(STREAM_WINDOW);
+    options.h2_connection_window_size = Some(CONNECTION_WINDOW);
     options.connection_timeout = Some(timeouts.connect);
     options.total_connection_timeout = Some(timeouts.connect);
     options.read_timeout = Some(timeouts.first_byte.max(timeouts.between_bytes));

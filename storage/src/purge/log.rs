@@ -318,6 +318,7 @@ mod tests {
             assert_eq!(recovered.damage, Damage::None, "cut at {cut}");
             // What was torn is gone: an append does not follow garbage.
             log.append(b"next").unwrap();
+            drop(log);
             let (_, again) = PurgeLog::open(&path).unwrap();
             assert_eq!(payloads(&again).last(), Some(&&b"next"[..]), "cut at {cut}");
         }

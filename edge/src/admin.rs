@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::BytesMut;
 use http::header;
 use http::{HeaderValue, Method};
-use purge_api::Api;
+use purge_api::{Api, Asked, BODY_MAX};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 
@@ -85,9 +85,17 @@ impl Admin {
         head: &wire::RequestHead,
     ) -> Result<Option<h1::Connection>, ClientError> {
         let mut exchange = h1::Exchange::new(connection, head);
+        let body = read_body(&mut exchange).await?;
         let (path, _) = split_target(&head.target);
         let node = &*self.node;
-        let response = self.api.answer(&head.method, path, &head.headers, node);
+        let asked = Asked {
+            method: &head.method,
+            path,
+            headers: &head.headers,
+            body: body.as_deref(),
+        };
+        // A purge waits for the disk.
+        let response = tokio::task::block_in_place(|| self.api.answer(&asked, node));
         let (mut parts, body) = response.into_parts();
         let length = HeaderValue::from(body.len());
         parts.headers.insert(header::CONTENT_LENGTH, length);
@@ -99,4 +107,16 @@ impl Admin {
         exchange.end(None).await?;
         Ok(exchange.finish().await)
     }
+}
+
+/// A request's content, unless there is more of it than any request to the API has.
+async fn read_body(exchange: &mut h1::Exchange) -> Result<Option<Vec<u8>>, ClientError> {
+    let mut body = Vec::new();
+    while let Some(data) = exchange.read_body().await? {
+        if body.len() + data.len() > BODY_MAX {
+            return Ok(None);
+        }
+        body.extend_from_slice(&data);
+    }
+    Ok(Some(body))
 }

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use larder::purge_command::{Mode, Reach, Request};
 
 /// A caching edge in front of an origin.
 #[derive(Debug, Parser)]
@@ -32,6 +33,8 @@ pub(crate) enum Command {
         #[command(flatten)]
         flags: Flags,
     },
+    /// Purges stored responses of a node, through its admin API.
+    Purge(Purge),
     /// Starts a sample origin and a node in front of it, and prints what to try.
     Demo {
         /// Where the node listens.
@@ -41,6 +44,60 @@ pub(crate) enum Command {
         #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:9180")]
         admin: String,
     },
+}
+
+/// What to purge, and where.
+#[derive(Args, Debug)]
+#[command(group(clap::ArgGroup::new("what").required(true).multiple(true)))]
+pub(crate) struct Purge {
+    /// Absolute URLs: all their variants go.
+    #[arg(value_name = "URL", group = "what")]
+    urls: Vec<String>,
+    /// Everything that carries this tag.
+    #[arg(long, value_name = "TAG", group = "what")]
+    tag: Vec<String>,
+    /// An absolute URL: everything below it.
+    #[arg(long, value_name = "URL", group = "what")]
+    prefix: Vec<String>,
+    /// Everything of this host.
+    #[arg(long, value_name = "HOST", group = "what")]
+    host: Vec<String>,
+    /// Everything, or everything of `--site`.
+    #[arg(long, group = "what")]
+    all: bool,
+    /// The site that `--tag` and `--all` are meant of.
+    #[arg(long, value_name = "NAME")]
+    site: Option<String>,
+    /// Mark as stale instead: it may be sent while it is refreshed, and when the origin fails.
+    #[arg(long)]
+    soft: bool,
+    /// Why, for the audit trail.
+    #[arg(long, value_name = "TEXT")]
+    reason: Option<String>,
+    /// Print what the node answers, as JSON.
+    #[arg(long)]
+    pub json: bool,
+    /// The node's admin listener.
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:9180")]
+    pub admin: String,
+    /// A file with the token of the admin API.
+    #[arg(long, value_name = "FILE")]
+    pub admin_token_file: Option<PathBuf>,
+}
+
+impl From<&Purge> for Request {
+    fn from(purge: &Purge) -> Self {
+        Self {
+            urls: purge.urls.clone(),
+            tags: purge.tag.clone(),
+            prefixes: purge.prefix.clone(),
+            hosts: purge.host.clone(),
+            site: purge.site.clone(),
+            reach: if purge.all { Reach::All } else { Reach::Named },
+            mode: if purge.soft { Mode::Soft } else { Mode::Hard },
+            reason: purge.reason.clone(),
+        }
+    }
 }
 
 /// A node without a configuration file.

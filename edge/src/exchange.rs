@@ -149,6 +149,8 @@ pub(crate) struct Passing {
     pub selected: Option<Arc<Object<Head>>>,
     pub candidates: Vec<Candidate>,
     pub attempt: usize,
+    /// Interim responses so far.
+    pub interim: usize,
     pub sent: Option<Timestamp>,
 }
 
@@ -159,6 +161,7 @@ impl Passing {
             selected,
             candidates: Vec::new(),
             attempt: 0,
+            interim: 0,
             sent: None,
         }
     }

@@ -14,6 +14,8 @@ mod node;
 mod origins;
 mod outcome;
 mod pingora;
+pub mod purge_command;
+mod purges;
 mod run;
 mod server;
 mod sites;

@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use clap::Parser as _;
 use cli::{Cli, Command};
 use config::{Config, model};
+use larder::purge_command::{Answer, Request};
 use larder::token::{self, Found, Place};
 use larder::{Drained, Running, demo};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -34,7 +35,33 @@ fn main() -> ExitCode {
             Ok(text) => show(&text),
             Err(problems) => misconfigured(&problems),
         },
+        Command::Purge(asked) => purge(&asked),
         Command::Demo { listen, admin } => start_demo(listen, admin),
+    }
+}
+
+fn purge(asked: &cli::Purge) -> ExitCode {
+    let found = match token::find(asked.admin_token_file.as_deref()) {
+        Ok(found) => found,
+        Err(error) => return failed(&error),
+    };
+    match Request::from(asked).send(&asked.admin, &found.token) {
+        Ok(answer) if asked.json => {
+            show(&format!("{}\n", answer.document));
+            exit(&answer)
+        }
+        Ok(answer) if answer.is_applied() => show(&format!("{}\n", answer.line())),
+        Ok(answer) => failed(&answer.line()),
+        Err(error) => failed(&error),
+    }
+}
+
+/// A status that scripts can trust: success means that the purge is applied.
+fn exit(answer: &Answer) -> ExitCode {
+    if answer.is_applied() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
     }
 }
 

@@ -46,6 +46,13 @@ pub(crate) struct Stored {
     pub in_flight: u64,
 }
 
+/// The purges when the metrics are read.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Purged {
+    pub sequence: u64,
+    pub labels: u64,
+}
+
 /// All metrics of a node.
 pub(crate) struct Metrics {
     registry: Registry,
@@ -62,6 +69,8 @@ pub(crate) struct Metrics {
     bytes_max: IntGauge,
     evictions: IntGauge,
     rejected: IntGauge,
+    purge_sequence: IntGauge,
+    purge_labels: IntGauge,
 }
 
 impl Metrics {
@@ -122,6 +131,8 @@ impl Metrics {
                 "cache_rejected_total",
                 "Responses that the memory tier had no room for.",
             )?,
+            purge_sequence: IntGauge::new("purge_sequence", "The last purge that was applied.")?,
+            purge_labels: IntGauge::new("purge_labels", "Names with purges that are remembered.")?,
             registry,
         };
         metrics.register()?;
@@ -134,7 +145,7 @@ impl Metrics {
             &["version"],
         )?;
         build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
-        let all: [Box<dyn Collector>; 14] = [
+        let all: [Box<dyn Collector>; 16] = [
             Box::new(build),
             Box::new(self.requests.clone()),
             Box::new(self.response_bytes.clone()),
@@ -149,6 +160,8 @@ impl Metrics {
             Box::new(self.bytes_max.clone()),
             Box::new(self.evictions.clone()),
             Box::new(self.rejected.clone()),
+            Box::new(self.purge_sequence.clone()),
+            Box::new(self.purge_labels.clone()),
         ];
         all.into_iter()
             .try_for_each(|metric| self.registry.register(metric))
@@ -178,7 +191,9 @@ impl Metrics {
     }
 
     /// Everything in the text format of Prometheus.
-    pub(crate) fn text(&self, stored: Stored) -> String {
+    pub(crate) fn text(&self, stored: Stored, purged: Purged) -> String {
+        self.purge_sequence.set(gauge(purged.sequence));
+        self.purge_labels.set(gauge(purged.labels));
         self.objects.set(gauge(stored.objects));
         let held = stored.bytes.saturating_sub(stored.in_flight);
         self.bytes.with_label_values(&["stored"]).set(gauge(held));

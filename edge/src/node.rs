@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use http::HeaderName;
-use purge_api::{Readiness, Status};
+use purge_api::{Order, Readiness, Receipt, Refused, Status};
 use storage::{Flights, Memory, Moment, Uncacheable, VaryMemory};
 use tokio::sync::watch;
 
@@ -13,12 +13,13 @@ use crate::cache::Head;
 use crate::clock::Clock;
 use crate::downstream::{Facts, Limits};
 use crate::exchange::{Exchange, Request};
-use crate::metrics::{Metrics, NO_SITE, Stored};
+use crate::metrics::{Metrics, NO_SITE, Purged, Stored};
 use crate::origins::names::Names;
 use crate::origins::outbound::Marks;
 use crate::outcome::{Local, Outcome, Share};
 use crate::pingora::Authorities;
 use crate::pingora::fetch::Fetcher;
+use crate::purges::{Logged, PurgeError, Purges};
 use crate::sites::Sites;
 
 /// Everything that requests share.
@@ -28,6 +29,7 @@ pub(crate) struct Node {
     pub clock: Arc<Clock>,
     pub started: Instant,
     pub sites: Sites,
+    pub purges: Purges,
     pub limits: Arc<Limits>,
     /// How long a request waits for another one's fill.
     pub follower_wait: Duration,
@@ -63,6 +65,13 @@ impl Node {
         Moment(self.clock.now().unix_millis())
     }
 
+    /// Nothing that was asked for by now answers a request for `key` that comes later (RFC 9111 §4.4).
+    pub(crate) fn invalidate(&self, key: storage::Key) {
+        self.memory.remove(key);
+        self.flights.dissolve(key);
+        self.uncacheable.forget(key);
+    }
+
     /// Which variant a request would select, as far as is known before the origin answers.
     pub(crate) fn variant(&self, request: &Request) -> Option<storage::Variant> {
         let names = self.vary.recall(request.storage_key())?;
@@ -83,6 +92,15 @@ impl Node {
             && let Some(request) = request
         {
             self.log.write(line(exchange, request, word, sent, took));
+        }
+    }
+
+    fn receipt(&self, logged: Logged) -> Receipt {
+        let Logged { sequence, order } = logged;
+        Receipt {
+            order,
+            sequence: sequence.0,
+            node: self.name.clone(),
         }
     }
 
@@ -167,14 +185,50 @@ impl purge_api::Node for Node {
 
     fn metrics(&self) -> String {
         let stats = self.memory.stats();
-        self.metrics.text(Stored {
+        let stored = Stored {
             objects: stats.objects as u64,
             bytes: stats.bytes as u64,
             bytes_max: stats.capacity as u64,
             evictions: stats.evictions,
             rejected: stats.rejected,
             in_flight: stats.in_flight_bytes as u64,
-        })
+        };
+        let purged = Purged {
+            sequence: self.purges.latest().0,
+            labels: self.purges.len() as u64,
+        };
+        self.metrics.text(stored, purged)
+    }
+
+    fn now(&self) -> String {
+        access_log::rfc3339(self.clock.now())
+    }
+
+    fn new_id(&self) -> String {
+        // Time first, so that identifiers sort as the purges came.
+        let random = crate::token::instance().unwrap_or_default();
+        format!("{:012x}-{random}", self.clock.now().unix_millis())
+    }
+
+    fn purge(&self, order: Order) -> Result<Receipt, Refused> {
+        let purged = self.purges.purge(order, &self.sites, self.moment());
+        match purged {
+            Ok(logged) => Ok(self.receipt(logged)),
+            Err(error @ PurgeError::Log(_)) => {
+                tracing::error!(%error, "a purge was not accepted");
+                Err(Refused::Unavailable(error.to_string()))
+            }
+            Err(error) => Err(Refused::Invalid(error.to_string())),
+        }
+    }
+
+    fn purges(&self, most: usize) -> Vec<Receipt> {
+        let last = self.purges.last(most).into_iter();
+        last.map(|logged| self.receipt(logged)).collect()
+    }
+
+    fn purge_by_id(&self, id: &str) -> Option<Receipt> {
+        self.purges.find(id).map(|logged| self.receipt(logged))
     }
 
     fn status(&self) -> Status {

@@ -116,6 +116,12 @@ pub(crate) enum NotStored {
     Policy(DoNotStore),
     /// The request did not go through the cache.
     PassedBy,
+    /// Its content is longer than may be stored.
+    TooLong,
+    /// What it validates is not stored any more.
+    Displaced,
+    /// It was purged while it was on its way.
+    Purged,
 }
 
 /// Whether a request went to the origin itself.
@@ -254,8 +260,8 @@ impl Forwarded {
             (Answer::Failed(error), _) => Some(error),
             (Answer::StaleInstead(_), _) => Some("stale-if-error"),
             (_, Forward::Bypass(bypass)) => Some(bypass.as_str()),
-            (Answer::NotStored(NotStored::Policy(reason)), _) => Some(reason.as_str()),
-            _ => None,
+            (Answer::NotStored(reason), _) => reason.as_str(),
+            (Answer::Stored(_) | Answer::Freshened(_), _) => None,
         }
     }
 }
@@ -279,6 +285,18 @@ impl Answer {
             Self::Stored(ttl) | Self::Freshened(ttl) => Some(seconds_left(*ttl)),
             Self::StaleInstead(staleness) => Some(-seconds_over(*staleness)),
             Self::NotStored(_) | Self::Failed(_) => None,
+        }
+    }
+}
+
+impl NotStored {
+    const fn as_str(&self) -> Option<&'static str> {
+        match self {
+            Self::Policy(reason) => Some(reason.as_str()),
+            Self::PassedBy => None,
+            Self::TooLong => Some("too-long"),
+            Self::Displaced => Some("displaced"),
+            Self::Purged => Some("purged"),
         }
     }
 }

@@ -198,7 +198,8 @@ impl Server {
     }
 
     async fn exchange_h2(&self, accepted: h2::Accepted, facts: Arc<Facts>) {
-        let head = match h2::read_head(&accepted.0) {
+        let limits = Arc::clone(&self.node.limits);
+        let head = match h2::read_head(&accepted.0, &limits) {
             Ok(head) => Arc::new(head),
             Err(refusal) => {
                 let status = refusal.status();
@@ -206,8 +207,10 @@ impl Server {
                 return h2::refuse(accepted, status);
             }
         };
-        let limits = Arc::clone(&self.node.limits);
-        let exchange = h2::Exchange::new(accepted, limits);
+        let exchange = match h2::Exchange::begin(accepted, &head, limits).await {
+            Ok(exchange) => exchange,
+            Err(error) => return tracing::debug!(%error, "a request did not end as announced"),
+        };
         let exchange = downstream::Exchange::H2(Box::new(exchange));
         let inbound = Inbound { facts, head };
         if let Some(downstream::Exchange::H2(exchange)) =

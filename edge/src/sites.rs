@@ -10,6 +10,7 @@ use policy::key::KeyRules;
 use policy::settings::Settings;
 
 use crate::origins::Origins;
+use crate::purges::TagField;
 
 /// Combinations of matching rules that are kept ready; beyond it, one is put together for each request.
 const TREATMENTS_MAX: usize = 1024;
@@ -61,6 +62,8 @@ pub(crate) struct Site {
     /// Fields by which a client can make an origin build another response although no part of the key tells: a
     /// stored response built from them would be served to everyone. They do not reach the origin.
     pub unkeyed: Vec<HeaderName>,
+    /// Where the origin writes what a response can be purged by.
+    pub tag_fields: Vec<TagField>,
     pub show_key: ShowKey,
     pub base: Treatment,
     pub rules: Vec<Rule>,
@@ -191,6 +194,7 @@ impl Site {
             origins,
             forwarded,
             unkeyed,
+            tag_fields,
             show_key,
             base,
             rules,
@@ -200,6 +204,7 @@ impl Site {
             origins,
             forwarded,
             unkeyed,
+            tag_fields,
             show_key,
             base,
             rules,
@@ -246,6 +251,7 @@ pub(crate) struct SiteParts {
     pub origins: Origins,
     pub forwarded: ForwardedFor,
     pub unkeyed: Vec<HeaderName>,
+    pub tag_fields: Vec<TagField>,
     pub show_key: ShowKey,
     pub base: Treatment,
     pub rules: Vec<Rule>,

@@ -68,7 +68,7 @@ fn read(path: &Path) -> Result<Found, String> {
 
 /// The directory for what a program keeps between runs (XDG base directories). One that everybody may write to does
 /// not do: whoever made the file first would know the token.
-fn state_directory() -> Result<PathBuf, String> {
+pub(crate) fn state_directory() -> Result<PathBuf, String> {
     let directory = |name| {
         let path = PathBuf::from(std::env::var_os(name)?);
         path.is_absolute().then_some(path)

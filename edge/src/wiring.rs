@@ -26,10 +26,20 @@ use crate::origins::names::Names;
 use crate::origins::{self, Origin, Origins};
 use crate::pingora::Authorities;
 use crate::pingora::fetch::Fetcher;
+use crate::purges::{Purges, TagField};
 use crate::run::StartError;
 use crate::sites::{self, Matcher, Overrides, Rule, Site, SiteParts, Sites, Treatment};
 use crate::tls::{self, Files, TlsError};
 
+/// Where origins write tags, as the caches and applications do that brought them up.
+const TAG_FIELDS: [&str; 6] = [
+    "surrogate-key",
+    "cache-tag",
+    "xkey",
+    "x-cache-tags",
+    "x-magento-tags",
+    "cache-groups",
+];
 /// Fills under way at once; requests beyond it go to the origin by themselves.
 const FLIGHTS_MAX: usize = 16 * 1024;
 /// Answers that are remembered to be uncacheable.
@@ -101,12 +111,17 @@ pub(crate) fn plan(
         std::io::stdout(),
         metrics.log_dropped.clone(),
     );
+    let sites = sites_by_host(sites)?;
+    let moment = storage::Moment(clock.now().unix_millis());
+    let state = crate::token::state_directory().map(|state| state.join(&name));
+    let purges = Purges::open(state.ok().as_deref(), &sites, moment);
     let node = Node {
         name,
+        purges,
         guard: tiered::LoopGuard::new(&instance),
         started: clock.instant(),
         clock,
-        sites: sites_by_host(sites)?,
+        sites,
         limits: Arc::new(downstream_limits(&limits)),
         follower_wait: limits.follower_wait,
         ranges_max: limits.ranges,
@@ -263,6 +278,9 @@ fn site(site: model::Site) -> Result<Site, TlsError> {
             model::Forwarded::Off => sites::ForwardedFor::Off,
         },
         unkeyed: unkeyed(&pass_unkeyed),
+        tag_fields: TAG_FIELDS
+            .map(|name| TagField::new(HeaderName::from_static(name)))
+            .to_vec(),
         show_key: match debug {
             model::Debug::Off => sites::ShowKey::No,
             model::Debug::CacheKey => sites::ShowKey::Yes,

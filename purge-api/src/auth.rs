@@ -42,6 +42,12 @@ impl Token {
         Ok(Self(text.to_owned()))
     }
 
+    /// The token's text, for who sends it.
+    #[must_use]
+    pub fn secret(&self) -> &str {
+        &self.0
+    }
+
     /// Whether a request carries the token. The comparison takes as long for a wrong one as for the right one.
     #[must_use]
     pub fn admits(&self, headers: &HeaderMap) -> bool {

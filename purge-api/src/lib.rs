@@ -6,9 +6,11 @@
 #![forbid(unsafe_code)]
 
 mod auth;
+mod order;
 mod problem;
 mod routes;
 
 pub use auth::{Token, TokenError};
+pub use order::{BODY_MAX, Mode, Order, OrderError, Receipt, Scope};
 pub use problem::Problem;
-pub use routes::{Api, Node, Readiness, Status};
+pub use routes::{Api, Asked, Node, Readiness, Refused, Status};

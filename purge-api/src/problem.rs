@@ -6,7 +6,7 @@ use http::{HeaderValue, Response, StatusCode};
 use serde::Serialize;
 
 /// What is wrong with a request.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Problem {
     /// It does not carry the token.
     Unauthorised,
@@ -14,39 +14,55 @@ pub enum Problem {
     NotFound,
     /// The route knows other methods only.
     Method,
+    /// The request's content is longer than any purge.
+    TooLarge,
+    /// The request's content is no purge that this node can apply.
+    Invalid(String),
+    /// The purge could not be made durable, and was not applied.
+    Unavailable(String),
 }
 
 #[derive(Serialize)]
-struct Document {
+struct Document<'a> {
     title: &'static str,
     status: u16,
-    detail: &'static str,
+    detail: &'a str,
 }
 
 impl Problem {
-    const fn status(self) -> StatusCode {
+    const fn status(&self) -> StatusCode {
         match self {
             Self::Unauthorised => StatusCode::UNAUTHORIZED,
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::Method => StatusCode::METHOD_NOT_ALLOWED,
+            Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::Invalid(_) => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
 
-    const fn title(self) -> &'static str {
+    const fn title(&self) -> &'static str {
         match self {
             Self::Unauthorised => "the admin token is needed",
             Self::NotFound => "no such route",
             Self::Method => "the route does not know this method",
+            Self::TooLarge => "the content is too long",
+            Self::Invalid(_) => "nothing was purged: the request is not valid",
+            Self::Unavailable(_) => "nothing was purged: the log cannot be written",
         }
     }
 
-    const fn detail(self) -> &'static str {
+    fn detail(&self) -> &str {
         match self {
             Self::Unauthorised => {
                 "send `Authorization: Bearer TOKEN`; the node printed where the token is when it started"
             }
-            Self::NotFound => "the routes are /healthz, /readyz, /metrics and /v1/status",
-            Self::Method => "the routes answer GET and HEAD",
+            Self::NotFound => {
+                "the routes are /healthz, /readyz, /metrics, /v1/status, /v1/purges and /v1/purges/ID"
+            }
+            Self::Method => "the routes answer GET and HEAD, and /v1/purges takes POST",
+            Self::TooLarge => "a purge has at most 256 KiB; send several",
+            Self::Invalid(why) | Self::Unavailable(why) => why,
         }
     }
 
@@ -55,7 +71,7 @@ impl Problem {
     /// # Panics
     /// Never: the document is made of constants.
     #[must_use]
-    pub fn response(self) -> Response<Bytes> {
+    pub fn response(&self) -> Response<Bytes> {
         let document = Document {
             title: self.title(),
             status: self.status().as_u16(),
@@ -68,7 +84,7 @@ impl Problem {
         let kind = HeaderValue::from_static("application/problem+json");
         headers.insert(CONTENT_TYPE, kind);
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        if self == Self::Unauthorised {
+        if *self == Self::Unauthorised {
             headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
         response

@@ -6,6 +6,7 @@ use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 use serde::Serialize;
 
 use crate::auth::Token;
+use crate::order::{Order, Receipt};
 use crate::problem::Problem;
 
 /// The node behind the API.
@@ -16,7 +17,46 @@ pub trait Node {
     fn metrics(&self) -> String;
     /// What it is doing.
     fn status(&self) -> Status;
+    /// Now, in RFC 3339.
+    fn now(&self) -> String;
+    /// An identifier that nobody else has.
+    fn new_id(&self) -> String;
+    /// Makes a purge durable and applies it. A purge whose identifier is known already is not applied again.
+    ///
+    /// # Errors
+    /// [`Refused`] where nothing was purged.
+    fn purge(&self, order: Order) -> Result<Receipt, Refused>;
+    /// The last purges, the newest first, at most so many.
+    fn purges(&self, most: usize) -> Vec<Receipt>;
+    /// One purge.
+    fn purge_by_id(&self, id: &str) -> Option<Receipt>;
 }
+
+/// Why nothing was purged.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Refused {
+    /// The purge names what the node does not serve.
+    Invalid(String),
+    /// The log cannot be written.
+    Unavailable(String),
+}
+
+/// A request to the API.
+#[derive(Clone, Copy, Debug)]
+pub struct Asked<'a> {
+    /// Its method.
+    pub method: &'a Method,
+    /// Its path, as it was sent.
+    pub path: &'a str,
+    /// Its fields.
+    pub headers: &'a HeaderMap,
+    /// Its content; none where there was more than [`BODY_MAX`](crate::BODY_MAX) bytes of it.
+    pub body: Option<&'a [u8]>,
+}
+
+/// Purges in one answer.
+const LIST_MAX: usize = 1000;
+const IDEMPOTENCY_KEY: &str = "idempotency-key";
 
 /// Whether a node takes requests of clients.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -63,13 +103,8 @@ impl Api {
 
     /// Answers a request. Its path is taken as it is: nothing is decoded or resolved, so nothing leads around a check.
     #[must_use]
-    pub fn answer(
-        &self,
-        method: &Method,
-        path: &str,
-        headers: &HeaderMap,
-        node: &impl Node,
-    ) -> Response<Bytes> {
+    pub fn answer(&self, asked: &Asked<'_>, node: &impl Node) -> Response<Bytes> {
+        let Asked { method, path, .. } = *asked;
         match path {
             "/healthz" => read(method, || text(StatusCode::OK, "ok\n")),
             "/readyz" => read(method, || match node.readiness() {
@@ -77,10 +112,40 @@ impl Api {
                 Readiness::Draining => text(StatusCode::SERVICE_UNAVAILABLE, "draining\n"),
             }),
             "/metrics" => read(method, || exposition(node.metrics())),
-            _ if !self.token.admits(headers) => Problem::Unauthorised.response(),
+            _ if !self.token.admits(asked.headers) => Problem::Unauthorised.response(),
             "/v1/status" => read(method, || json(&node.status())),
-            _ => Problem::NotFound.response(),
+            "/v1/purges" if *method == Method::POST => purge(asked, node),
+            "/v1/purges" => read(method, || json(&node.purges(LIST_MAX))),
+            _ => match path
+                .strip_prefix("/v1/purges/")
+                .map(|id| node.purge_by_id(id))
+            {
+                Some(Some(receipt)) => read(method, || json(&receipt)),
+                _ => Problem::NotFound.response(),
+            },
         }
+    }
+}
+
+fn purge(asked: &Asked<'_>, node: &impl Node) -> Response<Bytes> {
+    let Some(body) = asked.body else {
+        return Problem::TooLarge.response();
+    };
+    let id = match asked.headers.get(IDEMPOTENCY_KEY).map(HeaderValue::to_str) {
+        Some(Ok(id)) => id.to_owned(),
+        Some(Err(_)) => {
+            return Problem::Invalid("Idempotency-Key is not text".to_owned()).response();
+        }
+        None => node.new_id(),
+    };
+    let order = match Order::parse(body, id, node.now()) {
+        Ok(order) => order,
+        Err(error) => return Problem::Invalid(error.to_string()).response(),
+    };
+    match node.purge(order) {
+        Ok(receipt) => json(&receipt),
+        Err(Refused::Invalid(why)) => Problem::Invalid(why).response(),
+        Err(Refused::Unavailable(why)) => Problem::Unavailable(why).response(),
     }
 }
 
@@ -120,6 +185,7 @@ mod tests {
     use http::header::AUTHORIZATION;
 
     use super::*;
+    use crate::order::Scope;
 
     struct Fixed(Readiness);
 
@@ -144,6 +210,82 @@ mod tests {
                 connections: 5,
             }
         }
+
+        fn now(&self) -> String {
+            "now".to_owned()
+        }
+
+        fn new_id(&self) -> String {
+            "made".to_owned()
+        }
+
+        fn purge(&self, order: Order) -> Result<Receipt, Refused> {
+            let unknown = Scope::Host("unknown".to_owned());
+            if order.scopes.contains(&unknown) {
+                return Err(Refused::Invalid("unknown".to_owned()));
+            }
+            Ok(Receipt {
+                order,
+                sequence: 7,
+                node: "n".to_owned(),
+            })
+        }
+
+        fn purges(&self, _most: usize) -> Vec<Receipt> {
+            Vec::new()
+        }
+
+        fn purge_by_id(&self, _id: &str) -> Option<Receipt> {
+            None
+        }
+    }
+
+    const TOKEN: &str = "0123456789abcdef";
+
+    fn post(body: Option<&[u8]>, id: Option<&'static str>) -> (StatusCode, serde_json::Value) {
+        let api = Api::new(Token::parse(TOKEN).unwrap());
+        let mut headers = HeaderMap::new();
+        let bearer = HeaderValue::try_from(format!("Bearer {TOKEN}")).unwrap();
+        headers.insert(AUTHORIZATION, bearer);
+        if let Some(id) = id {
+            headers.insert(IDEMPOTENCY_KEY, HeaderValue::from_static(id));
+        }
+        let asked = Asked {
+            method: &Method::POST,
+            path: "/v1/purges",
+            headers: &headers,
+            body,
+        };
+        let response = api.answer(&asked, &Fixed(Readiness::Ready));
+        let document = serde_json::from_slice(response.body()).unwrap();
+        (response.status(), document)
+    }
+
+    #[test]
+    fn a_purge_is_answered_with_its_sequence() {
+        let (status, receipt) = post(Some(br#"{"tags":["a"]}"#), None);
+        assert_eq!(status, StatusCode::OK);
+        assert_eq!(receipt["sequence"], 7);
+        assert_eq!(receipt["id"], "made");
+        assert_eq!(receipt["mode"], "hard");
+        let (_, receipt) = post(Some(br#"{"all":true}"#), Some("mine"));
+        assert_eq!(receipt["id"], "mine");
+    }
+
+    #[test]
+    fn what_cannot_be_purged_says_why() {
+        let check = |body, status: StatusCode| {
+            let (answered, problem) = post(body, None);
+            assert_eq!(answered, status, "{problem}");
+            assert_eq!(problem["status"], status.as_u16());
+            assert!(problem["detail"].as_str().is_some_and(|it| !it.is_empty()));
+        };
+        check(Some(b"{}".as_slice()), StatusCode::UNPROCESSABLE_ENTITY);
+        check(
+            Some(br#"{"hosts":["unknown"]}"#),
+            StatusCode::UNPROCESSABLE_ENTITY,
+        );
+        check(None, StatusCode::PAYLOAD_TOO_LARGE);
     }
 
     #[track_caller]
@@ -153,7 +295,13 @@ mod tests {
         if let Some(token) = token {
             headers.insert(AUTHORIZATION, HeaderValue::from_static(token));
         }
-        let response = api.answer(&method, path, &headers, &Fixed(Readiness::Ready));
+        let asked = Asked {
+            method: &method,
+            path,
+            headers: &headers,
+            body: Some(b""),
+        };
+        let response = api.answer(&asked, &Fixed(Readiness::Ready));
         assert_eq!(response.status(), status, "{method} {path}");
         response.into_body()
     }
@@ -170,6 +318,10 @@ mod tests {
         check(Method::GET,    "/v1/status",          Some("Bearer wrong"), 401);
         check(Method::GET,    "/v1/status",          right,                200);
         check(Method::DELETE, "/v1/status",          right,                405);
+        check(Method::POST,   "/v1/purges",          None,                 401);
+        check(Method::GET,    "/v1/purges",          right,                200);
+        check(Method::DELETE, "/v1/purges",          right,                405);
+        check(Method::GET,    "/v1/purges/none",     right,                404);
         check(Method::GET,    "/",                   None,                 401);
         check(Method::GET,    "/",                   right,                404);
         check(Method::GET,    "/healthz/../v1/status", None,               401);
@@ -188,7 +340,13 @@ mod tests {
     fn a_draining_node_is_not_ready() {
         let api = Api::new(Token::parse("0123456789abcdef").unwrap());
         let node = Fixed(Readiness::Draining);
-        let response = api.answer(&Method::GET, "/readyz", &HeaderMap::new(), &node);
+        let asked = Asked {
+            method: &Method::GET,
+            path: "/readyz",
+            headers: &HeaderMap::new(),
+            body: Some(b""),
+        };
+        let response = api.answer(&asked, &node);
         assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
     }
 }

@@ -18,6 +18,9 @@
 //!
 //! ## Order of events
 //!
+//! Whoever asks for a response takes a [`Claim`] to its key before. [`Memory::remove`] voids the claims, and
+//! [`Flights::dissolve`] sees to it that nobody who comes later follows a fetch from before.
+//!
 //! [`Fill::finish`] returns when the object is in the index. End the flight ([`Airborne`]) only
 //! then: whoever no longer finds the flight finds the object.
 
@@ -28,6 +31,7 @@ mod flight;
 mod key;
 mod memory;
 mod moment;
+pub mod purge;
 mod recent;
 mod settings;
 mod uncacheable;
@@ -36,7 +40,7 @@ mod vary_memory;
 pub use fill::{Cut, Fill, Keep, Reader, WriteError};
 pub use flight::{Airborne, Boarding, FlightSettings, Flights, Follower, Landing, Lead};
 pub use key::{Key, Variant};
-pub use memory::{Body, Memory, Object, Refused, Removed, Stats, Variants};
+pub use memory::{Body, Claim, Memory, Object, Refused, Removed, Stats, Variants};
 pub use moment::Moment;
 pub use settings::{Eviction, Settings};
 pub use uncacheable::Uncacheable;

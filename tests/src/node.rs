@@ -95,6 +95,7 @@ impl Node {
         let mut child = Command::new(ensure_binary())
             .args(args)
             .env("LARDER_TEST_CLOCK", &clock)
+            .env("XDG_STATE_HOME", folder.path())
             .current_dir(folder.path())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

@@ -6,14 +6,15 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode};
 use policy::freshen::Freshened;
-use policy::freshness::Revalidation;
 use policy::settings::Settings;
 use policy::store::{DoNotStore, Stored};
 use policy::time::Timestamp;
-use storage::{Keep, Landing, Lead, Object, Reader};
+use storage::purge::{Life, Sequence};
+use storage::{Claim, Keep, Landing, Lead, Object, Reader};
 use tokio::sync::{mpsc, oneshot};
 
-use super::{Head, stale_instead};
+use super::find::is_usable;
+use super::{Cached, Head, stale_instead};
 use crate::downstream::content_length;
 use crate::error::UpstreamError;
 use crate::exchange::Request;
@@ -47,7 +48,7 @@ pub(crate) enum Reply {
     /// The stored response was validated.
     Freshened {
         object: Arc<Object<Head>>,
-        ttl: Duration,
+        answer: Answer,
     },
     /// The origin answered with a failure, and the stored response may be sent instead.
     StaleInstead {
@@ -75,9 +76,27 @@ pub(super) struct Fill {
     node: Arc<Node>,
     request: Arc<Request>,
     selected: Option<Arc<Object<Head>>>,
-    lead: Option<Lead<Head>>,
-    reply: oneshot::Sender<Reply>,
+    /// From before the request is sent: an invalidation meanwhile concerns its answer.
+    claim: Claim<Head>,
+    /// From before the request is sent, too: a purge meanwhile is one of its answer.
+    born: Sequence,
+    audience: Audience,
     interim: mpsc::Sender<Interim>,
+}
+
+/// Who waits for a fill.
+struct Audience {
+    /// Others, where it leads a flight.
+    lead: Option<Lead<Head>>,
+    /// The client that it answers.
+    reply: oneshot::Sender<Reply>,
+}
+
+/// What a 304 made of the stored response.
+struct Renewal {
+    object: Arc<Object<Head>>,
+    answer: Answer,
+    landing: Landing<Head>,
 }
 
 impl Fill {
@@ -95,8 +114,9 @@ impl Fill {
             node: Arc::clone(node),
             request: Arc::clone(request),
             selected,
-            lead,
-            reply,
+            claim: node.memory.claim(request.storage_key()),
+            born: node.purges.latest(),
+            audience: Audience { lead, reply },
             interim,
         };
         let replies = Replies {
@@ -115,24 +135,28 @@ impl Fill {
         if fetched.status != StatusCode::NOT_MODIFIED {
             return self.receive(fetched).await;
         }
-        match self.freshen(&fetched) {
-            Some((object, ttl)) => {
-                fetched.release().await;
-                self.freshened(object, ttl);
-            }
-            None if self.selected.is_none() => self.fail(UpstreamError::Unasked),
+        if self.selected.is_none() {
+            return self.fail(UpstreamError::Unasked);
+        }
+        let renewal = self.freshen(&fetched);
+        fetched.release().await;
+        match renewal {
+            Some(renewal) => self.audience.freshened(renewal),
             None => {
                 // RFC 9111 §4.3.4: the 304 is not about what is stored. Only a full response helps.
-                fetched.release().await;
                 self.selected = None;
-                match self.fetch().await {
-                    Ok(fetched) if fetched.status == StatusCode::NOT_MODIFIED => {
-                        self.fail(UpstreamError::Unasked);
-                    }
-                    Ok(fetched) => self.receive(fetched).await,
-                    Err(error) => self.fail(error),
-                }
+                self.fetch_whole().await;
             }
+        }
+    }
+
+    async fn fetch_whole(self) {
+        match self.fetch().await {
+            Ok(fetched) if fetched.status == StatusCode::NOT_MODIFIED => {
+                self.fail(UpstreamError::Unasked);
+            }
+            Ok(fetched) => self.receive(fetched).await,
+            Err(error) => self.fail(error),
         }
     }
 
@@ -153,19 +177,61 @@ impl Fill {
         self.node.fetcher.fetch(asking, &self.interim).await
     }
 
-    fn freshen(&self, fetched: &Fetched) -> Option<(Arc<Object<Head>>, Duration)> {
+    /// Updates the stored response from a 304; none where that is about another one.
+    fn freshen(&self, fetched: &Fetched) -> Option<Renewal> {
         let object = self.selected.as_ref()?;
         let stored = object.head().stored()?;
         let treatment = self.request.treatment_of(stored.status);
         let exchange = self.policy_exchange(fetched);
-        let Freshened::Updated(stored) =
-            policy::freshen::freshen(stored, &exchange, &treatment.settings)
-        else {
-            return None;
-        };
-        let ttl = ttl(&stored, self.node.clock.now());
-        let object = self.node.memory.update_head(object, Head::Stored(stored))?;
-        Some((object, ttl))
+        match policy::freshen::freshen(stored, &exchange, &treatment.settings) {
+            Freshened::Updated(stored) => Some(self.renew(object, stored)),
+            Freshened::Unstorable { stored, why } => {
+                let head = Arc::new(self.head(stored));
+                Some(Renewal {
+                    object: self.node.memory.once(object, head),
+                    answer: Answer::NotStored(NotStored::Policy(why)),
+                    landing: Landing::NotShareable,
+                })
+            }
+            Freshened::Mismatch => None,
+        }
+    }
+
+    fn renew(&self, object: &Arc<Object<Head>>, stored: Stored) -> Renewal {
+        let shareable = self.is_shareable(&stored);
+        let answer = Answer::Freshened(ttl(&stored, self.node.clock.now()));
+        let head = Arc::new(self.head(stored));
+        let memory = &self.node.memory;
+        match memory.update_head(object, Arc::clone(&head)) {
+            Some(object) => Renewal {
+                object,
+                answer,
+                landing: if shareable {
+                    Landing::Refreshed
+                } else {
+                    Landing::NotShareable
+                },
+            },
+            // It was evicted, replaced or invalidated meanwhile: it still answers who has waited for it, and the others
+            // look at what there is by now.
+            None => Renewal {
+                object: memory.once(object, head),
+                answer: Answer::NotStored(NotStored::Displaced),
+                landing: Landing::Refreshed,
+            },
+        }
+    }
+
+    fn head(&self, stored: Stored) -> Head {
+        let purges = &self.node.purges;
+        let membership = purges.membership(self.born, &self.request, &stored.headers);
+        Head::Stored(Cached { stored, membership })
+    }
+
+    /// Whether those who wait may use a response as this request may.
+    fn is_shareable(&self, stored: &Stored) -> bool {
+        let now = self.node.clock.now();
+        is_usable(&policy::reuse::reuse(&self.request.terms, stored, now))
     }
 
     fn policy_exchange<'a>(&'a self, fetched: &'a Fetched) -> policy::store::Exchange<'a> {
@@ -179,44 +245,26 @@ impl Fill {
         }
     }
 
-    fn freshened(self, object: Arc<Object<Head>>, ttl: Duration) {
-        let landing = if ttl.is_zero() || is_no_cache(&object) {
-            Landing::NotShareable
-        } else {
-            Landing::Refreshed
-        };
-        if let Some(lead) = self.lead {
-            drop(lead.land(landing));
-        }
-        hand_over(self.reply, Reply::Freshened { object, ttl });
-    }
-
     fn fail(self, error: UpstreamError) {
         tracing::debug!(%error, target = %self.request.head.target, "a fill failed");
-        if let Some(lead) = self.lead {
-            drop(lead.land(Landing::Failed));
-        }
-        hand_over(self.reply, Reply::Failed(error));
+        self.audience.tell(Landing::Failed, Reply::Failed(error));
     }
 
     async fn receive(self, fetched: Fetched) {
         let treatment = self.request.treatment_of(fetched.status);
         if let Some((object, staleness)) = self.spared(&fetched, &treatment.settings) {
-            if let Some(lead) = self.lead {
-                drop(lead.land(Landing::Failed));
-            }
             let reply = Reply::StaleInstead {
                 object,
                 staleness,
                 status: fetched.status,
             };
-            return hand_over(self.reply, reply);
+            return self.audience.tell(Landing::Failed, reply);
         }
         match policy::store::decide(&self.policy_exchange(&fetched), &treatment.settings) {
             Ok(stored) => self.store(fetched, stored).await,
             Err(reason) => {
                 self.remember(&fetched, reason, treatment.uncacheable);
-                self.pass_on(fetched, reason).await;
+                self.pass_on(fetched, NotStored::Policy(reason)).await;
             }
         }
     }
@@ -241,30 +289,39 @@ impl Fill {
             [] => node.vary.forget(key),
             names => node.vary.learn(key, names.into()),
         }
-        let variant = storage::Variant(stored.selecting.variant());
-        let ttl = ttl(&stored, node.clock.now());
-        let shareable = !ttl.is_zero() && stored.terms.revalidation != Revalidation::EveryTime;
         let length = content_length(&fetched.headers);
-        let head = Head::Stored(stored);
-        let fill = node.memory.begin(key, variant, head, length, Keep::Store);
+        if length.is_some_and(|length| !node.memory.is_storable(length)) {
+            return self.pass_on(fetched, NotStored::TooLong).await;
+        }
+        let shareable = self.is_shareable(&stored);
+        let answer = Answer::Stored(ttl(&stored, node.clock.now()));
+        let variant = storage::Variant(stored.selecting.variant());
+        let head = self.head(stored);
+        if head.life(&self.node.purges) == Life::Gone {
+            return self.pass_on(fetched, NotStored::Purged).await;
+        }
+        let claim = self.claim;
+        let fill = claim.begin(variant, head, length, Keep::Store);
         let landing = if shareable {
             Landing::Streaming(fill.reader())
         } else {
             Landing::NotShareable
         };
-        self.stream(fetched, fill, landing, Answer::Stored(ttl))
-            .await;
+        let stream = self.audience.stream(fetched, fill, landing, answer);
+        stream.await;
     }
 
     /// Remembers that the answer cannot be stored, where that is about the resource and not about this request.
     fn remember(&self, fetched: &Fetched, reason: DoNotStore, lifetime: Duration) {
-        if let Some(selected) = &self.selected
-            && !fetched.status.is_server_error()
-        {
+        let about_resource = !reason.is_about_request() && !fetched.status.is_server_error();
+        if !about_resource {
+            return;
+        }
+        if let Some(selected) = &self.selected {
             // What was stored has been replaced at the origin by something that is not.
             self.node.memory.remove_object(selected);
         }
-        if is_about_request(reason) || fetched.status.is_server_error() || lifetime.is_zero() {
+        if lifetime.is_zero() {
             return;
         }
         let until = storage::Moment((fetched.response_time + lifetime).unix_millis());
@@ -273,22 +330,42 @@ impl Fill {
         self.node.uncacheable.remember(key, variant, until);
     }
 
-    async fn pass_on(self, fetched: Fetched, reason: DoNotStore) {
-        let key = self.request.storage_key();
+    async fn pass_on(self, fetched: Fetched, why: NotStored) {
         let nobody = storage::Variant(Default::default());
         let length = content_length(&fetched.headers);
-        let memory = &self.node.memory;
-        let fill = memory.begin(key, nobody, Head::PassedOn, length, Keep::PassOn);
-        let answer = Answer::NotStored(NotStored::Policy(reason));
-        self.stream(fetched, fill, Landing::NotShareable, answer)
+        let fill = self
+            .claim
+            .begin(nobody, Head::PassedOn, length, Keep::PassOn);
+        let answer = Answer::NotStored(why);
+        self.audience
+            .stream(fetched, fill, Landing::NotShareable, answer)
             .await;
+    }
+}
+
+impl Audience {
+    /// Says what there is to say, to everybody.
+    fn tell(self, landing: Landing<Head>, reply: Reply) {
+        if let Some(lead) = self.lead {
+            drop(lead.land(landing));
+        }
+        hand_over(self.reply, reply);
+    }
+
+    fn freshened(self, renewal: Renewal) {
+        let Renewal {
+            object,
+            answer,
+            landing,
+        } = renewal;
+        self.tell(landing, Reply::Freshened { object, answer });
     }
 
     /// Moves the body from the origin into the fill, which its readers follow.
     async fn stream(
         self,
         mut fetched: Fetched,
-        mut fill: storage::Fill<Head>,
+        fill: storage::Fill<Head>,
         landing: Landing<Head>,
         answer: Answer,
     ) {
@@ -303,35 +380,52 @@ impl Fill {
         // Followers find the flight until the response is in the index: nobody falls between the two.
         let airborne = self.lead.map(|lead| lead.land(landing));
         hand_over(self.reply, Reply::Streaming(streaming));
-        let mut body = Body {
-            announced,
-            received: 0,
-        };
-        loop {
-            match body.next(&mut fetched).await {
-                Ok(Piece::More(data)) => {
-                    if let Err(error) = fill.write(data).await {
-                        return tracing::debug!(%error, "a fill was given up");
-                    }
-                }
-                Ok(Piece::Last(data)) => {
-                    if let Err(error) = fill.write(data).await {
-                        return tracing::debug!(%error, "a fill was given up");
-                    }
-                    break;
-                }
-                Ok(Piece::End) => break,
-                Err(error) => {
-                    tracing::debug!(%error, "a response was cut while it was received");
-                    return fill.fail(storage::Cut::Origin);
-                }
-            }
-        }
-        fill.finish();
+        let complete = pour(&mut fetched, fill, announced).await;
         // At once: who finds the response stale already has to be able to refresh it.
         drop(airborne);
-        fetched.release().await;
+        if let Complete::Yes = complete {
+            fetched.release().await;
+        }
     }
+}
+
+/// Whether a body came to its end.
+enum Complete {
+    Yes,
+    No,
+}
+
+/// Moves a body to its end, or to where it breaks off.
+async fn pour(
+    fetched: &mut Fetched,
+    mut fill: storage::Fill<Head>,
+    announced: Option<u64>,
+) -> Complete {
+    let mut body = Body {
+        announced,
+        received: 0,
+    };
+    loop {
+        let (data, last) = match body.next(fetched).await {
+            Ok(Piece::More(data)) => (data, false),
+            Ok(Piece::Last(data)) => (data, true),
+            Ok(Piece::End) => break,
+            Err(error) => {
+                tracing::debug!(%error, "a response was cut while it was received");
+                fill.fail(storage::Cut::Origin);
+                return Complete::No;
+            }
+        };
+        if let Err(error) = fill.write(data).await {
+            tracing::debug!(%error, "a fill was given up");
+            return Complete::No;
+        }
+        if last {
+            break;
+        }
+    }
+    fill.finish();
+    Complete::Yes
 }
 
 /// A body on its way in.
@@ -367,17 +461,6 @@ impl Body {
         }
         Ok(Piece::Last(data))
     }
-}
-
-/// Whether another request for the same resource might get an answer that can be stored.
-const fn is_about_request(reason: DoNotStore) -> bool {
-    use DoNotStore as D;
-    matches!(reason, D::Method | D::RequestNoStore | D::Authorization)
-}
-
-fn is_no_cache(object: &Object<Head>) -> bool {
-    let stored = object.head().stored();
-    stored.is_none_or(|stored| stored.terms.revalidation == Revalidation::EveryTime)
 }
 
 /// What is left of a stored response's freshness lifetime.

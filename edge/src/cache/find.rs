@@ -4,10 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use policy::reuse::{Doubt, Reuse};
+use policy::store::Stored;
 use policy::time::Timestamp;
 use storage::Object;
+use storage::purge::Life;
 
-use super::{Client, Head, Interrupted, refresh, respond};
+use super::{Client, Head, Interrupted, Wait, refresh, respond};
 use crate::exchange::{Exchange, Request};
 use crate::node::Node;
 use crate::outcome::{
@@ -17,11 +19,7 @@ use crate::outcome::{
 /// What was found.
 pub(super) enum Found {
     Usable(Hit),
-    Doubtful {
-        why: Forward,
-        /// What may be validated.
-        selected: Option<Arc<Object<Head>>>,
-    },
+    Doubtful(Wait),
 }
 
 /// A stored response that may be sent.
@@ -42,27 +40,25 @@ enum Refresh {
 pub(super) fn find(node: &Node, request: &Request, waited: Option<Forward>) -> Found {
     let settings = &request.treatment.settings;
     let variants = node.memory.lookup(request.storage_key());
-    let heads = variants.iter().filter_map(|object| object.head().stored());
-    let Some(index) = policy::vary::select(heads, request.headers(), &settings.vary) else {
-        let why = if variants.is_empty() {
-            Forward::UriMiss
-        } else {
-            Forward::VaryMiss
+    let alive = || variants.iter().filter(|object| is_alive(node, object));
+    let heads = alive().filter_map(|object| object.head().stored());
+    let selected = policy::vary::select(heads, request.headers(), &settings.vary);
+    let Some(object) = selected.and_then(|index| alive().nth(index).cloned()) else {
+        let why = match alive().next() {
+            None => Forward::UriMiss,
+            Some(_) => Forward::VaryMiss,
         };
-        return Found::Doubtful {
-            why,
-            selected: None,
-        };
+        return nothing(why);
     };
-    let object = Arc::clone(&variants[index]);
     let now = node.clock.now();
     let Some(stored) = object.head().stored() else {
-        return Found::Doubtful {
-            why: Forward::UriMiss,
-            selected: None,
-        };
+        return nothing(Forward::UriMiss);
     };
-    let (outcome, refresh) = match policy::reuse::reuse(&request.terms, stored, now) {
+    let reuse = match policy::reuse::reuse(&request.terms, stored, now) {
+        Reuse::Fresh { ttl } => soften(object.head().life(&node.purges), stored, ttl, now),
+        reuse => reuse,
+    };
+    let (outcome, refresh) = match reuse {
         Reuse::Fresh { ttl } => (fresh(ttl, waited), Refresh::No),
         Reuse::StaleAllowed { staleness } => (stale(staleness, Served::ClientAllows), Refresh::No),
         Reuse::StaleWhileRevalidate { staleness } => {
@@ -70,10 +66,10 @@ pub(super) fn find(node: &Node, request: &Request, waited: Option<Forward>) -> F
             (outcome, Refresh::Behind)
         }
         Reuse::Validate(doubt) => {
-            return Found::Doubtful {
+            return Found::Doubtful(Wait {
                 why: why(doubt),
                 selected: Some(object),
-            };
+            });
         }
     };
     Found::Usable(Hit {
@@ -82,6 +78,33 @@ pub(super) fn find(node: &Node, request: &Request, waited: Option<Forward>) -> F
         refresh,
         now,
     })
+}
+
+/// Whether a stored response was not purged. One that was has no business in the memory any more.
+fn is_alive(node: &Node, object: &Arc<Object<Head>>) -> bool {
+    let alive = object.head().life(&node.purges) != Life::Gone;
+    if !alive {
+        node.memory.remove_object(object);
+    }
+    alive
+}
+
+/// A fresh response counts as stale since it was softly purged.
+fn soften(life: Life, stored: &Stored, ttl: Duration, now: Timestamp) -> Reuse {
+    let Life::Stale { since } = life else {
+        return Reuse::Fresh { ttl };
+    };
+    let staleness = now.since(Timestamp::from_unix_millis(since.0));
+    if staleness < stored.terms.stale_while_revalidate {
+        Reuse::StaleWhileRevalidate { staleness }
+    } else {
+        Reuse::Validate(Doubt::Stale { staleness })
+    }
+}
+
+const fn nothing(why: Forward) -> Found {
+    let selected = None;
+    Found::Doubtful(Wait { why, selected })
 }
 
 /// Whether a response may be sent without asking anybody.

@@ -4,11 +4,13 @@
 //!   find ──usable──────────────────────────────────────────▶ send it
 //!     │ nothing, or in doubt
 //!     ▼
-//!   board ──lead──▶ a fill of its own task ──reply──▶ send what it found
+//!   go_forward ──lead──▶ a fill of its own task ──reply──▶ send what it found
 //!     │ ▲             │ lands: streaming, refreshed, not shareable, failed
 //!     │ └─again─┐     ▼
 //!     └─follow──┴── landing ──▶ send it, or go alone
 //! ```
+//!
+//! [`decide`] walks it until there is a [`Decision`], and [`serve`] carries that out.
 
 mod fill;
 mod find;
@@ -21,7 +23,8 @@ use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode};
 use policy::request::Plan;
 use policy::store::Stored;
-use storage::{Boarding, Landing, Object, Reader};
+use storage::purge::{Life, Membership, Sequence};
+use storage::{Boarding, Follower, Landing, Lead, Object, Reader};
 use tokio::time::timeout;
 use wire::{Framing, Upgrade};
 
@@ -29,11 +32,12 @@ use crate::error::UpstreamError;
 use crate::exchange::{Exchange, Passing, Request};
 use crate::node::Node;
 use crate::outcome::{Answer, Bypass, Forward, Forwarded, Local, Outcome, Share};
+use crate::purges::Purges;
 use crate::sites::UseCache;
 use fill::Fill;
 pub(crate) use fill::Interim;
-use find::{Found, find};
-pub(crate) use respond::{date, failure as answer_failure, made_up, mark, plain};
+use find::{Found, Hit, find};
+pub(crate) use respond::{date, failure as answer_failure, made_up, mark, plain, withhold};
 
 /// How often a request that waited in vain looks again before it goes alone.
 const LOOKS_MAX: usize = 4;
@@ -46,7 +50,7 @@ const LOOKS_MAX: usize = 4;
 )]
 pub(crate) enum Head {
     /// A response that may be reused.
-    Stored(Stored),
+    Stored(Cached),
     /// A response that is only passed on.
     PassedOn,
 }
@@ -54,17 +58,40 @@ pub(crate) enum Head {
 impl storage::Head for Head {
     fn weight(&self) -> usize {
         match self {
-            Self::Stored(stored) => stored.weight(),
+            Self::Stored(cached) => cached.stored.weight() + cached.membership.weight(),
             Self::PassedOn => 0,
         }
     }
 }
 
+/// A response that may be reused, and what it may be purged by.
+#[derive(Debug)]
+pub(crate) struct Cached {
+    pub stored: Stored,
+    pub membership: Membership,
+}
+
 impl Head {
     pub(crate) const fn stored(&self) -> Option<&Stored> {
         match self {
-            Self::Stored(stored) => Some(stored),
+            Self::Stored(cached) => Some(&cached.stored),
             Self::PassedOn => None,
+        }
+    }
+
+    /// The sequence that it was born at.
+    pub(crate) fn born(&self) -> Sequence {
+        match self {
+            Self::Stored(cached) => cached.membership.born(),
+            Self::PassedOn => Sequence::default(),
+        }
+    }
+
+    /// What the purges leave of it.
+    pub(crate) fn life(&self, purges: &Purges) -> Life {
+        match self {
+            Self::Stored(cached) => purges.life(&cached.membership),
+            Self::PassedOn => Life::Gone,
         }
     }
 }
@@ -118,84 +145,60 @@ pub(crate) async fn serve(
     request: &Arc<Request>,
     client: &mut impl Client,
 ) -> Result<Served, Interrupted> {
-    let only_if_cached = request.terms.only_if_cached();
-    if let Some(why) = passes_by(request) {
-        if only_if_cached && why != Forward::Method {
-            return not_cached(node, exchange, client).await;
+    match decide(node, request).await {
+        Decision::Pass(passing) => return Ok(Served::Pass(passing)),
+        Decision::Hit(hit) => hit.send(node, exchange, request, client).await?,
+        Decision::NotCached => not_cached(node, exchange, client).await?,
+        Decision::Fill(filling) => send::reply(node, exchange, request, filling, client).await?,
+        Decision::Share(why, reader) => {
+            send::collapsed(node, exchange, request, why, reader, client).await?;
         }
-        return Ok(Served::Pass(Passing::new(why, None)));
-    }
-    let mut waited = None;
-    let mut unfit = Unfit::Unknown;
-    for _ in 0..LOOKS_MAX {
-        let (why, selected) = match find(node, request, waited) {
-            Found::Usable(hit) => {
-                hit.send(node, exchange, request, client).await?;
-                return Ok(Served::Answered);
-            }
-            Found::Doubtful { why, selected } => (why, selected),
-        };
-        if only_if_cached {
-            return not_cached(node, exchange, client).await;
-        }
-        match go_forward(node, request, Wait { why, selected }, unfit) {
-            Forwarding::LookAgain => {}
-            Forwarding::Pass(passing) => return Ok(Served::Pass(passing)),
-            Forwarding::Fill(filling) => {
-                send::reply(node, exchange, request, filling, client).await?;
-                return Ok(Served::Answered);
-            }
-            Forwarding::Follow { mut follower, wait } => {
-                match timeout(node.follower_wait, follower.landing()).await {
-                    Err(_elapsed) => {
-                        let why = Forward::Bypass(Bypass::Crowded);
-                        return Ok(Served::Pass(Passing::new(why, None)));
-                    }
-                    Ok(Landing::Streaming(reader)) if suits(node, request, &reader) => {
-                        let why = wait.why;
-                        send::collapsed(node, exchange, request, why, reader, client).await?;
-                        return Ok(Served::Answered);
-                    }
-                    Ok(Landing::Streaming(_)) if unfit == Unfit::Unknown => {
-                        unfit = Unfit::OpenFlight
-                    }
-                    Ok(Landing::Streaming(_)) => {
-                        let filling = fill_alone(node, request, wait);
-                        send::reply(node, exchange, request, filling, client).await?;
-                        return Ok(Served::Answered);
-                    }
-                    Ok(Landing::Refreshed) => waited = Some(wait.why),
-                    Ok(Landing::NotShareable) => {
-                        if wait.selected.is_none() {
-                            let why = Forward::Bypass(Bypass::NotShared);
-                            return Ok(Served::Pass(Passing::new(why, None)));
-                        }
-                        let filling = fill_alone(node, request, wait);
-                        send::reply(node, exchange, request, filling, client).await?;
-                        return Ok(Served::Answered);
-                    }
-                    Ok(Landing::Failed) => {
-                        send::shared_failure(node, exchange, request, wait, client).await?;
-                        return Ok(Served::Answered);
-                    }
-                }
-            }
+        Decision::FailTogether(wait) => {
+            send::shared_failure(node, exchange, request, wait, client).await?;
         }
     }
-    let why = Forward::Bypass(Bypass::Crowded);
-    Ok(Served::Pass(Passing::new(why, None)))
+    Ok(Served::Answered)
 }
 
-/// The client wanted a stored response or none (RFC 9111 §5.2.1.7).
-async fn not_cached(
-    node: &Node,
-    exchange: &mut Exchange,
-    client: &mut impl Client,
-) -> Result<Served, Interrupted> {
-    let outcome = Outcome::Local(Local::OnlyIfCached);
-    let status = StatusCode::GATEWAY_TIMEOUT;
-    respond::local(node, exchange, client, status, outcome).await?;
-    Ok(Served::Answered)
+/// How a request gets its answer.
+enum Decision {
+    /// From what is stored.
+    Hit(Hit),
+    /// It wanted what is stored or nothing, and nothing is.
+    NotCached,
+    /// From the origin, past the cache.
+    Pass(Passing),
+    /// From a fill of its own.
+    Fill(Filling),
+    /// From the fill of another request, while that is running.
+    Share(Forward, Reader<Head>),
+    /// As the request that it waited for: not at all, or stale.
+    FailTogether(Wait),
+}
+
+impl Decision {
+    const fn pass(why: Forward) -> Self {
+        Self::Pass(Passing::new(why, None))
+    }
+
+    const fn crowded() -> Self {
+        Self::pass(Forward::Bypass(Bypass::Crowded))
+    }
+}
+
+/// What a look at the cache led to.
+enum Step {
+    Decided(Decision),
+    LookAgain(Look),
+    Follow(Follower<Head>, Wait),
+}
+
+/// What earlier looks taught.
+#[derive(Clone, Copy)]
+struct Look {
+    /// Why the request waited for another one's validation.
+    waited: Option<Forward>,
+    unfit: Unfit,
 }
 
 /// Which flights turned out to bring something else than the request needs.
@@ -204,6 +207,63 @@ enum Unfit {
     Unknown,
     /// The one that began before the key's selecting fields were known.
     OpenFlight,
+}
+
+/// What a request waits with.
+#[derive(Debug)]
+pub(crate) struct Wait {
+    pub why: Forward,
+    /// What may be validated, or sent stale.
+    pub selected: Option<Arc<Object<Head>>>,
+}
+
+/// A fill that answers this request.
+#[derive(Debug)]
+pub(crate) struct Filling {
+    pub why: Forward,
+    pub selected: Option<Arc<Object<Head>>>,
+    pub reply: fill::Replies,
+}
+
+async fn decide(node: &Arc<Node>, request: &Arc<Request>) -> Decision {
+    let only_if_cached = request.terms.only_if_cached();
+    match passes_by(request) {
+        Some(why) if only_if_cached && why != Forward::Method => return Decision::NotCached,
+        Some(why) => return Decision::pass(why),
+        None => {}
+    }
+    let mut look = Look {
+        waited: None,
+        unfit: Unfit::Unknown,
+    };
+    for _ in 0..LOOKS_MAX {
+        let wait = match find(node, request, look.waited) {
+            Found::Usable(hit) => return Decision::Hit(hit),
+            Found::Doubtful(_) if only_if_cached => return Decision::NotCached,
+            Found::Doubtful(wait) => wait,
+        };
+        let mut step = go_forward(node, request, wait, look);
+        if let Step::Follow(follower, wait) = step {
+            step = follow(node, request, follower, wait, look).await;
+        }
+        match step {
+            Step::Decided(decision) => return decision,
+            Step::LookAgain(learnt) => look = learnt,
+            Step::Follow(..) => {}
+        }
+    }
+    Decision::crowded()
+}
+
+/// The client wanted a stored response or none (RFC 9111 §5.2.1.7).
+async fn not_cached(
+    node: &Node,
+    exchange: &mut Exchange,
+    client: &mut impl Client,
+) -> Result<(), Interrupted> {
+    let outcome = Outcome::Local(Local::OnlyIfCached);
+    let status = StatusCode::GATEWAY_TIMEOUT;
+    respond::local(node, exchange, client, status, outcome).await
 }
 
 /// Whether a request is none of the cache's business, and why.
@@ -225,89 +285,99 @@ fn passes_by(request: &Request) -> Option<Forward> {
     }
 }
 
-/// What a request waits with.
-#[derive(Debug)]
-pub(crate) struct Wait {
-    pub why: Forward,
-    pub selected: Option<Arc<Object<Head>>>,
-}
-
-/// How a request gets its answer.
-enum Forwarding {
-    /// By now, something usable is stored.
-    LookAgain,
-    Pass(Passing),
-    Fill(Filling),
-    Follow {
-        follower: storage::Follower<Head>,
-        wait: Wait,
-    },
-}
-
-/// A fill that answers this request.
-#[derive(Debug)]
-pub(crate) struct Filling {
-    pub why: Forward,
-    pub selected: Option<Arc<Object<Head>>>,
-    pub reply: fill::Replies,
-}
-
-fn go_forward(node: &Arc<Node>, request: &Arc<Request>, wait: Wait, unfit: Unfit) -> Forwarding {
-    let Wait { why, selected } = wait;
+/// Towards the origin: by itself, or with those who ask for the same.
+fn go_forward(node: &Arc<Node>, request: &Arc<Request>, wait: Wait, look: Look) -> Step {
     if request.method() == Method::HEAD {
         // A fill would fetch a body that nobody asked for.
-        return Forwarding::Pass(Passing::new(why, selected));
+        let passing = Passing::new(wait.why, wait.selected);
+        return Step::Decided(Decision::Pass(passing));
     }
-    let key = request.storage_key();
-    let variant = node.variant(request);
-    let now = node.moment();
-    if selected.is_none() && node.uncacheable.remembered(key, variant, now) {
+    let (key, variant) = (request.storage_key(), node.variant(request));
+    if wait.selected.is_none() && node.uncacheable.remembered(key, variant, node.moment()) {
         let why = Forward::Bypass(Bypass::Uncacheable);
-        return Forwarding::Pass(Passing::new(why, None));
+        return Step::Decided(Decision::pass(why));
     }
-    let wait = Wait { why, selected };
-    if why == Forward::Request || is_personal(request) {
-        // What this request gets, or how, is nothing that others could share.
-        return Forwarding::Fill(fill_alone(node, request, wait));
+    if goes_alone(request, &wait) {
+        return Step::Decided(Decision::Fill(fill_alone(node, request, wait)));
     }
     if variant.is_some()
-        && unfit == Unfit::Unknown
+        && look.unfit == Unfit::Unknown
         && let Some(follower) = node.flights.join(key, None)
     {
-        return Forwarding::Follow { follower, wait };
+        return Step::Follow(follower, wait);
     }
     match node.flights.board(key, variant) {
-        // A flight may have ended between the lookup and now.
-        Boarding::Lead(lead) if matches!(find(node, request, None), Found::Usable(_)) => {
-            drop(lead.land(Landing::Refreshed));
-            Forwarding::LookAgain
-        }
-        Boarding::Lead(lead) => {
-            let (fill, reply) = Fill::new(node, request, wait.selected.clone(), Some(lead));
-            tokio::spawn(fill.run());
-            Forwarding::Fill(Filling {
-                why,
-                selected: wait.selected,
-                reply,
-            })
-        }
-        Boarding::Follow(follower) => Forwarding::Follow { follower, wait },
-        Boarding::Crowded => {
-            let why = Forward::Bypass(Bypass::Crowded);
-            Forwarding::Pass(Passing::new(why, None))
-        }
+        Boarding::Lead(lead) => take_the_lead(node, request, wait, lead, look),
+        Boarding::Follow(follower) => Step::Follow(follower, wait),
+        Boarding::Crowded => Step::Decided(Decision::crowded()),
     }
 }
 
-/// Whether what this request gets may be meant for nobody else.
-fn is_personal(request: &Request) -> bool {
-    request.terms.is_authorized() || request.terms.forbids_storing()
+/// Whether what a request gets, or how, is nothing that others could share: then it does not wait for them either.
+fn goes_alone(request: &Request, wait: &Wait) -> bool {
+    let validated_every_time = wait.selected.as_ref().is_some_and(|object| {
+        let stored = object.head().stored();
+        stored.is_some_and(|stored| stored.terms.requires_validation())
+    });
+    wait.why == Forward::Request || request.terms.is_personal() || validated_every_time
+}
+
+fn take_the_lead(
+    node: &Arc<Node>,
+    request: &Arc<Request>,
+    wait: Wait,
+    lead: Lead<Head>,
+    look: Look,
+) -> Step {
+    // A flight may have ended between the lookup and now.
+    if matches!(find(node, request, None), Found::Usable(_)) {
+        drop(lead.land(Landing::Refreshed));
+        return Step::LookAgain(look);
+    }
+    Step::Decided(Decision::Fill(fill(node, request, wait, Some(lead))))
+}
+
+/// Waits for another request's fill to land.
+async fn follow(
+    node: &Arc<Node>,
+    request: &Arc<Request>,
+    mut follower: Follower<Head>,
+    wait: Wait,
+    look: Look,
+) -> Step {
+    let Ok(landing) = timeout(node.follower_wait, follower.landing()).await else {
+        return Step::Decided(Decision::crowded());
+    };
+    Step::Decided(match landing {
+        Landing::Streaming(reader) if suits(node, request, &reader) => {
+            Decision::Share(wait.why, reader)
+        }
+        Landing::Streaming(_) if look.unfit == Unfit::Unknown => {
+            let unfit = Unfit::OpenFlight;
+            return Step::LookAgain(Look { unfit, ..look });
+        }
+        Landing::Refreshed => {
+            let waited = Some(wait.why);
+            return Step::LookAgain(Look { waited, ..look });
+        }
+        Landing::NotShareable if wait.selected.is_none() => {
+            Decision::pass(Forward::Bypass(Bypass::NotShared))
+        }
+        Landing::Streaming(_) | Landing::NotShareable => {
+            Decision::Fill(fill_alone(node, request, wait))
+        }
+        Landing::Failed => Decision::FailTogether(wait),
+    })
 }
 
 /// Answers a request that cannot share by a fill of its own.
 fn fill_alone(node: &Arc<Node>, request: &Arc<Request>, wait: Wait) -> Filling {
+    fill(node, request, wait, None)
+}
+
+fn fill(node: &Arc<Node>, request: &Arc<Request>, wait: Wait, lead: Option<Lead<Head>>) -> Filling {
     let Wait { why, selected } = wait;
-    let (fill, reply) = Fill::new(node, request, selected.clone(), None);
+    let (fill, reply) = Fill::new(node, request, selected.clone(), lead);
     tokio::spawn(fill.run());
     Filling {
         why,
@@ -319,6 +389,10 @@ fn fill_alone(node: &Arc<Node>, request: &Arc<Request>, wait: Wait) -> Filling {
 /// Whether a response that is being received for another request may answer this one, too (RFC 9111 §4).
 fn suits(node: &Node, request: &Request, reader: &Reader<Head>) -> bool {
     let settings = &request.treatment.settings;
+    if reader.head().life(&node.purges) != Life::Alive {
+        // It was asked for before a purge that this request came after.
+        return false;
+    }
     reader.head().stored().is_some_and(|stored| {
         stored.selecting.matches(request.headers(), &settings.vary)
             && find::is_usable(&policy::reuse::reuse(
@@ -329,16 +403,21 @@ fn suits(node: &Node, request: &Request, reader: &Reader<Head>) -> bool {
     })
 }
 
-/// Starts to validate a stored response while it is being sent (RFC 5861 §3), unless that is under way.
+/// Starts to validate a stored response while it is being sent (RFC 5861 §3), unless that is under way or done.
 pub(crate) fn refresh(node: &Arc<Node>, request: &Arc<Request>, stored: &Arc<Object<Head>>) {
-    let boarding = node
-        .flights
-        .board(request.storage_key(), node.variant(request));
-    if let Boarding::Lead(lead) = boarding {
-        let selected = Some(Arc::clone(stored));
-        let (fill, _nobody_waits) = Fill::new(node, request, selected, Some(lead));
-        tokio::spawn(fill.run());
+    let key = request.storage_key();
+    let Boarding::Lead(lead) = node.flights.board(key, node.variant(request)) else {
+        return;
+    };
+    let current = node.memory.lookup(key);
+    if !current.iter().any(|object| Arc::ptr_eq(object, stored)) {
+        // It was refreshed between the lookup and now.
+        drop(lead.land(Landing::Refreshed));
+        return;
     }
+    let selected = Some(Arc::clone(stored));
+    let (fill, _nobody_waits) = Fill::new(node, request, selected, Some(lead));
+    tokio::spawn(fill.run());
 }
 
 /// A failure, and the stored response that may be sent in its place.
@@ -350,6 +429,9 @@ pub(crate) fn stale_instead(
 ) -> Option<(Arc<Object<Head>>, std::time::Duration)> {
     let object = selected?;
     let stored = object.head().stored()?;
+    if object.head().life(&node.purges) == Life::Gone {
+        return None;
+    }
     let settings = &request.treatment.settings;
     let staleness = policy::stale::may_serve_stale(stored, failure, node.clock.now(), settings)?;
     Some((Arc::clone(object), staleness))

@@ -196,12 +196,22 @@ async fn send_head(
         part,
     } = selected;
     let key = (request.site.show_key == ShowKey::Yes).then(|| request.key.text());
+    withhold(request, &mut headers);
     if let Some(outcome) = &exchange.outcome {
         mark(node, &mut headers, outcome, key);
     }
     exchange.status = Some(status);
     client.head(status, headers).await?;
     Ok(part)
+}
+
+/// Takes off what is between the origin and its caches: the node's own targeted field, and tags.
+pub(crate) fn withhold(request: &Request, headers: &mut HeaderMap) {
+    headers.remove(policy::cache_control::OWN_TARGET);
+    let tags = request.site.tag_fields.iter();
+    for field in tags.filter(|field| field.is_for_caches()) {
+        headers.remove(&field.name);
+    }
 }
 
 /// Adds the node's own fields to a response: `Via`, `Cache-Status`, and `Date` where nobody gave one.

@@ -46,9 +46,8 @@ pub(super) async fn reply(
             };
             respond::incoming(node, exchange, request, incoming, client).await
         }
-        Reply::Freshened { object, ttl } => {
-            let status = Some(StatusCode::NOT_MODIFIED);
-            exchange.outcome = forwarded(status, Answer::Freshened(ttl));
+        Reply::Freshened { object, answer } => {
+            exchange.outcome = forwarded(Some(StatusCode::NOT_MODIFIED), answer);
             let now = node.clock.now();
             respond::stored(node, exchange, request, &object, now, client).await
         }

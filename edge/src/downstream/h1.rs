@@ -234,17 +234,17 @@ impl Exchange {
         self.decoder.is_done() && !self.is_upgraded()
     }
 
+    /// A client that ended its sending direction has asked for all it wanted, and waits for the answer like any
+    /// other. One that is gone looks the same until something is written to it, and then resets the connection.
     pub(crate) async fn gone(&mut self) -> ClientError {
-        loop {
-            if self.connection.buffer.len() >= READ_AHEAD_MAX {
-                return std::future::pending().await;
-            }
+        while self.connection.buffer.len() < READ_AHEAD_MAX {
             match self.connection.fill().await {
-                Ok(0) => return ClientError::Gone,
+                Ok(0) => break,
                 Ok(_) => {}
                 Err(error) => return error.into(),
             }
         }
+        std::future::pending().await
     }
 
     pub(crate) async fn write_interim(

@@ -117,37 +117,62 @@ pub(crate) fn refuse(accepted: Accepted, status: StatusCode) {
 ///
 /// # Errors
 /// The [`Refusal`] that the client is answered with.
-pub(crate) fn read_head(request: &Request<RecvStream>) -> Result<RequestHead, Refusal> {
+pub(crate) fn read_head(
+    request: &Request<RecvStream>,
+    limits: &Limits,
+) -> Result<RequestHead, Refusal> {
     let (method, uri) = (request.method(), request.uri());
     if method == Method::CONNECT {
         return Err(Refusal::Connect);
     }
-    let mut headers = request.headers().clone();
-    for (name, value) in &headers {
-        wire::check_field(name, value)?;
+    check_scheme(uri)?;
+    let mut headers = fields(request)?;
+    let framing = framing(request)?;
+    let expectation = wire::expectation_of(Version::HTTP_2, &headers, framing)?;
+    let target = uri.path_and_query().ok_or(Refusal::Target)?.as_str();
+    wire::check_size(method, target, &headers, &limits.wire)?;
+    if target != "*" || method != Method::OPTIONS {
+        wire::check_path(target)?;
     }
-    wire::join_cookies(&mut headers);
     let authority = authority(uri, &headers)?;
     if let Ok(host) = HeaderValue::try_from(authority.to_string()) {
         headers.insert(header::HOST, host);
-    }
-    let target = uri.path_and_query().ok_or(Refusal::Target)?;
-    if target != "*" || method != Method::OPTIONS {
-        wire::check_path(target.as_str())?;
     }
     Ok(RequestHead {
         method: method.clone(),
         version: Version::HTTP_2,
         scheme: None,
         authority,
-        target: target.as_str().to_owned(),
-        framing: framing(request)?,
+        target: target.to_owned(),
+        framing,
         headers,
         persistence: Persistence::KeepAlive,
-        expectation: Expectation::None,
+        expectation,
         upgrade: Upgrade::None,
         nominated: Vec::new(),
     })
+}
+
+/// The request's fields, each checked, and as HTTP/1.1 would bring them.
+fn fields(request: &Request<RecvStream>) -> Result<HeaderMap, Refusal> {
+    let mut headers = request.headers().clone();
+    for (name, value) in &headers {
+        wire::check_field(name, value)?;
+    }
+    wire::join_cookies(&mut headers);
+    // An offer to upgrade from HTTP/1.1, of which an origin could believe that it is for itself.
+    headers.remove("http2-settings");
+    Ok(headers)
+}
+
+/// RFC 9113 §8.3.1 allows schemes other than these, for which this node has no origin; an empty one is malformed.
+fn check_scheme(uri: &http::Uri) -> Result<(), Refusal> {
+    match uri.scheme_str() {
+        Some("http" | "https") => Ok(()),
+        // The framing has seen one, and cannot keep it without an authority.
+        None if uri.authority().is_none() => Ok(()),
+        Some(_) | None => Err(Refusal::Target),
+    }
 }
 
 /// RFC 9113 §8.3.1: `:authority`, or else `Host`; a request in which they differ is malformed.
@@ -173,7 +198,11 @@ fn authority(uri: &http::Uri, headers: &HeaderMap) -> Result<Authority, Refusal>
 
 fn framing(request: &Request<RecvStream>) -> Result<Framing, Refusal> {
     let length = wire::content_length(request.headers())?;
-    match (length, request.body().is_end_stream()) {
+    let has_ended = request.body().is_end_stream();
+    if request.method() == Method::TRACE && !has_ended {
+        return Err(Refusal::TraceContent);
+    }
+    match (length, has_ended) {
         (None | Some(0), true) => Ok(Framing::None),
         (Some(_), true) => Err(Refusal::ContentLength),
         (Some(length), false) => Ok(Framing::Length(length)),
@@ -198,6 +227,9 @@ pub(crate) struct Exchange {
     respond: SendResponse<Bytes>,
     content: RecvStream,
     content_done: bool,
+    /// What is left of the length that the request's head announced.
+    owed: Option<u64>,
+    expectation: Expectation,
     limits: Arc<Limits>,
     method: Method,
     responding: Responding,
@@ -207,12 +239,36 @@ pub(crate) struct Exchange {
 }
 
 impl Exchange {
-    pub(crate) fn new(accepted: Accepted, limits: Arc<Limits>) -> Self {
+    /// Takes a stream. A request that says it has no content is complete only once the stream agrees.
+    ///
+    /// # Errors
+    /// As [`Self::read_body`].
+    pub(crate) async fn begin(
+        accepted: Accepted,
+        head: &RequestHead,
+        limits: Arc<Limits>,
+    ) -> Result<Self, ClientError> {
+        let mut exchange = Self::new(accepted, head, limits);
+        if exchange.owed == Some(0)
+            && let Err(error) = exchange.read_end().await
+        {
+            exchange.abandon();
+            return Err(error);
+        }
+        Ok(exchange)
+    }
+
+    fn new(accepted: Accepted, head: &RequestHead, limits: Arc<Limits>) -> Self {
         let (request, respond) = accepted;
         let method = request.method().clone();
         let content = request.into_body();
         Self {
             content_done: content.is_end_stream(),
+            owed: match head.framing {
+                Framing::Length(length) => Some(length),
+                Framing::None | Framing::Chunked => None,
+            },
+            expectation: head.expectation,
             respond,
             content,
             limits,
@@ -224,19 +280,58 @@ impl Exchange {
     }
 
     pub(crate) async fn read_body(&mut self) -> Result<Option<Bytes>, ClientError> {
-        let wait = self.limits.body;
-        let data = timeout(wait, self.content.data()).await;
-        match data.map_err(|_elapsed| ClientError::Silent)? {
-            Some(data) => {
-                let data = data?;
-                self.content.flow_control().release_capacity(data.len())?;
-                Ok(Some(data))
-            }
-            None => {
-                self.content_done = true;
-                Ok(None)
+        self.invite_body()?;
+        let Some(data) = self.read_data().await? else {
+            self.read_trailers().await?;
+            return Ok(None);
+        };
+        if let Some(owed) = &mut self.owed {
+            *owed = owed.saturating_sub(data.len() as u64);
+            if *owed == 0 {
+                // With its last byte the upload is complete to an origin, and more may still make it malformed
+                // (RFC 9113 §8.1.1).
+                self.read_end().await?;
             }
         }
+        Ok(Some(data))
+    }
+
+    /// Tells a client that waits for it to send its content (RFC 9110 §10.1.1).
+    fn invite_body(&mut self) -> Result<(), ClientError> {
+        let waits = std::mem::replace(&mut self.expectation, Expectation::None);
+        if waits == Expectation::None || self.content_done {
+            return Ok(());
+        }
+        self.write_interim(StatusCode::CONTINUE, &HeaderMap::new())
+    }
+
+    async fn read_data(&mut self) -> Result<Option<Bytes>, ClientError> {
+        let data = timeout(self.limits.body, self.content.data()).await;
+        let Some(data) = data.map_err(|_elapsed| ClientError::Silent)? else {
+            return Ok(None);
+        };
+        let data = data?;
+        self.content.flow_control().release_capacity(data.len())?;
+        Ok(Some(data))
+    }
+
+    /// Waits for the stream's end behind the last byte that the head announced.
+    async fn read_end(&mut self) -> Result<(), ClientError> {
+        while let Some(data) = self.read_data().await? {
+            if !data.is_empty() {
+                return Err(Refusal::ContentLength.into());
+            }
+        }
+        self.read_trailers().await
+    }
+
+    async fn read_trailers(&mut self) -> Result<(), ClientError> {
+        let trailers = timeout(self.limits.body, self.content.trailers()).await;
+        if let Some(trailers) = trailers.map_err(|_elapsed| ClientError::Silent)?? {
+            wire::check_trailers(trailers)?;
+        }
+        self.content_done = true;
+        Ok(())
     }
 
     pub(crate) fn is_body_done(&self) -> bool {

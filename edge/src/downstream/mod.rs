@@ -111,7 +111,7 @@ impl Exchange {
         }
     }
 
-    /// Waits until the client is gone, and says how it went. Bytes of a next request are kept.
+    /// Waits until the client is known to be gone, and says how it went. Bytes of a next request are kept.
     pub(crate) async fn gone(&mut self) -> ClientError {
         match self {
             Self::H1(exchange) => exchange.gone().await,

@@ -31,6 +31,21 @@ pub(crate) struct Origin {
     pub identity: u64,
 }
 
+impl Origin {
+    /// Its own host and port, as `Host` has them.
+    fn authority(&self) -> String {
+        let host = match &self.host {
+            Host::Name(name) => name.clone(),
+            Host::Address(IpAddr::V4(address)) => address.to_string(),
+            Host::Address(IpAddr::V6(address)) => format!("[{address}]"),
+        };
+        match (&self.transport, self.port) {
+            (Transport::Plain, 80) | (Transport::Tls { .. }, 443) => host,
+            (_, port) => format!("{host}:{port}"),
+        }
+    }
+}
+
 /// Where an origin is.
 #[derive(Clone, Debug, Hash)]
 pub(crate) enum Host {

@@ -89,13 +89,12 @@ impl Names {
         });
         match answer {
             Ok(Some(answer)) => *entry = answer,
-            Ok(None) | Err(_) => {
-                tracing::warn!(
-                    name,
-                    kept = entry.addresses.len(),
-                    "a name does not resolve"
-                );
-                entry.until = now + RETRY_AFTER;
+            failed => {
+                let kept = entry.addresses.len();
+                tracing::warn!(name, kept, "a name does not resolve");
+                // `now` was before the question.
+                let waited = failed.map_or(LOOKUP_TIME, |_no_answer| Duration::ZERO);
+                entry.until = now + waited + RETRY_AFTER;
             }
         }
         Arc::clone(&entry.addresses)

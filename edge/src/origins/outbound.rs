@@ -74,9 +74,14 @@ pub(crate) fn restore_framing(headers: &mut HeaderMap, request: &Request) {
     }
 }
 
-/// The `Host` an origin wants to be called by.
-pub(crate) fn override_host(headers: &mut HeaderMap, origin: &Origin) {
+/// The `Host` an origin wants to be called by. Where nobody named one, which HTTP/1.0 allows, it is the origin's own:
+/// RFC 9112 §3.2 asks for one in everything that is sent on as HTTP/1.1.
+pub(crate) fn name_host(headers: &mut HeaderMap, origin: &Origin) {
     if let Some(host) = &origin.host_override {
         headers.insert(HOST, host.clone());
+    } else if !headers.contains_key(HOST)
+        && let Ok(host) = HeaderValue::try_from(origin.authority())
+    {
+        headers.insert(HOST, host);
     }
 }

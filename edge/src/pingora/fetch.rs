@@ -27,7 +27,7 @@ use crate::sites::Site;
 /// Pooled connections that may turn out to be closed before a request gets a new one.
 const DEAD_CONNECTIONS_MAX: usize = 16;
 /// Interim responses that an origin may send before its response.
-const INTERIM_RESPONSES_MAX: usize = 16;
+pub(crate) const INTERIM_RESPONSES_MAX: usize = 16;
 
 /// Asks origins.
 pub(crate) struct Fetcher {
@@ -191,7 +191,7 @@ async fn send(
     asking: &Asking<'_>,
 ) -> Result<(), Box<Error>> {
     let mut headers = asking.headers.clone();
-    outbound::override_host(&mut headers, &candidate.origin);
+    outbound::name_host(&mut headers, &candidate.origin);
     let fields = Some(headers.len());
     let mut request =
         RequestHeader::build(asking.method.clone(), asking.target.as_bytes(), fields)?;
@@ -288,7 +288,8 @@ fn framed_once(head: &[u8]) -> Result<(), UpstreamError> {
         let mut lines = head.split(|byte| *byte == b'\n');
         lines.any(|line| {
             let (field, rest) = line.split_at_checked(name.len()).unwrap_or_default();
-            field.eq_ignore_ascii_case(name) && rest.first() == Some(&b':')
+            // Pingora forgives white space before the colon (RFC 9112 §5.1).
+            field.eq_ignore_ascii_case(name) && rest.trim_ascii_start().first() == Some(&b':')
         })
     };
     if has(b"content-length") && has(b"transfer-encoding") {

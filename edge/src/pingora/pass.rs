@@ -10,15 +10,16 @@ use pingora_core::{Error, ErrorSource, ErrorType, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::Session;
 use policy::freshen::HeadVerdict;
+use wire::Upgrade;
 
-use super::fetch::{self, connect_error, response_error};
+use super::fetch::{self, INTERIM_RESPONSES_MAX, connect_error, response_error};
 use super::peer::peer;
-use crate::cache::{self, Head};
+use crate::cache::{self, Cached, Head};
 use crate::error::UpstreamError;
 use crate::exchange::{Exchange, Passing, Request};
 use crate::metrics::Asked;
 use crate::node::Node;
-use crate::origins::outbound;
+use crate::origins::{Candidate, outbound};
 use crate::outcome::{Answer, Bypass, Forward, Forwarded, NotStored, Outcome, Share};
 use crate::sites::ShowKey;
 
@@ -43,9 +44,7 @@ pub(super) async fn choose_peer(
         let unresolved = |error| Error::because(UNRESOLVED, "origin", error).into_up();
         passing.candidates = candidates.map_err(unresolved)?;
     }
-    let candidate = &passing.candidates[passing.attempt % passing.candidates.len()];
-    node.metrics.origin_request(&request.site.name, Asked::Pass);
-    passing.sent = Some(node.clock.now());
+    let candidate = candidate(passing)?;
     Ok(Box::new(peer(
         candidate,
         &origins.timeouts,
@@ -53,7 +52,19 @@ pub(super) async fn choose_peer(
     )))
 }
 
+/// The address that this attempt goes to.
+fn candidate(passing: &Passing) -> Result<&Candidate> {
+    let mut rounds = passing.candidates.iter().cycle();
+    let candidate = rounds.nth(passing.attempt);
+    candidate.ok_or_else(|| Error::explain(ErrorType::InternalError, "no origin was chosen"))
+}
+
 const UNRESOLVED: ErrorType = ErrorType::Custom("Unresolved");
+/// An origin's response that is not passed on.
+fn refused(why: &'static str) -> Box<Error> {
+    Error::explain(REFUSED_RESPONSE, why).into_up()
+}
+
 const REFUSED_RESPONSE: ErrorType = ErrorType::Custom("RefusedResponse");
 
 /// Whether another address is tried.
@@ -73,14 +84,15 @@ pub(super) fn prepare_request(
     exchange: &mut Exchange,
 ) -> Result<()> {
     let (request, passing) = parts(exchange)?;
+    node.metrics.origin_request(&request.site.name, Asked::Pass);
+    passing.sent = Some(node.clock.now());
     let mut headers = outbound::headers(&request, &node.marks());
     outbound::restore_framing(&mut headers, &request);
     if upstream.version == Version::HTTP_2 && request.headers().contains_key(TE) {
         // RFC 9113 §8.2.2: the one value that may be sent. gRPC servers insist on it.
         headers.insert(TE, HeaderValue::from_static("trailers"));
     }
-    let candidate = &passing.candidates[passing.attempt % passing.candidates.len()];
-    outbound::override_host(&mut headers, &candidate.origin);
+    outbound::name_host(&mut headers, &candidate(passing)?.origin);
     let names: Vec<_> = upstream.headers.keys().cloned().collect();
     for name in names {
         upstream.remove_header(&name);
@@ -99,17 +111,23 @@ pub(super) fn take_response(
 ) -> Result<()> {
     let (request, passing) = parts(exchange)?;
     let status = response.status;
+    if status == StatusCode::SWITCHING_PROTOCOLS && request.head.upgrade == Upgrade::None {
+        return Err(refused("a switch of protocols that nobody asked for"));
+    }
     if status.is_informational() && status != StatusCode::SWITCHING_PROTOCOLS {
+        passing.interim += 1;
+        if passing.interim > INTERIM_RESPONSES_MAX {
+            return Err(refused("no end of interim responses"));
+        }
         return Ok(());
     }
     let why = passing.why;
-    if let Some(candidate) = passing.candidates.get(passing.attempt) {
-        request.site.origins.rotation.worked(candidate.place);
-    }
+    let place = candidate(passing)?.place;
+    request.site.origins.rotation.worked(place);
     let mut headers = response.headers.clone();
     let unknown = request.site.origins.unknown_coding;
     if fetch::check(status, &headers, response.version, unknown).is_err() {
-        return Err(Error::new_up(REFUSED_RESPONSE));
+        return Err(refused("a malformed head"));
     }
     if status != StatusCode::SWITCHING_PROTOCOLS {
         policy::hop_by_hop::remove(&mut headers);
@@ -122,6 +140,7 @@ pub(super) fn take_response(
         share: Share::Alone,
     });
     let key = (request.site.show_key == ShowKey::Yes).then(|| request.key.text());
+    cache::withhold(&request, &mut headers);
     cache::mark(node, &mut headers, &outcome, key);
     exchange.outcome = Some(outcome);
     exchange.status = Some(status);
@@ -168,7 +187,10 @@ fn act(node: &Node, request: &Request, passing: &Passing, status: StatusCode, he
     {
         match policy::freshen::freshen_from_head(stored, &answer, &treatment.settings) {
             HeadVerdict::Updated(stored) => {
-                node.memory.update_head(object, Head::Stored(stored));
+                let born = object.head().born();
+                let membership = node.purges.membership(born, request, &stored.headers);
+                let head = Arc::new(Head::Stored(Cached { stored, membership }));
+                node.memory.update_head(object, head);
             }
             HeadVerdict::Invalidate => node.memory.remove_object(object),
             HeadVerdict::Unrelated => {}
@@ -185,9 +207,7 @@ fn invalidate(node: &Node, request: &Request, headers: &HeaderMap) {
         let path = target
             .path_and_query()
             .map_or("/", http::uri::PathAndQuery::as_str);
-        let key = request.key_of(path);
-        node.memory.remove(key);
-        node.uncacheable.forget(key);
+        node.invalidate(request.key_of(path));
     }
 }
 

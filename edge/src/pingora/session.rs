@@ -80,6 +80,12 @@ impl Downstream {
         })
     }
 
+    /// Whether the request's content is still to come because it begins after a 101. Pingora takes an end of content
+    /// that is told before it for the end of the tunnel, when both arrive at the same time.
+    fn awaits_upgrade(&self) -> bool {
+        self.is_upgrade_req() && self.response.is_none()
+    }
+
     fn keep_for_retry(&mut self, data: &Bytes) {
         let Some(Retry::Kept(kept)) = &mut self.retry else {
             return;
@@ -254,7 +260,7 @@ impl Session for Downstream {
     }
 
     fn is_body_done(&mut self) -> bool {
-        self.exchange.as_ref().is_none_or(Exchange::is_body_done)
+        !self.awaits_upgrade() && self.exchange.as_ref().is_none_or(Exchange::is_body_done)
     }
 
     /// Called more than once, and not at all when a request fails: the exchange is given back on drop.
@@ -270,7 +276,7 @@ impl Session for Downstream {
     }
 
     async fn read_body_or_idle(&mut self, no_body_expected: bool) -> Result<Option<Bytes>> {
-        if no_body_expected || self.is_body_done() {
+        if no_body_expected || self.awaits_upgrade() || self.is_body_done() {
             let gone = self.exchange()?.gone().await;
             return Err(downstream(gone));
         }
@@ -320,6 +326,7 @@ impl Session for Downstream {
     fn get_retry_buffer(&self) -> Option<Bytes> {
         match &self.retry {
             Some(Retry::Kept(kept)) if !kept.is_empty() => Some(kept.clone().freeze()),
+            _ if self.awaits_upgrade() => Some(Bytes::new()),
             _ => None,
         }
     }

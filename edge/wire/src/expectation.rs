@@ -17,7 +17,11 @@ pub enum Expectation {
 /// The expectation of a request with these fields.
 ///
 /// In HTTP/1.0, and where there is no content to wait with, `100-continue` means nothing.
-pub(crate) fn of_request(
+///
+/// # Errors
+///
+/// [`Refusal::Expectation`] for any other.
+pub fn of_request(
     version: Version,
     headers: &HeaderMap,
     framing: Framing,

@@ -1,12 +1,13 @@
 //! What HTTP/2 asks of fields before they may become those of an HTTP/1.1 request (RFC 9113 §8.2).
 
 use http::header::{CONNECTION, COOKIE, TE, TRANSFER_ENCODING, UPGRADE};
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
 
-use crate::Refusal;
 use crate::connection::{KEEP_ALIVE, PROXY_CONNECTION};
 use crate::field::check_lookalike;
 use crate::grammar::{is_control, is_token, is_whitespace};
+use crate::limits::METHOD_BYTES_MAX;
+use crate::{Limits, Refusal, trailers};
 
 /// Checks one field of an HTTP/2 request.
 ///
@@ -39,6 +40,42 @@ pub fn check_field(name: &HeaderName, value: &HeaderValue) -> Result<(), Refusal
         return Err(Refusal::FieldNotAllowed);
     }
     Ok(())
+}
+
+/// Checks the size of an HTTP/2 request by the limits that a head of HTTP/1.1 has, once its cookies
+/// are joined: the frames that brought it count bytes, and nothing else.
+///
+/// # Errors
+///
+/// [`Refusal::MethodTooLong`], [`Refusal::TargetTooLong`] and [`Refusal::TooManyFields`].
+pub fn check_size(
+    method: &Method,
+    target: &str,
+    headers: &HeaderMap,
+    limits: &Limits,
+) -> Result<(), Refusal> {
+    if method.as_str().len() > METHOD_BYTES_MAX {
+        return Err(Refusal::MethodTooLong);
+    }
+    if target.len() > limits.target_bytes {
+        return Err(Refusal::TargetTooLong);
+    }
+    if headers.len() > limits.fields {
+        return Err(Refusal::TooManyFields);
+    }
+    Ok(())
+}
+
+/// Checks the trailer section of an HTTP/2 request.
+///
+/// # Errors
+///
+/// As [`check_field`], and [`Refusal::TrailerField`] for fields that frame or route the message.
+pub fn check_trailers(fields: HeaderMap) -> Result<(), Refusal> {
+    for (name, value) in &fields {
+        check_field(name, value)?;
+    }
+    trailers::accept(fields).map(drop)
 }
 
 /// Joins `Cookie` fields into one, as they must be outside HTTP/2 (RFC 9113 §8.2.3).
@@ -84,6 +121,36 @@ mod tests {
         check("content_length",    b"5",          Err(Refusal::FieldLookalike));
         check("x",                 b" a",         Err(Refusal::FieldValue));
         check("x",                 b"a\t",        Err(Refusal::FieldValue));
+    }
+
+    #[test]
+    fn requests_of_http2_are_as_large_as_those_of_http1() {
+        let limits = Limits {
+            fields: 2,
+            target_bytes: 4,
+            ..Limits::default()
+        };
+        let fields = |count| {
+            let field = (COOKIE, HeaderValue::from_static("x"));
+            let mut headers = HeaderMap::new();
+            for (name, value) in std::iter::repeat_n(field, count) {
+                headers.append(name, value);
+            }
+            headers
+        };
+        let check = |method: &str, target: &str, count, expected| {
+            let method = Method::from_bytes(method.as_bytes()).unwrap();
+            assert_eq!(
+                check_size(&method, target, &fields(count), &limits),
+                expected
+            );
+        };
+        check("GET", "/abc", 2, Ok(()));
+        check("GET", "/abcd", 2, Err(Refusal::TargetTooLong));
+        check("GET", "/abc", 3, Err(Refusal::TooManyFields));
+        let long = "X".repeat(METHOD_BYTES_MAX + 1);
+        check(&long, "/abc", 2, Err(Refusal::MethodTooLong));
+        check(&long[1..], "/abc", 2, Ok(()));
     }
 
     #[test]

@@ -14,7 +14,7 @@
 //! written by [`choose_framing`], [`write_head`] and, for chunks, [`write_chunk_head`].
 //!
 //! Requests that arrive over HTTP/2 meet the same rules through [`check_authority`],
-//! [`check_path`] and [`check_field`]; heads that come back from an origin through
+//! [`check_path`], [`check_field`] and [`check_size`]; heads that come back from an origin through
 //! [`check_response`].
 #![forbid(unsafe_code)]
 
@@ -44,9 +44,9 @@ mod upgrade;
 pub use authority::{Authority, check_authority};
 pub use body::{BodyDecoder, Decoded};
 pub use connection::{Persistence, remove_hop_by_hop};
-pub use expectation::Expectation;
+pub use expectation::{Expectation, of_request as expectation_of};
 pub use framing::{Framing, content_length};
-pub use http2::{check_field, join_cookies};
+pub use http2::{check_field, check_size, check_trailers, join_cookies};
 pub use limits::Limits;
 pub use origin::{Lie, ResponseFraming, UnknownCoding, check_response};
 pub use refusal::Refusal;

@@ -82,16 +82,19 @@ fn parse_scheme(scheme: &str) -> Result<Scheme, Refusal> {
 
 /// Checks an origin-form target: a path that starts with `/`, and perhaps a query.
 ///
-/// Wider than RFC 3986 in that every visible ASCII character but `#` is allowed, because browsers
-/// send `|`, `[`, `{`, `^` and others as they are. It is kept as it came, so that the cache key
-/// and the origin see the same bytes.
+/// Wider than RFC 3986, because browsers send `|`, `[`, `{`, `^` and others as they are; as wide
+/// as what [`http::Uri`] can carry on, which is what browsers do. It is kept as it came, so that
+/// the cache key and the origin see the same bytes.
 ///
 /// # Errors
 ///
 /// [`Refusal::Target`] for anything else.
 pub fn check_path(path: &str) -> Result<(), Refusal> {
-    let visible = |byte| matches!(byte, b'!'..=b'~') && byte != b'#';
-    if path.starts_with('/') && path.bytes().all(visible) {
+    let (path, query) = path.split_at(path.find('?').unwrap_or(path.len()));
+    let visible = |byte| matches!(byte, b'!'..=b'~') && !matches!(byte, b'#' | b'<' | b'>');
+    let in_path = |byte| visible(byte) && byte != b'`';
+    let in_query = |byte| visible(byte) && byte != b'"';
+    if path.starts_with('/') && path.bytes().all(in_path) && query.bytes().all(in_query) {
         Ok(())
     } else {
         Err(Refusal::Target)
@@ -127,6 +130,19 @@ mod tests {
         check(M::OPTIONS, "http://a",            Ok("http a *"));
         check(M::OPTIONS, "http://a/",           Ok("http a /"));
         check(M::OPTIONS, "http://a?b",          Ok("http a /?b"));
+    }
+
+    #[test]
+    fn what_is_accepted_is_what_the_rest_of_the_node_can_carry() {
+        for byte in 0..=0x7f {
+            for prefix in ["/a", "/a?b"] {
+                let path = format!("{prefix}{}", char::from(byte));
+                let carried = http::uri::PathAndQuery::try_from(path.as_str());
+                let kept = carried.is_ok_and(|carried| carried.as_str() == path);
+                let expected = kept && byte != 0x7f;
+                assert_eq!(check_path(&path).is_ok(), expected, "{path:?}");
+            }
+        }
     }
 
     #[test]

@@ -20,8 +20,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::memory::{Body, Charge, InFlight, Memory, Object, PIECE_OVERHEAD, paid};
-use crate::{Head, Key, Variant};
+use crate::memory::{Body, Charge, Claim, InFlight, Memory, Object, PIECE_OVERHEAD, paid};
+use crate::{Head, Variant};
 use progress::{Outlook, Progress, ShortRun};
 pub use reader::Reader;
 use reader::Shared;
@@ -80,7 +80,7 @@ pub enum WriteError {
 /// The writing end of a body. Dropped before [`Fill::finish`], it cuts its readers, and nothing is
 /// stored.
 pub struct Fill<H: Head> {
-    memory: Arc<Memory<H>>,
+    claim: Claim<H>,
     shared: Arc<Shared<H>>,
     state: State,
 }
@@ -97,19 +97,19 @@ enum State {
 
 impl<H: Head> Fill<H> {
     pub(crate) fn new(
-        memory: &Arc<Memory<H>>,
-        name: (Key, Variant),
+        claim: Claim<H>,
+        variant: Variant,
         head: H,
         announced: Option<u64>,
         keep: Keep,
     ) -> Self {
         let state = match keep {
-            Keep::Store => Self::storing(memory, &head, announced),
+            Keep::Store => Self::storing(claim.memory(), &head, announced),
             Keep::PassOn => State::Window,
         };
         Self {
-            memory: Arc::clone(memory),
-            shared: Shared::new(name, head, announced),
+            shared: Shared::new((claim.key(), variant), head, announced),
+            claim,
             state,
         }
     }
@@ -151,7 +151,7 @@ impl<H: Head> Fill<H> {
 
     /// Ends the body. If it was being stored, the object is in the index when this returns.
     ///
-    /// None if it is not stored: it was a window, or has not the announced length.
+    /// None if it is not stored: it was a window, has not the announced length, or its claim is void.
     pub fn finish(mut self) -> Option<Arc<Object<H>>> {
         let written = self.shared.progress().end();
         if let Some(announced) = self.shared.announced.filter(|length| *length != written) {
@@ -165,10 +165,13 @@ impl<H: Head> Fill<H> {
         };
         let body = self.gather();
         let head = Arc::clone(&self.shared.head);
-        let object = self.memory.publish(self.shared.name, head, body, fixed);
+        let variant = self.shared.name.1;
+        let object = self
+            .memory()
+            .publish(&self.claim, variant, (head, body), fixed);
         drop(in_flight);
         self.shared.change(Progress::complete);
-        Some(object)
+        object
     }
 
     /// Ends the body before its end.
@@ -191,6 +194,10 @@ impl<H: Head> Fill<H> {
         matches!(self.state, State::Storing { .. })
     }
 
+    fn memory(&self) -> &Arc<Memory<H>> {
+        self.claim.memory()
+    }
+
     fn check_length(&mut self, more: u64) -> Result<(), WriteError> {
         let written = self.shared.progress().end();
         match self.shared.announced {
@@ -207,12 +214,12 @@ impl<H: Head> Fill<H> {
         let State::Storing { in_flight, .. } = &mut self.state else {
             return false;
         };
+        let memory = self.claim.memory();
         let written = self.shared.progress().end();
-        let fits = written + piece.len() as u64 <= self.memory.settings().storable_max();
-        let stored =
-            fits && in_flight.grow(piece.len()) && append(&self.memory, &self.shared, piece);
+        let fits = written + piece.len() as u64 <= memory.settings().storable_max();
+        let stored = fits && in_flight.grow(piece.len()) && append(memory, &self.shared, piece);
         if !stored {
-            self.memory.reject();
+            memory.reject();
             self.state = State::Window;
         }
         stored
@@ -220,13 +227,13 @@ impl<H: Head> Fill<H> {
 
     /// Hands `piece` to the readers, when there is a place in the window.
     async fn pass_on(&self, piece: &Bytes) -> Result<(), WriteError> {
-        let window = self.memory.settings().window as u64;
+        let window = self.memory().settings().window as u64;
         loop {
             let outlook = self.shared.progress().outlook(piece.len() as u64, window);
             match outlook {
                 Outlook::NoReaders => return Err(WriteError::NoReaders),
-                Outlook::Room if append(&self.memory, &self.shared, piece) => return Ok(()),
-                Outlook::AllRead if append(&self.memory, &self.shared, piece) => return Ok(()),
+                Outlook::Room if append(self.memory(), &self.shared, piece) => return Ok(()),
+                Outlook::AllRead if append(self.memory(), &self.shared, piece) => return Ok(()),
                 // One piece in passing is what a proxy without a cache holds as well.
                 Outlook::AllRead => {
                     self.shared
@@ -241,11 +248,11 @@ impl<H: Head> Fill<H> {
     /// The whole body, in one piece if it is short enough.
     fn gather(&self) -> Body {
         let len = usize::try_from(self.shared.progress().end()).unwrap_or(usize::MAX);
-        let max = CONTIGUOUS_MAX.min(self.memory.settings().capacity / CONTIGUOUS_PART);
+        let max = CONTIGUOUS_MAX.min(self.memory().settings().capacity / CONTIGUOUS_PART);
         if len <= max {
             self.join_all(len);
         } else {
-            join(&self.memory, &self.shared, Progress::last_run);
+            join(self.memory(), &self.shared, Progress::last_run);
         }
         Body::from_pieces(self.shared.progress().pieces())
     }
@@ -256,7 +263,7 @@ impl<H: Head> Fill<H> {
         if pieces.len() < 2 {
             return;
         }
-        if let Some(charge) = self.memory.charge(len + PIECE_OVERHEAD) {
+        if let Some(charge) = self.memory().charge(len + PIECE_OVERHEAD) {
             let pieces = pieces.into_iter().map(|piece| piece.bytes);
             let bytes = paid(joined(pieces, len), charge);
             self.shared.change(|progress| progress.join(bytes));

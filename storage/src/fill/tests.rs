@@ -4,7 +4,7 @@ use std::task::{Context, Poll, Waker};
 use proptest::prelude::*;
 
 use super::*;
-use crate::Settings;
+use crate::{Key, Settings};
 
 const KEY: Key = Key([1; 16]);
 const V: Variant = Variant([0; 16]);

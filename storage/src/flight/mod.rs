@@ -101,6 +101,12 @@ impl<H: Head> Flights<H> {
         }
     }
 
+    /// Sees to it that nobody who comes from now on follows a flight for `key` that has begun before.
+    /// Those who follow already go on.
+    pub fn dissolve(&self, key: Key) {
+        self.table.clear(key);
+    }
+
     /// How many flights there are.
     pub fn count(&self) -> usize {
         self.table.count()

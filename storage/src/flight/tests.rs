@@ -321,3 +321,20 @@ async fn request(
     drop(airborne);
     object.body().len()
 }
+
+#[test]
+fn who_comes_after_a_flight_was_dissolved_does_not_follow_it() {
+    let flights = flights(10, 10);
+    let before = lead(&flights);
+    let mut follower = follow(&flights);
+    flights.dissolve(KEY);
+    assert_eq!(flights.count(), 0);
+
+    let after = lead(&flights);
+    drop(before.land(Landing::Refreshed));
+    assert!(matches!(now(follower.landing()), Some(Landing::Refreshed)));
+    assert_eq!(flights.count(), 1, "the one that landed was not this one");
+    drop(follow(&flights));
+    drop(after);
+    assert_eq!(flights.count(), 0);
+}

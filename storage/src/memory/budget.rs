@@ -36,6 +36,14 @@ impl Budget {
         })
     }
 
+    /// What is worth nothing.
+    pub(crate) fn nothing(self: &Arc<Self>) -> Charge {
+        Charge {
+            budget: Arc::clone(self),
+            bytes: 0,
+        }
+    }
+
     /// An empty account of one fill that is to be stored.
     pub(crate) fn in_flight(self: &Arc<Self>) -> InFlight {
         InFlight {

@@ -2,6 +2,7 @@
 
 mod body;
 mod budget;
+mod claim;
 mod eviction;
 mod gdsf;
 mod index;
@@ -19,13 +20,14 @@ use bytes::Bytes;
 pub use body::Body;
 pub(crate) use body::Piece;
 pub(crate) use budget::{Charge, InFlight, PIECE_OVERHEAD, paid};
+pub use claim::Claim;
 pub use object::Object;
 pub use variants::Variants;
 
 use crate::{Fill, Head, Keep, Key, Settings, Variant};
 use budget::Budget;
 use eviction::Order;
-use index::Index;
+use index::{Index, Shard};
 
 /// Two counters before each shared value, and the allocator's header.
 const SHARED: usize = 32;
@@ -118,17 +120,23 @@ impl<H: Head> Memory<H> {
     ///
     /// None if `object` is no longer the current one of its key and variant, or if there is no room
     /// for the new head.
-    pub fn update_head(&self, object: &Arc<Object<H>>, head: H) -> Option<Arc<Object<H>>> {
+    pub fn update_head(&self, object: &Arc<Object<H>>, head: Arc<H>) -> Option<Arc<Object<H>>> {
         let charge = self.charge(self.overhead().saturating_add(head.weight()))?;
         let updated = Arc::new(object.with_head(head, charge));
 
         let mut shard = self.index.write(object.key());
-        let swapped = shard.get_mut(&object.key())?.swap(object, &updated);
+        let variants = shard.stored.get_mut(&object.key())?;
+        let swapped = variants.swap(object, &updated);
         if swapped {
             self.order.swapped(object, &updated);
         }
         drop(shard);
         swapped.then_some(updated)
+    }
+
+    /// The same body under a head that is for one answer only: nothing of it is stored.
+    pub fn once(&self, object: &Object<H>, head: Arc<H>) -> Arc<Object<H>> {
+        Arc::new(object.with_head(head, self.budget.nothing()))
     }
 
     /// Stores a complete response. The body is kept as it is: a slice keeps all it is a slice of.
@@ -145,7 +153,9 @@ impl<H: Head> Memory<H> {
     ) -> Result<Arc<Object<H>>, Refused> {
         let stored = self.admit(head, body).inspect_err(|_| self.reject());
         let (head, body, charge) = stored?;
-        Ok(self.publish((key, variant), head, body, charge))
+        let object = self.object((key, variant), head, body, charge);
+        self.put(&mut self.index.write(key), &object);
+        Ok(object)
     }
 
     fn admit(&self, head: H, body: Bytes) -> Result<(Arc<H>, Body, Charge), Refused> {
@@ -163,10 +173,12 @@ impl<H: Head> Memory<H> {
         Ok((Arc::new(head), body, fixed))
     }
 
-    /// Removes all variants of `key`.
+    /// Removes all variants of `key`, and voids the claims to it: what was asked for before and has
+    /// not been stored by now will not be.
     pub fn remove(&self, key: Key) -> Removed {
         let mut shard = self.index.write(key);
-        let Some(variants) = shard.remove(&key) else {
+        shard.claims.void(key);
+        let Some(variants) = shard.stored.remove(&key) else {
             return Removed::default();
         };
         variants
@@ -198,7 +210,17 @@ impl<H: Head> Memory<H> {
         }
     }
 
-    /// Begins to receive a body of this announced length.
+    /// Whether a body of this length may be stored.
+    pub fn is_storable(&self, length: u64) -> bool {
+        length <= self.settings.storable_max()
+    }
+
+    /// A claim to store what will be asked for from now on.
+    pub fn claim(self: &Arc<Self>, key: Key) -> Claim<H> {
+        Claim::new(self, key)
+    }
+
+    /// Begins to receive a body of this announced length that was asked for just now.
     pub fn begin(
         self: &Arc<Self>,
         key: Key,
@@ -207,7 +229,7 @@ impl<H: Head> Memory<H> {
         length: Option<u64>,
         keep: Keep,
     ) -> Fill<H> {
-        Fill::new(self, (key, variant), head, length, keep)
+        self.claim(key).begin(variant, head, length, keep)
     }
 
     /// What an object costs beside its body and what its head owns, in bytes.
@@ -263,8 +285,26 @@ impl<H: Head> Memory<H> {
         self.rejected.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Puts a complete response into the index, where it replaces its key and variant.
+    /// Puts a complete response into the index, where it replaces its key and variant. None if the
+    /// claim to the key was voided.
     pub(crate) fn publish(
+        &self,
+        claim: &Claim<H>,
+        variant: Variant,
+        (head, body): (Arc<H>, Body),
+        charge: Charge,
+    ) -> Option<Arc<Object<H>>> {
+        let object = self.object((claim.key(), variant), head, body, charge);
+        // Under the lock that whoever voids it takes: it is voided before, or removes the object after.
+        let mut shard = self.index.write(claim.key());
+        if !shard.claims.hold(claim.key(), claim.generation()) {
+            return None;
+        }
+        self.put(&mut shard, &object);
+        Some(object)
+    }
+
+    fn object(
         &self,
         name: (Key, Variant),
         head: Arc<H>,
@@ -272,34 +312,34 @@ impl<H: Head> Memory<H> {
         charge: Charge,
     ) -> Arc<Object<H>> {
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
-        let object = Arc::new(Object::new(id, name, head, body, charge));
+        Arc::new(Object::new(id, name, head, body, charge))
+    }
 
-        let mut shard = self.index.write(object.key());
-        let variants = shard.entry(object.key()).or_insert_with(Variants::none);
-        let displaced = variants.put(&object, self.settings.variants_max);
+    fn put(&self, shard: &mut Shard<H>, object: &Arc<Object<H>>) {
+        let variants = shard.stored.entry(object.key());
+        let variants = variants.or_insert_with(Variants::none);
+        let displaced = variants.put(object, self.settings.variants_max);
         for old in &displaced {
             self.order.removed(old);
             if old.variant() == object.variant() {
                 object.rank.inherit(&old.rank);
             }
         }
-        self.order.admitted(&object);
+        self.order.admitted(object);
         // Counted under the lock, or whoever removes it at once would count below zero.
         self.objects.fetch_add(1, Ordering::Relaxed);
         self.objects.fetch_sub(displaced.len(), Ordering::Relaxed);
-        drop(shard);
-        object
     }
 
     /// Takes `object` out of the index and tells the order by `how`; false if it was not there.
     fn take(&self, object: &Arc<Object<H>>, how: fn(&Order<H>, &Arc<Object<H>>)) -> bool {
         let mut shard = self.index.write(object.key());
-        let Some(variants) = shard.get_mut(&object.key()) else {
+        let Some(variants) = shard.stored.get_mut(&object.key()) else {
             return false;
         };
         let taken = variants.take(object);
         if variants.is_empty() {
-            shard.remove(&object.key());
+            shard.stored.remove(&object.key());
         }
         if taken {
             how(&self.order, object);

@@ -54,11 +54,11 @@ impl<H: Head> Object<H> {
     }
 
     /// The same body under another head.
-    pub(super) fn with_head(&self, head: H, charge: Charge) -> Self {
+    pub(super) fn with_head(&self, head: Arc<H>, charge: Charge) -> Self {
         Self {
             key: self.key,
             variant: self.variant,
-            head: Arc::new(head),
+            head,
             body: self.body.clone(),
             charge,
             id: self.id,

@@ -99,14 +99,17 @@ fn a_new_head_shares_the_body() {
     for eviction in EVICTIONS {
         let memory = memory(1 << 20, eviction);
         let old = memory.insert_ready(name(1), V, 10, body(1000)).unwrap();
-        let new = memory.update_head(&old, 20).unwrap();
+        let new = memory.update_head(&old, Arc::new(20)).unwrap();
 
         assert_eq!(**memory.lookup(name(1))[0].head(), 20);
         let bytes = |object: &Object<usize>| object.body().contiguous().unwrap().as_ptr();
         assert_eq!(bytes(&old), bytes(&new));
         memory.check_order([name(1)].into_iter());
 
-        assert!(memory.update_head(&old, 30).is_none(), "no longer current");
+        assert!(
+            memory.update_head(&old, Arc::new(30)).is_none(),
+            "no longer current"
+        );
         memory.remove_object(&old);
         assert_eq!(memory.stats().objects, 1);
         drop(old);
@@ -240,7 +243,7 @@ fn act(
         2 => held.iter().for_each(|object| memory.accessed(object)),
         3 => drop(
             held.front()
-                .and_then(|object| memory.update_head(object, 50)),
+                .and_then(|object| memory.update_head(object, Arc::new(50))),
         ),
         4 => held.iter().for_each(|object| memory.remove_object(object)),
         _ => drop(memory.insert_ready(key, variant, 10, body(numbers.below(5000)))),
@@ -329,7 +332,7 @@ fn take(memory: &Arc<Memory<usize>>, held: &mut Held, step: &Step) {
         }
         Step::Access { key } => newest(key).iter().for_each(|found| memory.accessed(found)),
         Step::Update { key, head } => {
-            drop(newest(key).and_then(|found| memory.update_head(&found, head)));
+            drop(newest(key).and_then(|found| memory.update_head(&found, Arc::new(head))));
         }
         Step::Remove { key } => drop(memory.remove(name(key))),
         Step::Hold { key } => held.objects.extend(newest(key)),
@@ -486,4 +489,38 @@ fn what_was_popular_long_ago_goes() {
         drop(memory.insert_ready(key, V, 0, body(1000)));
     }
     assert!(memory.lookup(name(0)).is_empty());
+}
+
+#[tokio::test]
+async fn what_was_asked_for_before_a_removal_is_not_stored_after_it() {
+    let memory = memory(1 << 20, Eviction::default());
+    let claim = memory.claim(name(1));
+    memory.remove(name(1));
+    assert!(!claim.holds());
+
+    let mut before = claim.begin(V, 0, None, Keep::Store);
+    let mut after = memory.begin(name(1), V, 1, None, Keep::Store);
+    let mut reader = before.reader();
+    before.write(body(10)).await.unwrap();
+    assert!(before.finish().is_none());
+    assert_eq!(reader.next().await.unwrap(), Some(body(10)));
+    assert_eq!(reader.next().await.unwrap(), None);
+    assert!(memory.lookup(name(1)).is_empty());
+
+    after.write(body(20)).await.unwrap();
+    let stored = after.finish().unwrap();
+    assert!(Arc::ptr_eq(&memory.lookup(name(1))[0], &stored));
+    memory.check_order([name(1)].into_iter());
+}
+
+#[test]
+fn a_head_for_one_answer_leaves_what_is_stored_alone() {
+    let memory = memory(1 << 20, Eviction::default());
+    let stored = memory.insert_ready(name(1), V, 10, body(100)).unwrap();
+    let bytes = memory.stats().bytes;
+
+    let once = memory.once(&stored, Arc::new(99));
+    assert_eq!((**once.head(), once.body().len()), (99, 100));
+    assert!(Arc::ptr_eq(&memory.lookup(name(1))[0], &stored));
+    assert_eq!(memory.stats().bytes, bytes);
 }

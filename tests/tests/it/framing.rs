@@ -3,7 +3,7 @@
 //! Every refused case is sent on a connection of its own with a second request behind it. The
 //! second one must not be answered, and neither may have reached the origin.
 
-use larder_tests::{Node, Origin, Reply, settled};
+use larder_tests::{Gate, Node, Origin, Reply, eventually, settled};
 
 use crate::{A_WHILE, SOON};
 
@@ -298,6 +298,8 @@ async fn malformed_heads_are_refused() {
             ("one bare line feed", get("X: a\nY: b\r\n")),
             ("a bare carriage return", get("X: a\rb\r\n")),
             ("a NUL in a value", get("X: a\0b\r\n")),
+            ("a target that no URL has", line("GET /<x> HTTP/1.1")),
+            ("a query that no URL has", line("GET /x?\"y\" HTTP/1.1")),
             ("a bell in a value", get("X: a\x07b\r\n")),
             ("a field without a colon", get("X\r\n")),
             ("a field without a name", get(": x\r\n")),
@@ -418,5 +420,41 @@ async fn pipelined_requests_are_answered_in_order() {
     client.send(all).await;
     for n in 0..20 {
         assert_eq!(client.answer().await.text(), format!("/{}", n % 7));
+    }
+}
+
+/// HTTP/1.0 does without `Host`; what is sent on as HTTP/1.1 does not (RFC 9112 §3.2).
+#[tokio::test]
+async fn a_request_without_a_host_goes_on_with_the_origins_own() {
+    let bench = Bench::new().await;
+    for target in ["GET /kept", "POST /passed"] {
+        let answer = bench.node.exchange(format!("{target} HTTP/1.0\r\n\r\n"));
+        assert_eq!(answer.await.map(|answer| answer.status), Some(200));
+    }
+    let own = bench.origin.address().to_string();
+    for seen in bench.origin.requests() {
+        assert_eq!(seen.values("Host"), [own.as_str()], "{}", seen.target);
+    }
+    assert_eq!(bench.origin.total(), 2);
+}
+
+/// It cannot be told from one that left, until something is written to it.
+#[tokio::test]
+async fn a_client_that_ended_its_sending_direction_gets_its_answer() {
+    let gate = Gate::closed();
+    let answering = gate.clone();
+    let origin = Origin::start(move |_| Reply::ok("late").after(&answering)).await;
+    let node = Node::before(&origin.url()).await;
+    let requests = [get(""), post("Content-Length: 5\r\n", "hello")];
+    for (n, request) in requests.iter().enumerate() {
+        let mut client = node.client().await;
+        client.send(request).await;
+        client.finish().await;
+        eventually(SOON, || origin.total() == n + 1).await;
+        settled(A_WHILE, || true).await;
+        gate.open();
+        let answer = client.answer().await;
+        assert_eq!(answer.text(), "late", "{request}");
+        assert!(client.closes_within(SOON).await);
     }
 }

@@ -82,6 +82,8 @@ async fn malformed_requests_reach_no_origin() {
     const PATH: (&str, &str) = (":path", "/x");
     let with = |name, value| vec![METHOD, SCHEME, AUTHORITY, PATH, (name, value)];
     let path = |value| vec![METHOD, SCHEME, AUTHORITY, (":path", value)];
+    let scheme = |value| vec![METHOD, (":scheme", value), AUTHORITY, PATH];
+    let long = "X".repeat(100);
     let authority = |value| vec![METHOD, SCHEME, (":authority", value), PATH];
 
     for (name, fields) in [
@@ -119,6 +121,20 @@ async fn malformed_requests_reach_no_origin() {
             fields
         }),
         ("an empty path", path("")),
+        ("an empty scheme", scheme("")),
+        ("a scheme without an origin", scheme("ftp")),
+        ("a target that no URL has", path("/<x>")),
+        ("an expectation unknown", with("expect", "200-ok")),
+        ("a method too long", {
+            let mut fields = with("x", "y");
+            fields[0] = (":method", &long);
+            fields
+        }),
+        ("too many fields", {
+            let mut fields = with("x", "y");
+            fields.extend([("x", "y"); 200]);
+            fields
+        }),
         ("a path without a slash", path("x")),
         ("a space in the path", path("/x HTTP/1.1")),
         ("a line end in the path", path("/x\r\nsmuggled: 1")),
@@ -235,4 +251,90 @@ async fn trailers_pass_between_http2_ends() {
         [("grpc-status".to_owned(), "0".to_owned())]
     );
     assert_eq!(origin.last("/Service/Call").field("te"), Some("trailers"));
+}
+
+const UPLOAD: [(&str, &str); 4] = [
+    (":method", "POST"),
+    (":scheme", "http"),
+    (":authority", "www.example.com"),
+    (":path", "/x"),
+];
+
+/// An upload's last byte makes it complete to an origin. What comes behind it may still make it
+/// malformed (RFC 9113 §8.1.1).
+#[tokio::test]
+async fn an_upload_is_complete_only_when_its_stream_has_ended_well() {
+    let origin = Origin::start(|_| Reply::echo()).await;
+    let node = Node::before(&origin.url()).await;
+    let data = |body: &str, flags| Frame::new(kind::DATA, flags, 1, body.to_owned());
+    let trailers = |name| Frame::request(1, &[(name, "5")]);
+    for (name, length, rest) in [
+        ("content behind none", "0", vec![data("x", 1)]),
+        (
+            "content behind all",
+            "5",
+            vec![data("hello", 0), data("x", 1)],
+        ),
+        (
+            "trailers that frame, behind all",
+            "5",
+            vec![data("hello", 0), trailers("content-length")],
+        ),
+        (
+            "trailers of the connection",
+            "",
+            vec![data("hello", 0), trailers("transfer-encoding")],
+        ),
+        (
+            "trailers that frame",
+            "",
+            vec![data("hello", 0), trailers("content-length")],
+        ),
+    ] {
+        let mut fields = UPLOAD.to_vec();
+        if !length.is_empty() {
+            fields.push(("content-length", length));
+        }
+        let mut client = FrameClient::connect(node.address()).await;
+        client.send(&Frame::request_with_body(1, &fields)).await;
+        for frame in rest {
+            client.send(&frame).await;
+        }
+        refused(&mut client, name).await;
+    }
+    let complete = |seen: &larder_tests::Seen| seen.end == Some(larder_tests::End::Complete);
+    let uploads = origin.requests();
+    assert!(!uploads.iter().any(complete), "{uploads:?}");
+}
+
+#[tokio::test]
+async fn a_stream_that_waits_is_told_to_go_on() {
+    let origin = Origin::start(|_| Reply::echo()).await;
+    let node = Node::before(&origin.url()).await;
+    let mut fields = UPLOAD.to_vec();
+    fields.extend([("content-length", "5"), ("expect", "100-continue")]);
+    let mut client = FrameClient::connect(node.address()).await;
+    client.send(&Frame::request_with_body(1, &fields)).await;
+    let heads = async |client: &mut FrameClient| loop {
+        let frame = client.next(SOON).await.expect("a response");
+        if frame.kind == kind::HEADERS {
+            return frame.payload;
+        }
+    };
+    let interim = heads(&mut client).await;
+    assert!(interim.windows(3).any(|bytes| bytes == b"100") || interim.len() < 8);
+    client.send(&Frame::new(kind::DATA, 1, 1, "hello")).await;
+    // 200 is the eighth entry of the static table (RFC 7541, appendix A).
+    assert_eq!(heads(&mut client).await.first(), Some(&0x88));
+    assert_eq!(origin.last("/x").field("expect"), None);
+}
+
+#[tokio::test]
+async fn an_offer_to_upgrade_from_http_1_stops_here() {
+    let origin = Origin::start(|_| Reply::ok("x")).await;
+    let node = Node::before(&origin.url()).await;
+    let mut client = H2Client::connect(node.address()).await;
+    let offer = request("GET", "/x", &[("http2-settings", "AAMAAABk")]);
+    assert_eq!(client.send(offer, None).await.unwrap().text(), "x");
+    assert_eq!(origin.last("/x").field("http2-settings"), None);
 }

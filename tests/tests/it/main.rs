@@ -21,6 +21,7 @@ mod isolation;
 mod limits;
 mod origin_lies;
 mod origins;
+mod purge;
 mod range;
 mod readme;
 mod settings;

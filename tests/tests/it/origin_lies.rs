@@ -143,6 +143,11 @@ async fn framing_that_says_two_things_is_a_bad_gateway() {
             "Content-Length: 5\r\nTransfer-Encoding: chunked",
             "0\r\n\r\n",
         ),
+        (
+            "length and coding, with a space before the colon",
+            "Content-Length : 5\r\nTransfer-Encoding: chunked",
+            "0\r\n\r\n",
+        ),
         ("a negative length", "Content-Length: -5", "hello"),
         ("a signed length", "Content-Length: +5", "hello"),
         ("a length of letters", "Content-Length: five", "hello"),
@@ -287,4 +292,20 @@ async fn interim_answers_are_passed_on_and_not_stored() {
     assert_eq!(first.header("Link"), None);
     let hit = node.get("/a").await;
     assert!(hit.is_hit() && hit.header("Link").is_none());
+}
+
+/// What passes the cache by is judged like what could be stored.
+#[tokio::test]
+async fn interim_answers_without_reason_or_end_are_a_bad_gateway_on_every_way() {
+    let switch = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: frob\r\nConnection: Upgrade\r\n\r\n";
+    let endless = "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n".repeat(100);
+    let ok = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+    for reply in [switch.to_owned(), endless + ok] {
+        let origin = Origin::start(move |_| Reply::verbatim(reply.clone())).await;
+        let node = Node::before(&origin.url()).await;
+        for method in ["GET", "POST"] {
+            let answer = node.request(method, "/a", &[]).await;
+            assert_eq!(answer.status, 502, "{method}");
+        }
+    }
 }

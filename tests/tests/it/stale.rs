@@ -134,3 +134,56 @@ async fn who_forbids_it_is_not_served_stale() {
         assert!(answer.header("Proxy-Status").is_some(), "{target}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_crowd_on_a_stale_response_costs_one_refresh() {
+    let origin = Origin::start(|seen| {
+        Reply::ok(seen.nth.to_string())
+            .with("Cache-Control", "max-age=60, stale-while-revalidate=60")
+    })
+    .await;
+    let mut node = Node::before(&origin.url()).await;
+    node.get("/a").await;
+    node.advance(seconds(70));
+
+    let mut clients = Vec::new();
+    for _ in 0..200 {
+        clients.push(node.client().await);
+    }
+    let asking = clients.into_iter().map(|mut client| async move {
+        let answer = client.get("/a").await;
+        assert!(answer.is_hit(), "{}", answer.cache_status());
+    });
+    asking.collect::<tokio::task::JoinSet<_>>().join_all().await;
+    eventually(SOON, || origin.count("/a") == 2).await;
+    settled(A_WHILE, || origin.count("/a") == 2).await;
+}
+
+#[tokio::test]
+async fn those_who_wait_together_are_served_stale_together() {
+    let gate = Gate::closed();
+    let failure = gate.clone();
+    let origin = Origin::start(move |seen| match seen.nth {
+        1 => Reply::ok("x").with("Cache-Control", "max-age=60, stale-if-error=600"),
+        _ => Reply::status(503).after(&failure),
+    })
+    .await;
+    let mut node = Node::before(&origin.url()).await;
+    node.get("/a").await;
+    node.advance(seconds(61));
+
+    let mut clients = Vec::new();
+    for _ in 0..10 {
+        let mut client = node.client().await;
+        client.ask("GET", "/a", &[]).await;
+        clients.push(client);
+    }
+    eventually(SOON, || origin.count("/a") == 2).await;
+    settled(A_WHILE, || origin.count("/a") == 2).await;
+    gate.open();
+    for client in &mut clients {
+        let answer = client.answer_to("GET").await.unwrap();
+        assert_eq!((answer.status, answer.text().as_str()), (200, "x"));
+    }
+    assert_eq!(origin.count("/a"), 2);
+}

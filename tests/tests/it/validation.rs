@@ -125,3 +125,52 @@ async fn a_clients_condition_is_not_passed_off_as_the_nodes_own() {
         .await;
     assert_eq!(node.get("/a").await.text(), "client");
 }
+
+#[tokio::test]
+async fn a_304_that_may_not_be_stored_answers_its_request_and_no_other() {
+    let origin = Origin::start(|seen| {
+        if seen.is_conditional() {
+            Reply::status(304)
+                .with("ETag", "\"1\"")
+                .with("Cache-Control", "private, max-age=60")
+                .with("X-Own", &seen.nth.to_string())
+        } else {
+            Reply::fresh(60, "x")
+                .with("ETag", "\"1\"")
+                .with("X-Own", "1")
+        }
+    })
+    .await;
+    let mut node = Node::before(&origin.url()).await;
+    node.get("/a").await;
+    node.advance(seconds(61));
+    for nth in ["2", "3"] {
+        let answer = node.get("/a").await;
+        assert_eq!((answer.status, answer.text().as_str()), (200, "x"));
+        assert_eq!(answer.header("X-Own"), Some(nth));
+        assert_eq!(answer.cache_parameter("fwd-status"), Some("304"));
+        assert_eq!(answer.cache_parameter("detail"), Some("private"));
+        assert_eq!(answer.cache_parameter("stored"), None);
+    }
+    assert_eq!(origin.count("/a"), 3);
+}
+
+#[tokio::test]
+async fn a_personal_answer_does_not_remove_what_others_share() {
+    let origin = Origin::start(|seen| match seen.field("Authorization") {
+        Some(_) => Reply::fresh(60, "personal").with("ETag", "\"personal\""),
+        None if seen.is_conditional() => Reply::status(304),
+        None => Reply::fresh(60, "shared").with("ETag", "\"shared\""),
+    })
+    .await;
+    let mut node = Node::before(&origin.url()).await;
+    node.get("/a").await;
+    node.advance(seconds(61));
+    let personal = node
+        .get_with("/a", &[("Authorization", "Basic eDp5")])
+        .await;
+    assert_eq!(personal.text(), "personal");
+    let shared = node.get("/a").await;
+    assert_eq!(shared.text(), "shared");
+    assert_eq!(shared.cache_parameter("fwd-status"), Some("304"));
+}

@@ -38,7 +38,7 @@ fn valid_requests_are_accepted() {
     check("OPTIONS of the server",        b"OPTIONS * HTTP/1.1\r\nHost: h\r\n\r\n", "OPTIONS h* []");
     check("TRACE",                        b"TRACE /a HTTP/1.1\r\nHost: h\r\n\r\n", "TRACE h/a []");
     check("dots and slashes",             b"GET //a/./../b HTTP/1.1\r\nHost: h\r\n\r\n", "GET h//a/./../b []");
-    check("what browsers leave unescaped", b"GET /a|[b]?{c}^`\"<> HTTP/1.1\r\nHost: h\r\n\r\n", "GET h/a|[b]?{c}^`\"<> []");
+    check("what browsers leave unescaped", b"GET /a|[b]?{c}^` HTTP/1.1\r\nHost: h\r\n\r\n", "GET h/a|[b]?{c}^` []");
 }
 
 #[test]

@@ -1,0 +1,272 @@
+//! Which label was purged last, and how.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use parking_lot::RwLock;
+
+use super::{Label, Membership, Sequence};
+use crate::Moment;
+
+/// How a purge is meant.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum Mode {
+    /// What matches is gone.
+    Hard,
+    /// What matches is stale.
+    Soft,
+}
+
+/// What the purges leave of a stored response.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Life {
+    /// Nothing that was purged after it was born names it.
+    Alive,
+    /// It counts as stale since that moment.
+    Stale {
+        /// When the purge was applied here.
+        since: Moment,
+    },
+    /// It must not be used.
+    Gone,
+}
+
+/// The last purges of one label.
+#[derive(Clone, Copy, Debug, Default)]
+struct Purged {
+    hard: Sequence,
+    soft: Sequence,
+    soft_at: Moment,
+}
+
+/// The purges that were applied, by label.
+///
+/// Purges may be applied more than once and in any order: only the highest sequence counts. Labels that nothing stored
+/// can be older than are forgotten by [`PurgeIndex::forget_before`].
+#[derive(Debug)]
+pub struct PurgeIndex {
+    labels: RwLock<HashMap<Label, Purged>>,
+    labels_max: usize,
+    latest: AtomicU64,
+    /// What was born before and not proven since is gone: the labels that could tell were forgotten.
+    floor: AtomicU64,
+}
+
+impl PurgeIndex {
+    /// An index that remembers purges of at most so many labels. The one too many purges everything that was born
+    /// before it, and the index begins anew.
+    #[must_use]
+    pub fn new(labels_max: usize) -> Self {
+        Self {
+            labels: RwLock::default(),
+            labels_max,
+            latest: AtomicU64::default(),
+            floor: AtomicU64::default(),
+        }
+    }
+
+    /// The highest sequence applied: what a request that is sent now makes is born at it.
+    #[must_use]
+    pub fn latest(&self) -> Sequence {
+        Sequence(self.latest.load(Ordering::Acquire))
+    }
+
+    /// Applies a purge. When it returns, nothing that it names and that was born before is alive.
+    pub fn apply(&self, sequence: Sequence, labels: &[Label], mode: Mode, now: Moment) {
+        let mut purged = self.labels.write();
+        for label in labels {
+            let entry = purged.entry(*label).or_default();
+            match mode {
+                Mode::Hard => entry.hard = entry.hard.max(sequence),
+                Mode::Soft if sequence > entry.soft => {
+                    entry.soft = sequence;
+                    entry.soft_at = now;
+                }
+                Mode::Soft => {}
+            }
+        }
+        if purged.len() > self.labels_max {
+            purged.clear();
+            self.floor.fetch_max(sequence.0, Ordering::Release);
+        }
+        // Under the lock: who sees the new number finds the labels.
+        self.latest.fetch_max(sequence.0, Ordering::Release);
+    }
+
+    /// What the purges leave of a response. One comparison unless there were purges since it was last asked about.
+    #[must_use]
+    pub fn life(&self, membership: &Membership) -> Life {
+        if membership.is_proven(self.latest()) {
+            return Life::Alive;
+        }
+        self.examine(membership)
+    }
+
+    fn examine(&self, membership: &Membership) -> Life {
+        let purged = self.labels.read();
+        let latest = self.latest();
+        let floor = Sequence(self.floor.load(Ordering::Acquire));
+        if !membership.is_proven(floor) {
+            return Life::Gone;
+        }
+        let mut life = Life::Alive;
+        for entry in membership.labels().iter().filter_map(|it| purged.get(it)) {
+            if entry.hard > membership.born() {
+                return Life::Gone;
+            }
+            if entry.soft > membership.born() {
+                life = match life {
+                    Life::Stale { since } => Life::Stale {
+                        since: since.min(entry.soft_at),
+                    },
+                    _ => Life::Stale {
+                        since: entry.soft_at,
+                    },
+                };
+            }
+        }
+        if life == Life::Alive {
+            membership.prove(latest);
+        }
+        life
+    }
+
+    /// Labels with purges that are remembered.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.labels.read().len()
+    }
+
+    /// Whether no purge is remembered.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.labels.read().is_empty()
+    }
+
+    /// Forgets purges up to `sequence`, once nothing that was born before it is stored or on its way.
+    pub fn forget_before(&self, sequence: Sequence) {
+        let outlived = |purged: &Purged| purged.hard.max(purged.soft) <= sequence;
+        self.labels.write().retain(|_, purged| !outlived(purged));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const NOW: Moment = Moment(1_000);
+
+    fn member(born: u64, labels: &[u64]) -> Membership {
+        let labels = labels.iter().map(|label| Label(*label)).collect();
+        Membership::new(Sequence(born), labels)
+    }
+
+    #[track_caller]
+    fn check(why: &str, index: &PurgeIndex, born: u64, labels: &[u64], life: Life) {
+        let member = member(born, labels);
+        assert_eq!(index.life(&member), life, "{why}");
+        assert_eq!(index.life(&member), life, "{why}, asked again");
+    }
+
+    #[test]
+    fn only_what_is_named_and_older_is_purged() {
+        let index = PurgeIndex::new(100);
+        check("nothing was purged", &index, 0, &[1], Life::Alive);
+        index.apply(Sequence(5), &[Label(1)], Mode::Hard, NOW);
+        check("older", &index, 4, &[1], Life::Gone);
+        check("older, with other labels", &index, 4, &[7, 1], Life::Gone);
+        check("born at it", &index, 5, &[1], Life::Alive);
+        check("other labels", &index, 0, &[2], Life::Alive);
+        index.apply(Sequence(6), &[Label(2)], Mode::Soft, NOW);
+        let stale = Life::Stale { since: NOW };
+        check("softly purged", &index, 5, &[2], stale);
+        check("softly and hard", &index, 4, &[2, 1], Life::Gone);
+        index.apply(Sequence(7), &[Label(2)], Mode::Soft, Moment(2_000));
+        check(
+            "twice: since the last purge of that label",
+            &index,
+            5,
+            &[2],
+            Life::Stale {
+                since: Moment(2_000),
+            },
+        );
+    }
+
+    #[test]
+    fn a_response_on_its_way_while_the_purge_comes_is_purged() {
+        let index = PurgeIndex::new(100);
+        let born = index.latest();
+        index.apply(Sequence(1), &[Label(1)], Mode::Hard, NOW);
+        let fill = Membership::new(born, vec![Label(1)]);
+        assert_eq!(index.life(&fill), Life::Gone);
+        let next = Membership::new(index.latest(), vec![Label(1)]);
+        assert_eq!(index.life(&next), Life::Alive);
+    }
+
+    #[test]
+    fn an_index_that_is_full_purges_rather_too_much_than_too_little() {
+        let index = PurgeIndex::new(2);
+        let proven = member(0, &[9]);
+        index.apply(Sequence(1), &[Label(1)], Mode::Hard, NOW);
+        index.apply(Sequence(2), &[Label(2)], Mode::Hard, NOW);
+        check("there is room", &index, 0, &[3], Life::Alive);
+        index.apply(Sequence(3), &[Label(3)], Mode::Hard, NOW);
+        assert!(index.is_empty());
+        check("nothing tells any more", &index, 2, &[4], Life::Gone);
+        assert_eq!(index.life(&proven), Life::Gone);
+        check("born since", &index, 3, &[3], Life::Alive);
+    }
+
+    #[test]
+    fn what_is_outlived_is_forgotten() {
+        let index = PurgeIndex::new(100);
+        for label in 1..=10 {
+            index.apply(Sequence(label), &[Label(label)], Mode::Hard, NOW);
+        }
+        index.forget_before(Sequence(7));
+        assert_eq!(index.len(), 3);
+        check("a later purge stays", &index, 7, &[8], Life::Gone);
+    }
+
+    proptest! {
+        /// However purges are ordered and repeated, the outcome is the same, and that of the plain rule.
+        #[test]
+        fn order_and_repetition_do_not_matter(
+            mut purges in prop::collection::vec((1u64..50, 0u64..6, any::<bool>()), 0..40),
+            seed in any::<u64>(),
+            members in prop::collection::vec((0u64..50, prop::collection::vec(0u64..6, 0..4)), 0..20),
+        ) {
+            let apply = |purges: &[(u64, u64, bool)]| {
+                let index = PurgeIndex::new(100);
+                for (sequence, label, hard) in purges {
+                    let mode = if *hard { Mode::Hard } else { Mode::Soft };
+                    index.apply(Sequence(*sequence), &[Label(*label)], mode, NOW);
+                }
+                index
+            };
+            let straight = apply(&purges);
+            if !purges.is_empty() {
+                let turn = usize::try_from(seed % purges.len() as u64).unwrap();
+                purges.rotate_left(turn);
+            }
+            purges.reverse();
+            purges.extend_from_within(..);
+            let shuffled = apply(&purges);
+            for (born, labels) in members {
+                let hit = |hard| purges.iter().any(|(sequence, label, is_hard)| {
+                    *is_hard == hard && *sequence > born && labels.contains(label)
+                });
+                let expected = match (hit(true), hit(false)) {
+                    (true, _) => Life::Gone,
+                    (false, true) => Life::Stale { since: NOW },
+                    (false, false) => Life::Alive,
+                };
+                prop_assert_eq!(straight.life(&member(born, &labels)), expected);
+                prop_assert_eq!(shuffled.life(&member(born, &labels)), expected);
+            }
+        }
+    }
+}

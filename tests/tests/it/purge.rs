@@ -1,0 +1,266 @@
+//! Purging by number: what is purged is gone at once, whatever was on its way, and what is not stays.
+
+use std::time::Duration;
+
+use larder_tests::{Client, End, Gate, Node, Origin, Reply, Response, Settings, eventually};
+use serde_json::Value;
+
+const SOON: Duration = Duration::from_secs(5);
+
+async fn api(node: &Node, method: &str, target: &str, body: &str) -> Response {
+    let bearer = format!("Bearer {}", node.token());
+    let fields = [("Authorization", bearer.as_str())];
+    let mut client = Client::connect(node.admin()).await;
+    client
+        .upload(method, target, &fields, body.as_bytes())
+        .await
+}
+
+async fn purge(node: &Node, body: &str) -> Value {
+    let answer = api(node, "POST", "/v1/purges", body).await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    serde_json::from_slice(&answer.body).unwrap()
+}
+
+/// An origin whose answers differ, with the tags `all` and the target's first letter.
+async fn counting() -> Origin {
+    Origin::start(|seen| {
+        let tags = format!("all {}", &seen.target[1..2]);
+        Reply::fresh(600, seen.nth.to_string())
+            .with("Surrogate-Key", &tags)
+            .with("ETag", "\"v\"")
+    })
+    .await
+}
+
+async fn is_hit(node: &Node, target: &str) -> bool {
+    node.get(target).await.is_hit()
+}
+
+#[tokio::test]
+async fn each_scope_purges_what_it_names_and_nothing_else() {
+    let origin = counting().await;
+    let node = Node::before(&origin.url()).await;
+    let host = "www.example.com";
+    let url = |target: &str| format!("http://{host}{target}");
+    let all = ["/a", "/a?q", "/ab", "/dir/x", "/dir/y/z", "/dirt"];
+    let check = async |body: String, gone: &[&str]| {
+        for target in all {
+            node.get(target).await;
+        }
+        for target in all {
+            assert!(is_hit(&node, target).await, "{target} before {body}");
+        }
+        purge(&node, &body).await;
+        for target in all {
+            let expected = !gone.contains(&target);
+            assert_eq!(
+                is_hit(&node, target).await,
+                expected,
+                "{target} after {body}"
+            );
+        }
+    };
+    check(format!(r#"{{"urls":["{}"]}}"#, url("/a")), &["/a"]).await;
+    check(format!(r#"{{"urls":["{}"]}}"#, url("/a?q")), &["/a?q"]).await;
+    let below = ["/dir/x", "/dir/y/z"];
+    check(format!(r#"{{"prefixes":["{}"]}}"#, url("/dir/")), &below).await;
+    check(format!(r#"{{"prefixes":["{}"]}}"#, url("/dir")), &below).await;
+    check(
+        r#"{"tags":["d"]}"#.to_owned(),
+        &["/dir/x", "/dir/y/z", "/dirt"],
+    )
+    .await;
+    check(r#"{"tags":["no such tag"]}"#.to_owned(), &[]).await;
+    check(format!(r#"{{"hosts":["{host}"]}}"#), &all).await;
+    check(r#"{"hosts":["other.example.com"]}"#.to_owned(), &[]).await;
+    check(r#"{"tags":["all"]}"#.to_owned(), &all).await;
+    check(r#"{"all":true}"#.to_owned(), &all).await;
+}
+
+#[tokio::test]
+async fn all_variants_of_a_url_go_with_it() {
+    let origin = Origin::start(|seen| {
+        Reply::fresh(
+            600,
+            seen.field("Accept-Language").unwrap_or("none").to_owned(),
+        )
+        .with("Vary", "Accept-Language")
+    })
+    .await;
+    let node = Node::before(&origin.url()).await;
+    for _ in 0..2 {
+        for language in ["de", "fr"] {
+            node.get_with("/a", &[("Accept-Language", language)]).await;
+        }
+    }
+    purge(&node, r#"{"urls":["https://www.example.com/a"]}"#).await;
+    for language in ["de", "fr"] {
+        let answer = node.get_with("/a", &[("Accept-Language", language)]).await;
+        assert!(!answer.is_hit(), "{language}");
+    }
+}
+
+#[tokio::test]
+async fn a_soft_purge_is_refreshed_and_a_failing_origin_may_still_be_spared() {
+    let origin = Origin::start(|seen| match seen.nth {
+        1 | 3 => Reply::fresh(600, seen.nth.to_string()).with("ETag", &format!("\"{}\"", seen.nth)),
+        _ => Reply::status(503),
+    })
+    .await;
+    let node = Node::before(&origin.url()).await;
+    node.get("/a").await;
+    purge(
+        &node,
+        r#"{"tags":["none"],"urls":["http://www.example.com/a"],"mode":"soft"}"#,
+    )
+    .await;
+    let spared = node.get("/a").await;
+    assert_eq!(spared.text(), "1");
+    assert_eq!(spared.forwarded(), Some("stale"));
+    assert_eq!(node.get("/a").await.text(), "3");
+    assert!(is_hit(&node, "/a").await);
+}
+
+#[tokio::test]
+async fn a_hard_purge_spares_nobody() {
+    let origin = Origin::start(|seen| match seen.nth {
+        1 => Reply::fresh(600, "old"),
+        _ => Reply::status(503).then("down"),
+    })
+    .await;
+    let node = Node::before(&origin.url()).await;
+    node.get("/a").await;
+    purge(&node, r#"{"all":true}"#).await;
+    let answer = node.get("/a").await;
+    assert_eq!((answer.status, answer.text().as_str()), (503, "down"));
+}
+
+#[tokio::test]
+async fn a_purge_before_the_head_of_a_fill_wins() {
+    let gate = Gate::closed();
+    let answer = gate.clone();
+    let origin = Origin::start(move |seen| match seen.nth {
+        1 => Reply::fresh(600, "old").after(&answer),
+        _ => Reply::fresh(600, "new"),
+    })
+    .await;
+    let node = Node::before(&origin.url()).await;
+    let mut early = node.client().await;
+    early.ask("GET", "/a", &[]).await;
+    eventually(SOON, || origin.count("/a") == 1).await;
+    purge(&node, r#"{"urls":["http://www.example.com/a"]}"#).await;
+    gate.open();
+    // Who asked before the purge may get what was fetched before it; who asks after it must not.
+    early.answer().await;
+    assert_eq!(node.get("/a").await.text(), "new");
+    assert_eq!(node.get("/a").await.text(), "new");
+}
+
+#[tokio::test]
+async fn a_purge_during_the_body_of_a_fill_wins() {
+    let gate = Gate::closed();
+    let rest = gate.clone();
+    let origin = Origin::start(move |seen| match seen.nth {
+        1 => Reply::fresh(600, "old").wait(&rest).then("old"),
+        _ => Reply::fresh(600, "new"),
+    })
+    .await;
+    let node = Node::before(&origin.url()).await;
+    let mut early = node.client().await;
+    early.ask("GET", "/a", &[]).await;
+    early.answer_head().await.unwrap();
+    early.at_least(3).await;
+    purge(&node, r#"{"tags":["x"],"hosts":["www.example.com"]}"#).await;
+    assert_eq!(node.get("/a").await.text(), "new");
+    gate.open();
+    assert_eq!(node.get("/a").await.text(), "new");
+}
+
+#[tokio::test]
+async fn a_304_to_a_question_from_before_the_purge_revives_nothing() {
+    let gate = Gate::closed();
+    let answer = gate.clone();
+    let origin = Origin::start(move |seen| match seen.nth {
+        1 => Reply::fresh(1, "old").with("ETag", "\"1\""),
+        2 => Reply::status(304)
+            .with("ETag", "\"1\"")
+            .with("Cache-Control", "max-age=600")
+            .after(&answer),
+        _ => Reply::fresh(600, "new"),
+    })
+    .await;
+    let mut node = Node::before(&origin.url()).await;
+    node.get("/a").await;
+    node.advance(Duration::from_secs(2));
+    let mut early = node.client().await;
+    early.ask("GET", "/a", &[]).await;
+    eventually(SOON, || origin.count("/a") == 2).await;
+    purge(&node, r#"{"urls":["http://www.example.com/a"]}"#).await;
+    gate.open();
+    early.answer().await;
+    assert_eq!(node.get("/a").await.text(), "new");
+}
+
+#[tokio::test]
+async fn tags_do_not_reach_clients() {
+    let origin = counting().await;
+    let node = Node::before(&origin.url()).await;
+    for _ in 0..2 {
+        let answer = node.get("/a").await;
+        assert_eq!(answer.end, End::Complete);
+        assert_eq!(answer.header("Surrogate-Key"), None);
+    }
+}
+
+#[tokio::test]
+async fn purges_can_be_asked_about_and_repeated_without_effect() {
+    let origin = counting().await;
+    let node = Node::before(&origin.url()).await;
+    let first = purge(&node, r#"{"tags":["a"],"reason":"test","actor":"me"}"#).await;
+    let second = purge(&node, r#"{"all":true,"mode":"soft"}"#).await;
+    assert_eq!(
+        first["sequence"].as_u64().unwrap() + 1,
+        second["sequence"].as_u64().unwrap()
+    );
+    let list = api(&node, "GET", "/v1/purges", "").await;
+    let list: Vec<Value> = serde_json::from_slice(&list.body).unwrap();
+    assert_eq!(list, [second, first.clone()]);
+    let id = first["id"].as_str().unwrap();
+    let one = api(&node, "GET", &format!("/v1/purges/{id}"), "").await;
+    assert_eq!(serde_json::from_slice::<Value>(&one.body).unwrap(), first);
+    let bearer = format!("Bearer {}", node.token());
+    let fields = [("Authorization", bearer.as_str()), ("Idempotency-Key", id)];
+    let mut client = Client::connect(node.admin()).await;
+    let again = client
+        .upload("POST", "/v1/purges", &fields, br#"{"all":true}"#)
+        .await;
+    assert_eq!(serde_json::from_slice::<Value>(&again.body).unwrap(), first);
+}
+
+#[tokio::test]
+async fn what_is_no_purge_is_refused_and_purges_nothing() {
+    let origin = counting().await;
+    let site = "hosts = [\"www.example.com\"]";
+    let node = Node::start(Settings::origins(&[&origin.url()]).site(site)).await;
+    node.get("/a").await;
+    for (body, status) in [
+        ("{}", 422),
+        ("{\"urls\":[\"/a\"]}", 422),
+        ("{\"urls\":[\"http://elsewhere.example/a\"]}", 422),
+        ("{\"hosts\":[\"elsewhere.example\"]}", 422),
+        ("{\"all\":true,\"site\":\"elsewhere\"}", 422),
+        ("{\"everything\":true}", 422),
+        ("not json", 422),
+    ] {
+        let answer = api(&node, "POST", "/v1/purges", body).await;
+        assert_eq!(answer.status, status, "{body}");
+        assert_eq!(
+            answer.header("Content-Type"),
+            Some("application/problem+json")
+        );
+    }
+    let long = format!("{{\"tags\":[\"{}\"]}}", "x".repeat(300 * 1024));
+    assert_eq!(api(&node, "POST", "/v1/purges", &long).await.status, 413);
+    assert!(is_hit(&node, "/a").await);
+}

@@ -363,38 +363,56 @@ impl Audience {
             reader: fill.reader(),
             answer,
         };
-        // Followers find the flight until the response is in the index: nobody falls between the two.
-        let _airborne = self.lead.map(|lead| lead.land(landing));
+        // Followers find the flight until the response is in the index: nobody falls between the two. Nor longer, or
+        // those who find it stale would follow it in vain.
+        let airborne = self.lead.map(|lead| lead.land(landing));
         hand_over(self.reply, Reply::Streaming(streaming));
-        pour(fetched, fill, announced).await;
+        let poured = pour(&mut fetched, fill, announced).await;
+        drop(airborne);
+        if poured == Poured::ToTheEnd {
+            fetched.release().await;
+        }
     }
 }
 
+/// How far a body was moved.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Poured {
+    ToTheEnd,
+    Cut,
+}
+
 /// Moves a body to its end, or to where it breaks off.
-async fn pour(mut fetched: Fetched, mut fill: storage::Fill<Head>, announced: Option<u64>) {
+async fn pour(
+    fetched: &mut Fetched,
+    mut fill: storage::Fill<Head>,
+    announced: Option<u64>,
+) -> Poured {
     let mut body = Body {
         announced,
         received: 0,
     };
     loop {
-        let (data, last) = match body.next(&mut fetched).await {
+        let (data, last) = match body.next(fetched).await {
             Ok(Piece::More(data)) => (data, false),
             Ok(Piece::Last(data)) => (data, true),
             Ok(Piece::End) => break,
             Err(error) => {
                 tracing::debug!(%error, "a response was cut while it was received");
-                return fill.fail(storage::Cut::Origin);
+                fill.fail(storage::Cut::Origin);
+                return Poured::Cut;
             }
         };
         if let Err(error) = fill.write(data).await {
-            return tracing::debug!(%error, "a fill was given up");
+            tracing::debug!(%error, "a fill was given up");
+            return Poured::Cut;
         }
         if last {
             break;
         }
     }
     fill.finish();
-    fetched.release().await;
+    Poured::ToTheEnd
 }
 
 /// A body on its way in.

@@ -1,25 +1,33 @@
 //! One line per request, written by a thread of its own: a slow reader of the log slows no request.
+//!
+//! A request formats its line and appends it to what waits; the thread takes all that waits and writes it at once.
+//! Between two writes it pauses, so that it is not woken for every line.
 
+use std::borrow::Cow;
+use std::cell::RefCell;
 use std::io::Write;
 use std::net::IpAddr;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::header::{REFERER, USER_AGENT};
 use http::{HeaderMap, StatusCode, Version};
+use parking_lot::{Condvar, Mutex};
 use policy::time::Timestamp;
 use prometheus::IntCounter;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
+use wire::Authority;
 
 use crate::outcome::Outcome;
 
-/// Lines that wait to be written; more are dropped and counted.
-const WAITING_MAX: usize = 16 * 1024;
-
-/// Lines are written in pieces of about this size where many wait.
-const WRITE_SIZE: usize = 64 * 1024;
+/// Bytes that wait to be written; lines beyond it are dropped and counted.
+const WAITING_MAX: usize = 4 * 1024 * 1024;
+/// Between two writes.
+const PAUSE: Duration = Duration::from_millis(10);
 /// How long the end of a node waits for the last lines.
 const FLUSH_TIME: Duration = Duration::from_secs(2);
+/// A thread keeps room for a line of this length.
+const LINE_KEPT: usize = 16 * 1024;
 
 /// What a line looks like.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -34,15 +42,17 @@ pub(crate) enum Format {
 
 /// What is told of a request.
 #[derive(Debug, Serialize)]
-pub(crate) struct Line {
+pub(crate) struct Line<'a> {
     /// When its head was read, in RFC 3339.
-    pub ts: String,
+    #[serde(rename = "ts", serialize_with = "timestamp")]
+    pub received: Timestamp,
     pub client: IpAddr,
-    pub site: String,
-    pub method: String,
+    pub site: &'a str,
+    pub method: &'a str,
     pub scheme: &'static str,
-    pub host: String,
-    pub path: String,
+    #[serde(serialize_with = "authority")]
+    pub host: Option<&'a Authority>,
+    pub path: &'a str,
     pub protocol: &'static str,
     pub status: u16,
     /// Content bytes sent.
@@ -58,11 +68,9 @@ pub(crate) struct Line {
     pub origin_status: Option<u16>,
     pub duration_ms: f64,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub referer: Option<String>,
+    pub referer: Option<Cow<'a, str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub user_agent: Option<String>,
-    #[serde(skip)]
-    pub received: Timestamp,
+    pub user_agent: Option<Cow<'a, str>>,
 }
 
 #[expect(
@@ -73,19 +81,62 @@ const fn is_false(value: &bool) -> bool {
     !*value
 }
 
+/// RFC 3339 with milliseconds.
+pub(crate) fn rfc3339(time: Timestamp) -> String {
+    format!("{:.3}", civil(time))
+}
+
+fn timestamp<S: Serializer>(time: &Timestamp, out: S) -> Result<S::Ok, S::Error> {
+    out.collect_str(&format_args!("{:.3}", civil(*time)))
+}
+
+fn authority<S: Serializer>(host: &Option<&Authority>, out: S) -> Result<S::Ok, S::Error> {
+    match host {
+        Some(host) => out.collect_str(host),
+        None => out.serialize_str("-"),
+    }
+}
+
+fn civil(time: Timestamp) -> jiff::Timestamp {
+    let millis = i64::try_from(time.unix_millis()).unwrap_or(i64::MAX);
+    jiff::Timestamp::from_millisecond(millis).unwrap_or_default()
+}
+
 /// Where lines go.
 #[derive(Debug)]
 pub(crate) struct AccessLog {
-    lines: Option<SyncSender<Entry>>,
+    queue: Option<Arc<Queue>>,
+    format: Format,
     dropped: IntCounter,
 }
 
-/// What the writing thread is given.
-#[derive(Debug)]
-enum Entry {
-    Line(Box<Line>),
-    /// Everything before it is to be written by the time that it is answered.
-    Flush(SyncSender<()>),
+/// What requests and the writing thread share.
+#[derive(Debug, Default)]
+struct Queue {
+    waiting: Mutex<Waiting>,
+    /// Wakes the thread, which waits for something to write.
+    arrived: Condvar,
+    /// Wakes the thread, which pauses.
+    hurry: Condvar,
+    /// Wakes those who wait until it is written.
+    written: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
+    lines: Vec<u8>,
+    /// Writes so far.
+    writes: u64,
+    state: State,
+}
+
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+enum State {
+    #[default]
+    Open,
+    /// Somebody waits for the last line.
+    Flushing,
+    Closed,
 }
 
 impl AccessLog {
@@ -95,75 +146,126 @@ impl AccessLog {
         out: impl Write + Send + 'static,
         dropped: IntCounter,
     ) -> Self {
-        if format == Format::Off {
-            return Self {
-                lines: None,
-                dropped,
-            };
-        }
-        let (lines, waiting) = sync_channel(WAITING_MAX);
-        let writer = std::thread::Builder::new().name("access-log".to_owned());
-        let started = writer.spawn(move || write_lines(&waiting, format, out));
-        if let Err(error) = &started {
-            tracing::error!(%error, "no access log: its thread cannot be started");
-        }
+        let queue = (format != Format::Off).then(|| start(out)).flatten();
         Self {
-            lines: started.is_ok().then_some(lines),
+            queue,
+            format,
             dropped,
         }
     }
 
     /// Whether anybody wants a line.
     pub(crate) const fn is_on(&self) -> bool {
-        self.lines.is_some()
+        self.queue.is_some()
     }
 
     /// Waits until every line handed over before is written, at most for [`FLUSH_TIME`]. It blocks.
     pub(crate) fn flush(&self) {
-        let Some(lines) = &self.lines else {
+        let Some(queue) = &self.queue else {
             return;
         };
-        let (done, flushed) = sync_channel(1);
-        let asked = lines.try_send(Entry::Flush(done)).is_ok();
-        if !asked || flushed.recv_timeout(FLUSH_TIME).is_err() {
+        let mut waiting = queue.waiting.lock();
+        waiting.state = State::Flushing;
+        // What is being written now was taken before; the next write has the rest.
+        let until = waiting.writes + 2;
+        queue.arrived.notify_one();
+        queue.hurry.notify_one();
+        let late = |waiting: &mut Waiting| waiting.writes < until;
+        if queue
+            .written
+            .wait_while_for(&mut waiting, late, FLUSH_TIME)
+            .timed_out()
+        {
             tracing::warn!("the access log is not read: its last lines are lost");
         }
+        waiting.state = State::Open;
     }
 
     /// Hands a line over, or drops it where too many wait.
-    pub(crate) fn write(&self, line: Line) {
-        if let Some(lines) = &self.lines
-            && lines.try_send(Entry::Line(Box::new(line))).is_err()
-        {
-            self.dropped.inc();
+    pub(crate) fn write(&self, line: &Line<'_>) {
+        thread_local! {
+            static FORMATTED: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
         }
-    }
-}
-
-fn write_lines(waiting: &Receiver<Entry>, format: Format, mut out: impl Write) {
-    let mut buffer = Vec::with_capacity(2 * WRITE_SIZE);
-    while let Ok(first) = waiting.recv() {
-        let mut next = Some(first);
-        let mut flushed = None;
-        // Whatever waits goes out in one write.
-        while let Some(entry) = next {
-            match entry {
-                Entry::Line(line) => append(&mut buffer, format, &line),
-                Entry::Flush(done) => flushed = Some(done),
+        let Some(queue) = &self.queue else {
+            return;
+        };
+        FORMATTED.with_borrow_mut(|formatted| {
+            formatted.clear();
+            append(formatted, self.format, line);
+            if !queue.append(formatted) {
+                self.dropped.inc();
             }
-            let full = buffer.len() >= WRITE_SIZE || flushed.is_some();
-            next = if full { None } else { waiting.try_recv().ok() };
-        }
-        // A log that nobody reads any more is no reason to stop serving, and who waited may be gone.
-        drop(out.write_all(&buffer).and_then(|()| out.flush()));
-        buffer.clear();
-        if flushed.is_some_and(|done| done.send(()).is_err()) {
-            return; // who waited is gone, and so is the node
+            formatted.shrink_to(LINE_KEPT);
+        });
+    }
+}
+
+impl Drop for AccessLog {
+    fn drop(&mut self) {
+        if let Some(queue) = &self.queue {
+            queue.waiting.lock().state = State::Closed;
+            queue.arrived.notify_one();
+            queue.hurry.notify_one();
         }
     }
 }
 
-fn append(buffer: &mut Vec<u8>, format: Format, line: &Line) {
+fn start(out: impl Write + Send + 'static) -> Option<Arc<Queue>> {
+    let queue = Arc::new(Queue::default());
+    let written = Arc::clone(&queue);
+    let writer = std::thread::Builder::new().name("access-log".to_owned());
+    match writer.spawn(move || written.write_to(out)) {
+        Ok(_) => Some(queue),
+        Err(error) => {
+            tracing::error!(%error, "no access log: its thread cannot be started");
+            None
+        }
+    }
+}
+
+impl Queue {
+    /// False if there is no room.
+    fn append(&self, line: &[u8]) -> bool {
+        let mut waiting = self.waiting.lock();
+        if waiting.lines.len() + line.len() > WAITING_MAX {
+            return false;
+        }
+        let first = waiting.lines.is_empty();
+        waiting.lines.extend_from_slice(line);
+        drop(waiting);
+        if first {
+            self.arrived.notify_one();
+        }
+        true
+    }
+
+    fn write_to(&self, mut out: impl Write) {
+        let mut lines = Vec::new();
+        loop {
+            let mut waiting = self.waiting.lock();
+            let idle =
+                |waiting: &mut Waiting| waiting.lines.is_empty() && waiting.state == State::Open;
+            self.arrived.wait_while(&mut waiting, idle);
+            let closed = waiting.state == State::Closed;
+            std::mem::swap(&mut waiting.lines, &mut lines);
+            drop(waiting);
+
+            // A log that nobody reads any more is no reason to stop serving.
+            drop(out.write_all(&lines).and_then(|()| out.flush()));
+            lines.clear();
+            if closed {
+                return;
+            }
+            let mut waiting = self.waiting.lock();
+            waiting.writes += 1;
+            self.written.notify_all();
+            let open = |waiting: &mut Waiting| waiting.state == State::Open;
+            self.hurry.wait_while_for(&mut waiting, open, PAUSE);
+        }
+    }
+}
+
+fn append(buffer: &mut Vec<u8>, format: Format, line: &Line<'_>) {
     match format {
         Format::Json => {
             let start = buffer.len();
@@ -179,17 +281,16 @@ fn append(buffer: &mut Vec<u8>, format: Format, line: &Line) {
 }
 
 /// The Combined Log Format.
-fn combined(line: &Line) -> String {
-    let millis = i64::try_from(line.received.unix_millis()).unwrap_or(i64::MAX);
-    let time = jiff::Timestamp::from_millisecond(millis).unwrap_or_default();
+fn combined(line: &Line<'_>) -> String {
+    let time = civil(line.received);
     let time = time.strftime("%d/%b/%Y:%H:%M:%S +0000");
     let referer = line.referer.as_deref().unwrap_or("-");
     let agent = line.user_agent.as_deref().unwrap_or("-");
     format!(
         "{} - - [{time}] \"{} {} {}\" {} {} \"{}\" \"{}\" {}",
         line.client,
-        escaped(&line.method),
-        escaped(&line.path),
+        escaped(line.method),
+        escaped(line.path),
         line.protocol,
         line.status,
         line.bytes,
@@ -215,21 +316,14 @@ fn escaped(text: &str) -> String {
     escaped
 }
 
-/// RFC 3339 with milliseconds.
-pub(crate) fn rfc3339(time: Timestamp) -> String {
-    let millis = i64::try_from(time.unix_millis()).unwrap_or(i64::MAX);
-    let time = jiff::Timestamp::from_millisecond(millis).unwrap_or_default();
-    format!("{time:.3}")
-}
-
 /// A field for the log: as text, whatever bytes it has.
-pub(crate) fn field(headers: &HeaderMap, name: &http::HeaderName) -> Option<String> {
+fn field<'a>(headers: &'a HeaderMap, name: &http::HeaderName) -> Option<Cow<'a, str>> {
     let value = headers.get(name)?;
-    Some(String::from_utf8_lossy(value.as_bytes()).into_owned())
+    Some(String::from_utf8_lossy(value.as_bytes()))
 }
 
 /// The fields of every log format that come from the request's header.
-pub(crate) fn referer_and_agent(headers: &HeaderMap) -> [Option<String>; 2] {
+pub(crate) fn referer_and_agent(headers: &HeaderMap) -> [Option<Cow<'_, str>>; 2] {
     [field(headers, &REFERER), field(headers, &USER_AGENT)]
 }
 
@@ -252,18 +346,19 @@ pub(crate) fn origin_status(outcome: &Outcome) -> Option<StatusCode> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::mpsc;
+
     use super::*;
 
-    fn line(path: &str) -> Line {
-        let received = Timestamp::from_unix_millis(1_700_000_000_123);
+    fn line(path: &str) -> Line<'_> {
         Line {
-            ts: rfc3339(received),
+            received: Timestamp::from_unix_millis(1_700_000_000_123),
             client: IpAddr::from([192, 0, 2, 1]),
-            site: "s".to_owned(),
-            method: "GET".to_owned(),
+            site: "s",
+            method: "GET",
             scheme: "http",
-            host: "h".to_owned(),
-            path: path.to_owned(),
+            host: None,
+            path,
             protocol: "HTTP/1.1",
             status: 200,
             bytes: 5,
@@ -274,8 +369,7 @@ mod tests {
             origin_status: None,
             duration_ms: 0.5,
             referer: None,
-            user_agent: Some("a\"b\n".to_owned()),
-            received,
+            user_agent: Some("a\"b\n".into()),
         }
     }
 
@@ -299,26 +393,63 @@ mod tests {
         );
     }
 
+    /// A place that takes one write at a time.
+    struct Stuck {
+        released: mpsc::Receiver<()>,
+        taken: mpsc::Sender<Vec<u8>>,
+    }
+
+    impl Write for Stuck {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.released.recv().map_err(std::io::Error::other)?;
+            self.taken
+                .send(bytes.to_vec())
+                .map_err(std::io::Error::other)?;
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn stuck() -> (
+        AccessLog,
+        IntCounter,
+        mpsc::Sender<()>,
+        mpsc::Receiver<Vec<u8>>,
+    ) {
+        let dropped = IntCounter::new("dropped", "test").unwrap();
+        let (release, released) = mpsc::channel();
+        let (taken, written) = mpsc::channel();
+        let log = AccessLog::new(Format::Json, Stuck { released, taken }, dropped.clone());
+        (log, dropped, release, written)
+    }
+
     #[test]
     fn lines_that_nobody_takes_are_dropped_and_counted() {
-        struct Stuck(Receiver<()>);
-        impl Write for Stuck {
-            fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-                self.0.recv().map_or(Ok(bytes.len()), |()| Ok(bytes.len()))
-            }
-            fn flush(&mut self) -> std::io::Result<()> {
-                Ok(())
-            }
-        }
-        let dropped = IntCounter::new("dropped", "test").unwrap();
-        let (release, stuck) = std::sync::mpsc::channel();
-        let log = AccessLog::new(Format::Json, Stuck(stuck), dropped.clone());
-        for _ in 0..2 * WAITING_MAX + 2000 {
-            log.write(line("/"));
+        let (log, dropped, release, _written) = stuck();
+        let path = "x".repeat(1000);
+        let lines = 3 * WAITING_MAX / path.len();
+        for _ in 0..lines {
+            log.write(&line(&path));
         }
         drop(release);
-        // One batch of 64 KiB may be with the writer, and the queue is full.
-        assert!(dropped.get() > 0);
-        assert!(dropped.get() <= WAITING_MAX as u64 + 2000);
+        // One lot may be with the writer, another one waits.
+        let kept = lines - usize::try_from(dropped.get()).unwrap();
+        assert!(kept > WAITING_MAX / 2 / path.len());
+        assert!(kept <= 2 * WAITING_MAX / path.len());
+    }
+
+    #[test]
+    fn every_line_is_written_by_the_end_of_a_flush() {
+        let (log, _, release, written) = stuck();
+        std::thread::spawn(move || while release.send(()).is_ok() {});
+        for number in 0..10_000 {
+            log.write(&line(&number.to_string()));
+        }
+        log.flush();
+        let written = written.try_iter().collect::<Vec<_>>().concat();
+        assert_eq!(written.split(|byte| *byte == b'\n').count(), 10_001);
     }
 }

@@ -1,15 +1,18 @@
 //! Counters of a node. Labels are sites and fixed words; nothing of a request becomes one.
 
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use prometheus::core::Collector;
 use prometheus::{
-    HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
-    TextEncoder,
+    Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+    Registry, TextEncoder,
 };
 
 /// The site of requests that were for none.
 pub(crate) const NO_SITE: &str = "-";
+
+use crate::outcome::Word;
 
 /// Seconds: from a hit in memory to an origin's timeout.
 const DURATIONS: [f64; 16] = [
@@ -53,12 +56,43 @@ pub(crate) struct Purged {
     pub labels: u64,
 }
 
+/// The counters of one site's requests, by how they ended. They are looked up by their labels once.
+pub(crate) struct Tally {
+    site: String,
+    rows: [OnceLock<Row>; Word::COUNT],
+}
+
+struct Row {
+    requests: IntCounter,
+    response_bytes: IntCounter,
+    durations: Histogram,
+}
+
+impl Tally {
+    pub(crate) fn new(site: &str) -> Self {
+        Self {
+            site: site.to_owned(),
+            rows: Default::default(),
+        }
+    }
+}
+
+impl std::fmt::Debug for Tally {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Tally")
+            .field("site", &self.site)
+            .finish_non_exhaustive()
+    }
+}
+
 /// All metrics of a node.
 pub(crate) struct Metrics {
     registry: Registry,
     requests: IntCounterVec,
     response_bytes: IntCounterVec,
     durations: HistogramVec,
+    /// Requests that were for no site.
+    pub nobody: Tally,
     origin_requests: IntCounterVec,
     origin_bytes: IntCounterVec,
     pub connections: IntGauge,
@@ -95,6 +129,7 @@ impl Metrics {
                 .buckets(DURATIONS.to_vec()),
                 &["site", "outcome"],
             )?,
+            nobody: Tally::new(NO_SITE),
             origin_requests: counters(
                 "origin_requests_total",
                 "Requests sent to origins, further attempts included.",
@@ -168,13 +203,20 @@ impl Metrics {
     }
 
     /// A request that ended.
-    pub(crate) fn request(&self, site: &str, outcome: &str, bytes: u64, took: Duration) {
-        let labels = [site, outcome];
-        self.requests.with_label_values(&labels).inc();
-        self.response_bytes.with_label_values(&labels).inc_by(bytes);
-        self.durations
-            .with_label_values(&labels)
-            .observe(took.as_secs_f64());
+    pub(crate) fn request(&self, tally: &Tally, word: Word, bytes: u64, took: Duration) {
+        let row = tally.rows[word as usize].get_or_init(|| self.row(&tally.site, word));
+        row.requests.inc();
+        row.response_bytes.inc_by(bytes);
+        row.durations.observe(took.as_secs_f64());
+    }
+
+    fn row(&self, site: &str, word: Word) -> Row {
+        let labels = [site, word.as_str()];
+        Row {
+            requests: self.requests.with_label_values(&labels),
+            response_bytes: self.response_bytes.with_label_values(&labels),
+            durations: self.durations.with_label_values(&labels),
+        }
     }
 
     /// A request to an origin.

@@ -16,7 +16,7 @@ use crate::exchange::{Exchange, Request};
 use crate::metrics::{Metrics, NO_SITE, Purged, Stored};
 use crate::origins::names::Names;
 use crate::origins::outbound::Marks;
-use crate::outcome::{Local, Outcome, Share};
+use crate::outcome::{Local, Outcome, Share, Word};
 use crate::pingora::Authorities;
 use crate::pingora::fetch::Fetcher;
 use crate::purges::{Logged, PurgeError, Purges};
@@ -84,14 +84,14 @@ impl Node {
     pub(crate) fn finished(&self, exchange: &Exchange, sent: u64) {
         let took = self.clock.instant() - exchange.started;
         let outcome = exchange.outcome.as_ref();
-        let word = outcome.map_or("error", Outcome::word);
-        let request = exchange.request.as_deref();
-        let site = request.map_or(NO_SITE, |request| &request.site.name);
-        self.metrics.request(site, word, sent, took);
-        if self.log.is_on()
-            && let Some(request) = request
-        {
-            self.log.write(line(exchange, request, word, sent, took));
+        let word = outcome.map_or(Word::Error, Outcome::word);
+        let Some(request) = exchange.request.as_deref() else {
+            let nobody = &self.metrics.nobody;
+            return self.metrics.request(nobody, word, sent, took);
+        };
+        self.metrics.request(&request.site.tally, word, sent, took);
+        if self.log.is_on() {
+            self.log.write(&line(exchange, request, word, sent, took));
         }
     }
 
@@ -107,23 +107,23 @@ impl Node {
     /// Tells of what was no request.
     pub(crate) fn refused(&self, facts: &Facts, status: u16, why: &'static str) {
         let word = Outcome::Local(Local::Refused(why)).word();
-        self.metrics.request(NO_SITE, word, 0, Duration::ZERO);
+        let nobody = &self.metrics.nobody;
+        self.metrics.request(nobody, word, 0, Duration::ZERO);
         if !self.log.is_on() {
             return;
         }
-        let received = self.clock.now();
-        self.log.write(Line {
-            ts: access_log::rfc3339(received),
+        self.log.write(&Line {
+            received: self.clock.now(),
             client: facts.client.ip().to_canonical(),
-            site: NO_SITE.to_owned(),
-            method: "-".to_owned(),
+            site: NO_SITE,
+            method: "-",
             scheme: facts.scheme.as_str(),
-            host: "-".to_owned(),
-            path: "-".to_owned(),
+            host: None,
+            path: "-",
             protocol: "-",
             status,
             bytes: 0,
-            outcome: word,
+            outcome: word.as_str(),
             detail: Some(why),
             ttl: None,
             collapsed: false,
@@ -131,18 +131,17 @@ impl Node {
             duration_ms: 0.0,
             referer: None,
             user_agent: None,
-            received,
         });
     }
 }
 
-fn line(
-    exchange: &Exchange,
-    request: &Request,
-    word: &'static str,
+fn line<'a>(
+    exchange: &'a Exchange,
+    request: &'a Request,
+    word: Word,
     bytes: u64,
     took: Duration,
-) -> Line {
+) -> Line<'a> {
     let outcome = exchange.outcome.as_ref();
     let [referer, user_agent] = access_log::referer_and_agent(request.headers());
     let collapsed = matches!(
@@ -150,17 +149,17 @@ fn line(
         Some(Outcome::Forwarded(forwarded)) if forwarded.share == Share::Collapsed
     );
     Line {
-        ts: access_log::rfc3339(exchange.received),
+        received: exchange.received,
         client: request.facts.client.ip().to_canonical(),
-        site: request.site.name.clone(),
-        method: request.method().as_str().to_owned(),
+        site: &request.site.name,
+        method: request.method().as_str(),
         scheme: request.facts.scheme.as_str(),
-        host: request.head.authority.to_string(),
-        path: request.head.target.clone(),
+        host: Some(&request.head.authority),
+        path: &request.head.target,
         protocol: access_log::protocol(request.head.version),
         status: exchange.status.map_or(0, |status| status.as_u16()),
         bytes,
-        outcome: word,
+        outcome: word.as_str(),
         detail: outcome.and_then(Outcome::detail),
         ttl: outcome.and_then(Outcome::ttl),
         collapsed,
@@ -170,7 +169,6 @@ fn line(
         duration_ms: took.as_secs_f64() * 1000.0,
         referer,
         user_agent,
-        received: exchange.received,
     }
 }
 

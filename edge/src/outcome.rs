@@ -142,11 +142,15 @@ pub(crate) enum Local {
     Refused(&'static str),
 }
 
+/// Room for the parameters of most outcomes.
+const PARAMETERS_LEN: usize = 64;
+
 impl Outcome {
     /// The value of `Cache-Status` that the node `name` adds, with the cache key where it is asked for.
     #[must_use]
     pub(crate) fn cache_status(&self, name: &str, key: Option<&str>) -> String {
-        let mut member = name.to_owned();
+        let mut member = String::with_capacity(name.len() + PARAMETERS_LEN);
+        member.push_str(name);
         self.write_parameters(&mut member);
         if let Some(key) = key {
             let key: String = key.chars().filter(char::is_ascii_graphic).collect();
@@ -171,18 +175,18 @@ impl Outcome {
         }
     }
 
-    /// One of a fixed set of words: the label of metrics and the word in the access log.
+    /// The label of metrics and the word in the access log.
     #[must_use]
-    pub(crate) const fn word(&self) -> &'static str {
+    pub(crate) const fn word(&self) -> Word {
         match self {
             Self::Hit { served, .. } => match served {
-                Served::Fresh => "hit",
-                Served::ClientAllows => "stale",
-                Served::WhileRevalidating => "updating",
+                Served::Fresh => Word::Hit,
+                Served::ClientAllows => Word::Stale,
+                Served::WhileRevalidating => Word::Updating,
             },
             Self::Forwarded(forwarded) => forwarded.word(),
-            Self::Local(Local::OnlyIfCached) => "only_if_cached",
-            Self::Local(Local::Refused(_)) => "refused",
+            Self::Local(Local::OnlyIfCached) => Word::OnlyIfCached,
+            Self::Local(Local::Refused(_)) => Word::Refused,
         }
     }
 
@@ -207,32 +211,53 @@ impl Outcome {
     }
 }
 
-/// Every [`Outcome::word`], for whoever has to know them in advance.
-#[cfg(test)]
-pub(crate) const WORDS: [&str; 11] = [
-    "hit",
-    "stale",
-    "updating",
-    "revalidated",
-    "miss",
-    "expired",
-    "bypass",
-    "pass",
-    "error",
-    "only_if_cached",
-    "refused",
-];
+/// An outcome in one of a fixed set of words.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Word {
+    Hit,
+    Stale,
+    Updating,
+    Revalidated,
+    Miss,
+    Expired,
+    Bypass,
+    Pass,
+    Error,
+    OnlyIfCached,
+    /// The last one: see [`Word::COUNT`].
+    Refused,
+}
+
+impl Word {
+    pub(crate) const COUNT: usize = Self::Refused as usize + 1;
+
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Hit => "hit",
+            Self::Stale => "stale",
+            Self::Updating => "updating",
+            Self::Revalidated => "revalidated",
+            Self::Miss => "miss",
+            Self::Expired => "expired",
+            Self::Bypass => "bypass",
+            Self::Pass => "pass",
+            Self::Error => "error",
+            Self::OnlyIfCached => "only_if_cached",
+            Self::Refused => "refused",
+        }
+    }
+}
 
 impl Forwarded {
-    const fn word(&self) -> &'static str {
+    const fn word(&self) -> Word {
         match (&self.answer, self.why) {
-            (Answer::Failed(_), _) => "error",
-            (Answer::Freshened(_), _) => "revalidated",
-            (Answer::StaleInstead(_), _) => "stale",
-            (_, Forward::Bypass(_)) => "bypass",
-            (_, Forward::Method) => "pass",
-            (_, Forward::UriMiss | Forward::VaryMiss) => "miss",
-            (_, Forward::Stale | Forward::Request) => "expired",
+            (Answer::Failed(_), _) => Word::Error,
+            (Answer::Freshened(_), _) => Word::Revalidated,
+            (Answer::StaleInstead(_), _) => Word::Stale,
+            (_, Forward::Bypass(_)) => Word::Bypass,
+            (_, Forward::Method) => Word::Pass,
+            (_, Forward::UriMiss | Forward::VaryMiss) => Word::Miss,
+            (_, Forward::Stale | Forward::Request) => Word::Expired,
         }
     }
 
@@ -344,8 +369,8 @@ mod tests {
     #[track_caller]
     fn check(outcome: &Outcome, word: &str, member: &str) {
         assert_eq!(outcome.cache_status("n", None), member);
-        assert_eq!(outcome.word(), word);
-        assert!(WORDS.contains(&outcome.word()));
+        assert_eq!(outcome.word().as_str(), word);
+        assert!((outcome.word() as usize) < Word::COUNT);
     }
 
     #[test]

@@ -9,6 +9,7 @@ use parking_lot::RwLock;
 use policy::key::KeyRules;
 use policy::settings::Settings;
 
+use crate::metrics::Tally;
 use crate::origins::Origins;
 use crate::purges::TagField;
 
@@ -65,8 +66,10 @@ pub(crate) struct Site {
     /// Where the origin writes what a response can be purged by.
     pub tag_fields: Vec<TagField>,
     pub show_key: ShowKey,
-    pub base: Treatment,
+    /// Where no rule says otherwise.
+    pub base: Arc<Treatment>,
     pub rules: Vec<Rule>,
+    pub tally: Tally,
     treatments: RwLock<HashMap<Vec<usize>, Arc<Treatment>>>,
 }
 
@@ -200,13 +203,14 @@ impl Site {
             rules,
         } = parts;
         Self {
+            tally: Tally::new(&name),
             name,
             origins,
             forwarded,
             unkeyed,
             tag_fields,
             show_key,
-            base,
+            base: Arc::new(base),
             rules,
             treatments: RwLock::default(),
         }
@@ -223,6 +227,9 @@ impl Site {
             .filter(|(_, rule)| rule.matches.matches(asked, status))
             .map(|(number, _)| number)
             .collect();
+        if matching.is_empty() {
+            return Arc::clone(&self.base);
+        }
         if let Some(ready) = self.treatments.read().get(&matching) {
             return Arc::clone(ready);
         }
@@ -236,7 +243,7 @@ impl Site {
 
     /// The first rule that decides something wins, so later ones are applied before it.
     fn combine(&self, matching: &[usize]) -> Treatment {
-        let mut treatment = self.base.clone();
+        let mut treatment = Treatment::clone(&self.base);
         for number in matching.iter().rev() {
             self.rules[*number].overrides.apply(&mut treatment);
         }

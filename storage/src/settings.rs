@@ -13,8 +13,8 @@ pub struct Settings {
     pub shards: usize,
     /// The most variants of one key; the one stored longest ago makes room.
     pub variants_max: usize,
-    /// How far, in bytes, a fill that is not stored runs ahead of its fastest reader, and how far
-    /// behind that reader another may fall. Such a fill holds at most twice as much.
+    /// How far, in bytes, a fill that is not stored runs ahead of its readers: of all of them for a
+    /// while, then of the fastest.
     pub window: usize,
     /// The most that the bodies of all unfinished fills that are to be stored may take, in percent of
     /// the capacity. Without it, many slow fills could push everything else out.

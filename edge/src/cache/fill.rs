@@ -377,22 +377,23 @@ impl Audience {
             reader: fill.reader(),
             answer,
         };
-        // Followers find the flight until the response is in the index: nobody falls between the two.
+        // Followers find the flight until the response is in the index: nobody falls between the two. Nor longer, or
+        // those who find it stale would follow it in vain.
         let airborne = self.lead.map(|lead| lead.land(landing));
         hand_over(self.reply, Reply::Streaming(streaming));
-        let complete = pour(&mut fetched, fill, announced).await;
-        // At once: who finds the response stale already has to be able to refresh it.
+        let poured = pour(&mut fetched, fill, announced).await;
         drop(airborne);
-        if let Complete::Yes = complete {
+        if poured == Poured::ToTheEnd {
             fetched.release().await;
         }
     }
 }
 
-/// Whether a body came to its end.
-enum Complete {
-    Yes,
-    No,
+/// How far a body was moved.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Poured {
+    ToTheEnd,
+    Cut,
 }
 
 /// Moves a body to its end, or to where it breaks off.
@@ -400,7 +401,7 @@ async fn pour(
     fetched: &mut Fetched,
     mut fill: storage::Fill<Head>,
     announced: Option<u64>,
-) -> Complete {
+) -> Poured {
     let mut body = Body {
         announced,
         received: 0,
@@ -413,19 +414,19 @@ async fn pour(
             Err(error) => {
                 tracing::debug!(%error, "a response was cut while it was received");
                 fill.fail(storage::Cut::Origin);
-                return Complete::No;
+                return Poured::Cut;
             }
         };
         if let Err(error) = fill.write(data).await {
             tracing::debug!(%error, "a fill was given up");
-            return Complete::No;
+            return Poured::Cut;
         }
         if last {
             break;
         }
     }
     fill.finish();
-    Complete::Yes
+    Poured::ToTheEnd
 }
 
 /// A body on its way in.

@@ -288,6 +288,8 @@ async fn send_incoming(
         skip = 0;
         left -= data.len() as u64;
         client.content(data).await?;
+        // Where many read along, nobody gets a second piece before everybody had the first.
+        tokio::task::yield_now().await;
     }
     Ok(())
 }

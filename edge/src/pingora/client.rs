@@ -11,15 +11,10 @@ use crate::cache::{Client, Interrupted};
 /// A session that the cache answers on.
 pub(super) struct SessionClient<'a>(pub &'a mut Session);
 
-fn head(status: StatusCode, headers: &HeaderMap) -> Result<Box<ResponseHeader>, Interrupted> {
-    let build = || -> Result<_, Box<Error>> {
-        let mut head = ResponseHeader::build_no_case(status, Some(headers.len()))?;
-        for (name, value) in headers {
-            head.append_header(name.clone(), value.clone())?;
-        }
-        Ok(Box::new(head))
-    };
-    build().map_err(|error| interrupted(&error))
+fn head(status: StatusCode, headers: HeaderMap) -> Box<ResponseHeader> {
+    let mut parts = http::Response::new(()).into_parts().0;
+    (parts.status, parts.headers) = (status, headers);
+    Box::new(parts.into())
 }
 
 fn interrupted(error: &Error) -> Interrupted {
@@ -33,7 +28,7 @@ impl Client for SessionClient<'_> {
     }
 
     async fn head(&mut self, status: StatusCode, headers: HeaderMap) -> Result<(), Interrupted> {
-        let head = head(status, &headers)?;
+        let head = head(status, headers);
         let session = self.0.as_downstream_mut();
         let written = session.write_response_header(head).await;
         written.map_err(|error| interrupted(&error))

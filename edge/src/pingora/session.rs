@@ -48,6 +48,13 @@ pub(crate) struct Downstream {
     total_drain_timeout: Option<Duration>,
 }
 
+/// Which head was written.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Written {
+    Interim,
+    Response,
+}
+
 /// The beginning of the request's content, for a second attempt.
 enum Retry {
     Kept(BytesMut),
@@ -97,6 +104,22 @@ impl Downstream {
         }
     }
 
+    async fn write_head(&mut self, head: &ResponseHeader, end: bool) -> Result<Written> {
+        let interim = head.status.is_informational() && head.status.as_u16() != 101;
+        let exchange = self.exchange()?;
+        if interim {
+            let written = exchange.write_interim(head.status, &head.headers).await;
+            return written.map(|()| Written::Interim).map_err(downstream);
+        }
+        exchange
+            .write_head(head.status, &head.headers)
+            .map_err(downstream)?;
+        if end {
+            exchange.end(None).await.map_err(downstream)?;
+        }
+        Ok(Written::Response)
+    }
+
     /// Sends one piece of the response; `true` at its end.
     async fn perform(&mut self, task: HttpTask) -> Result<bool> {
         match task {
@@ -126,7 +149,7 @@ impl Downstream {
 fn request_header(head: &RequestHead) -> Result<RequestHeader> {
     let target = head.target.as_bytes();
     let fields = Some(head.headers.len());
-    let mut request = RequestHeader::build(head.method.clone(), target, fields)?;
+    let mut request = RequestHeader::build_no_case(head.method.clone(), target, fields)?;
     request.set_version(head.version);
     for (name, value) in &head.headers {
         request.append_header(name.clone(), value.clone())?;
@@ -171,27 +194,14 @@ impl Session for Downstream {
     }
 
     async fn write_response_header(&mut self, head: Box<ResponseHeader>, end: bool) -> Result<()> {
-        self.write_response_header_ref(&head, end).await?;
-        if !head.status.is_informational() || self.was_upgraded() {
+        if self.write_head(&head, end).await? == Written::Response {
             self.response = Some(head);
         }
         Ok(())
     }
 
     async fn write_response_header_ref(&mut self, head: &ResponseHeader, end: bool) -> Result<()> {
-        let interim = head.status.is_informational() && head.status.as_u16() != 101;
-        let exchange = self.exchange()?;
-        if interim {
-            let written = exchange.write_interim(head.status, &head.headers).await;
-            return written.map_err(downstream);
-        }
-        exchange
-            .write_head(head.status, &head.headers)
-            .map_err(downstream)?;
-        if end {
-            exchange.end(None).await.map_err(downstream)?;
-        }
-        if self.response.is_none() {
+        if self.write_head(head, end).await? == Written::Response {
             self.response = Some(Box::new(head.clone()));
         }
         Ok(())

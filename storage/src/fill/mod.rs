@@ -8,9 +8,11 @@
 //! ```
 //!
 //! While it is *storing*, a fill keeps every byte and never waits for a reader. As a *window* it
-//! keeps what its readers still have to read, waits for the fastest of them, and leaves behind those
-//! that fall too far back: no client can make the others, or the memory, wait for it.
+//! keeps what its readers still have to read. It waits for those that are behind as long as the body
+//! moves on all the same, and then leaves them behind: no client can make the others, or the memory,
+//! wait for it for ever.
 
+mod patience;
 mod positions;
 mod progress;
 mod reader;
@@ -22,6 +24,7 @@ use bytes::Bytes;
 
 use crate::memory::{Body, Charge, Claim, InFlight, Memory, Object, PIECE_OVERHEAD, paid};
 use crate::{Head, Variant};
+use patience::Patience;
 use progress::{Outlook, Progress, ShortRun};
 pub use reader::Reader;
 use reader::Shared;
@@ -91,7 +94,7 @@ enum State {
         fixed: Charge,
         in_flight: InFlight,
     },
-    Window,
+    Window(Patience),
     Ended,
 }
 
@@ -105,7 +108,7 @@ impl<H: Head> Fill<H> {
     ) -> Self {
         let state = match keep {
             Keep::Store => Self::storing(claim.memory(), &head, announced),
-            Keep::PassOn => State::Window,
+            Keep::PassOn => State::Window(Patience::default()),
         };
         Self {
             shared: Shared::new((claim.key(), variant), head, announced),
@@ -123,7 +126,7 @@ impl<H: Head> Fill<H> {
             },
             None => {
                 memory.reject();
-                State::Window
+                State::Window(Patience::default())
             }
         }
     }
@@ -131,8 +134,8 @@ impl<H: Head> Fill<H> {
     /// Appends to the body. The bytes are copied, so that no network buffer is held.
     ///
     /// While the body is being stored this does not wait. It may turn into a window here, and then
-    /// waits until the fastest reader is no more than [`Settings::window`](crate::Settings::window)
-    /// behind. If this future is dropped meanwhile, a part of `data` may have been written: drop the
+    /// waits until its readers are no more than [`Settings::window`](crate::Settings::window) behind.
+    /// If this future is dropped meanwhile, a part of `data` may have been written: drop the
     /// fill as well.
     ///
     /// # Errors
@@ -220,29 +223,51 @@ impl<H: Head> Fill<H> {
         let stored = fits && in_flight.grow(piece.len()) && append(memory, &self.shared, piece);
         if !stored {
             memory.reject();
-            self.state = State::Window;
+            self.state = State::Window(Patience::default());
         }
         stored
     }
 
     /// Hands `piece` to the readers, when there is a place in the window.
-    async fn pass_on(&self, piece: &Bytes) -> Result<(), WriteError> {
+    async fn pass_on(&mut self, piece: &Bytes) -> Result<(), WriteError> {
         let window = self.memory().settings().window as u64;
+        let more = piece.len() as u64;
         loop {
-            let outlook = self.shared.progress().outlook(piece.len() as u64, window);
+            let outlook = self.shared.progress().outlook(more, window);
             match outlook {
                 Outlook::NoReaders => return Err(WriteError::NoReaders),
-                Outlook::Room if append(self.memory(), &self.shared, piece) => return Ok(()),
-                Outlook::AllRead if append(self.memory(), &self.shared, piece) => return Ok(()),
+                Outlook::Room | Outlook::AllRead if append(self.memory(), &self.shared, piece) => {
+                    return Ok(());
+                }
                 // One piece in passing is what a proxy without a cache holds as well.
                 Outlook::AllRead => {
                     self.shared
                         .change(|progress| progress.replace(piece.clone()));
                     return Ok(());
                 }
+                // The budget is exhausted: there will be room when everything is read.
+                Outlook::Room if self.shared.progress().somebody_waits() => self.bear_with(1).await,
+                Outlook::Behind => {
+                    self.bear_with((window + 1).saturating_sub(more).max(1))
+                        .await
+                }
                 Outlook::Room | Outlook::Full => self.shared.room.notified().await,
             }
         }
+    }
+
+    /// Waits for the readers that are `lag` bytes or more behind, within reason.
+    async fn bear_with(&mut self, lag: u64) {
+        let end = self.shared.progress().end();
+        let State::Window(patience) = &mut self.state else {
+            return;
+        };
+        tokio::select! {
+            biased;
+            () = self.shared.room.notified() => return,
+            () = patience.exhausted(end) => {}
+        }
+        self.shared.change(|progress| progress.leave_behind(lag));
     }
 
     /// The whole body, in one piece if it is short enough.

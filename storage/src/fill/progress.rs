@@ -61,8 +61,8 @@ enum Phase {
 #[derive(Clone, Copy, Debug)]
 enum Retention {
     Everything,
-    /// What a reader no further than this behind the fastest has still to read.
-    Window(u64),
+    /// What one of the readers has still to read.
+    Window,
 }
 
 /// What a reader finds.
@@ -78,10 +78,13 @@ pub(super) enum Next {
 /// Whether a window can take another piece.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Outlook {
-    /// The fastest reader has read everything.
+    /// All readers have read everything.
     AllRead,
     Room,
+    /// There is no room, and even the fastest reader has not made any.
     Full,
+    /// There is no room, because some are far behind the fastest.
+    Behind,
     NoReaders,
 }
 
@@ -118,16 +121,34 @@ impl Progress {
 
     /// From now on a window: can it take `more` bytes?
     pub(super) fn outlook(&mut self, more: u64, window: u64) -> Outlook {
-        self.retention = Retention::Window(window);
+        self.retention = Retention::Window;
         self.trim();
-        let Some(fastest) = self.positions.fastest() else {
+        let (slowest, fastest) = (self.positions.slowest(), self.positions.fastest());
+        let (Some(slowest), Some(fastest)) = (slowest, fastest) else {
             return Outlook::NoReaders;
         };
-        match self.end - fastest {
-            0 => Outlook::AllRead,
-            ahead if ahead + more <= window => Outlook::Room,
-            _ => Outlook::Full,
+        let has_room = |reader| self.end - reader + more <= window;
+        if slowest == self.end {
+            Outlook::AllRead
+        } else if has_room(slowest) {
+            Outlook::Room
+        } else if has_room(fastest) || fastest == self.end {
+            Outlook::Behind
+        } else {
+            Outlook::Full
         }
+    }
+
+    /// Whether one reader has read everything.
+    pub(super) fn somebody_waits(&self) -> bool {
+        self.positions.fastest() == Some(self.end)
+    }
+
+    /// Does without the readers that are `lag` bytes and more behind the end.
+    pub(super) fn leave_behind(&mut self, lag: u64) {
+        let floor = (self.end + 1).saturating_sub(lag);
+        self.positions.forget_before(floor);
+        self.trim();
     }
 
     /// Drops everything for `bytes`. Readers that had not yet read it all are left behind.
@@ -142,7 +163,7 @@ impl Progress {
         let crumbs = self.run(&CRUMBS);
         match self.retention {
             Retention::Everything => crumbs.or_else(|| self.run(&SLICES)),
-            Retention::Window(_) => crumbs,
+            Retention::Window => crumbs,
         }
     }
 
@@ -268,15 +289,12 @@ impl Progress {
         self.positions.count()
     }
 
-    /// Drops what no reader will read: all have passed it, or those that have not are lost.
+    /// Drops what no reader will read.
     fn trim(&mut self) {
-        let Retention::Window(window) = self.retention else {
+        let Retention::Window = self.retention else {
             return;
         };
-        let floor = match (self.positions.slowest(), self.positions.fastest()) {
-            (Some(slowest), Some(fastest)) => slowest.max(fastest.saturating_sub(window)),
-            _ => self.end,
-        };
+        let floor = self.positions.slowest().unwrap_or(self.end);
         while self
             .pieces
             .front()

@@ -282,24 +282,73 @@ fn passing_on_is_not_a_rejection() {
     assert_eq!(memory.stats().rejected, 0);
 }
 
-#[test]
-fn a_window_waits_for_the_fastest_reader_only() {
+#[tokio::test(start_paused = true)]
+async fn a_window_bears_with_a_reader_that_stalls_for_so_long() {
     let memory = Memory::new(settings(10 * MIB));
     let mut fill = memory.begin(KEY, V, 0, None, Keep::PassOn);
     let (mut fast, mut stalled) = (fill.reader(), fill.reader());
 
     assert_eq!(written_without_waiting(&mut fill, 8 * KIB), 64 * KIB);
     assert_eq!(now(fast.next()).unwrap().unwrap().unwrap().len(), 8 * KIB);
-    assert_eq!(written_without_waiting(&mut fill, 8 * KIB), 8 * KIB);
+    assert_eq!(written_without_waiting(&mut fill, 8 * KIB), 0);
 
     let mut read = 8 * KIB;
-    for _ in 0..100 {
+    for _ in 0..1000 {
         read += drain(&mut fast).len();
-        assert_eq!(written_without_waiting(&mut fill, 8 * KIB), 64 * KIB);
+        fill.write(Bytes::from(vec![7; 8 * KIB])).await.unwrap();
         assert!(memory.stats().bytes < 140 * KIB);
     }
-    assert_eq!(read + drain(&mut fast).len(), 72 * KIB + 100 * 64 * KIB);
+    assert_eq!(read + drain(&mut fast).len(), 64 * KIB + 1000 * 8 * KIB);
     assert_eq!(cut(&mut stalled), Cut::Lagged);
+}
+
+#[tokio::test(start_paused = true)]
+async fn readers_that_take_turns_are_all_served_to_the_end() {
+    let memory = Memory::new(settings(10 * MIB));
+    let mut fill = memory.begin(KEY, V, 0, None, Keep::PassOn);
+    let reading: Vec<_> = (0..5_u64)
+        .map(|number| (number, fill.reader()))
+        .map(|(number, mut reader)| async move {
+            let mut read = 0;
+            while let Some(bytes) = reader.next().await.unwrap() {
+                read += bytes.len();
+                let pause = std::time::Duration::from_millis((read as u64 / 8192 + number) % 5);
+                tokio::time::sleep(pause).await;
+            }
+            read
+        })
+        .map(tokio::spawn)
+        .collect();
+    for _ in 0..1000 {
+        fill.write(Bytes::from(vec![7; 8 * KIB])).await.unwrap();
+        assert!(memory.stats().bytes < 140 * KIB);
+    }
+    fill.finish();
+    for read in reading {
+        assert_eq!(read.await.unwrap(), 1000 * 8 * KIB);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_turns_out_too_long_is_still_read_to_its_end_by_who_is_behind() {
+    let memory = Memory::new(Settings {
+        object_max: MIB as u64,
+        ..settings(10 * MIB)
+    });
+    let mut fill = fill(&memory, None);
+    let (mut fast, mut slow) = (fill.reader(), fill.reader());
+    while fill.is_storing() {
+        assert!(now(fill.write(Bytes::from(vec![7; 8 * KIB]))).is_none_or(|it| it.is_ok()));
+        drain(&mut fast);
+    }
+    let mut read = drain(&mut slow).len();
+    write(&mut fill, 8 * KIB);
+    read += drain(&mut slow).len();
+    assert!(read > MIB);
+    assert_eq!(drain(&mut fast).len(), 8 * KIB);
+    fill.finish();
+    assert_eq!(now(fast.next()), Some(Ok(None)));
+    assert_eq!(now(slow.next()), Some(Ok(None)));
 }
 
 #[tokio::test]
@@ -413,8 +462,8 @@ fn a_window_of_single_bytes_is_as_small() {
 
 // === the budget ===
 
-#[test]
-fn a_full_budget_passes_one_piece_at_a_time() {
+#[tokio::test(start_paused = true)]
+async fn a_full_budget_passes_one_piece_at_a_time() {
     let memory = Memory::new(settings(100 * KIB));
     let held = Bytes::from(vec![7; 98 * KIB]);
     let _held = memory.insert_ready(Key([2; 16]), V, 0, held).unwrap();
@@ -422,8 +471,7 @@ fn a_full_budget_passes_one_piece_at_a_time() {
     let mut fill = fill(&memory, None);
     let (mut fast, mut slow) = (fill.reader(), fill.reader());
     for _ in 0..100 {
-        write(&mut fill, 8 * KIB);
-        assert!(now(fill.write(Bytes::from(vec![7; 8 * KIB]))).is_none());
+        fill.write(Bytes::from(vec![7; 8 * KIB])).await.unwrap();
         assert_eq!(drain(&mut fast).len(), 8 * KIB);
         assert!(memory.stats().bytes <= 100 * KIB);
     }
@@ -583,6 +631,8 @@ proptest! {
     #[test]
     fn every_reader_gets_the_bytes_in_order_or_is_left_behind(moves in moves(), store in any::<bool>()) {
         const WINDOW: usize = 2000;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        let _entered = runtime.enter();
         let memory = Memory::new(Settings { window: WINDOW, object_max: 9000, ..settings(MIB) });
         let keep = if store { Keep::Store } else { Keep::PassOn };
         let mut fill = memory.begin(KEY, V, 0, None, keep);

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-use larder_tests::{Ca, run_to_exit};
+use larder_tests::{Ca, Node, Origin, Reply, run_to_exit};
 
 const TEXT: &str = include_str!("../../../README.md");
 
@@ -32,11 +32,21 @@ fn commands() -> impl Iterator<Item = &'static str> {
 #[tokio::test]
 async fn the_commands_of_the_program_are_accepted() {
     let folder = tempfile::tempdir().unwrap();
+    let origin = Origin::start(|_| Reply::ok("x")).await;
+    let node = Node::before(&origin.url()).await;
+    let (admin, token) = (node.admin().to_string(), node.folder().join("admin-token"));
+    let there = [
+        "--admin",
+        &admin,
+        "--admin-token-file",
+        token.to_str().unwrap(),
+    ];
     let mut checked = BTreeSet::new();
     for command in commands() {
         let Some(arguments) = command.strip_prefix("larder ") else {
             continue;
         };
+        let arguments = arguments.split(" #").next().unwrap_or_default().trim_end();
         let (arguments, output) = match arguments.split_once(" > ") {
             Some((arguments, file)) => (arguments, Some(file)),
             None => (arguments, None),
@@ -49,13 +59,16 @@ async fn the_commands_of_the_program_are_accepted() {
         } else if arguments[0] == "run" {
             arguments[0] = "init";
         }
+        if arguments[0] == "purge" {
+            arguments.extend(there);
+        }
         let exit = run_to_exit(&arguments, folder.path()).await;
         assert_eq!(exit.code, Some(0), "{command}: {}", exit.stderr);
         if let Some(file) = output {
             fs::write(folder.path().join(file), exit.stdout).unwrap();
         }
     }
-    assert_eq!(checked, BTreeSet::from(["check", "init", "run"]));
+    assert_eq!(checked, BTreeSet::from(["check", "init", "purge", "run"]));
 }
 
 #[test]

@@ -45,6 +45,8 @@ pub(super) struct Progress {
     /// They follow one another without a gap, up to `end`.
     pieces: VecDeque<Piece>,
     end: u64,
+    /// Where the body ends, if that was announced.
+    announced: Option<u64>,
     phase: Phase,
     positions: Positions,
     retention: Retention,
@@ -96,10 +98,11 @@ pub(super) struct ShortRun {
 }
 
 impl Progress {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(announced: Option<u64>) -> Self {
         Self {
             pieces: VecDeque::new(),
             end: 0,
+            announced,
             phase: Phase::Open,
             positions: Positions::default(),
             retention: Retention::Everything,
@@ -257,9 +260,15 @@ impl Progress {
             Phase::Cut(cut) => Next::Cut(cut),
             _ if *at < self.start() => Next::Cut(Cut::Lagged),
             Phase::Complete if *at == self.end => Next::End,
-            Phase::Open if *at == self.end => Next::Wait,
+            Phase::Open if *at == self.end || self.is_last(*at) => Next::Wait,
             Phase::Open | Phase::Complete => Next::Piece(self.read(at)),
         }
+    }
+
+    /// Whether the piece at `at` ends the body. It is held back for the moment until the body is in the index: who has
+    /// read it to the announced end, and asks again, finds it stored.
+    fn is_last(&self, at: u64) -> bool {
+        self.announced == Some(self.end) && self.pieces.back().is_some_and(|last| last.start <= at)
     }
 
     /// The rest of the piece at `at`, which lies between the first byte kept and the end.

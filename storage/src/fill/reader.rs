@@ -31,7 +31,7 @@ impl<H: Head> Shared<H> {
             name,
             head: Arc::new(head),
             announced,
-            progress: Mutex::new(Progress::new()),
+            progress: Mutex::new(Progress::new(announced)),
             changed: watch::Sender::new(()),
             room: Notify::new(),
         })

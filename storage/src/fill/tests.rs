@@ -78,6 +78,26 @@ fn a_reader_gets_what_is_written_as_it_is_written() {
 }
 
 #[test]
+fn who_has_the_last_announced_byte_finds_the_object_stored() {
+    for keep in [Keep::Store, Keep::PassOn] {
+        let memory = Memory::new(settings(MIB));
+        let mut fill = memory.begin(KEY, V, 0, Some(11), keep);
+        let mut reader = fill.reader();
+        now(fill.write(Bytes::from_static(b"hello ")))
+            .unwrap()
+            .unwrap();
+        assert_eq!(drain(&mut reader), b"hello ");
+        now(fill.write(Bytes::from_static(b"world")))
+            .unwrap()
+            .unwrap();
+        assert!(now(reader.next()).is_none(), "not before it is stored");
+        fill.finish();
+        assert_eq!(drain(&mut reader), b"world");
+        assert_eq!(now(reader.next()), Some(Ok(None)));
+    }
+}
+
+#[test]
 fn an_empty_body_is_a_body() {
     let memory = Memory::new(settings(MIB));
     let fill = fill(&memory, Some(0));

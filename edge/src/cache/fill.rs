@@ -14,7 +14,7 @@ use storage::{Claim, Keep, Landing, Lead, Object, Reader};
 use tokio::sync::{mpsc, oneshot};
 
 use super::find::is_usable;
-use super::{Cached, Head, stale_instead};
+use super::{Head, stale_instead};
 use crate::downstream::content_length;
 use crate::error::UpstreamError;
 use crate::exchange::Request;
@@ -225,7 +225,7 @@ impl Fill {
     fn head(&self, stored: Stored) -> Head {
         let purges = &self.node.purges;
         let membership = purges.membership(self.born, &self.request, &stored.headers);
-        Head::Stored(Cached { stored, membership })
+        Head::kept(stored, membership)
     }
 
     /// Whether those who wait may use a response as this request may.

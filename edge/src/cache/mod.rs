@@ -14,6 +14,7 @@
 
 mod fill;
 mod find;
+mod head;
 mod respond;
 mod send;
 
@@ -22,8 +23,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode};
 use policy::request::Plan;
-use policy::store::Stored;
-use storage::purge::{Life, Membership, Sequence};
+use storage::purge::Life;
 use storage::{Boarding, Follower, Landing, Lead, Object, Reader};
 use tokio::time::timeout;
 use wire::{Framing, Upgrade};
@@ -32,69 +32,15 @@ use crate::error::UpstreamError;
 use crate::exchange::{Exchange, Passing, Request};
 use crate::node::Node;
 use crate::outcome::{Answer, Bypass, Forward, Forwarded, Local, Outcome, Share};
-use crate::purges::Purges;
 use crate::sites::UseCache;
 use fill::Fill;
 pub(crate) use fill::Interim;
 use find::{Found, Hit, find};
+pub(crate) use head::Head;
 pub(crate) use respond::{date, failure as answer_failure, made_up, mark, plain, withhold};
 
 /// How often a request that waited in vain looks again before it goes alone.
 const LOOKS_MAX: usize = 4;
-
-/// What is stored beside a body.
-#[derive(Debug)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "nearly all are stored responses, and each is behind one pointer already"
-)]
-pub(crate) enum Head {
-    /// A response that may be reused.
-    Stored(Cached),
-    /// A response that is only passed on.
-    PassedOn,
-}
-
-impl storage::Head for Head {
-    fn weight(&self) -> usize {
-        match self {
-            Self::Stored(cached) => cached.stored.weight() + cached.membership.weight(),
-            Self::PassedOn => 0,
-        }
-    }
-}
-
-/// A response that may be reused, and what it may be purged by.
-#[derive(Debug)]
-pub(crate) struct Cached {
-    pub stored: Stored,
-    pub membership: Membership,
-}
-
-impl Head {
-    pub(crate) const fn stored(&self) -> Option<&Stored> {
-        match self {
-            Self::Stored(cached) => Some(&cached.stored),
-            Self::PassedOn => None,
-        }
-    }
-
-    /// The sequence that it was born at.
-    pub(crate) fn born(&self) -> Sequence {
-        match self {
-            Self::Stored(cached) => cached.membership.born(),
-            Self::PassedOn => Sequence::default(),
-        }
-    }
-
-    /// What the purges leave of it.
-    pub(crate) fn life(&self, purges: &Purges) -> Life {
-        match self {
-            Self::Stored(cached) => purges.life(&cached.membership),
-            Self::PassedOn => Life::Gone,
-        }
-    }
-}
 
 /// The client's end of an exchange, as the cache writes to it.
 pub(crate) trait Client: Send {

@@ -14,7 +14,7 @@ use wire::Upgrade;
 
 use super::fetch::{self, INTERIM_RESPONSES_MAX, connect_error, response_error};
 use super::peer::peer;
-use crate::cache::{self, Cached, Head};
+use crate::cache::{self, Head};
 use crate::error::UpstreamError;
 use crate::exchange::{Exchange, Passing, Request};
 use crate::metrics::Asked;
@@ -191,7 +191,7 @@ fn act(node: &Node, request: &Request, passing: &Passing, status: StatusCode, he
             HeadVerdict::Updated(stored) => {
                 let born = object.head().born();
                 let membership = node.purges.membership(born, request, &stored.headers);
-                let head = Arc::new(Head::Stored(Cached { stored, membership }));
+                let head = Arc::new(Head::kept(stored, membership));
                 node.memory.update_head(object, head);
             }
             HeadVerdict::Invalidate => node.memory.remove_object(object),

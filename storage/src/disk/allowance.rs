@@ -79,7 +79,7 @@ pub(crate) struct Buffers {
 }
 
 /// Buffers kept for the next need. A new one costs a page fault for each of its pages.
-const SPARE_MAX: usize = 4;
+const SPARE_MAX: usize = 8;
 
 impl Buffers {
     pub(crate) fn new(allowance: &Arc<Allowance>, len: usize) -> Arc<Self> {

@@ -146,7 +146,9 @@ impl Object {
         let (volume, life, entry) = (&self.volume, &self.life, &self.entry);
         let front = front::parse(volume, life, entry, bytes)?;
         // A tag stands for a key, and so do others; the record has the key.
-        if front.header.name.key != self.key || front.header.name.variant != self.class.variant {
+        let header = &front.header;
+        let same = header.name.key == self.key && header.name.variant == self.class.variant;
+        if !same || header.born != self.class.born {
             return Err(DiskError::Gone);
         }
         Ok(Loaded {
@@ -233,8 +235,9 @@ struct Piece {
     len: usize,
 }
 
-/// Blocks read at once.
-const BLOCKS: u64 = 2;
+/// Blocks read at once. With two, each buffer is new memory from the system, and costs more than the
+/// read: measured, 1 MiB took 189 µs against 150.
+const BLOCKS: u64 = 1;
 
 impl BodyReader {
     pub(crate) fn new(found: &Found, range: Range<u64>) -> Self {

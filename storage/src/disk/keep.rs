@@ -184,7 +184,7 @@ fn reclaim(shared: &Shared, volume: &Volume, victim: &Arc<Life>, budget: &mut Bu
         victim,
     };
     match volume.footer_of(victim) {
-        Some((headers, _)) => reclaim.run(&headers, budget),
+        Some(footer) => reclaim.run(footer.headers(), budget),
         // Who lived there is not known: whoever points there goes.
         None => shared.forget_segment(volume.id, victim.segment),
     }
@@ -208,7 +208,7 @@ struct Reclaim<'a> {
 }
 
 impl Reclaim<'_> {
-    fn run(&self, headers: &[Header], budget: &mut Budget) {
+    fn run(&self, headers: impl Iterator<Item = Header>, budget: &mut Budget) {
         let mut residents = self.residents(headers);
         // Those asked for most come first: the budget may not suffice for all.
         residents.sort_by_key(|entry| std::cmp::Reverse(entry.hits()));
@@ -225,11 +225,10 @@ impl Reclaim<'_> {
     }
 
     /// The objects that have a part in the segment.
-    fn residents(&self, headers: &[Header]) -> Vec<Entry> {
+    fn residents(&self, headers: impl Iterator<Item = Header>) -> Vec<Entry> {
         let mut seen: HashSet<Place> = HashSet::new();
         headers
-            .iter()
-            .filter_map(|header| self.resident(header))
+            .filter_map(|header| self.resident(&header))
             .filter(|entry| seen.insert(entry.place()))
             .collect()
     }

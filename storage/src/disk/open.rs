@@ -3,6 +3,7 @@
 use std::hash::{BuildHasher, Hasher};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use parking_lot::{Condvar, Mutex};
 
@@ -43,10 +44,26 @@ pub(crate) fn prepare(settings: &Settings) -> Result<Vec<Prepared>, OpenError> {
     if !(SEGMENT_MIN..=SEGMENT_MAX).contains(&settings.segment) {
         return Err(OpenError::Segment(settings.segment));
     }
-    let volumes = settings.volumes.iter();
-    volumes
-        .map(|volume| prepare_one(volume, settings.segment))
-        .collect()
+    let mut prepared = Vec::with_capacity(count);
+    for volume in &settings.volumes {
+        prepared.push(prepare_one(volume, settings.segment)?);
+    }
+    format_the_absent(&mut prepared)?;
+    Ok(prepared)
+}
+
+/// A volume that was not there when the others were last opened has missed removals.
+fn format_the_absent(prepared: &mut [Prepared]) -> Result<(), OpenError> {
+    let latest = prepared.iter().map(|one| one.superblock.next).max();
+    let absent =
+        |one: &&mut Prepared| one.superblock.next > 1 && Some(one.superblock.next) < latest;
+    for one in prepared.iter_mut().filter(absent) {
+        let volume = one.path.display();
+        tracing::warn!(%volume, "the volume was not there in the last run; it is formatted anew");
+        one.superblock.nonce = nonce();
+        format(&*one.medium, &one.superblock).map_err(|source| unusable(&one.path, source))?;
+    }
+    Ok(())
 }
 
 fn prepare_one(settings: &VolumeSettings, segment: u64) -> Result<Prepared, OpenError> {
@@ -132,7 +149,7 @@ fn read_superblock(
     Ok(None)
 }
 
-fn format(file: &VolumeFile, superblock: &Superblock) -> std::io::Result<()> {
+fn format(file: &dyn Medium, superblock: &Superblock) -> std::io::Result<()> {
     // Written, not only reserved: a later write there must change no metadata, or it would have to
     // wait for the journal of the file system.
     let zeros = vec![0; length(superblock.geometry.removals)];
@@ -229,6 +246,7 @@ fn assemble_one(
         removals,
         ghost: Ghost::new(geometry.size),
         counters: Counters::default(),
+        unread: AtomicBool::new(false),
     })
 }
 

@@ -1,12 +1,15 @@
 //! Reading the index back: each segment's end tells its records. It runs while requests are served.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
+use bytes::Bytes;
 use parking_lot::Mutex;
 
 use super::Shared;
+use super::error::DiskError;
 use super::format::{Geometry, HEADER, Header, Kind, MARK, Mark, Name, SEAL, Seal, UNIT, length};
 use super::index::tag_of;
 use super::life::{Class, Life};
@@ -126,8 +129,10 @@ impl Recoverer<'_> {
                 return;
             }
             match self.load(segment) {
-                Some(life) => self.found.lock().push(life),
-                None => self.volume.log.lock().free.push_back(segment),
+                Ok(Some(life)) => self.found.lock().push(life),
+                Ok(None) => self.volume.log.lock().free.push_back(segment),
+                // It stays as it is, out of use, and no removal is forgotten for its sake.
+                Err(_) => self.volume.unread.store(true, Ordering::Release),
             }
             self.shared
                 .progress
@@ -137,29 +142,36 @@ impl Recoverer<'_> {
     }
 
     /// Reads one segment; none if nobody lives there.
-    fn load(&self, segment: u32) -> Option<Arc<Life>> {
-        let mark = self.volume.read_segment(segment, 0, MARK).ok()?;
-        let mark = Mark::parse(self.volume.nonce, &mark)?;
+    fn load(&self, segment: u32) -> Result<Option<Arc<Life>>, DiskError> {
+        let mark = self.volume.read_segment(segment, 0, MARK)?;
+        let Some(mark) = Mark::parse(self.volume.nonce, &mark) else {
+            return Ok(None);
+        };
         let life = Arc::new(Life::new(mark.life, segment, mark.stream));
         life.has_written(self.volume.geometry.segment);
         self.volume.lives.begin(&life);
 
-        let (headers, damaged) = match self.volume.footer_of(&life) {
-            Some((headers, damaged)) => (headers, damaged),
-            None => (self.volume.scan(&life), 0),
-        };
-        self.shared
-            .progress
-            .dropped
-            .fetch_add(damaged, Ordering::Relaxed);
-        self.admit(&life, &headers);
+        if let Some(footer) = self.volume.footer_of(&life) {
+            let read = self.admit(&life, footer.headers());
+            let damaged = (footer.len() - read) as u64;
+            let dropped = &self.shared.progress.dropped;
+            dropped.fetch_add(damaged, Ordering::Relaxed);
+        } else {
+            self.admit(&life, self.volume.scan(&life).into_iter());
+        }
         life.finished();
-        Some(life)
+        Ok(Some(life))
     }
 
-    fn admit(&self, life: &Arc<Life>, headers: &[Header]) {
-        let mut classes: std::collections::HashMap<Class, u32> = Default::default();
-        for header in headers.iter().filter(|header| header.kind != Kind::Chunk) {
+    /// Puts the objects of a segment into the index; returns how many records there are.
+    fn admit(&self, life: &Arc<Life>, headers: impl Iterator<Item = Header>) -> usize {
+        let mut classes: HashMap<Class, u32> = HashMap::new();
+        let mut count = 0;
+        for header in headers {
+            count += 1;
+            if header.kind == Kind::Chunk {
+                continue;
+            }
             life.reached(header.number);
             if self.shared.was_removed(header.name, header.number) {
                 continue;
@@ -171,9 +183,10 @@ impl Recoverer<'_> {
             let class = *classes
                 .entry(class)
                 .or_insert_with(|| life.add_class(class));
-            let entry = entry_of(self.volume, life, header, class);
+            let entry = entry_of(self.volume, life, &header, class);
             self.propose(entry, header.name, header.number);
         }
+        count
     }
 
     /// Puts a record into the index, unless there is a newer one.
@@ -272,9 +285,8 @@ pub(crate) fn entry_of(volume: &Volume, life: &Life, header: &Header, class: u32
 }
 
 impl Volume {
-    /// The headers at the end of a segment, and how many more there should be; none if it was never
-    /// finished.
-    pub(crate) fn footer_of(&self, life: &Life) -> Option<(Vec<Header>, u64)> {
+    /// The headers at the end of a segment; none if it was never finished.
+    pub(crate) fn footer_of<'a>(&'a self, life: &'a Life) -> Option<Footer<'a>> {
         let segment = self.geometry.segment;
         let seal = self.read_waiting(life, segment - SEAL as u64, SEAL).ok()?;
         let seal = Seal::parse(self.nonce, &seal).filter(|seal| seal.life == life.number)?;
@@ -282,14 +294,11 @@ impl Volume {
         let at = (segment - SEAL as u64).checked_sub(len as u64)?;
         let bytes = self.read_waiting(life, at, len).ok()?;
         life.reached(seal.last);
-
-        let headers: Vec<Header> = bytes
-            .chunks_exact(HEADER)
-            .filter_map(|bytes| Header::parse(self.nonce, &self.geometry, bytes))
-            .filter(|header| header.life == life.number)
-            .collect();
-        let damaged = u64::from(seal.records) - headers.len() as u64;
-        Some((headers, damaged))
+        Some(Footer {
+            volume: self,
+            life,
+            bytes,
+        })
     }
 
     /// Looks for records in a segment that was never finished, and finishes it.
@@ -315,6 +324,31 @@ impl Volume {
             self.health.fault(super::Fault::Write, &error);
         }
         headers
+    }
+}
+
+/// The headers at the end of a segment.
+pub(crate) struct Footer<'a> {
+    volume: &'a Volume,
+    life: &'a Life,
+    bytes: Bytes,
+}
+
+impl Footer<'_> {
+    /// How many there should be.
+    fn len(&self) -> usize {
+        self.bytes.len() / HEADER
+    }
+
+    /// Those that are intact.
+    pub(crate) fn headers(&self) -> impl Iterator<Item = Header> + '_ {
+        let Volume {
+            nonce, geometry, ..
+        } = self.volume;
+        self.bytes
+            .chunks_exact(HEADER)
+            .filter_map(|bytes| Header::parse(*nonce, geometry, bytes))
+            .filter(|header| header.life == self.life.number)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use bytes::Bytes;
 use parking_lot::{Condvar, Mutex};
@@ -58,6 +58,8 @@ pub(crate) struct Volume {
     pub(crate) pool: Pool,
     pub(crate) ghost: Ghost,
     pub(crate) health: Health,
+    /// A segment could not be read at the start: nobody knows what it holds.
+    pub(crate) unread: AtomicBool,
     pub(crate) counters: Counters,
 }
 
@@ -167,8 +169,11 @@ impl Volume {
         }
     }
 
-    /// All lives whose records a start would find.
+    /// The oldest life whose records a start would find.
     pub(crate) fn oldest_life(&self) -> Option<u64> {
+        if self.unread.load(Ordering::Acquire) {
+            return Some(0);
+        }
         let leaving = self.log.lock().oldest_leaving();
         let living = self.lives.all().map(|life| life.number).min();
         leaving.into_iter().chain(living).min()

@@ -130,7 +130,14 @@ impl Writer {
         let chunk = self.volume.geometry.chunk as usize;
         while !bytes.is_empty() {
             if self.staged.len() == chunk {
-                self.write_chunk()?;
+                self.write_staged()?;
+            }
+            // The last bytes are always staged: whether they are all of the body, the end will tell.
+            if self.staged.is_empty() && bytes.len() > chunk {
+                let (now, later) = bytes.split_at(chunk);
+                self.write_chunk(now)?;
+                bytes = later;
+                continue;
             }
             let (now, later) = bytes.split_at(bytes.len().min(chunk - self.staged.len()));
             if !self.held.grow(now.len()) {
@@ -142,13 +149,20 @@ impl Writer {
         Ok(())
     }
 
-    fn write_chunk(&mut self) -> Result<(), Refused> {
-        let sums = front::sums_of(&self.volume, &self.staged);
-        let like = self.header(Kind::Chunk, sums);
-        let extent = front::append_chunk(&self.volume, self.stream, &like, &self.staged, sums)?;
-        self.extents.push(extent);
-        self.staged.clear();
+    fn write_staged(&mut self) -> Result<(), Refused> {
+        let mut staged = std::mem::take(&mut self.staged);
+        self.write_chunk(&staged)?;
+        staged.clear();
+        self.staged = staged;
         self.held.release();
+        Ok(())
+    }
+
+    fn write_chunk(&mut self, chunk: &[u8]) -> Result<(), Refused> {
+        let sums = front::sums_of(&self.volume, chunk);
+        let like = self.header(Kind::Chunk, sums);
+        let extent = front::append_chunk(&self.volume, self.stream, &like, chunk, sums)?;
+        self.extents.push(extent);
         Ok(())
     }
 
@@ -159,7 +173,7 @@ impl Writer {
             return self.publish(header, &[]);
         }
         if !self.staged.is_empty() {
-            self.write_chunk()?;
+            self.write_staged()?;
         }
         let (table, table_sum) = table(self.volume.nonce, &self.extents);
         let header = Header {

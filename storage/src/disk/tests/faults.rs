@@ -324,3 +324,65 @@ fn a_file_system_without_room_is_one_clear_error() {
     let len = std::fs::metadata(settings.volumes[0].file()).map_or(0, |file| file.len());
     assert_eq!(len, 0, "what was taken in vain is given back");
 }
+
+#[test]
+fn a_volume_that_missed_a_run_missed_removals_and_is_formatted_anew() {
+    let mut place = Place::new();
+    let second = VolumeSettings {
+        path: place.dir().join("second"),
+        size: 2 << 20,
+    };
+    place.settings.volumes.push(second.clone());
+    let disk = place.open();
+    fill(&disk, 0..100);
+    block_on(disk.close());
+    drop(disk);
+
+    place.settings.volumes.pop();
+    let disk = place.open();
+    let on_first = check(&disk, 0..100);
+    assert!((10..90).contains(&on_first), "{on_first}");
+    (0..100).for_each(|key| assert!(disk.remove(key_of(key)).objects <= 1));
+    block_on(disk.close());
+    drop(disk);
+
+    place.settings.volumes.push(second);
+    let disk = place.open();
+    assert_eq!(check(&disk, 0..100), 0);
+    fill(&disk, 200..300);
+    assert_eq!(check(&disk, 200..300), 100);
+    block_on(disk.close());
+    drop(disk);
+    assert_eq!(check(&place.open(), 200..300), 100, "both were there");
+}
+
+#[test]
+fn a_segment_that_cannot_be_read_at_a_start_is_left_alone() {
+    let place = Place::new();
+    let disk = place.open();
+    fill(&disk, 0..200);
+    disk.remove(key_of(1));
+    block_on(disk.close());
+    drop(disk);
+    {
+        let faults = Arc::new(Faults::default());
+        let prepared = open::prepare(&place.settings).unwrap();
+        let faulty = prepared.into_iter().map(|prepared| Prepared {
+            medium: Arc::new(Faulty {
+                inner: prepared.medium,
+                faults: Arc::clone(&faults),
+            }),
+            ..prepared
+        });
+        faults.set(&faults.reads, 19);
+        let disk = Disk::open_prepared(place.settings.clone(), faulty.collect()).unwrap();
+        disk.wait_until_recovered();
+        faults.set(&faults.reads, 0);
+        assert!(disk.shared.volumes[0].unread.load(Ordering::Relaxed));
+        assert_eq!(disk.shared.oldest_life(), 0, "no removal is forgotten");
+        check(&disk, 0..200);
+    }
+    let disk = place.open();
+    assert!(disk.found(1, 1).is_none());
+    assert!(check(&disk, 0..200) > 100);
+}

@@ -26,7 +26,7 @@
 //!
 //! ## Order of locks
 //!
-//! The order of a key ([`Shared::order`]), then the log of a volume, then a shard of the index, then
+//! The order of a key (`Shared::order`), then the log of a volume, then a shard of the index, then
 //! who lives in a segment, then the classes of a life.
 
 mod allowance;

@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use tokio::sync::oneshot;
@@ -24,6 +25,8 @@ type Waiter = oneshot::Sender<Result<(), DiskError>>;
 pub(crate) struct Removals {
     state: Mutex<State>,
     work: Condvar,
+    /// The number of the last one: what is younger need not be looked up.
+    latest: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -76,6 +79,11 @@ impl Known {
         self.targets.len()
     }
 
+    fn latest(&self) -> u64 {
+        let targets = self.targets.values().copied();
+        targets.chain([self.everything]).max().unwrap_or(0)
+    }
+
     /// Forgets what no record on any disk is older than.
     fn forget(&mut self, oldest: u64) {
         self.targets.retain(|_, number| *number > oldest);
@@ -109,7 +117,7 @@ impl Known {
 impl Removals {
     /// Whether a record with this name and number was removed after it was written.
     pub(crate) fn cover(&self, name: Name, number: u64) -> bool {
-        self.state.lock().known.covers(name, number)
+        self.latest.load(Ordering::Acquire) > number && self.state.lock().known.covers(name, number)
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -120,6 +128,7 @@ impl Removals {
     pub(crate) fn add(&self, removal: Removal) {
         let mut state = self.state.lock();
         state.known.add(removal);
+        self.latest.fetch_max(removal.number, Ordering::AcqRel);
         state.pending.push(removal);
         state.failed = false;
         drop(state);
@@ -165,6 +174,8 @@ impl Removals {
         let half_len = geometry.removals_max();
         let halves = slots.chunks(half_len.max(1));
         halves.for_each(|half| read_half(&mut state.known, half, next));
+        self.latest
+            .fetch_max(state.known.latest(), Ordering::AcqRel);
         state.end = end_of(&slots, half_len);
         Ok(())
     }

@@ -1,6 +1,6 @@
 //! A child process that writes and removes, and is killed in the middle of it, again and again.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::process::{Command, Stdio};
 
 use super::*;
@@ -47,11 +47,11 @@ fn writes_until_it_is_killed() {
             disk.remove(key_of(key));
             block_on(disk.sync()).unwrap();
             // Said aloud only when it is durable.
-            println!("removed {key}");
+            writeln!(std::io::stdout(), "removed {key}").unwrap();
         }
         if round == 0 && step == 4 * KEYS {
             disk.settle();
-            println!("stored");
+            writeln!(std::io::stdout(), "stored").unwrap();
         }
     }
 }

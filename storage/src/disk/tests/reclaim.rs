@@ -206,3 +206,62 @@ fn removals_beyond_what_the_log_holds_still_hold() {
     assert_eq!(disk.get(1, 1), None);
     assert_eq!(disk.get(2, 1), Some(Content::of(2, 100)));
 }
+
+/// What one of several threads does to keys that only it uses: what it finds is what it stored last.
+fn work(disk: &Disk, thread: u64) {
+    let mut latest = std::collections::HashMap::new();
+    for step in 0..4000_u64 {
+        let random = Content::of(thread << 32 | step, 3).body;
+        let key = thread * 1000 + u64::from(random[0] % 24);
+        let found = disk.found(key, 1);
+        match random[1] % 8 {
+            0 => {
+                disk.remove(key_of(key));
+                latest.remove(&key);
+                assert!(disk.found(key, 1).is_none());
+            }
+            1 | 2 => {
+                let content = Content::of(thread << 32 | step, usize::from(random[2]) * 50);
+                match disk.try_put(key, 1, &content) {
+                    Ok(()) => drop(latest.insert(key, content)),
+                    // So many removals in so short a log that they became one of everything.
+                    Err(Refused::Busy | Refused::Gone) => {}
+                    Err(refused) => panic!("{refused}"),
+                }
+            }
+            3 => {
+                let Some(found) = found else { continue };
+                let head = Bytes::from(format!("head {thread} {step}"));
+                let read = block_on(disk.head(&found));
+                if read.is_ok() && disk.update_head(&found, &head).is_ok() {
+                    latest.get_mut(&key).unwrap().head = head;
+                }
+            }
+            _ => {
+                let Some(found) = found else { continue };
+                disk.accessed(&found);
+                match block_on(disk.read(&found)) {
+                    Ok(content) => assert!(latest.get(&key) == Some(&content), "key {key}"),
+                    Err(error) => assert_eq!(error, DiskError::Gone),
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn threads_that_store_read_update_and_remove_meet_only_what_they_stored() {
+    let place = Place::of(1024 * 1024, 32 * 1024);
+    let disk = place.open();
+    std::thread::scope(|scope| {
+        for thread in 1..5 {
+            let disk = &disk;
+            scope.spawn(move || work(disk, thread));
+        }
+    });
+    let stats = disk.stats().volumes.remove(0);
+    assert!(stats.kept > 0 && stats.evicted > 0, "{stats:?}");
+    assert_eq!((stats.faults_damaged, stats.offline), (0, false));
+    block_on(disk.close());
+    assert_eq!(verify(&place.file()).unwrap().volumes[0].damaged, 0);
+}

@@ -26,6 +26,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod disk;
 mod fill;
 mod flight;
 mod key;

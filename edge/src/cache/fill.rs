@@ -261,7 +261,7 @@ impl Fill {
             return self.audience.tell(Landing::Failed, reply);
         }
         match policy::store::decide(&self.policy_exchange(&fetched), &treatment.settings) {
-            Ok(stored) => self.store(fetched, stored).await,
+            Ok(stored) => self.store(fetched, stored, treatment.uncacheable).await,
             Err(reason) => {
                 self.remember(&fetched, reason, treatment.uncacheable);
                 self.pass_on(fetched, NotStored::Policy(reason)).await;
@@ -282,7 +282,7 @@ impl Fill {
         stale_instead(&self.node, &self.request, self.selected.as_ref(), failure)
     }
 
-    async fn store(self, fetched: Fetched, stored: Stored) {
+    async fn store(self, fetched: Fetched, stored: Stored, uncacheable: Duration) {
         let node = &self.node;
         let key = self.request.storage_key();
         match stored.selecting.names() {
@@ -291,6 +291,7 @@ impl Fill {
         }
         let length = content_length(&fetched.headers);
         if length.is_some_and(|length| !node.memory.is_storable(length)) {
+            self.remember_uncacheable(fetched.response_time, uncacheable);
             return self.pass_on(fetched, NotStored::TooLong).await;
         }
         let shareable = self.is_shareable(&stored);
@@ -321,10 +322,15 @@ impl Fill {
             // What was stored has been replaced at the origin by something that is not.
             self.node.memory.remove_object(selected);
         }
+        self.remember_uncacheable(fetched.response_time, lifetime);
+    }
+
+    /// Those who come within the lifetime do not wait for each other.
+    fn remember_uncacheable(&self, now: Timestamp, lifetime: Duration) {
         if lifetime.is_zero() {
             return;
         }
-        let until = storage::Moment((fetched.response_time + lifetime).unix_millis());
+        let until = storage::Moment((now + lifetime).unix_millis());
         let variant = self.node.variant(&self.request);
         let key = self.request.storage_key();
         self.node.uncacheable.remember(key, variant, until);

@@ -9,10 +9,11 @@ use tokio::time::{Sleep, sleep};
 const STRETCH: u64 = 1024 * 1024;
 
 /// How long it waits within one stretch.
-const STRETCH_TIME: Duration = Duration::from_secs(1);
+const STRETCH_TIME: Duration = Duration::from_millis(500);
 
 /// Readers that are equally fast are not equally fast at every moment, so a window waits for those
-/// behind. But however slow they are, the others get a stretch in about this time.
+/// behind. When the time for a stretch is over, they are left behind for good; the wait for the next
+/// ones begins anew. However slow they are, the others get a stretch in about this time.
 #[derive(Debug, Default)]
 pub(super) struct Patience(Option<Waiting>);
 
@@ -24,7 +25,7 @@ struct Waiting {
 }
 
 impl Patience {
-    /// Ends when the time for the stretch at `end` is over; at once, if it was before.
+    /// Ends when the time for the stretch at `end` is over. If it is dropped before, that time goes on.
     pub(super) async fn exhausted(&mut self, end: u64) {
         if self.0.as_ref().is_none_or(|waiting| waiting.until <= end) {
             self.0 = Some(Waiting {
@@ -35,5 +36,6 @@ impl Patience {
         if let Some(waiting) = &mut self.0 {
             waiting.time.as_mut().await;
         }
+        self.0 = None;
     }
 }

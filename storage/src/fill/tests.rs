@@ -326,6 +326,8 @@ async fn a_window_bears_with_a_reader_that_stalls_for_so_long() {
 async fn readers_that_take_turns_are_all_served_to_the_end() {
     let memory = Memory::new(settings(10 * MIB));
     let mut fill = memory.begin(KEY, V, 0, None, Keep::PassOn);
+    // The others do not pay for one that stalls.
+    let mut stalled = fill.reader();
     let reading: Vec<_> = (0..5_u64)
         .map(|number| (number, fill.reader()))
         .map(|(number, mut reader)| async move {
@@ -347,6 +349,7 @@ async fn readers_that_take_turns_are_all_served_to_the_end() {
     for read in reading {
         assert_eq!(read.await.unwrap(), 1000 * 8 * KIB);
     }
+    assert_eq!(cut(&mut stalled), Cut::Lagged);
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,6 +1,6 @@
 //! The client's own preconditions (RFC 9110 §13), answered from the cache.
 
-use larder_tests::{Node, Origin, Reply};
+use larder_tests::{Gate, Node, Origin, Reply};
 
 const MODIFIED: &str = "Mon, 01 Jan 2024 00:00:00 GMT";
 const BEFORE: &str = "Sun, 31 Dec 2023 00:00:00 GMT";
@@ -66,4 +66,39 @@ async fn a_condition_on_a_miss_leaves_a_whole_response_behind() {
     );
     let plain = node.get("/a").await;
     assert_eq!((plain.status, plain.text().as_str()), (200, "x"));
+}
+
+#[tokio::test]
+async fn a_condition_on_what_is_still_on_its_way_is_answered_at_once() {
+    let gate = Gate::closed();
+    let rest = gate.clone();
+    let origin = Origin::start(move |_| {
+        Reply::fresh(60, "01234")
+            .with("ETag", "\"1\"")
+            .wait(&rest)
+            .then("56789")
+    })
+    .await;
+    let node = Node::before(&origin.url()).await;
+    let mut leader = node.client().await;
+    leader.ask("GET", "/a", &[]).await;
+    leader.answer_head().await.unwrap();
+
+    #[rustfmt::skip]
+    let rows: [(u16, &[(&str, &str)]); 4] = [
+        (304, &[("If-None-Match", "\"1\"")]),
+        (412, &[("If-Match", "\"2\"")]),
+        (206, &[("Range", "bytes=1-3"), ("If-Range", "\"1\"")]),
+        (416, &[("Range", "bytes=10-")]),
+    ];
+    for (status, fields) in rows {
+        let answer = node.get_with("/a", fields).await;
+        assert_eq!(answer.status, status, "{fields:?}");
+        assert!(status != 206 || answer.text() == "123");
+    }
+    gate.open();
+    let other = [("Range", "bytes=1-3"), ("If-Range", "\"2\"")];
+    let whole = node.get_with("/a", &other).await;
+    assert_eq!((whole.status, whole.text().as_str()), (200, "0123456789"));
+    assert_eq!(origin.count("/a"), 1);
 }

@@ -313,6 +313,20 @@ async fn an_object_larger_than_the_largest_is_passed_on_whole_and_not_stored() {
 }
 
 #[tokio::test]
+async fn an_object_that_says_that_it_is_too_large_is_not_waited_for() {
+    let body = vec![b'x'; 3 << 20];
+    let origin = Origin::start(move |_| Reply::fresh(60, body.clone())).await;
+    let settings = Settings::origins(&[&origin.url()]).table("memory", "object_max = \"1MiB\"");
+    let node = Node::start(settings).await;
+    for detail in ["too-long", "uncacheable"] {
+        let answer = node.get("/big").await;
+        assert_eq!(answer.body.len(), 3 << 20);
+        assert_eq!(answer.cache_parameter("stored"), None);
+        assert_eq!(answer.cache_parameter("detail"), Some(detail));
+    }
+}
+
+#[tokio::test]
 async fn flags_alone_make_a_cache() {
     let origin = Origin::start(|_| Reply::fresh(60, "x")).await;
     let node = Node::with_flags(&[

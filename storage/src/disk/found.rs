@@ -1,0 +1,339 @@
+//! An object on a disk, held fast.
+
+use std::fmt;
+use std::ops::Range;
+use std::sync::{Arc, OnceLock};
+
+use bytes::Bytes;
+
+use super::Shared;
+use super::error::DiskError;
+use super::format::{Header, Sums, length};
+use super::front::{self, BodyPlace};
+use super::health::Fault;
+use super::life::{Class, Life};
+use super::pool::Answer;
+use super::table::Entry;
+use super::volume::{Reading, Volume};
+use crate::{Key, Variant};
+
+/// An object that the index knows of. While it, or a reader of its body, lives, what has been found
+/// is not written over.
+#[derive(Clone)]
+pub struct Found(pub(crate) Arc<Object>);
+
+pub(crate) struct Object {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) volume: Arc<Volume>,
+    pub(crate) life: Arc<Life>,
+    pub(crate) key: Key,
+    pub(crate) entry: Entry,
+    pub(crate) class: Class,
+    loaded: OnceLock<Loaded>,
+    /// A read of the record that is under way.
+    loading: tokio::sync::Mutex<Option<Answer>>,
+}
+
+/// What the record says, once it has been read.
+pub(crate) struct Loaded {
+    pub(crate) header: Header,
+    pub(crate) head: Bytes,
+    pub(crate) body: Body,
+}
+
+pub(crate) enum Body {
+    /// Read already, and checked.
+    Read(Bytes),
+    Chunks(Vec<Chunk>),
+}
+
+/// A part of a body, and its segment held fast.
+pub(crate) struct Chunk {
+    pub(crate) life: Arc<Life>,
+    pub(crate) at: u64,
+    pub(crate) sums: Sums,
+}
+
+impl Found {
+    pub(crate) fn new(
+        shared: &Arc<Shared>,
+        volume: &Arc<Volume>,
+        life: Arc<Life>,
+        key: Key,
+        entry: Entry,
+        class: Class,
+    ) -> Self {
+        Self(Arc::new(Object {
+            shared: Arc::clone(shared),
+            volume: Arc::clone(volume),
+            life,
+            key,
+            entry,
+            class,
+            loaded: OnceLock::new(),
+            loading: tokio::sync::Mutex::default(),
+        }))
+    }
+
+    /// Which of the key's variants it is.
+    pub fn variant(&self) -> Variant {
+        self.0.class.variant
+    }
+
+    /// A number that no other stored object has had or will have, on this set of volumes.
+    pub fn id(&self) -> u64 {
+        self.0.life.number + u64::from(self.0.entry.place().unit())
+    }
+
+    /// What the object was stored with to tell by whether it is still alive.
+    pub fn born(&self) -> u64 {
+        self.0.class.born
+    }
+
+    /// The length of its head in bytes.
+    pub fn head_len(&self) -> u64 {
+        self.0.entry.sizes().head
+    }
+
+    /// The length of its body in bytes.
+    pub fn body_len(&self) -> u64 {
+        self.0.entry.sizes().body
+    }
+
+    /// When it was stored, in seconds since 1970, as the writer said.
+    pub fn stored_at(&self) -> u64 {
+        u64::from(self.0.entry.stored_at)
+    }
+}
+
+impl Object {
+    pub(crate) fn loaded(&self) -> Option<&Loaded> {
+        self.loaded.get()
+    }
+
+    /// Reads and checks the record, if that has not been done.
+    pub(crate) async fn load(&self) -> Result<&Loaded, DiskError> {
+        if let Some(loaded) = self.loaded.get() {
+            return Ok(loaded);
+        }
+        let loaded = self
+            .read_front()
+            .await
+            .inspect_err(|error| self.failed(*error))?;
+        Ok(self.loaded.get_or_init(|| loaded))
+    }
+
+    async fn read_front(&self) -> Result<Loaded, DiskError> {
+        let (volume, life, entry) = (&self.volume, &self.life, &self.entry);
+        let mut loading = self.loading.lock().await;
+        if loading.is_none() {
+            let len = front::span(volume, entry);
+            match volume.read(life, entry.place().at(), len)? {
+                Reading::Ready(bytes) => return self.take_apart(&bytes),
+                Reading::Waiting(answer) => *loading = Some(answer),
+            }
+        }
+        // The answer stays while it is waited for: whoever drops this future loses no read.
+        let Some(answer) = &mut *loading else {
+            return Err(DiskError::Gone);
+        };
+        let bytes = self.wait(answer).await;
+        *loading = None;
+        self.take_apart(&bytes?)
+    }
+
+    fn take_apart(&self, bytes: &Bytes) -> Result<Loaded, DiskError> {
+        let (volume, life, entry) = (&self.volume, &self.life, &self.entry);
+        let front = front::parse(volume, life, entry, bytes)?;
+        // A tag stands for a key, and so do others; the record has the key.
+        let header = &front.header;
+        let same = header.name.key == self.key && header.name.variant == self.class.variant;
+        if !same || header.born != self.class.born {
+            return Err(DiskError::Gone);
+        }
+        Ok(Loaded {
+            body: self.body_of(&front.header, front.body)?,
+            header: front.header,
+            head: front.head,
+        })
+    }
+
+    fn body_of(&self, header: &Header, body: BodyPlace) -> Result<Body, DiskError> {
+        let chunks = match body {
+            BodyPlace::Here { read: Some(bytes) } => return Ok(Body::Read(bytes)),
+            BodyPlace::Here { read: None } => vec![Chunk {
+                life: Arc::clone(&self.life),
+                at: header.body_at(),
+                sums: header.sums,
+            }],
+            BodyPlace::Spread(extents) => {
+                let pinned = extents.iter().map(|extent| {
+                    let life = self.volume.lives.pin_life(extent.segment, extent.life)?;
+                    Some(Chunk {
+                        life,
+                        at: u64::from(extent.at),
+                        sums: extent.sums,
+                    })
+                });
+                let chunks: Option<Vec<Chunk>> = pinned.collect();
+                chunks.ok_or(DiskError::Gone)?
+            }
+        };
+        Ok(Body::Chunks(chunks))
+    }
+
+    async fn wait(&self, answer: &mut Answer) -> Result<Bytes, DiskError> {
+        let patience = self.shared.settings.patience;
+        match tokio::time::timeout(patience, answer).await {
+            Ok(Ok(Ok(buffer))) => Ok(self.volume.have_read(buffer)),
+            Ok(Ok(Err(error))) => Err(self.volume.read_failed(&error)),
+            Ok(Err(_)) => Err(DiskError::Offline),
+            Err(_) => {
+                self.volume.health.fault(Fault::Slow, &"given up");
+                Err(DiskError::Slow)
+            }
+        }
+    }
+
+    /// What cannot be read is not found again. A disk that is only slow may keep it.
+    fn failed(&self, error: DiskError) {
+        match error {
+            DiskError::Damaged => self.volume.health.fault(Fault::Damaged, &"dropped"),
+            DiskError::Gone | DiskError::Failed(_) => {}
+            DiskError::Busy | DiskError::Slow | DiskError::Offline => return,
+        }
+        self.shared.index.take(self.entry.tag, self.entry.place());
+    }
+}
+
+impl fmt::Debug for Found {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Found")
+            .field("key", &self.0.key)
+            .field("variant", &self.variant())
+            .field("id", &self.id())
+            .field("body_len", &self.body_len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// A body, or a range of it, piece by piece.
+pub struct BodyReader {
+    found: Found,
+    /// What is still to be returned.
+    rest: Range<u64>,
+    waiting: Option<(Piece, Answer)>,
+}
+
+/// One read: whole blocks of one chunk.
+#[derive(Clone, Copy)]
+struct Piece {
+    chunk: usize,
+    /// Where in the chunk it begins, and the number of its first block.
+    from: u64,
+    block: usize,
+    len: usize,
+}
+
+/// Blocks read at once. With two, each buffer is new memory from the system, and costs more than the
+/// read: measured, 1 MiB took 189 µs against 150.
+const BLOCKS: u64 = 1;
+
+impl BodyReader {
+    pub(crate) fn new(found: &Found, range: Range<u64>) -> Self {
+        let end = range.end.min(found.body_len());
+        Self {
+            found: found.clone(),
+            rest: range.start.min(end)..end,
+            waiting: None,
+        }
+    }
+
+    /// The next bytes of the range, none at its end. It may be dropped and called again.
+    ///
+    /// # Errors
+    ///
+    /// If they cannot be read, or are not what was stored. What was returned before is right.
+    pub async fn next(&mut self) -> Result<Option<Bytes>, DiskError> {
+        if self.rest.is_empty() {
+            return Ok(None);
+        }
+        let found = self.found.clone();
+        match &found.0.load().await?.body {
+            Body::Read(bytes) => Ok(Some(self.take(bytes, 0))),
+            Body::Chunks(chunks) => {
+                let next = self.next_piece(&found.0, chunks).await;
+                next.inspect_err(|error| found.0.failed(*error)).map(Some)
+            }
+        }
+    }
+
+    async fn next_piece(&mut self, object: &Object, chunks: &[Chunk]) -> Result<Bytes, DiskError> {
+        let piece = self.piece(object);
+        let chunk = chunks.get(piece.chunk).ok_or(DiskError::Gone)?;
+        if self.waiting.is_none() {
+            match object
+                .volume
+                .read(&chunk.life, chunk.at + piece.from, piece.len)?
+            {
+                Reading::Ready(bytes) => return self.check(object, chunk, piece, &bytes),
+                Reading::Waiting(answer) => self.waiting = Some((piece, answer)),
+            }
+        }
+        let Some((piece, answer)) = &mut self.waiting else {
+            return Err(DiskError::Gone);
+        };
+        let piece = *piece;
+        let bytes = object.wait(answer).await;
+        self.waiting = None;
+        self.check(object, chunk, piece, &bytes?)
+    }
+
+    fn piece(&self, object: &Object) -> Piece {
+        let geometry = &object.volume.geometry;
+        let (chunk, block) = (u64::from(geometry.chunk), u64::from(geometry.block()));
+        let number = self.rest.start / chunk;
+        let within = self.rest.start % chunk;
+        let from = within / block * block;
+        let chunk_len = front::chunk_len(&object.volume, object.entry.sizes().body, number) as u64;
+        // Up to the end of the block that the range ends in, and no further.
+        let wanted = (self.rest.end - number * chunk).div_ceil(block) * block;
+        let to = (from + BLOCKS * block).min(wanted).min(chunk_len);
+        Piece {
+            chunk: usize::try_from(number).unwrap_or(usize::MAX),
+            from,
+            block: usize::try_from(from / block).unwrap_or(0),
+            len: length(to.saturating_sub(from)),
+        }
+    }
+
+    fn check(
+        &mut self,
+        object: &Object,
+        chunk: &Chunk,
+        piece: Piece,
+        bytes: &Bytes,
+    ) -> Result<Bytes, DiskError> {
+        front::check_blocks(&object.volume, bytes, piece.block, &chunk.sums)?;
+        let begin = piece.chunk as u64 * u64::from(object.volume.geometry.chunk) + piece.from;
+        Ok(self.take(bytes, begin))
+    }
+
+    /// The part of `bytes`, which begin at `begin` of the body, that comes next.
+    fn take(&mut self, bytes: &Bytes, begin: u64) -> Bytes {
+        let from = self.rest.start.saturating_sub(begin);
+        let to = (self.rest.end - begin).min(bytes.len() as u64);
+        self.rest.start = begin + to;
+        let [from, to] = [from, to].map(|at| usize::try_from(at).unwrap_or(usize::MAX));
+        bytes.slice(from..to)
+    }
+}
+
+impl fmt::Debug for BodyReader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BodyReader")
+            .field("found", &self.found)
+            .field("rest", &self.rest)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,190 @@
+//! One disk: a file divided into segments, and everything that is known of it.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use bytes::Bytes;
+use parking_lot::{Condvar, Mutex};
+
+use super::allowance::Buffers;
+use super::error::DiskError;
+use super::format::{Geometry, SUPERBLOCKS, Superblock};
+use super::ghost::Ghost;
+use super::health::{Fault, Health};
+use super::life::{Life, Lives};
+use super::log::Log;
+use super::medium::Medium;
+use super::pool::{Answer, Pool};
+use super::removals::Removals;
+
+/// The order of everything that is stored or removed, on all volumes.
+#[derive(Debug)]
+pub(crate) struct Numbers(AtomicU64);
+
+impl Numbers {
+    pub(crate) fn new(first: u64) -> Self {
+        Self(AtomicU64::new(first))
+    }
+
+    /// Takes this many; the first of them.
+    pub(crate) fn take(&self, count: u64) -> u64 {
+        self.0.fetch_add(count, Ordering::AcqRel)
+    }
+
+    pub(crate) fn next(&self) -> u64 {
+        self.0.load(Ordering::Acquire)
+    }
+}
+
+/// A volume.
+pub(crate) struct Volume {
+    pub(crate) id: u8,
+    pub(crate) path: PathBuf,
+    pub(crate) medium: Arc<dyn Medium>,
+    pub(crate) geometry: Geometry,
+    pub(crate) nonce: u64,
+    pub(crate) numbers: Arc<Numbers>,
+    pub(crate) lives: Lives,
+    pub(crate) log: Mutex<Log>,
+    /// Something is to be written.
+    pub(crate) dirty: Condvar,
+    /// Everything has been written.
+    pub(crate) clean: Condvar,
+    /// Segments are to be reclaimed.
+    pub(crate) reclaim: Condvar,
+    pub(crate) buffers: Arc<Buffers>,
+    pub(crate) removals: Removals,
+    pub(crate) pool: Pool,
+    pub(crate) ghost: Ghost,
+    pub(crate) health: Health,
+    /// A segment could not be read at the start: nobody knows what it holds.
+    pub(crate) unread: AtomicBool,
+    pub(crate) counters: Counters,
+}
+
+/// What happened on a volume since it was opened.
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    pub(crate) bytes_read: AtomicU64,
+    pub(crate) bytes_written: AtomicU64,
+    pub(crate) waited: AtomicU64,
+    pub(crate) busy: AtomicU64,
+    pub(crate) evicted: AtomicU64,
+    pub(crate) kept: AtomicU64,
+}
+
+/// The answer to a read.
+pub(crate) enum Reading {
+    Ready(Bytes),
+    Waiting(Answer),
+}
+
+impl Volume {
+    /// Reads from a segment without waiting, or has it read.
+    pub(crate) fn read(&self, life: &Life, at: u64, len: usize) -> Result<Reading, DiskError> {
+        if self.health.is_offline() {
+            return Err(DiskError::Offline);
+        }
+        if let Some(bytes) = self.not_yet_written(life, at, len) {
+            return Ok(Reading::Ready(bytes));
+        }
+        let offset = self.geometry.offset(life.segment, at);
+        let mut buffer = vec![0; len];
+        let cached = self.medium.read_cached(&mut buffer, offset);
+        match cached.map_err(|error| self.read_failed(&error))? {
+            read if read == len => Ok(Reading::Ready(self.have_read(buffer))),
+            _ => {
+                self.counters.waited.fetch_add(1, Ordering::Relaxed);
+                self.pool.read(buffer, offset).map(Reading::Waiting)
+            }
+        }
+    }
+
+    /// Reads from a segment, on a thread that may wait.
+    pub(crate) fn read_waiting(
+        &self,
+        life: &Life,
+        at: u64,
+        len: usize,
+    ) -> Result<Bytes, DiskError> {
+        if let Some(bytes) = self.not_yet_written(life, at, len) {
+            return Ok(bytes);
+        }
+        self.read_segment(life.segment, at, len)
+    }
+
+    /// The same for a segment of which it is not known who lives there.
+    pub(crate) fn read_segment(
+        &self,
+        segment: u32,
+        at: u64,
+        len: usize,
+    ) -> Result<Bytes, DiskError> {
+        let mut buffer = vec![0; len];
+        let read = self
+            .medium
+            .read(&mut buffer, self.geometry.offset(segment, at));
+        read.map_err(|error| self.read_failed(&error))?;
+        Ok(self.have_read(buffer))
+    }
+
+    fn not_yet_written(&self, life: &Life, at: u64, len: usize) -> Option<Bytes> {
+        if at + len as u64 <= life.written() {
+            return None;
+        }
+        self.log.lock().in_memory(life, at, len)
+    }
+
+    pub(crate) fn have_read(&self, buffer: Vec<u8>) -> Bytes {
+        self.health.fine();
+        let read = buffer.len() as u64;
+        self.counters.bytes_read.fetch_add(read, Ordering::Relaxed);
+        buffer.into()
+    }
+
+    pub(crate) fn read_failed(&self, error: &std::io::Error) -> DiskError {
+        self.health.fault(Fault::Read, error);
+        DiskError::Failed(error.kind())
+    }
+
+    /// The free segments that reclaim keeps ready.
+    pub(crate) fn free_min(&self) -> usize {
+        (self.geometry.count as usize / 32).clamp(2, 16)
+    }
+
+    /// Leaves word for the next start that this volume must not be believed.
+    pub(crate) fn mark_failed(&self) {
+        let superblock = Superblock {
+            geometry: self.geometry,
+            nonce: self.nonce,
+            next: self.numbers.next(),
+            failed: true,
+        };
+        for at in SUPERBLOCKS {
+            if let Err(error) = self.medium.write_durably(&superblock.encode(), at) {
+                let volume = self.path.display();
+                tracing::warn!(%volume, "the volume cannot be marked as failed: {error}");
+            }
+        }
+    }
+
+    /// The oldest life whose records a start would find.
+    pub(crate) fn oldest_life(&self) -> Option<u64> {
+        if self.unread.load(Ordering::Acquire) {
+            return Some(0);
+        }
+        let leaving = self.log.lock().oldest_leaving();
+        let living = self.lives.all().map(|life| life.number).min();
+        leaving.into_iter().chain(living).min()
+    }
+}
+
+impl std::fmt::Debug for Volume {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Volume")
+            .field("path", &self.path)
+            .field("geometry", &self.geometry)
+            .finish_non_exhaustive()
+    }
+}

@@ -7,6 +7,7 @@ mod node;
 mod origin;
 mod rule;
 mod site;
+mod slices;
 mod vary;
 
 pub use site::UNKEYED;
@@ -98,6 +99,7 @@ pub(crate) fn all() -> &'static [Rows] {
         key::KEY,
         key::QUERY,
         vary::VARY,
+        slices::SLICES,
         rule::RULE,
         rule::MATCH,
         rule::HEADER,

@@ -23,6 +23,8 @@ pub struct Caching {
     pub key: Key,
     /// How fields named by `Vary` are compared.
     pub vary: Vary,
+    /// How long representations are stored.
+    pub slices: Slices,
 }
 
 /// How far a client's directives reach (RFC 9111 §5.2.1). `only-if-cached` is always obeyed.
@@ -138,6 +140,22 @@ pub enum AcceptLanguage {
     Among(Vec<String>),
 }
 
+/// How long representations are stored.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub enum Slices {
+    /// As a whole, or not at all.
+    Off,
+    /// In slices that are asked for by `Range`.
+    Cut {
+        /// The length of a slice in bytes.
+        size: u64,
+        /// What the origin sends as a whole is sliced if it is longer, in bytes.
+        above: u64,
+        /// Slices that are fetched ahead of the one that a client is sent.
+        ahead: usize,
+    },
+}
+
 // === rules ===
 
 /// An exception for some requests or responses of a site.
@@ -203,6 +221,8 @@ pub struct Overrides {
     pub key: Option<Key>,
     /// See [`Caching::vary`]. What the rule leaves out of it is the site's. Never beside [`Match::status`].
     pub vary: Option<Vary>,
+    /// See [`Caching::slices`]. What the rule leaves out of it is the site's. Never beside [`Match::status`].
+    pub slices: Option<Slices>,
 }
 
 /// Whether the cache is used.

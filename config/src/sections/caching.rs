@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::Tables;
 use super::key::{self, KEY, KEY_KEY};
+use super::slices::{self, SLICES, SLICES_KEY};
 use super::vary::{self, VARY, VARY_KEY};
 use crate::kinds::{Choice, Lasting, List, Text, Whole, values};
 use crate::model::{Caching, ClientControl, Heuristic, SetCookie, Stale};
@@ -232,6 +233,9 @@ pub(crate) fn caching(site: &Section<'_>, reading: &mut Reading) -> Option<Cachi
     let vary = site
         .section(&VARY_KEY, &VARY, reading)
         .and_then(|section| vary::vary(&section, None, reading));
+    let slices = site
+        .section(&SLICES_KEY, &SLICES, reading)
+        .and_then(|section| slices::slices(&section, None, reading));
 
     Some(Caching {
         client_control: client_control?,
@@ -242,5 +246,6 @@ pub(crate) fn caching(site: &Section<'_>, reading: &mut Reading) -> Option<Cachi
         targets: values(targets?),
         key: key?,
         vary: vary?,
+        slices: slices?,
     })
 }

@@ -111,7 +111,7 @@ fn if_range_holds(request: &HeaderMap, response: &HeaderMap) -> bool {
 
 /// Whether `Last-Modified` is a strong validator: "at least one second" before `Date` (RFC 9110
 /// §8.8.2.2).
-fn is_strong_date(response: &HeaderMap) -> bool {
+pub(crate) fn is_strong_date(response: &HeaderMap) -> bool {
     // Both dates are in the same form and of the same origin; the century is the same.
     let date = |name| {
         fields::sole(response, name).and_then(|value| fields::http_date(value, Timestamp::EPOCH))
@@ -124,7 +124,7 @@ fn is_strong_date(response: &HeaderMap) -> bool {
 
 /// A `range-spec` of the unit `bytes` (RFC 9110 §14.1.2).
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
-enum Specifier {
+pub(crate) enum Specifier {
     /// `first-pos "-" [ last-pos ]`
     From { first: u64, last: Option<u64> },
     /// `"-" suffix-length`
@@ -174,7 +174,7 @@ impl Specifier {
 
 /// The ranges asked for; `None` if there are more than `most`, or one of them is invalid, or they are
 /// not of bytes.
-fn specifiers(value: &[u8], most: usize) -> Option<Vec<Specifier>> {
+pub(crate) fn specifiers(value: &[u8], most: usize) -> Option<Vec<Specifier>> {
     let equals = value.iter().position(|&byte| byte == b'=')?;
     let (unit, set) = (&value[..equals], &value[equals + 1..]);
     if !unit.eq_ignore_ascii_case(b"bytes") {

@@ -8,6 +8,7 @@ use http::StatusCode;
 use http::header::HeaderName;
 
 use crate::cache_control::{OWN_TARGET, SURROGATE_CONTROL};
+use crate::slices::Slicing;
 use crate::vary::VaryRules;
 
 /// Everything about caching that is not for the origin or the client to say.
@@ -38,6 +39,8 @@ pub struct Settings {
     pub status_ttl: Vec<(StatusCode, TtlOverride)>,
     /// How selecting header fields are normalised.
     pub vary: VaryRules,
+    /// How long representations are stored in slices; `None` if they are not.
+    pub slicing: Option<Slicing>,
 }
 
 impl Default for Settings {
@@ -60,6 +63,7 @@ impl Default for Settings {
             ttl: None,
             status_ttl: Vec::new(),
             vary: VaryRules::default(),
+            slicing: Some(Slicing::default()),
         }
     }
 }

@@ -31,6 +31,12 @@ pub(crate) enum UpstreamError {
     /// A validation was answered with something that does not belong to it.
     #[error("the origin answered what it was not asked")]
     Unasked,
+    /// It answered a request for a part with an error of its own.
+    #[error("the origin does not send the rest of the response")]
+    Refusing,
+    /// It changed again and again while its parts were asked for.
+    #[error("the response changes faster than it can be fetched")]
+    Changing,
 }
 
 impl UpstreamError {
@@ -43,7 +49,9 @@ impl UpstreamError {
             | Self::Tls
             | Self::Cut
             | Self::Malformed
-            | Self::Unasked => StatusCode::BAD_GATEWAY,
+            | Self::Unasked
+            | Self::Refusing
+            | Self::Changing => StatusCode::BAD_GATEWAY,
             Self::ConnectTimeout | Self::ResponseTimeout => StatusCode::GATEWAY_TIMEOUT,
         }
     }
@@ -59,6 +67,8 @@ impl UpstreamError {
             Self::ResponseTimeout => "http_response_timeout",
             Self::Cut => "http_response_incomplete",
             Self::Malformed | Self::Unasked => "http_protocol_error",
+            Self::Refusing => "http_request_error",
+            Self::Changing => "http_response_incomplete",
         }
     }
 
@@ -68,7 +78,9 @@ impl UpstreamError {
         match self {
             Self::Unresolved | Self::Refused | Self::Tls => Failure::Unreachable,
             Self::ConnectTimeout | Self::ResponseTimeout => Failure::Timeout,
-            Self::Cut | Self::Malformed | Self::Unasked => Failure::Cut,
+            Self::Cut | Self::Malformed | Self::Unasked | Self::Refusing | Self::Changing => {
+                Failure::Cut
+            }
         }
     }
 }

@@ -11,7 +11,7 @@ use policy::time::Timestamp;
 use storage::Object;
 use wire::RequestHead;
 
-use crate::cache::Head;
+use crate::cache::{Head, Slices};
 use crate::downstream::Facts;
 use crate::origins::Candidate;
 use crate::outcome::{Forward, Outcome};
@@ -137,6 +137,8 @@ pub(crate) struct Exchange {
     /// The status that the client was sent.
     pub status: Option<StatusCode>,
     pub outcome: Option<Outcome>,
+    /// Where the slices of the answer came from, if it was made of some.
+    pub slices: Option<Slices>,
     /// Set where the request passes the cache by and goes through Pingora's own proxying.
     pub passing: Option<Passing>,
 }
@@ -175,6 +177,7 @@ impl Exchange {
             request: None,
             status: None,
             outcome: None,
+            slices: None,
             passing: None,
         }
     }

@@ -12,6 +12,7 @@ use prometheus::{
 /// The site of requests that were for none.
 pub(crate) const NO_SITE: &str = "-";
 
+use crate::cache::Slices;
 use crate::outcome::Word;
 
 /// Seconds: from a hit in memory to an origin's timeout.
@@ -95,6 +96,8 @@ pub(crate) struct Metrics {
     pub nobody: Tally,
     origin_requests: IntCounterVec,
     origin_bytes: IntCounterVec,
+    slices: IntCounterVec,
+    slice_bytes: IntCounterVec,
     pub connections: IntGauge,
     pub connections_refused: IntCounter,
     pub log_dropped: IntCounter,
@@ -140,6 +143,16 @@ impl Metrics {
                 "Content bytes received from origins.",
                 &["site"],
             )?,
+            slices: counters(
+                "slices_total",
+                "Slices that answers were made of, by whether they were stored.",
+                &["site", "from"],
+            )?,
+            slice_bytes: counters(
+                "slice_bytes_total",
+                "Content bytes sent to clients from slices, by whether they were stored.",
+                &["site", "from"],
+            )?,
             connections: IntGauge::new("connections", "Connections of clients.")?,
             connections_refused: IntCounter::new(
                 "connections_refused_total",
@@ -180,13 +193,15 @@ impl Metrics {
             &["version"],
         )?;
         build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
-        let all: [Box<dyn Collector>; 16] = [
+        let all: [Box<dyn Collector>; 18] = [
             Box::new(build),
             Box::new(self.requests.clone()),
             Box::new(self.response_bytes.clone()),
             Box::new(self.durations.clone()),
             Box::new(self.origin_requests.clone()),
             Box::new(self.origin_bytes.clone()),
+            Box::new(self.slices.clone()),
+            Box::new(self.slice_bytes.clone()),
             Box::new(self.connections.clone()),
             Box::new(self.connections_refused.clone()),
             Box::new(self.log_dropped.clone()),
@@ -230,6 +245,18 @@ impl Metrics {
         self.origin_bytes
             .with_label_values(&[site])
             .inc_by(bytes as u64);
+    }
+
+    /// Where the slices of an answer came from.
+    pub(crate) fn slices(&self, site: &str, slices: &Slices) {
+        for (from, count, bytes) in [
+            ("cache", slices.hits, slices.hit_bytes),
+            ("origin", slices.misses, slices.miss_bytes),
+        ] {
+            let labels = [site, from];
+            self.slices.with_label_values(&labels).inc_by(count);
+            self.slice_bytes.with_label_values(&labels).inc_by(bytes);
+        }
     }
 
     /// Everything in the text format of Prometheus.

@@ -8,7 +8,7 @@ use purge_api::{Order, Readiness, Receipt, Refused, Status};
 use storage::{Flights, Memory, Moment, Uncacheable, VaryMemory};
 use tokio::sync::watch;
 
-use crate::access_log::{self, AccessLog, Line};
+use crate::access_log::{self, AccessLog, Line, Parts};
 use crate::cache::Head;
 use crate::clock::Clock;
 use crate::downstream::{Facts, Limits};
@@ -38,6 +38,8 @@ pub(crate) struct Node {
     pub memory: Arc<Memory<Head>>,
     pub flights: Flights<Head>,
     pub uncacheable: Uncacheable,
+    /// What is not asked for in parts: the origin answered with everything, or without a strong validator.
+    pub rangeless: Uncacheable,
     /// Which fields select among a key's variants, as last seen.
     pub vary: VaryMemory<Arc<[HeaderName]>>,
     pub fetcher: Fetcher,
@@ -72,6 +74,19 @@ impl Node {
         self.uncacheable.forget(key);
     }
 
+    /// The origin does not send parts of what is requested that could be stored.
+    pub(crate) fn remember_rangeless(&self, request: &Request) {
+        let until = self.clock.now() + request.treatment.uncacheable;
+        let until = Moment(until.unix_millis());
+        self.rangeless.remember(request.storage_key(), None, until);
+    }
+
+    /// Whether it was so the last time.
+    pub(crate) fn is_rangeless(&self, request: &Request) -> bool {
+        let key = request.storage_key();
+        self.rangeless.remembered(key, None, self.moment())
+    }
+
     /// Which variant a request would select, as far as is known before the origin answers.
     pub(crate) fn variant(&self, request: &Request) -> Option<storage::Variant> {
         let names = self.vary.recall(request.storage_key())?;
@@ -90,6 +105,9 @@ impl Node {
             return self.metrics.request(nobody, word, sent, took);
         };
         self.metrics.request(&request.site.tally, word, sent, took);
+        if let Some(slices) = &exchange.slices {
+            self.metrics.slices(&request.site.name, slices);
+        }
         if self.log.is_on() {
             self.log.write(&line(exchange, request, word, sent, took));
         }
@@ -127,6 +145,7 @@ impl Node {
             detail: Some(why),
             ttl: None,
             collapsed: false,
+            slices: None,
             origin_status: None,
             duration_ms: 0.0,
             referer: None,
@@ -163,6 +182,10 @@ fn line<'a>(
         detail: outcome.and_then(Outcome::detail),
         ttl: outcome.and_then(Outcome::ttl),
         collapsed,
+        slices: exchange.slices.map(|slices| Parts {
+            hit: slices.hits,
+            miss: slices.misses,
+        }),
         origin_status: outcome
             .and_then(access_log::origin_status)
             .map(|status| status.as_u16()),

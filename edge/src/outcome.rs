@@ -62,6 +62,8 @@ pub(crate) enum Forward {
     Request,
     /// The stored response is stale.
     Stale,
+    /// A part of it is stored, and the rest is not.
+    Partial,
 }
 
 /// Why the cache did not handle a request that it could have handled.
@@ -101,6 +103,11 @@ pub(crate) enum Answer {
     Stored(Duration),
     /// It is not stored.
     NotStored(NotStored),
+    /// They are slices of a stored response, which is fresh for so many seconds.
+    Slices {
+        /// Negative when stale.
+        ttl: i64,
+    },
     /// It validated the stored response, which is fresh again for so long.
     Freshened(Duration),
     /// It was a failure, and the stored response was sent, stale by so much (RFC 5861 §4).
@@ -122,6 +129,10 @@ pub(crate) enum NotStored {
     Displaced,
     /// It was purged while it was on its way.
     Purged,
+    /// It is a part that nothing can be added to.
+    Part,
+    /// It is a part that does not begin where a slice does.
+    Unaligned,
 }
 
 /// Whether a request went to the origin itself.
@@ -219,6 +230,8 @@ pub(crate) enum Word {
     Updating,
     Revalidated,
     Miss,
+    /// A part was stored, the rest was fetched.
+    Partial,
     Expired,
     Bypass,
     Pass,
@@ -238,6 +251,7 @@ impl Word {
             Self::Updating => "updating",
             Self::Revalidated => "revalidated",
             Self::Miss => "miss",
+            Self::Partial => "partial",
             Self::Expired => "expired",
             Self::Bypass => "bypass",
             Self::Pass => "pass",
@@ -257,6 +271,7 @@ impl Forwarded {
             (_, Forward::Bypass(_)) => Word::Bypass,
             (_, Forward::Method) => Word::Pass,
             (_, Forward::UriMiss | Forward::VaryMiss) => Word::Miss,
+            (_, Forward::Partial) => Word::Partial,
             (_, Forward::Stale | Forward::Request) => Word::Expired,
         }
     }
@@ -269,7 +284,10 @@ impl Forwarded {
         if let Some(ttl) = self.answer.ttl() {
             push(out, format_args!("; ttl={ttl}"));
         }
-        if matches!(self.answer, Answer::Stored(_) | Answer::Freshened(_)) {
+        if matches!(
+            self.answer,
+            Answer::Stored(_) | Answer::Slices { .. } | Answer::Freshened(_)
+        ) {
             out.push_str("; stored");
         }
         if self.share == Share::Collapsed {
@@ -286,7 +304,7 @@ impl Forwarded {
             (Answer::StaleInstead(_), _) => Some("stale-if-error"),
             (_, Forward::Bypass(bypass)) => Some(bypass.as_str()),
             (Answer::NotStored(reason), _) => reason.as_str(),
-            (Answer::Stored(_) | Answer::Freshened(_), _) => None,
+            (Answer::Stored(_) | Answer::Slices { .. } | Answer::Freshened(_), _) => None,
         }
     }
 }
@@ -300,6 +318,7 @@ impl Forward {
             Self::VaryMiss => "vary-miss",
             Self::Request => "request",
             Self::Stale => "stale",
+            Self::Partial => "partial",
         }
     }
 }
@@ -308,6 +327,7 @@ impl Answer {
     fn ttl(&self) -> Option<i64> {
         match self {
             Self::Stored(ttl) | Self::Freshened(ttl) => Some(seconds_left(*ttl)),
+            Self::Slices { ttl } => Some(*ttl),
             Self::StaleInstead(staleness) => Some(-seconds_over(*staleness)),
             Self::NotStored(_) | Self::Failed(_) => None,
         }
@@ -322,6 +342,7 @@ impl NotStored {
             Self::TooLong => Some("too-long"),
             Self::Displaced => Some("displaced"),
             Self::Purged => Some("purged"),
+            Self::Part | Self::Unaligned => Some("part"),
         }
     }
 }
@@ -386,6 +407,7 @@ mod tests {
         check(&forwarded(F::Stale, 503, A::StaleInstead(7 * second), S::Alone), "stale", "n; fwd=stale; fwd-status=503; ttl=-7; detail=stale-if-error");
         check(&forwarded(F::Bypass(Bypass::Rule), 200, A::NotStored(NotStored::PassedBy), S::Alone), "bypass", "n; fwd=bypass; fwd-status=200; detail=rule");
         check(&forwarded(F::UriMiss, 0, A::Failed("connection_refused"), S::Alone), "error", "n; fwd=uri-miss; detail=connection_refused");
+        check(&forwarded(F::Partial, 206, A::Slices { ttl: 9 }, S::Alone), "partial", "n; fwd=partial; fwd-status=206; ttl=9; stored");
         check(&Outcome::Local(Local::OnlyIfCached), "only_if_cached", "n; detail=only-if-cached");
     }
 

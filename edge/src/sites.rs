@@ -160,6 +160,7 @@ pub(crate) struct Overrides {
     pub vary: Option<policy::vary::VaryRules>,
     pub key: Option<KeyRules>,
     pub uncacheable: Option<Duration>,
+    pub slicing: Option<Option<policy::slices::Slicing>>,
 }
 
 impl Overrides {
@@ -181,6 +182,7 @@ impl Overrides {
         set(&mut settings.heuristic, self.heuristic.as_ref());
         set(&mut settings.targets, self.targets.as_ref());
         set(&mut settings.vary, self.vary.as_ref());
+        set(&mut settings.slicing, self.slicing.as_ref());
     }
 }
 

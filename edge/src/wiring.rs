@@ -44,6 +44,8 @@ const TAG_FIELDS: [&str; 6] = [
 const FLIGHTS_MAX: usize = 16 * 1024;
 /// Answers that are remembered to be uncacheable.
 const UNCACHEABLE_MAX: usize = 64 * 1024;
+/// Keys that are remembered not to be asked for in parts.
+const RANGELESS_MAX: usize = 64 * 1024;
 /// Keys whose selecting fields are remembered.
 const VARY_MAX: usize = 64 * 1024;
 /// Idle connections to origins that are kept, for each thread.
@@ -131,6 +133,7 @@ pub(crate) fn plan(
             flights_max: FLIGHTS_MAX,
         }),
         uncacheable: Uncacheable::new(UNCACHEABLE_MAX),
+        rangeless: Uncacheable::new(RANGELESS_MAX),
         vary: VaryMemory::new(VARY_MAX),
         fetcher,
         names,
@@ -382,6 +385,7 @@ fn treatment(caching: model::Caching) -> Treatment {
         targets,
         key,
         vary,
+        slices,
     } = caching;
     Treatment {
         cache: sites::UseCache::Allowed,
@@ -393,6 +397,7 @@ fn treatment(caching: model::Caching) -> Treatment {
             stale: stale_defaults(&stale),
             stale_statuses: statuses(&stale.statuses),
             vary: vary_rules(vary),
+            slicing: slicing(slices),
             ..policy::settings::Settings::default()
         },
         key: key_rules(key),
@@ -421,6 +426,15 @@ const fn heuristic(heuristic: model::Heuristic) -> policy::settings::Heuristic {
         model::Heuristic::Off => policy::settings::Heuristic::Off,
         model::Heuristic::Fraction { percent, most } => {
             policy::settings::Heuristic::Fraction { percent, most }
+        }
+    }
+}
+
+const fn slicing(slices: model::Slices) -> Option<policy::slices::Slicing> {
+    match slices {
+        model::Slices::Off => None,
+        model::Slices::Cut { size, above, ahead } => {
+            Some(policy::slices::Slicing { size, above, ahead })
         }
     }
 }
@@ -534,6 +548,7 @@ fn rule_overrides(overrides: model::Overrides, statuses: &[StatusCode]) -> Overr
         targets,
         key,
         vary,
+        slices,
     } = overrides;
     let ttl = ttl.map(|ttl| match ttl {
         model::Ttl::Override(lifetime) => policy::settings::TtlOverride::Lifetime(lifetime),
@@ -556,6 +571,7 @@ fn rule_overrides(overrides: model::Overrides, statuses: &[StatusCode]) -> Overr
         heuristic: heuristic.map(self::heuristic),
         targets: targets.map(field_names),
         vary: vary.map(vary_rules),
+        slicing: slices.map(slicing),
         key: key.map(key_rules),
         uncacheable,
     }

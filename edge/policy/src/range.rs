@@ -193,6 +193,17 @@ fn any_overlap(ranges: &[ByteRange]) -> bool {
     sorted.windows(2).any(|pair| pair[0].overlaps(pair[1]))
 }
 
+/// Whether a request asks for one range, whatever the representation is by now.
+pub fn is_unconditional_single(request: &HeaderMap) -> bool {
+    let single = fields::sole(request, header::RANGE).is_some_and(|range| !range.contains(&b','));
+    single && !request.contains_key(header::IF_RANGE)
+}
+
+/// A `Range` that asks for these bytes.
+pub fn request(range: ByteRange) -> HeaderValue {
+    value(format!("bytes={}-{}", range.first, range.last))
+}
+
 /// The `Content-Range` of a part (RFC 9110 §14.4).
 pub fn content_range(range: ByteRange, len: u64) -> HeaderValue {
     value(format!("bytes {}-{}/{len}", range.first, range.last))

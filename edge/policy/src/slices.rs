@@ -82,6 +82,16 @@ impl Layout {
         self.slice_of(range.first)..=self.slice_of(range.last)
     }
 
+    /// A range slice by slice: which one, and which bytes of the representation of it.
+    pub fn cuts(self, range: ByteRange) -> impl Iterator<Item = (u64, ByteRange)> + Send {
+        self.touched(range).filter_map(move |number| {
+            let slice = self.range(number)?;
+            let first = slice.first.max(range.first);
+            let last = slice.last.min(range.last);
+            Some((number, ByteRange { first, last }))
+        })
+    }
+
     /// The key of slice `number`: nothing that one representation is made of can be found for another.
     pub fn key(self, of: &Name<'_>, validator: &Strong, number: u64) -> [u8; 16] {
         let mut hash = FramedHash::default();
@@ -210,6 +220,8 @@ mod tests {
         assert_eq!(layout.touched(bytes(9, 10)),  0..=1);
         assert_eq!(layout.touched(bytes(24, 24)), 2..=2);
         assert_eq!(Layout::new(10, 30).unwrap().count(), 3);
+        let cuts: Vec<_> = layout.cuts(bytes(5, 22)).collect();
+        assert_eq!(cuts, [(0, bytes(5, 9)), (1, bytes(10, 19)), (2, bytes(20, 22))]);
         assert_eq!(Layout::new(u64::MAX, u64::MAX).unwrap().range(0), Some(bytes(0, u64::MAX - 1)));
         assert_eq!(Layout::new(10, 0), None);
         assert_eq!(Layout::new(0, 10), None);

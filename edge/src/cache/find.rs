@@ -3,12 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use policy::partial::{Extent, Part};
 use policy::reuse::{Doubt, Reuse};
 use policy::store::Stored;
 use policy::time::Timestamp;
 use storage::Object;
 use storage::purge::Life;
 
+use super::respond::Sent;
 use super::{Client, Head, Interrupted, Wait, refresh, respond};
 use crate::exchange::{Exchange, Request};
 use crate::node::Node;
@@ -54,6 +56,7 @@ pub(super) fn find(node: &Node, request: &Request, waited: Option<Forward>) -> F
     let Some(stored) = object.head().stored() else {
         return nothing(Forward::UriMiss);
     };
+    let extent = object.head().extent();
     let reuse = match policy::reuse::reuse(&request.terms, stored, now) {
         Reuse::Fresh { ttl } => soften(object.head().life(&node.purges), stored, ttl, now),
         reuse => reuse,
@@ -68,15 +71,37 @@ pub(super) fn find(node: &Node, request: &Request, waited: Option<Forward>) -> F
         Reuse::Validate(doubt) => {
             return Found::Doubtful(Wait {
                 why: why(doubt),
-                selected: Some(object),
+                // What is incomplete is not worth the question whether it is still good.
+                selected: Some(object).filter(|_| !matches!(extent, Extent::Part(_))),
             });
         }
     };
+    if let Extent::Part(part) = extent
+        && let Some(wait) = incomplete(request, &object, part)
+    {
+        return Found::Doubtful(wait);
+    }
     Found::Usable(Hit {
         object,
         outcome,
         refresh,
         now,
+    })
+}
+
+/// What is to be done where a part that is stored is not what the request wants (RFC 9111 §3.3).
+fn incomplete(request: &Request, object: &Arc<Object<Head>>, part: Part) -> Option<Wait> {
+    let stored = object.head().stored()?;
+    let asked = (request.method(), request.headers());
+    let received = stored.reception.response_time;
+    if policy::partial::answers(asked, &stored.headers, part, received) {
+        return None;
+    }
+    // Who wants everything gets it by the rest; a range that lies elsewhere is asked for by itself.
+    let wants_all = !request.headers().contains_key(http::header::RANGE);
+    Some(Wait {
+        why: Forward::Partial,
+        selected: Some(Arc::clone(object)).filter(|_| wants_all && part.rest().is_some()),
     })
 }
 
@@ -149,7 +174,7 @@ impl Hit {
         exchange: &mut Exchange,
         request: &Arc<Request>,
         client: &mut impl Client,
-    ) -> Result<(), Interrupted> {
+    ) -> Result<Sent, Interrupted> {
         node.memory.accessed(&self.object);
         if let Refresh::Behind = self.refresh {
             refresh(node, request, &self.object);

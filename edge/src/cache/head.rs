@@ -2,6 +2,7 @@
 
 use bytes::BytesMut;
 use http::header::{HeaderMap, HeaderName, HeaderValue};
+use policy::partial::Extent;
 use policy::store::Stored;
 use storage::purge::{Life, Membership, Sequence};
 
@@ -19,6 +20,8 @@ const NAME_OVERHEAD: usize = 64;
 pub(crate) enum Head {
     /// A response that may be reused.
     Stored(Cached),
+    /// A slice of one, which has the head.
+    Slice(Membership),
     /// A response that is only passed on.
     PassedOn,
 }
@@ -27,8 +30,13 @@ impl storage::Head for Head {
     fn weight(&self) -> usize {
         match self {
             Self::Stored(cached) => cached.weight(),
+            Self::Slice(membership) => membership.weight(),
             Self::PassedOn => 0,
         }
+    }
+
+    fn is_part(&self) -> bool {
+        matches!(self, Self::Slice(_))
     }
 }
 
@@ -37,11 +45,17 @@ impl storage::Head for Head {
 pub(crate) struct Cached {
     pub stored: Stored,
     pub membership: Membership,
+    /// Which bytes of the representation its body is.
+    pub extent: Extent,
 }
 
 impl Cached {
     fn weight(&self) -> usize {
-        let Self { stored, membership } = self;
+        let Self {
+            stored,
+            membership,
+            extent: _, // owns nothing
+        } = self;
         let names = stored.headers.keys().filter(|name| is_own_text(name));
         // Its own size is part of the object's.
         let owned = stored.weight().saturating_sub(size_of::<Stored>());
@@ -51,15 +65,27 @@ impl Cached {
 
 impl Head {
     /// A head that is kept: in as little memory as it needs.
-    pub(crate) fn kept(mut stored: Stored, membership: Membership) -> Self {
+    pub(crate) fn kept(mut stored: Stored, membership: Membership, extent: Extent) -> Self {
         stored.headers = packed(&stored.headers);
-        Self::Stored(Cached { stored, membership })
+        Self::Stored(Cached {
+            stored,
+            membership,
+            extent,
+        })
+    }
+
+    /// Which bytes of its representation the body of a stored response is.
+    pub(crate) const fn extent(&self) -> Extent {
+        match self {
+            Self::Stored(cached) => cached.extent,
+            Self::Slice(_) | Self::PassedOn => Extent::Whole,
+        }
     }
 
     pub(crate) const fn stored(&self) -> Option<&Stored> {
         match self {
             Self::Stored(cached) => Some(&cached.stored),
-            Self::PassedOn => None,
+            Self::Slice(_) | Self::PassedOn => None,
         }
     }
 
@@ -67,6 +93,7 @@ impl Head {
     pub(crate) fn born(&self) -> Sequence {
         match self {
             Self::Stored(cached) => cached.membership.born(),
+            Self::Slice(membership) => membership.born(),
             Self::PassedOn => Sequence::default(),
         }
     }
@@ -75,6 +102,7 @@ impl Head {
     pub(crate) fn life(&self, purges: &Purges) -> Life {
         match self {
             Self::Stored(cached) => purges.life(&cached.membership),
+            Self::Slice(membership) => purges.life(membership),
             Self::PassedOn => Life::Gone,
         }
     }

@@ -17,11 +17,13 @@ mod find;
 mod head;
 mod respond;
 mod send;
+mod slices;
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode};
+use policy::partial::Extent;
 use policy::request::Plan;
 use storage::purge::Life;
 use storage::{Boarding, Follower, Landing, Lead, Object, Reader};
@@ -37,10 +39,14 @@ use fill::Fill;
 pub(crate) use fill::Interim;
 use find::{Found, Hit, find};
 pub(crate) use head::Head;
+use respond::Sent;
 pub(crate) use respond::{date, failure as answer_failure, made_up, mark, plain, withhold};
+pub(crate) use slices::Slices;
 
 /// How often a request that waited in vain looks again before it goes alone.
 const LOOKS_MAX: usize = 4;
+/// How often a request looks again because what is stored turned out to be replaced at the origin.
+const CHANGES_MAX: usize = 3;
 
 /// The client's end of an exchange, as the cache writes to it.
 pub(crate) trait Client: Send {
@@ -91,18 +97,33 @@ pub(crate) async fn serve(
     request: &Arc<Request>,
     client: &mut impl Client,
 ) -> Result<Served, Interrupted> {
-    match decide(node, request).await {
-        Decision::Pass(passing) => return Ok(Served::Pass(passing)),
-        Decision::Hit(hit) => hit.send(node, exchange, request, client).await?,
-        Decision::NotCached => not_cached(node, exchange, client).await?,
-        Decision::Fill(filling) => send::reply(node, exchange, request, filling, client).await?,
-        Decision::Share(why, reader) => {
-            send::collapsed(node, exchange, request, why, reader, client).await?;
-        }
-        Decision::FailTogether(wait) => {
-            send::shared_failure(node, exchange, request, wait, client).await?;
+    for _ in 0..CHANGES_MAX {
+        let sent = match decide(node, request).await {
+            Decision::Pass(passing) => return Ok(Served::Pass(passing)),
+            Decision::Hit(hit) => hit.send(node, exchange, request, client).await?,
+            Decision::NotCached => Sent::NotCached,
+            Decision::Fill(filling) => {
+                send::reply(node, exchange, request, filling, client).await?
+            }
+            Decision::Share(why, reader) => {
+                send::collapsed(node, exchange, request, why, reader, client).await?
+            }
+            Decision::FailTogether(wait) => {
+                send::shared_failure(node, exchange, request, wait, client).await?
+            }
+        };
+        match sent {
+            Sent::Done => return Ok(Served::Answered),
+            Sent::NotCached => {
+                not_cached(node, exchange, client).await?;
+                return Ok(Served::Answered);
+            }
+            Sent::Changed => {}
         }
     }
+    let error = UpstreamError::Changing;
+    exchange.outcome = Some(failed(Forward::Partial, error, Share::Alone));
+    respond::failure(node, exchange, error, client).await?;
     Ok(Served::Answered)
 }
 
@@ -339,6 +360,9 @@ fn suits(node: &Node, request: &Request, reader: &Reader<Head>) -> bool {
         // It was asked for before a purge that this request came after.
         return false;
     }
+    if reader.head().extent() != Extent::Whole {
+        return false;
+    }
     reader.head().stored().is_some_and(|stored| {
         stored.selecting.matches(request.headers(), &settings.vary)
             && find::is_usable(&policy::reuse::reuse(
@@ -375,7 +399,8 @@ pub(crate) fn stale_instead(
 ) -> Option<(Arc<Object<Head>>, std::time::Duration)> {
     let object = selected?;
     let stored = object.head().stored()?;
-    if object.head().life(&node.purges) == Life::Gone {
+    let incomplete = matches!(object.head().extent(), Extent::Part(_));
+    if incomplete || object.head().life(&node.purges) == Life::Gone {
         return None;
     }
     let settings = &request.treatment.settings;

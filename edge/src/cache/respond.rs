@@ -6,12 +6,13 @@ use bytes::Bytes;
 use http::header::{self, HeaderName, HeaderValue};
 use http::{HeaderMap, Method, StatusCode};
 use policy::conditional::Precondition;
+use policy::partial::Extent;
 use policy::range::{ByteRange, Multipart, RangeAnswer};
 use policy::store::Stored;
 use policy::time::Timestamp;
-use storage::{Object, Reader};
+use storage::{Cut, Object, Reader};
 
-use super::{Client, Head, Interrupted};
+use super::{Client, Head, Interrupted, slices};
 use crate::downstream::content_length;
 use crate::error::UpstreamError;
 use crate::exchange::{Exchange, Request};
@@ -28,11 +29,24 @@ pub(super) struct Incoming {
     pub headers: HeaderMap,
     pub received: Timestamp,
     pub reader: Reader<Head>,
+    /// Which bytes are read, where it is not all of them.
+    pub part: Option<policy::partial::Part>,
+}
+
+/// What came of sending a response.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Sent {
+    /// It is sent.
+    Done,
+    /// Nothing was sent: the origin has something else by now.
+    Changed,
+    /// Nothing was sent: some of it is not stored, and the client does not want it asked for.
+    NotCached,
 }
 
 /// What of a representation the client gets.
 #[derive(Debug)]
-enum Part {
+pub(super) enum Part {
     Nothing,
     Whole,
     One(ByteRange),
@@ -40,10 +54,10 @@ enum Part {
 }
 
 /// A response's head, and which part of the content belongs to it.
-struct Selected {
-    status: StatusCode,
-    headers: HeaderMap,
-    part: Part,
+pub(super) struct Selected {
+    pub status: StatusCode,
+    pub headers: HeaderMap,
+    pub part: Part,
 }
 
 /// A stored response's fields with its age (RFC 9111 §5.1).
@@ -56,16 +70,23 @@ pub(super) fn aged(stored: &Stored, now: Timestamp) -> HeaderMap {
 
 /// Sends a stored response.
 pub(super) async fn stored(
-    node: &Node,
+    node: &Arc<Node>,
     exchange: &mut Exchange,
-    request: &Request,
+    request: &Arc<Request>,
     object: &Arc<Object<Head>>,
     now: Timestamp,
     client: &mut impl Client,
-) -> Result<(), Interrupted> {
+) -> Result<Sent, Interrupted> {
     let head = Arc::clone(object.head());
     let stored = head.stored().ok_or(Interrupted::Origin)?;
-    let length = object.body().len();
+    let (length, start) = match head.extent() {
+        Extent::Whole => (object.body().len(), 0),
+        Extent::Part(part) => (part.complete, part.range.first),
+        Extent::Sliced(_) => {
+            let from = (object, None);
+            return slices::respond(node, exchange, request, from, now, client).await;
+        }
+    };
     let mut headers = aged(stored, now);
     if stored.status != StatusCode::NO_CONTENT {
         headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
@@ -79,8 +100,9 @@ pub(super) async fn stored(
     let ranges_max = node.ranges_max;
     let selected = select(request, representation, received, Some(length), ranges_max);
     let part = send_head(node, exchange, request, selected, client).await?;
-    send_object(object, part, client).await?;
-    client.end().await
+    send_object(object, start, part, client).await?;
+    client.end().await?;
+    Ok(Sent::Done)
 }
 
 /// Sends a response while it is being received.
@@ -90,8 +112,9 @@ pub(super) async fn incoming(
     request: &Request,
     incoming: Incoming,
     client: &mut impl Client,
-) -> Result<(), Interrupted> {
+) -> Result<Sent, Interrupted> {
     let length = content_length(&incoming.headers);
+    let start = incoming.part.map_or(0, |part| part.range.first);
     let representation = Selected {
         status: incoming.status,
         headers: incoming.headers,
@@ -100,12 +123,13 @@ pub(super) async fn incoming(
     // Several ranges would have to be sent in the order they were asked for: they are left to the stored response.
     let selected = select(request, representation, incoming.received, length, 1);
     let part = send_head(node, exchange, request, selected, client).await?;
-    send_incoming(incoming.reader, part, client).await?;
-    client.end().await
+    send_incoming(incoming.reader, start, part, client).await?;
+    client.end().await?;
+    Ok(Sent::Done)
 }
 
 /// Applies the client's preconditions, then its ranges (RFC 9110 §13.2.2).
-fn select(
+pub(super) fn select(
     request: &Request,
     whole: Selected,
     received: Timestamp,
@@ -183,7 +207,7 @@ fn ascii(text: String) -> HeaderValue {
     HeaderValue::try_from(text).expect("digits and punctuation are field content")
 }
 
-async fn send_head(
+pub(super) async fn send_head(
     node: &Node,
     exchange: &mut Exchange,
     request: &Request,
@@ -234,6 +258,7 @@ pub(crate) fn date(node: &Node, headers: &mut HeaderMap) {
 
 async fn send_object(
     object: &Object<Head>,
+    start: u64,
     part: Part,
     client: &mut impl Client,
 ) -> Result<(), Interrupted> {
@@ -241,7 +266,10 @@ async fn send_object(
     match part {
         Part::Nothing => {}
         Part::Whole => send_slice(body, 0, body.len(), client).await?,
-        Part::One(range) => send_slice(body, range.first, range.last + 1, client).await?,
+        Part::One(range) => {
+            let (first, end) = (range.first - start, range.last + 1 - start);
+            send_slice(body, first, end, client).await?;
+        }
         Part::Many(multipart) => {
             for part in multipart.parts {
                 client.content(Bytes::from(part.head)).await?;
@@ -267,13 +295,14 @@ async fn send_slice(
 
 async fn send_incoming(
     mut reader: Reader<Head>,
+    start: u64,
     part: Part,
     client: &mut impl Client,
 ) -> Result<(), Interrupted> {
     let (mut skip, mut left) = match part {
         Part::Nothing => return Ok(()),
         Part::Whole | Part::Many(_) => (0, u64::MAX),
-        Part::One(range) => (range.first, range.len()),
+        Part::One(range) => (range.first - start, range.len()),
     };
     while left > 0 {
         let Some(mut data) = next(&mut reader, client).await? else {
@@ -295,7 +324,7 @@ async fn send_incoming(
 }
 
 /// `data` without its first `skip` bytes, and at most `left` of the others.
-fn cut(data: &Bytes, skip: u64, left: u64) -> Bytes {
+pub(super) fn cut(data: &Bytes, skip: u64, left: u64) -> Bytes {
     let start = usize::try_from(skip).unwrap_or(usize::MAX).min(data.len());
     let room = usize::try_from(left).unwrap_or(usize::MAX);
     let end = start.saturating_add(room).min(data.len());
@@ -307,19 +336,7 @@ async fn next(
     reader: &mut Reader<Head>,
     client: &mut impl Client,
 ) -> Result<Option<Bytes>, Interrupted> {
-    let ready = tokio::select! {
-        biased;
-        next = reader.next() => Some(next),
-        () = std::future::ready(()) => None,
-    };
-    let next = match ready {
-        Some(next) => next,
-        None => {
-            client.flush().await?;
-            reader.next().await
-        }
-    };
-    match next {
+    match received(reader, client).await? {
         Ok(next) => Ok(next),
         Err(cut) => {
             tracing::debug!(%cut, "a response cannot be completed");
@@ -328,6 +345,35 @@ async fn next(
             Err(Interrupted::Origin)
         }
     }
+}
+
+/// As [`next`], where a body that breaks off can be gone on with.
+pub(super) async fn piece(
+    reader: &mut Reader<Head>,
+    client: &mut impl Client,
+) -> Result<Option<Bytes>, Interrupted> {
+    Ok(received(reader, client).await?.unwrap_or_else(|cut| {
+        tracing::debug!(%cut, "a slice cannot be completed");
+        None
+    }))
+}
+
+async fn received(
+    reader: &mut Reader<Head>,
+    client: &mut impl Client,
+) -> Result<Result<Option<Bytes>, Cut>, Interrupted> {
+    let ready = tokio::select! {
+        biased;
+        next = reader.next() => Some(next),
+        () = std::future::ready(()) => None,
+    };
+    Ok(match ready {
+        Some(next) => next,
+        None => {
+            client.flush().await?;
+            reader.next().await
+        }
+    })
 }
 
 /// Answers without any response from upstream.

@@ -191,7 +191,7 @@ fn act(node: &Node, request: &Request, passing: &Passing, status: StatusCode, he
             HeadVerdict::Updated(stored) => {
                 let born = object.head().born();
                 let membership = node.purges.membership(born, request, &stored.headers);
-                let head = Arc::new(Head::kept(stored, membership));
+                let head = Arc::new(Head::kept(stored, membership, object.head().extent()));
                 node.memory.update_head(object, head);
             }
             HeadVerdict::Invalidate => node.memory.remove_object(object),

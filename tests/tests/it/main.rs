@@ -26,6 +26,7 @@ mod range;
 mod readme;
 mod settings;
 mod shutdown;
+mod slices;
 mod stale;
 mod tidy;
 mod tls;

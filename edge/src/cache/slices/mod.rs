@@ -1,0 +1,123 @@
+//! Representations in slices (RFC 9111 §3.3, §3.4).
+//!
+//! What is stored under the key of the request has the head and no content; each slice is an object of its own, under a
+//! key made of that key, the variant, the strong validator and the complete length. Slices of two versions of a file
+//! have no key in common, so nothing can mix them.
+//!
+//! ```text
+//!   a response with a strong validator ──open──▶ head stored ──▶ its content poured into slices, while they are wanted
+//!   a stored head ──respond──▶ Run: for each slice that is wanted  ── stored ──▶ sent
+//!                                    │ nobody has it                            ▲
+//!                                    └─ lead ▶ fetch (Range, If-Match) ─ 206 ───┘  one request for all who wait
+//!                                                  │ 412, another validator or length
+//!                                                  └─▶ Changed: head and slices are dropped
+//! ```
+
+mod fetch;
+mod open;
+mod pour;
+mod respond;
+mod run;
+
+use std::sync::Arc;
+
+use http::header;
+use policy::partial::Extent;
+use policy::slices::{Layout, Name, Slicing, Strong};
+use policy::store::Stored;
+use storage::purge::Life;
+use storage::{Key, Object, Reader};
+
+use super::Head;
+use crate::exchange::Request;
+use crate::node::Node;
+pub(super) use open::{Received, Wanted};
+pub(super) use respond::respond;
+pub(crate) use run::Slices;
+
+/// Slices of a representation that was replaced are removed one by one up to this number; what lies beyond is never
+/// found again, and leaves when room is needed.
+const REMOVED_MAX: u64 = 4096;
+
+/// How the site cuts the answer to a request; `None` if not at all, or slices could not be stored.
+pub(super) fn slicing(node: &Node, request: &Request) -> Option<Slicing> {
+    let slicing = request.treatment.settings.slicing?;
+    node.memory.is_storable(slicing.size).then_some(slicing)
+}
+
+/// A stored response that is in slices.
+#[derive(Clone, Debug)]
+pub(super) struct Sliced {
+    /// The one with the head.
+    pub object: Arc<Object<Head>>,
+    pub layout: Layout,
+    strong: Strong,
+}
+
+/// A slice that is being received as the first of an answer.
+#[derive(Debug)]
+pub(crate) struct Begun {
+    pub number: u64,
+    pub reader: Reader<Head>,
+}
+
+impl Sliced {
+    /// `None` if it is a response as a whole, or has lost its strong validator.
+    pub(super) fn of(object: &Arc<Object<Head>>) -> Option<Self> {
+        let Extent::Sliced(layout) = object.head().extent() else {
+            return None;
+        };
+        let strong = Strong::of(&object.head().stored()?.headers)?;
+        let object = Arc::clone(object);
+        Some(Self {
+            object,
+            layout,
+            strong,
+        })
+    }
+
+    fn stored(&self) -> Option<&Stored> {
+        self.object.head().stored()
+    }
+
+    fn key(&self, number: u64) -> Key {
+        let coding = self.stored().map(|stored| &stored.headers);
+        let coding = coding.and_then(|headers| headers.get(header::CONTENT_ENCODING));
+        let name = Name {
+            key: self.object.key().0,
+            variant: self.object.variant().0,
+            coding: coding.map(|coding| coding.as_bytes()),
+        };
+        Key(self.layout.key(&name, &self.strong, number))
+    }
+
+    /// The slice, if it is stored.
+    ///
+    /// One that was softly purged is as good as its head: that is validated, and the validator is the same.
+    fn find(&self, node: &Node, number: u64) -> Option<Arc<Object<Head>>> {
+        let stored = node.memory.lookup(self.key(number));
+        let object = stored.first()?;
+        if object.head().life(&node.purges) == Life::Gone {
+            node.memory.remove_object(object);
+            return None;
+        }
+        Some(Arc::clone(object))
+    }
+
+    /// What is stored under its key by now, if that is the same representation.
+    fn current(&self, node: &Node) -> Option<Self> {
+        let stored = node.memory.lookup(self.object.key());
+        let current = Self::of(stored.find(self.object.variant())?)?;
+        (current.strong == self.strong && current.layout == self.layout).then_some(current)
+    }
+
+    /// The origin has something else by now: nothing of this is used again.
+    fn remove(&self, node: &Node) {
+        if let Some(current) = self.current(node) {
+            node.memory.remove_object(&current.object);
+        }
+        for number in 0..self.layout.count().min(REMOVED_MAX) {
+            node.memory.remove(self.key(number));
+        }
+    }
+}

@@ -55,6 +55,7 @@ pub(crate) struct Stored {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Purged {
     pub sequence: u64,
+    pub last: u64,
     pub labels: u64,
 }
 
@@ -108,6 +109,7 @@ pub(crate) struct Metrics {
     evictions: IntGauge,
     rejected: IntGauge,
     purge_sequence: IntGauge,
+    purge_log_sequence: IntGauge,
     purge_labels: IntGauge,
 }
 
@@ -181,6 +183,10 @@ impl Metrics {
                 "Responses that the memory tier had no room for.",
             )?,
             purge_sequence: IntGauge::new("purge_sequence", "The last purge that was applied.")?,
+            purge_log_sequence: IntGauge::new(
+                "purge_log_sequence",
+                "The last place in the purge log that this node knows of.",
+            )?,
             purge_labels: IntGauge::new("purge_labels", "Names with purges that are remembered.")?,
             registry,
         };
@@ -194,7 +200,7 @@ impl Metrics {
             &["version"],
         )?;
         build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
-        let all: [Box<dyn Collector>; 18] = [
+        let all: Vec<Box<dyn Collector>> = vec![
             Box::new(build),
             Box::new(self.requests.clone()),
             Box::new(self.response_bytes.clone()),
@@ -212,6 +218,7 @@ impl Metrics {
             Box::new(self.evictions.clone()),
             Box::new(self.rejected.clone()),
             Box::new(self.purge_sequence.clone()),
+            Box::new(self.purge_log_sequence.clone()),
             Box::new(self.purge_labels.clone()),
         ];
         all.into_iter()
@@ -267,6 +274,7 @@ impl Metrics {
     /// Everything in the text format of Prometheus.
     pub(crate) fn text(&self, stored: Stored, purged: Purged) -> String {
         self.purge_sequence.set(gauge(purged.sequence));
+        self.purge_log_sequence.set(gauge(purged.last));
         self.purge_labels.set(gauge(purged.labels));
         self.objects.set(gauge(stored.objects));
         let held = stored.bytes.saturating_sub(stored.in_flight);

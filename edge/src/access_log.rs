@@ -369,6 +369,7 @@ mod tests {
             detail: None,
             ttl: Some(9),
             collapsed: false,
+            coding: None,
             origin_status: None,
             duration_ms: 0.5,
             referer: None,

@@ -1,6 +1,7 @@
 //! The tables of the file, one module each: their settings, and how they become the model.
 
 mod caching;
+mod codings;
 mod key;
 mod limits;
 mod node;
@@ -100,6 +101,7 @@ pub(crate) fn all() -> &'static [Rows] {
         key::QUERY,
         vary::VARY,
         slices::SLICES,
+        codings::CODINGS,
         rule::RULE,
         rule::MATCH,
         rule::HEADER,

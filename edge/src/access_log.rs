@@ -64,6 +64,9 @@ pub(crate) struct Line<'a> {
     pub ttl: Option<i64>,
     #[serde(skip_serializing_if = "is_false")]
     pub collapsed: bool,
+    /// The coding that the node converted the response to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub coding: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub slices: Option<Parts>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -377,6 +380,8 @@ mod tests {
             detail: None,
             ttl: Some(9),
             collapsed: false,
+            slices: None,
+            coding: None,
             origin_status: None,
             duration_ms: 0.5,
             referer: None,

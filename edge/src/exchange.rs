@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use http::{HeaderMap, Method, StatusCode};
+use policy::coding::Coding;
 use policy::key::CacheKey;
 use policy::request::RequestTerms;
 use policy::time::Timestamp;
@@ -139,6 +140,8 @@ pub(crate) struct Exchange {
     pub outcome: Option<Outcome>,
     /// Where the slices of the answer came from, if it was made of some.
     pub slices: Option<Slices>,
+    /// The coding that the node converted the response to.
+    pub coding: Option<Coding>,
     /// Set where the request passes the cache by and goes through Pingora's own proxying.
     pub passing: Option<Passing>,
 }
@@ -178,6 +181,7 @@ impl Exchange {
             status: None,
             outcome: None,
             slices: None,
+            coding: None,
             passing: None,
         }
     }

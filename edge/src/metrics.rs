@@ -12,6 +12,8 @@ use prometheus::{
 /// The site of requests that were for none.
 pub(crate) const NO_SITE: &str = "-";
 
+use policy::coding::Coding;
+
 use crate::cache::Slices;
 use crate::outcome::Word;
 
@@ -54,6 +56,7 @@ pub(crate) struct Stored {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Purged {
     pub sequence: u64,
+    pub last: u64,
     pub labels: u64,
 }
 
@@ -98,6 +101,8 @@ pub(crate) struct Metrics {
     origin_bytes: IntCounterVec,
     slices: IntCounterVec,
     slice_bytes: IntCounterVec,
+    coded_responses: IntCounterVec,
+    coder_bytes: IntCounterVec,
     pub connections: IntGauge,
     pub connections_refused: IntCounter,
     pub log_dropped: IntCounter,
@@ -107,6 +112,7 @@ pub(crate) struct Metrics {
     evictions: IntGauge,
     rejected: IntGauge,
     purge_sequence: IntGauge,
+    purge_log_sequence: IntGauge,
     purge_labels: IntGauge,
 }
 
@@ -153,6 +159,16 @@ impl Metrics {
                 "Content bytes sent to clients from slices, by whether they were stored.",
                 &["site", "from"],
             )?,
+            coded_responses: counters(
+                "coded_responses_total",
+                "Responses sent in another content coding than they are stored in.",
+                &["site", "coding"],
+            )?,
+            coder_bytes: counters(
+                "coder_bytes_total",
+                "Content bytes converted to another coding, before and after.",
+                &["coding", "side"],
+            )?,
             connections: IntGauge::new("connections", "Connections of clients.")?,
             connections_refused: IntCounter::new(
                 "connections_refused_total",
@@ -180,6 +196,10 @@ impl Metrics {
                 "Responses that the memory tier had no room for.",
             )?,
             purge_sequence: IntGauge::new("purge_sequence", "The last purge that was applied.")?,
+            purge_log_sequence: IntGauge::new(
+                "purge_log_sequence",
+                "The last place in the purge log that this node knows of.",
+            )?,
             purge_labels: IntGauge::new("purge_labels", "Names with purges that are remembered.")?,
             registry,
         };
@@ -193,7 +213,7 @@ impl Metrics {
             &["version"],
         )?;
         build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
-        let all: [Box<dyn Collector>; 18] = [
+        let all: Vec<Box<dyn Collector>> = vec![
             Box::new(build),
             Box::new(self.requests.clone()),
             Box::new(self.response_bytes.clone()),
@@ -202,6 +222,8 @@ impl Metrics {
             Box::new(self.origin_bytes.clone()),
             Box::new(self.slices.clone()),
             Box::new(self.slice_bytes.clone()),
+            Box::new(self.coded_responses.clone()),
+            Box::new(self.coder_bytes.clone()),
             Box::new(self.connections.clone()),
             Box::new(self.connections_refused.clone()),
             Box::new(self.log_dropped.clone()),
@@ -211,6 +233,7 @@ impl Metrics {
             Box::new(self.evictions.clone()),
             Box::new(self.rejected.clone()),
             Box::new(self.purge_sequence.clone()),
+            Box::new(self.purge_log_sequence.clone()),
             Box::new(self.purge_labels.clone()),
         ];
         all.into_iter()
@@ -259,9 +282,26 @@ impl Metrics {
         }
     }
 
+    /// A response that was sent in another coding than it is stored in.
+    pub(crate) fn coded_response(&self, site: &str, coding: Coding) {
+        let labels = [site, coding.as_str()];
+        self.coded_responses.with_label_values(&labels).inc();
+    }
+
+    /// Content that was converted to another coding.
+    pub(crate) fn coded(&self, coding: Coding, before: usize, after: usize) {
+        for (side, bytes) in [("before", before), ("after", after)] {
+            let labels = [coding.as_str(), side];
+            self.coder_bytes
+                .with_label_values(&labels)
+                .inc_by(bytes as u64);
+        }
+    }
+
     /// Everything in the text format of Prometheus.
     pub(crate) fn text(&self, stored: Stored, purged: Purged) -> String {
         self.purge_sequence.set(gauge(purged.sequence));
+        self.purge_log_sequence.set(gauge(purged.last));
         self.purge_labels.set(gauge(purged.labels));
         self.objects.set(gauge(stored.objects));
         let held = stored.bytes.saturating_sub(stored.in_flight);

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use http::HeaderName;
+use policy::coding::Coding;
 use purge_api::{Order, Readiness, Receipt, Refused, Status};
 use storage::{Flights, Memory, Moment, Uncacheable, VaryMemory};
 use tokio::sync::watch;
@@ -11,6 +12,7 @@ use tokio::sync::watch;
 use crate::access_log::{self, AccessLog, Line, Parts};
 use crate::cache::Head;
 use crate::clock::Clock;
+use crate::coding::Coder;
 use crate::downstream::{Facts, Limits};
 use crate::exchange::{Exchange, Request};
 use crate::metrics::{Metrics, NO_SITE, Purged, Stored};
@@ -19,7 +21,7 @@ use crate::origins::outbound::Marks;
 use crate::outcome::{Local, Outcome, Share, Word};
 use crate::pingora::Authorities;
 use crate::pingora::fetch::Fetcher;
-use crate::purges::{Logged, PurgeError, Purges};
+use crate::purges::{LogState, Logged, PurgeError, Purges};
 use crate::sites::Sites;
 
 /// Everything that requests share.
@@ -36,6 +38,7 @@ pub(crate) struct Node {
     /// Ranges that are answered in one response.
     pub ranges_max: usize,
     pub memory: Arc<Memory<Head>>,
+    pub coder: Coder,
     pub flights: Flights<Head>,
     pub uncacheable: Uncacheable,
     /// What is not asked for in parts: the origin answered with everything, or without a strong validator.
@@ -65,6 +68,16 @@ impl Node {
     /// Now, as storage counts time.
     pub(crate) fn moment(&self) -> Moment {
         Moment(self.clock.now().unix_millis())
+    }
+
+    /// Begins to hear of purges.
+    pub(crate) fn follow_purges(self: &Arc<Self>) {
+        let node = Arc::downgrade(self);
+        self.purges.start(Arc::new(move |event| {
+            if let Some(node) = node.upgrade() {
+                node.purges.hear(event, &node.sites, node.moment());
+            }
+        }));
     }
 
     /// Nothing that was asked for by now answers a request for `key` that comes later (RFC 9111 §4.4).
@@ -108,6 +121,9 @@ impl Node {
         if let Some(slices) = &exchange.slices {
             self.metrics.slices(&request.site.name, slices);
         }
+        if let Some(coding) = exchange.coding {
+            self.metrics.coded_response(&request.site.name, coding);
+        }
         if self.log.is_on() {
             self.log.write(&line(exchange, request, word, sent, took));
         }
@@ -146,6 +162,7 @@ impl Node {
             ttl: None,
             collapsed: false,
             slices: None,
+            coding: None,
             origin_status: None,
             duration_ms: 0.0,
             referer: None,
@@ -186,6 +203,7 @@ fn line<'a>(
             hit: slices.hits,
             miss: slices.misses,
         }),
+        coding: exchange.coding.map(Coding::as_str),
         origin_status: outcome
             .and_then(access_log::origin_status)
             .map(|status| status.as_u16()),
@@ -198,9 +216,12 @@ fn line<'a>(
 impl purge_api::Node for Node {
     fn readiness(&self) -> Readiness {
         if *self.stopping.borrow() {
-            Readiness::Draining
-        } else {
-            Readiness::Ready
+            return Readiness::Draining;
+        }
+        match self.purges.log_status().state {
+            LogState::Current => Readiness::Ready,
+            LogState::Replaying(left) => Readiness::Replaying(left),
+            LogState::Lagging(lag) => Readiness::Lagging(lag),
         }
     }
 
@@ -215,7 +236,8 @@ impl purge_api::Node for Node {
             in_flight: stats.in_flight_bytes as u64,
         };
         let purged = Purged {
-            sequence: self.purges.latest().0,
+            sequence: self.purges.applied(),
+            last: self.purges.log_status().last,
             labels: self.purges.len() as u64,
         };
         self.metrics.text(stored, purged)
@@ -232,10 +254,10 @@ impl purge_api::Node for Node {
     }
 
     fn purge(&self, order: Order) -> Result<Receipt, Refused> {
-        let purged = self.purges.purge(order, &self.sites, self.moment());
-        match purged {
+        let purging = self.purges.purge(order, &self.sites);
+        match tokio::runtime::Handle::current().block_on(purging) {
             Ok(logged) => Ok(self.receipt(logged)),
-            Err(error @ PurgeError::Log(_)) => {
+            Err(error @ (PurgeError::Log(_) | PurgeError::Pending(_))) => {
                 tracing::error!(%error, "a purge was not accepted");
                 Err(Refused::Unavailable(error.to_string()))
             }

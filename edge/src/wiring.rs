@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use config::model;
 use http::{HeaderName, HeaderValue, Method, StatusCode};
+use policy::coding::{Coding, CodingRules};
 use policy::vary::{AcceptEncoding, AcceptLanguage, VaryRules};
 use storage::{FlightSettings, Flights, Memory, Uncacheable, VaryMemory};
 use tokio::sync::watch;
@@ -19,6 +20,7 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::access_log::{AccessLog, Format};
 use crate::clock::Clock;
+use crate::coding::Coder;
 use crate::downstream::Limits;
 use crate::metrics::Metrics;
 use crate::node::Node;
@@ -113,6 +115,8 @@ pub(crate) fn plan(
         std::io::stdout(),
         metrics.log_dropped.clone(),
     );
+    let memory = Memory::new(memory_settings(memory, &limits));
+    let coder = Coder::new(Arc::clone(&memory), Arc::clone(&metrics), threads);
     let sites = sites_by_host(sites)?;
     let moment = storage::Moment(clock.now().unix_millis());
     let state = crate::token::state_directory().map(|state| state.join(&name));
@@ -127,7 +131,8 @@ pub(crate) fn plan(
         limits: Arc::new(downstream_limits(&limits)),
         follower_wait: limits.follower_wait,
         ranges_max: limits.ranges,
-        memory: Memory::new(memory_settings(memory, &limits)),
+        memory,
+        coder,
         flights: Flights::new(FlightSettings {
             followers_max: limits.followers,
             flights_max: FLIGHTS_MAX,
@@ -386,8 +391,9 @@ fn treatment(caching: model::Caching) -> Treatment {
         key,
         vary,
         slices,
+        codings,
     } = caching;
-    Treatment {
+    let mut treatment = Treatment {
         cache: sites::UseCache::Allowed,
         settings: policy::settings::Settings {
             client_control: self::client_control(client_control),
@@ -398,11 +404,14 @@ fn treatment(caching: model::Caching) -> Treatment {
             stale_statuses: statuses(&stale.statuses),
             vary: vary_rules(vary),
             slicing: slicing(slices),
+            codings: coding_rules(codings),
             ..policy::settings::Settings::default()
         },
         key: key_rules(key),
         uncacheable,
-    }
+    };
+    treatment.settings.keep_codings_apart();
+    treatment
 }
 
 const fn client_control(control: model::ClientControl) -> policy::settings::ClientControl {
@@ -510,6 +519,24 @@ fn vary_rules(vary: model::Vary) -> VaryRules {
     }
 }
 
+fn coding_rules(codings: model::Codings) -> CodingRules {
+    let model::Codings {
+        offer,
+        types,
+        least,
+    } = codings;
+    let coding = |coding| match coding {
+        model::Coding::Brotli => Coding::Brotli,
+        model::Coding::Zstd => Coding::Zstd,
+        model::Coding::Gzip => Coding::Gzip,
+    };
+    CodingRules {
+        offered: offer.into_iter().map(coding).collect(),
+        types,
+        least,
+    }
+}
+
 fn rule(rule: model::Rule) -> Rule {
     let model::Rule { matches, overrides } = rule;
     let model::Match {
@@ -549,6 +576,7 @@ fn rule_overrides(overrides: model::Overrides, statuses: &[StatusCode]) -> Overr
         key,
         vary,
         slices,
+        codings,
     } = overrides;
     let ttl = ttl.map(|ttl| match ttl {
         model::Ttl::Override(lifetime) => policy::settings::TtlOverride::Lifetime(lifetime),
@@ -572,6 +600,7 @@ fn rule_overrides(overrides: model::Overrides, statuses: &[StatusCode]) -> Overr
         targets: targets.map(field_names),
         vary: vary.map(vary_rules),
         slicing: slices.map(slicing),
+        codings: codings.map(coding_rules),
         key: key.map(key_rules),
         uncacheable,
     }

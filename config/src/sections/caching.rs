@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::Tables;
+use super::codings::{self, CODINGS, CODINGS_KEY};
 use super::key::{self, KEY, KEY_KEY};
 use super::slices::{self, SLICES, SLICES_KEY};
 use super::vary::{self, VARY, VARY_KEY};
@@ -236,6 +237,9 @@ pub(crate) fn caching(site: &Section<'_>, reading: &mut Reading) -> Option<Cachi
     let slices = site
         .section(&SLICES_KEY, &SLICES, reading)
         .and_then(|section| slices::slices(&section, None, reading));
+    let codings = site
+        .section(&CODINGS_KEY, &CODINGS, reading)
+        .and_then(|section| codings::codings(&section, None, reading));
 
     Some(Caching {
         client_control: client_control?,
@@ -247,5 +251,6 @@ pub(crate) fn caching(site: &Section<'_>, reading: &mut Reading) -> Option<Cachi
         key: key?,
         vary: vary?,
         slices: slices?,
+        codings: codings?,
     })
 }

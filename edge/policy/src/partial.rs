@@ -233,6 +233,9 @@ pub fn combine(
     settings: &Settings,
 ) -> Combined {
     let same = Strong::of(&stored.headers).is_some_and(|strong| strong.holds(exchange.response));
+    // A date says nothing of the coding.
+    let coding = |headers| fields::list(headers, header::CONTENT_ENCODING);
+    let same = same && coding(&stored.headers).eq(coding(exchange.response));
     let part = Part::read(exchange.response);
     if exchange.status != StatusCode::PARTIAL_CONTENT || !same || part != Some(wanted) {
         return Combined::Mismatch;
@@ -430,6 +433,8 @@ mod tests {
             Combined::Unstorable(DoNotStore::Private)
         );
         let weak = ("etag", "W/\"a\"");
+        let coded = [strong, rest, ("content-encoding", "gzip")];
+        assert_eq!(found(strong, 206, &coded), Combined::Mismatch);
         for (stored, status, received) in [
             (strong, 206, [("etag", "\"b\""), rest]),
             (weak, 206, [weak, rest]),

@@ -8,8 +8,9 @@ use http::StatusCode;
 use http::header::HeaderName;
 
 use crate::cache_control::{OWN_TARGET, SURROGATE_CONTROL};
+use crate::coding::CodingRules;
 use crate::slices::Slicing;
-use crate::vary::VaryRules;
+use crate::vary::{AcceptEncoding, VaryRules};
 
 /// Everything about caching that is not for the origin or the client to say.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,6 +42,8 @@ pub struct Settings {
     pub vary: VaryRules,
     /// How long representations are stored in slices; `None` if they are not.
     pub slicing: Option<Slicing>,
+    /// Which content codings are made on demand.
+    pub codings: CodingRules,
 }
 
 impl Default for Settings {
@@ -64,6 +67,16 @@ impl Default for Settings {
             status_ttl: Vec::new(),
             vary: VaryRules::default(),
             slicing: Some(Slicing::default()),
+            codings: CodingRules::default(),
+        }
+    }
+}
+
+impl Settings {
+    /// Where `Accept-Encoding` is compared byte by byte, the origin chooses codings, and nobody else.
+    pub fn keep_codings_apart(&mut self) {
+        if self.vary.accept_encoding == AcceptEncoding::Exact {
+            self.codings.offered.clear();
         }
     }
 }

@@ -195,6 +195,9 @@ impl Fill {
         policy::validation::strip_preconditions(&mut headers);
         let selected = self.selected.as_ref().and_then(|it| it.head().stored());
         self.wanted.ask(selected, &mut headers);
+        let codings = &self.request.treatment.settings.codings;
+        let coding = self.wanted.coding(selected, codings);
+        policy::coding::ask(&mut headers, coding, codings);
         let asking = Asking {
             method: Method::GET,
             target: &self.request.head.target,
@@ -328,7 +331,7 @@ impl Fill {
         let answer = Answer::Stored(ttl(&stored, node.clock.now()));
         let variant = storage::Variant(stored.selecting.variant());
         let head = self.head(stored, Extent::Whole);
-        if head.life(&self.node.purges) == Life::Gone {
+        if matches!(head.life(&self.node.purges), Life::Gone | Life::Doubtful) {
             return self.pass_on(fetched, NotStored::Purged).await;
         }
         let claim = self.claim;

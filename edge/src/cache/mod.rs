@@ -15,6 +15,7 @@
 mod fill;
 mod find;
 mod head;
+mod represent;
 mod respond;
 mod send;
 mod slices;
@@ -400,7 +401,11 @@ pub(crate) fn stale_instead(
     let object = selected?;
     let stored = object.head().stored()?;
     let incomplete = matches!(object.head().extent(), Extent::Part(_));
-    if incomplete || object.head().life(&node.purges) == Life::Gone {
+    let gone = matches!(
+        object.head().life(&node.purges),
+        Life::Gone | Life::Doubtful
+    );
+    if incomplete || gone {
         return None;
     }
     let settings = &request.treatment.settings;

@@ -12,12 +12,13 @@ use policy::store::Stored;
 use policy::time::Timestamp;
 use storage::{Cut, Object, Reader};
 
+use super::represent::{self, Representation};
 use super::{Client, Head, Interrupted, slices};
 use crate::downstream::content_length;
 use crate::error::UpstreamError;
 use crate::exchange::{Exchange, Request};
 use crate::node::Node;
-use crate::outcome::Outcome;
+use crate::outcome::{Outcome, Told};
 use crate::sites::ShowKey;
 
 pub(crate) const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
@@ -79,34 +80,96 @@ pub(super) async fn stored(
 ) -> Result<Sent, Interrupted> {
     let head = Arc::clone(object.head());
     let stored = head.stored().ok_or(Interrupted::Origin)?;
-    let (length, start) = match head.extent() {
-        Extent::Whole => (object.body().len(), 0),
-        Extent::Part(part) => (part.complete, part.range.first),
+    match head.extent() {
+        Extent::Whole => {}
+        Extent::Part(part) => {
+            let part = (object, part);
+            return stored_part(node, exchange, request, part, now, client).await;
+        }
         Extent::Sliced(_) => {
             let from = (object, None);
             return slices::respond(node, exchange, request, from, now, client).await;
         }
-    };
-    let mut headers = aged(stored, now);
-    if stored.status != StatusCode::NO_CONTENT {
-        headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
     }
     let received = stored.reception.response_time;
+    let mut headers = aged(stored, now);
+    let whole = (stored.status, &mut headers);
+    let representation = represent::of_stored(&node.coder, request, object, whole);
+    exchange.coding = representation.coding();
+    let (body, length) = match representation {
+        Representation::AsStored => (object.body().clone(), Some(object.body().len())),
+        Representation::Ready(_, body) => (body.clone(), Some(body.len())),
+        Representation::HeadOnly(_) => (object.body().clone(), None),
+        Representation::Underway(_, reader) => {
+            let incoming = Incoming {
+                status: stored.status,
+                headers,
+                received,
+                reader,
+                part: None,
+            };
+            return pass_on(node, exchange, request, incoming, client).await;
+        }
+    };
+    if let Some(length) = length.filter(|_| stored.status != StatusCode::NO_CONTENT) {
+        headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+    }
     let representation = Selected {
         status: stored.status,
         headers,
         part: Part::Whole,
     };
     let ranges_max = node.ranges_max;
-    let selected = select(request, representation, received, Some(length), ranges_max);
+    let selected = select(request, representation, received, length, ranges_max);
     let part = send_head(node, exchange, request, selected, client).await?;
-    send_object(object, start, part, client).await?;
+    send_body(&body, 0, part, client).await?;
+    client.end().await?;
+    Ok(Sent::Done)
+}
+
+/// Sends what a client wants of a stored part of a representation.
+async fn stored_part(
+    node: &Node,
+    exchange: &mut Exchange,
+    request: &Request,
+    (object, part): (&Arc<Object<Head>>, policy::partial::Part),
+    now: Timestamp,
+    client: &mut impl Client,
+) -> Result<Sent, Interrupted> {
+    let stored = object.head().stored().ok_or(Interrupted::Origin)?;
+    let complete = part.complete;
+    let mut headers = aged(stored, now);
+    headers.insert(header::CONTENT_LENGTH, HeaderValue::from(complete));
+    let whole = Selected {
+        status: stored.status,
+        headers,
+        part: Part::Whole,
+    };
+    let received = stored.reception.response_time;
+    let selected = select(request, whole, received, Some(complete), 1);
+    let wanted = send_head(node, exchange, request, selected, client).await?;
+    send_body(object.body(), part.range.first, wanted, client).await?;
     client.end().await?;
     Ok(Sent::Done)
 }
 
 /// Sends a response while it is being received.
 pub(super) async fn incoming(
+    node: &Node,
+    exchange: &mut Exchange,
+    request: &Request,
+    mut incoming: Incoming,
+    client: &mut impl Client,
+) -> Result<Sent, Interrupted> {
+    if incoming.part.is_none() {
+        let whole = (incoming.status, &mut incoming.headers);
+        (incoming.reader, exchange.coding) =
+            represent::of_incoming(&node.coder, request, incoming.reader, whole);
+    }
+    pass_on(node, exchange, request, incoming, client).await
+}
+
+async fn pass_on(
     node: &Node,
     exchange: &mut Exchange,
     request: &Request,
@@ -222,7 +285,8 @@ pub(super) async fn send_head(
     let key = (request.site.show_key == ShowKey::Yes).then(|| request.key.text());
     withhold(request, &mut headers);
     if let Some(outcome) = &exchange.outcome {
-        mark(node, &mut headers, outcome, key);
+        let coding = exchange.coding;
+        mark(node, &mut headers, outcome, Told { key, coding });
     }
     exchange.status = Some(status);
     client.head(status, headers).await?;
@@ -239,8 +303,8 @@ pub(crate) fn withhold(request: &Request, headers: &mut HeaderMap) {
 }
 
 /// Adds the node's own fields to a response: `Via`, `Cache-Status`, and `Date` where nobody gave one.
-pub(crate) fn mark(node: &Node, headers: &mut HeaderMap, outcome: &Outcome, key: Option<&str>) {
-    let status = outcome.cache_status(&node.name, key);
+pub(crate) fn mark(node: &Node, headers: &mut HeaderMap, outcome: &Outcome, told: Told<'_>) {
+    let status = outcome.cache_status(&node.name, told);
     if let Ok(status) = HeaderValue::try_from(status) {
         headers.append(CACHE_STATUS, status);
     }
@@ -256,13 +320,12 @@ pub(crate) fn date(node: &Node, headers: &mut HeaderMap) {
     }
 }
 
-async fn send_object(
-    object: &Object<Head>,
+async fn send_body(
+    body: &storage::Body,
     start: u64,
     part: Part,
     client: &mut impl Client,
 ) -> Result<(), Interrupted> {
-    let body = object.body();
     match part {
         Part::Nothing => {}
         Part::Whole => send_slice(body, 0, body.len(), client).await?,
@@ -414,7 +477,7 @@ pub(crate) async fn made_up(
 ) -> Result<(), Interrupted> {
     plain(&mut headers, message.len());
     if let Some(outcome) = &exchange.outcome {
-        mark(node, &mut headers, outcome, None);
+        mark(node, &mut headers, outcome, Told::default());
     }
     exchange.status = Some(status);
     client.head(status, headers).await?;

@@ -124,6 +124,11 @@ impl Fetch {
         let mut headers = outbound::headers(&self.request, &self.node.marks());
         policy::validation::strip_preconditions(&mut headers);
         let range = policy::range::request(self.wanted.range);
+        let codings = &self.request.treatment.settings.codings;
+        let coding = self.sliced.stored().and_then(|stored| {
+            policy::coding::convertible(stored.status, &stored.headers, codings)
+        });
+        policy::coding::ask(&mut headers, coding, codings);
         headers.insert(header::RANGE, range);
         self.sliced.strong.demand(&mut headers);
         headers
@@ -133,12 +138,15 @@ impl Fetch {
         let purges = &self.node.purges;
         let membership = || purges.membership(self.born, &self.request, &stored.headers);
         let slice = Head::Slice(membership());
-        if slice.life(purges) == Life::Gone {
+        if matches!(slice.life(purges), Life::Gone | Life::Doubtful) {
             return self.pass_on(fetched).await;
         }
         let kept = membership();
         if let Some(current) = self.sliced.current(&self.node)
-            && current.object.head().life(purges) != Life::Gone
+            && matches!(
+                current.object.head().life(purges),
+                Life::Alive | Life::Stale { .. }
+            )
         {
             let head = Head::kept(stored, kept, current.object.head().extent());
             self.node

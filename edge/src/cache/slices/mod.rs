@@ -97,11 +97,14 @@ impl Sliced {
     fn find(&self, node: &Node, number: u64) -> Option<Arc<Object<Head>>> {
         let stored = node.memory.lookup(self.key(number));
         let object = stored.first()?;
-        if object.head().life(&node.purges) == Life::Gone {
-            node.memory.remove_object(object);
-            return None;
+        match object.head().life(&node.purges) {
+            Life::Alive | Life::Stale { .. } => Some(Arc::clone(object)),
+            Life::Doubtful => None,
+            Life::Gone => {
+                node.memory.remove_object(object);
+                None
+            }
         }
-        Some(Arc::clone(object))
     }
 
     /// What is stored under its key by now, if that is the same representation.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use http::{HeaderMap, StatusCode, header};
+use policy::coding::{Choice, Coding, CodingRules};
 use policy::partial::{Combined, Extent, Opening, Part};
 use policy::slices::{Layout, Strong};
 use policy::store::Stored;
@@ -68,6 +69,16 @@ impl Wanted {
             }
             (_, Some(stored)) => policy::validation::add_validators(stored, headers),
             (_, None) => {}
+        }
+    }
+
+    /// The coding that what is asked for has to be in, if only one will do.
+    pub(crate) fn coding(&self, selected: Option<&Stored>, rules: &CodingRules) -> Option<Coding> {
+        match (self, selected) {
+            // A part of one coding can be sent to nobody who takes another one only.
+            (Self::Opening(_), None) => Some(Coding::Identity),
+            (_, None) => None,
+            (_, Some(stored)) => policy::coding::convertible(stored.status, &stored.headers, rules),
         }
     }
 
@@ -169,8 +180,12 @@ impl Fill {
     /// How a response would be cut that is longer than a slice.
     fn layout(&self, stored: &Stored, complete: u64) -> Option<Layout> {
         let slicing = slicing(&self.node, &self.request)?;
+        // Slices are sent in the coding that they came in: to everybody.
+        let codings = &self.request.treatment.settings.codings;
+        let coded = stored.headers.contains_key(header::CONTENT_ENCODING);
         let usable = stored.status == StatusCode::OK
             && complete > slicing.size
+            && (!coded || codings.offered.is_empty())
             && Strong::of(&stored.headers).is_some();
         let layout = Layout::new(slicing.size, complete);
         layout.filter(|_| usable)
@@ -180,10 +195,20 @@ impl Fill {
     pub(crate) fn layout_of_whole(&self, fetched: &Fetched, stored: &Stored) -> Option<Layout> {
         let slicing = slicing(&self.node, &self.request)?;
         let length = content_length(&fetched.headers).filter(|length| *length > slicing.above)?;
+        if self.node.memory.is_storable(length) && self.is_worth_coding(&stored.headers) {
+            return None;
+        }
         let by_part = matches!(self.wanted, Wanted::Opening(_)) && !self.is_rangeless();
         let takes_ranges = by_part || policy::slices::accepts_ranges(&fetched.headers);
         self.layout(stored, length)
             .filter(|_| takes_ranges && !self.is_rangeless())
+    }
+
+    /// Whether other clients get it in another coding, which takes all of it.
+    fn is_worth_coding(&self, response: &HeaderMap) -> bool {
+        let codings = &self.request.treatment.settings.codings;
+        let request = self.request.headers();
+        policy::coding::choose(request, StatusCode::OK, response, codings) != Choice::Alone
     }
 
     fn is_rangeless(&self) -> bool {
@@ -203,7 +228,7 @@ impl Fill {
         let answer = Answer::Stored(ttl(&stored, node.clock.now()));
         let variant = storage::Variant(stored.selecting.variant());
         let head = self.head(stored, Extent::Sliced(layout));
-        if head.life(&node.purges) == Life::Gone {
+        if matches!(head.life(&node.purges), Life::Gone | Life::Doubtful) {
             return self.pass_part(fetched, part, Err(NotStored::Purged)).await;
         }
         let another = node.memory.claim(self.claim.key());
@@ -326,7 +351,7 @@ impl Fill {
         let answer = Answer::Stored(ttl(&stored, self.node.clock.now()));
         let variant = storage::Variant(stored.selecting.variant());
         let head = self.head(stored, Extent::Whole);
-        if head.life(&self.node.purges) == Life::Gone {
+        if matches!(head.life(&self.node.purges), Life::Gone | Life::Doubtful) {
             return Received::Useless(self);
         }
         let complete = Some(wanted.complete);

@@ -134,6 +134,8 @@ pub(crate) enum NotStored {
     Part,
     /// It is a part that does not begin where a slice does.
     Unaligned,
+    /// It was asked for under a key that equal queries share, and says otherwise (`No-Vary-Search`).
+    OtherSearch,
 }
 
 /// Whether a request went to the origin itself.
@@ -356,6 +358,7 @@ impl NotStored {
             Self::Displaced => Some("displaced"),
             Self::Purged => Some("purged"),
             Self::Part | Self::Unaligned => Some("part"),
+            Self::OtherSearch => Some("no-vary-search"),
         }
     }
 }

@@ -199,10 +199,14 @@ impl Fill {
         let coding = self.wanted.coding(selected, codings);
         policy::coding::ask(&mut headers, coding, codings);
         let asking = Asking {
-            method: Method::GET,
+            method: match self.request.content.whole() {
+                Some(_) => self.request.method().clone(),
+                None => Method::GET,
+            },
             target: &self.request.head.target,
             authority: &self.request.head.authority,
             headers,
+            content: self.request.content.whole().cloned(),
             site: &self.request.site,
         };
         self.node.fetcher.fetch(asking, &self.interim).await
@@ -318,6 +322,9 @@ impl Fill {
 
     async fn store(self, fetched: Fetched, stored: Stored, uncacheable: Duration) {
         let node = &self.node;
+        if !self.agrees_on_search(&fetched) {
+            return self.pass_on(fetched, NotStored::OtherSearch).await;
+        }
         if let Some(layout) = self.layout_of_whole(&fetched, &stored) {
             return self.store_slices(fetched, stored, layout).await;
         }
@@ -355,6 +362,13 @@ impl Fill {
         if let Received::Response(fill, fetched) = self.open(fetched, stored, layout, part).await {
             fill.pass_on(fetched, NotStored::Displaced).await;
         }
+    }
+
+    /// Whether the response says of equal queries what its key was made by.
+    pub(super) fn agrees_on_search(&self, fetched: &Fetched) -> bool {
+        let search = self.request.search.as_deref();
+        let path = || self.request.path_key();
+        self.node.searches.agree(path, search, &fetched.headers)
     }
 
     /// Remembers by which fields the response was selected.

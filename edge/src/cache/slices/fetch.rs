@@ -113,6 +113,7 @@ impl Fetch {
             target: &self.request.head.target,
             authority: &self.request.head.authority,
             headers: self.headers(),
+            content: None,
             site: &self.request.site,
         };
         // Interim responses are for the client of one request, and a slice may be for many.

@@ -21,7 +21,7 @@ mod run;
 
 use std::sync::Arc;
 
-use http::header;
+use http::{Method, header};
 use policy::partial::Extent;
 use policy::slices::{Layout, Name, Slicing, Strong};
 use policy::store::Stored;
@@ -41,7 +41,9 @@ const REMOVED_MAX: u64 = 4096;
 
 /// How the site cuts the answer to a request; `None` if not at all, or slices could not be stored.
 pub(super) fn slicing(node: &Node, request: &Request) -> Option<Slicing> {
-    let slicing = request.treatment.settings.slicing?;
+    // Ranges are of what GET gets (RFC 9110 §14.2).
+    let ranged = *request.method() == Method::GET;
+    let slicing = request.treatment.settings.slicing.filter(|_| ranged)?;
     node.memory.is_storable(slicing.size).then_some(slicing)
 }
 

@@ -166,6 +166,10 @@ impl Fill {
                     .await;
             }
         };
+        if !self.agrees_on_search(&fetched) {
+            let why = Err(NotStored::OtherSearch);
+            return self.pass_part(fetched, part, why).await;
+        }
         match self.layout(&stored, part.complete) {
             Some(layout) => self.open(fetched, stored, layout, part).await,
             None => {

@@ -50,7 +50,7 @@ pub(super) fn fetch(
     lead: Option<Lead<Head>>,
 ) -> oneshot::Receiver<Reply> {
     let (reply, replies) = oneshot::channel();
-    let Some(range) = sliced.layout.range(number) else {
+    let Some(range) = sliced.keys.layout.range(number) else {
         return replies;
     };
     let fetch = Fetch {
@@ -60,9 +60,9 @@ pub(super) fn fetch(
         number,
         wanted: Part {
             range,
-            complete: sliced.layout.complete(),
+            complete: sliced.keys.layout.complete(),
         },
-        claim: node.memory.claim(sliced.key(number)),
+        claim: node.memory.claim(sliced.keys.of(number)),
         born: node.purges.latest(),
         lead,
         reply,
@@ -131,7 +131,7 @@ impl Fetch {
         });
         policy::coding::ask(&mut headers, coding, codings);
         headers.insert(header::RANGE, range);
-        self.sliced.strong.demand(&mut headers);
+        self.sliced.keys.strong.demand(&mut headers);
         headers
     }
 

@@ -21,12 +21,12 @@ mod run;
 
 use std::sync::Arc;
 
-use http::{Method, header};
+use http::{HeaderMap, HeaderValue, Method, header};
 use policy::partial::Extent;
 use policy::slices::{Layout, Name, Slicing, Strong};
 use policy::store::Stored;
 use storage::purge::Life;
-use storage::{Key, Object, Reader};
+use storage::{Boarding, Key, Lead, Object, Reader, Variant};
 
 use super::Head;
 use crate::exchange::Request;
@@ -52,8 +52,66 @@ pub(super) fn slicing(node: &Node, request: &Request) -> Option<Slicing> {
 pub(super) struct Sliced {
     /// The one with the head.
     pub object: Arc<Object<Head>>,
-    pub layout: Layout,
+    keys: Keys,
+}
+
+/// Where the slices of a representation are stored.
+#[derive(Clone, Debug, Eq, PartialEq)]
+struct Keys {
+    key: Key,
+    variant: Variant,
+    layout: Layout,
     strong: Strong,
+    coding: Option<HeaderValue>,
+}
+
+impl Keys {
+    /// `None` without a strong validator.
+    fn new((key, variant): (Key, Variant), layout: Layout, headers: &HeaderMap) -> Option<Self> {
+        Some(Self {
+            key,
+            variant,
+            layout,
+            strong: Strong::of(headers)?,
+            coding: headers.get(header::CONTENT_ENCODING).cloned(),
+        })
+    }
+
+    fn of(&self, number: u64) -> Key {
+        let name = Name {
+            key: self.key.0,
+            variant: self.variant.0,
+            coding: self.coding.as_ref().map(HeaderValue::as_bytes),
+        };
+        Key(self.layout.key(&name, &self.strong, number))
+    }
+
+    /// The slice, if it is stored.
+    ///
+    /// One that was softly purged is as good as its head: that is validated, and the validator is the same.
+    fn find(&self, node: &Node, number: u64) -> Option<Arc<Object<Head>>> {
+        let stored = node.memory.lookup(self.of(number));
+        let object = stored.first()?;
+        match object.head().life(&node.purges) {
+            Life::Alive | Life::Stale { .. } => Some(Arc::clone(object)),
+            Life::Doubtful => None,
+            Life::Gone => {
+                node.memory.remove_object(object);
+                None
+            }
+        }
+    }
+
+    /// The lead of a slice that nobody has and nobody fetches.
+    fn board(&self, node: &Node, number: u64) -> Option<Lead<Head>> {
+        if self.find(node, number).is_some() {
+            return None;
+        }
+        match node.flights.board(self.of(number), Some(self.variant)) {
+            Boarding::Lead(lead) => Some(lead),
+            Boarding::Follow(_) | Boarding::Crowded => None,
+        }
+    }
 }
 
 /// A slice that is being received as the first of an answer.
@@ -69,51 +127,25 @@ impl Sliced {
         let Extent::Sliced(layout) = object.head().extent() else {
             return None;
         };
-        let strong = Strong::of(&object.head().stored()?.headers)?;
+        let name = (object.key(), object.variant());
+        let keys = Keys::new(name, layout, &object.head().stored()?.headers)?;
         let object = Arc::clone(object);
-        Some(Self {
-            object,
-            layout,
-            strong,
-        })
+        Some(Self { object, keys })
+    }
+
+    const fn layout(&self) -> Layout {
+        self.keys.layout
     }
 
     fn stored(&self) -> Option<&Stored> {
         self.object.head().stored()
     }
 
-    fn key(&self, number: u64) -> Key {
-        let coding = self.stored().map(|stored| &stored.headers);
-        let coding = coding.and_then(|headers| headers.get(header::CONTENT_ENCODING));
-        let name = Name {
-            key: self.object.key().0,
-            variant: self.object.variant().0,
-            coding: coding.map(|coding| coding.as_bytes()),
-        };
-        Key(self.layout.key(&name, &self.strong, number))
-    }
-
-    /// The slice, if it is stored.
-    ///
-    /// One that was softly purged is as good as its head: that is validated, and the validator is the same.
-    fn find(&self, node: &Node, number: u64) -> Option<Arc<Object<Head>>> {
-        let stored = node.memory.lookup(self.key(number));
-        let object = stored.first()?;
-        match object.head().life(&node.purges) {
-            Life::Alive | Life::Stale { .. } => Some(Arc::clone(object)),
-            Life::Doubtful => None,
-            Life::Gone => {
-                node.memory.remove_object(object);
-                None
-            }
-        }
-    }
-
     /// What is stored under its key by now, if that is the same representation.
     fn current(&self, node: &Node) -> Option<Self> {
         let stored = node.memory.lookup(self.object.key());
         let current = Self::of(stored.find(self.object.variant())?)?;
-        (current.strong == self.strong && current.layout == self.layout).then_some(current)
+        (current.keys == self.keys).then_some(current)
     }
 
     /// The origin has something else by now: nothing of this is used again.
@@ -121,8 +153,8 @@ impl Sliced {
         if let Some(current) = self.current(node) {
             node.memory.remove_object(&current.object);
         }
-        for number in 0..self.layout.count().min(REMOVED_MAX) {
-            node.memory.remove(self.key(number));
+        for number in 0..self.keys.layout.count().min(REMOVED_MAX) {
+            node.memory.remove(self.keys.of(number));
         }
     }
 }

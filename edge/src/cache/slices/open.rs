@@ -8,10 +8,10 @@ use policy::partial::{Combined, Extent, Opening, Part};
 use policy::slices::{Layout, Strong};
 use policy::store::Stored;
 use storage::purge::Life;
-use storage::{Keep, Landing, Object};
+use storage::{Keep, Landing, Lead, Object};
 
 use super::pour::{self, Pour};
-use super::{Sliced, slicing};
+use super::{Keys, Sliced, slicing};
 use crate::cache::Head;
 use crate::cache::fill::{Around, Fill, Reply, ttl};
 use crate::downstream::content_length;
@@ -231,43 +231,60 @@ impl Fill {
         self.learn_vary(&stored);
         let answer = Answer::Stored(ttl(&stored, node.clock.now()));
         let variant = storage::Variant(stored.selecting.variant());
+        let keys = Keys::new((self.claim.key(), variant), layout, &stored.headers);
         let head = self.head(stored, Extent::Sliced(layout));
         if matches!(head.life(&node.purges), Life::Gone | Life::Doubtful) {
             return self.pass_part(fetched, part, Err(NotStored::Purged)).await;
         }
+        let aligned = part.range.first.is_multiple_of(layout.size());
+        let keys = keys.filter(|_| aligned && !self.wanted.is_verbatim());
+        // Before anybody can find the head: who does, finds this response under way.
+        let lead = keys.and_then(|keys| keys.board(&node, layout.slice_of(part.range.first)));
         let another = node.memory.claim(self.claim.key());
         let claim = std::mem::replace(&mut self.claim, another);
         let object = claim.begin(variant, head, Some(0), Keep::Store).finish();
         let Some(sliced) = object.and_then(|object| Sliced::of(&object)) else {
+            if let Some(lead) = lead {
+                drop(lead.land(Landing::Refreshed));
+            }
             return self
                 .pass_part(fetched, part, Err(NotStored::Displaced))
                 .await;
         };
-        let aligned = part.range.first.is_multiple_of(layout.size());
         if self.wanted.is_verbatim() || !aligned {
             // What came is the answer; what is asked for from now on is found by what it told.
             return self
                 .pass_part(fetched, part, Err(NotStored::Unaligned))
                 .await;
         }
-        self.pour(fetched, sliced, part, answer).await;
+        self.pour(fetched, (sliced, lead), part, answer).await;
         Received::Done
     }
 
-    async fn pour(self, fetched: Fetched, sliced: Sliced, part: Part, answer: Answer) {
-        let layout = sliced.layout;
+    async fn pour(
+        self,
+        fetched: Fetched,
+        (sliced, lead): (Sliced, Option<Lead<Head>>),
+        part: Part,
+        answer: Answer,
+    ) {
+        let layout = sliced.layout();
         // A slice that the response has the beginning of only is left to those who want it.
         let whole_to = match part.range.last + 1 == part.complete {
             true => layout.count(),
             false => layout.slice_of(part.range.last + 1),
         };
         let object = Arc::clone(&sliced.object);
-        let poured = Pour::begin(pour::Parts {
-            node: Arc::clone(&self.node),
-            request: Arc::clone(&self.request),
-            sliced,
-            born: self.born,
-            numbers: layout.slice_of(part.range.first)..whole_to,
+        let numbers = layout.slice_of(part.range.first)..whole_to;
+        let poured = lead.and_then(|lead| {
+            Pour::begin(pour::Parts {
+                node: Arc::clone(&self.node),
+                request: Arc::clone(&self.request),
+                sliced,
+                born: self.born,
+                numbers,
+                lead,
+            })
         });
         let (pour, begun) = match poured {
             Some((pour, current, begun)) => (Some((pour, current)), Some(begun)),

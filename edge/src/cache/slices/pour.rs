@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use storage::purge::Sequence;
-use storage::{Airborne, Boarding, Fill, Keep, Landing, Lead};
+use storage::{Airborne, Fill, Keep, Landing, Lead};
 
 use super::{Begun, Sliced};
 use crate::cache::Head;
@@ -43,10 +43,12 @@ pub(super) struct Parts {
     pub sliced: Sliced,
     pub born: Sequence,
     pub numbers: std::ops::Range<u64>,
+    /// Of the first of them.
+    pub lead: Lead<Head>,
 }
 
 impl Pour {
-    /// Prepares to pour the slices `numbers`, and begins with the first. `None` if another one does.
+    /// Prepares to pour the slices `numbers`, and begins with the first.
     pub(super) fn begin(parts: Parts) -> Option<(Self, Pouring, Begun)> {
         let Parts {
             node,
@@ -54,6 +56,7 @@ impl Pour {
             sliced,
             born,
             numbers,
+            lead,
         } = parts;
         let ahead = request.treatment.settings.slicing.map_or(0, |it| it.ahead);
         let mut pour = Self {
@@ -66,7 +69,6 @@ impl Pour {
             ahead: ahead.max(1),
             leads: VecDeque::new(),
         };
-        let lead = pour.board(numbers.start)?;
         let current = pour.open(lead)?;
         let begun = Begun {
             number: numbers.start,
@@ -76,28 +78,18 @@ impl Pour {
     }
 
     fn board(&self, number: u64) -> Option<Lead<Head>> {
-        if number >= self.end || self.sliced.find(&self.node, number).is_some() {
-            return None;
-        }
-        let variant = self.sliced.object.variant();
-        match self
-            .node
-            .flights
-            .board(self.sliced.key(number), Some(variant))
-        {
-            Boarding::Lead(lead) => Some(lead),
-            Boarding::Follow(_) | Boarding::Crowded => None,
-        }
+        let wanted = (number < self.end).then_some(&self.sliced.keys);
+        wanted.and_then(|keys| keys.board(&self.node, number))
     }
 
     /// Opens the next slice, and makes those who want the ones after it wait for them.
     fn open(&mut self, lead: Lead<Head>) -> Option<Current> {
-        let range = self.sliced.layout.range(self.number)?;
+        let range = self.sliced.keys.layout.range(self.number)?;
         let stored = self.sliced.stored()?;
         let purges = &self.node.purges;
         let membership = purges.membership(self.born, &self.request, &stored.headers);
         let variant = self.sliced.object.variant();
-        let claim = self.node.memory.claim(self.sliced.key(self.number));
+        let claim = self.node.memory.claim(self.sliced.keys.of(self.number));
         let length = Some(range.len());
         let fill = claim.begin(variant, Head::Slice(membership), length, Keep::Store);
         self.number += 1;

@@ -36,7 +36,7 @@ pub(in crate::cache) async fn respond(
         node.memory.remove_object(object);
         return Ok(Sent::Changed);
     };
-    let complete = sliced.layout.complete();
+    let complete = sliced.layout().complete();
     let mut headers = respond::aged(stored, now);
     headers.insert(header::CONTENT_LENGTH, HeaderValue::from(complete));
     let whole = Selected {
@@ -96,12 +96,12 @@ struct Stock {
 
 impl Stock {
     fn of(node: &Node, sliced: &Sliced, ranges: &[ByteRange]) -> Self {
-        let touched = ranges.iter().map(|range| sliced.layout.touched(*range));
+        let touched = ranges.iter().map(|range| sliced.layout().touched(*range));
         let needed = touched.clone().map(|it| it.end() - it.start() + 1).sum();
         let stored = touched
             .flatten()
             .take(COUNTED_MAX)
-            .take_while(|number| sliced.find(node, *number).is_some());
+            .take_while(|number| sliced.keys.find(node, *number).is_some());
         Self {
             stored: stored.count() as u64,
             needed,
@@ -206,7 +206,7 @@ impl Composition<'_> {
         mut source: Source,
         client: &mut impl Client,
     ) -> Result<(), Interrupted> {
-        let start = number * self.run.sliced.layout.size();
+        let start = number * self.run.sliced.layout().size();
         let (mut at, end) = (bytes.first - start, bytes.last - start + 1);
         match source {
             Source::Stored(_) => self.slices.hits += 1,

@@ -78,7 +78,7 @@ impl<'a> Run<'a> {
         ranges: Vec<ByteRange>,
         begun: Option<Begun>,
     ) -> Self {
-        let layout = sliced.layout;
+        let layout = sliced.layout();
         let ahead = request.treatment.settings.slicing.map_or(0, |it| it.ahead);
         Self {
             node,
@@ -135,18 +135,18 @@ impl<'a> Run<'a> {
         if let Some(begun) = self.begun.take_if(|begun| begun.number == number) {
             return Pending::Ready(Source::Streaming(begun.reader));
         }
-        if let Some(object) = self.sliced.find(self.node, number) {
+        if let Some(object) = self.sliced.keys.find(self.node, number) {
             return Pending::Ready(Source::Stored(object));
         }
         let variant = self.sliced.object.variant();
         match self
             .node
             .flights
-            .board(self.sliced.key(number), Some(variant))
+            .board(self.sliced.keys.of(number), Some(variant))
         {
             Boarding::Lead(lead) => {
                 // A flight may have ended between the lookup and now.
-                if let Some(object) = self.sliced.find(self.node, number) {
+                if let Some(object) = self.sliced.keys.find(self.node, number) {
                     drop(lead.land(Landing::Refreshed));
                     return Pending::Ready(Source::Stored(object));
                 }

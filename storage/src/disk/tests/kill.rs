@@ -26,10 +26,7 @@ const GROUPS: u64 = 8;
 type When = (u64, u64);
 
 fn settings(dir: &str) -> Settings {
-    let volume = VolumeSettings {
-        path: PathBuf::from(dir).join("volume"),
-        size: 4 << 20,
-    };
+    let volume = VolumeSettings::new(PathBuf::from(dir).join("volume"), 4 << 20);
     Settings {
         segment: 128 * 1024,
         object_max: 1 << 20,

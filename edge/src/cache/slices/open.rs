@@ -237,7 +237,9 @@ impl Fill {
             return self.pass_part(fetched, part, Err(NotStored::Purged)).await;
         }
         let aligned = part.range.first.is_multiple_of(layout.size());
-        let keys = keys.filter(|_| aligned && !self.wanted.is_verbatim());
+        let first = layout.range(layout.slice_of(part.range.first));
+        let poured = aligned && first.is_some_and(|first| part.has(first));
+        let keys = keys.filter(|_| poured && !self.wanted.is_verbatim());
         // Before anybody can find the head: who does, finds this response under way.
         let lead = keys.and_then(|keys| keys.board(&node, layout.slice_of(part.range.first)));
         let another = node.memory.claim(self.claim.key());

@@ -140,6 +140,8 @@ pub(crate) enum Local {
     OnlyIfCached,
     /// The request was refused for this reason.
     Refused(&'static str),
+    /// The request purged something.
+    Purged,
 }
 
 /// Room for the parameters of most outcomes.
@@ -187,6 +189,7 @@ impl Outcome {
             Self::Forwarded(forwarded) => forwarded.word(),
             Self::Local(Local::OnlyIfCached) => Word::OnlyIfCached,
             Self::Local(Local::Refused(_)) => Word::Refused,
+            Self::Local(Local::Purged) => Word::Purge,
         }
     }
 
@@ -224,6 +227,7 @@ pub(crate) enum Word {
     Pass,
     Error,
     OnlyIfCached,
+    Purge,
     /// The last one: see [`Word::COUNT`].
     Refused,
 }
@@ -243,6 +247,7 @@ impl Word {
             Self::Pass => "pass",
             Self::Error => "error",
             Self::OnlyIfCached => "only_if_cached",
+            Self::Purge => "purge",
             Self::Refused => "refused",
         }
     }
@@ -331,6 +336,7 @@ impl Local {
         match self {
             Self::OnlyIfCached => "only-if-cached",
             Self::Refused(why) => why,
+            Self::Purged => "purge",
         }
     }
 }

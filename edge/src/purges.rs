@@ -1,22 +1,31 @@
 //! Purging: what a response can be purged by, and what a purge does.
 
+mod preview;
+mod sweep;
 mod tags;
 
 use std::collections::VecDeque;
 use std::path::Path;
+use std::time::Duration;
 
 use http::HeaderMap;
 use parking_lot::Mutex;
 use policy::key::{CacheKey, KeyRules};
-use purge_api::{Mode, Order, Scope};
+use policy::time::Timestamp;
+use purge_api::{Filter, Mode, Order, Scope};
 use storage::Moment;
 use storage::purge::{
     self, Label, Labeller, Life, LogError, Membership, PurgeIndex, PurgeLog, Recovered, Sequence,
 };
 
+use tokio::sync::Semaphore;
+
+use crate::clock::Clock;
 use crate::exchange::{Request, split_target};
 use crate::sites::{Asked, Site, Sites};
 
+pub(crate) use preview::preview;
+pub(crate) use sweep::{Matched, Sweeper, run as sweep};
 pub(crate) use tags::TagField;
 
 /// Path segments that a prefix can name; what lies deeper is purged with them.
@@ -24,6 +33,8 @@ pub(crate) const PREFIX_DEPTH_MAX: usize = 32;
 
 /// Names with purges that are remembered.
 const LABELS_MAX: usize = 1_000_000;
+/// Dry runs under way at once.
+const PREVIEWS_MAX: usize = 1;
 /// Purges that can be asked about, and repeated without effect.
 const KEPT_MAX: usize = 10_000;
 
@@ -37,6 +48,7 @@ enum Kind {
     Url,
     Prefix,
     Tag,
+    Key,
 }
 
 /// The purges of a node.
@@ -45,6 +57,11 @@ pub(crate) struct Purges {
     labeller: Labeller,
     index: PurgeIndex,
     journal: Mutex<Journal>,
+    pub sweeper: Sweeper,
+    /// Looks at what a purge would name that may be under way at once.
+    pub previews: Semaphore,
+    /// Whether everything counted as purged when the log was opened, because it was damaged.
+    pub was_reset: bool,
 }
 
 /// The log, and the last of what is in it.
@@ -60,6 +77,27 @@ struct Journal {
 pub(crate) struct Logged {
     pub sequence: Sequence,
     pub order: Order,
+    /// What of it was stored, once the sweeper has counted.
+    pub matched: Option<Matched>,
+    /// None where that was before the node was started.
+    pub applied: Option<Applied>,
+}
+
+/// When a purge was applied here.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Applied {
+    pub at: Timestamp,
+    /// Since it was accepted.
+    pub took: Duration,
+}
+
+/// A purge that is applied.
+#[derive(Clone, Debug)]
+pub(crate) enum Accepted {
+    /// By now.
+    Now(Logged),
+    /// It was already: this was a repetition.
+    Before(Logged),
 }
 
 /// Why a purge was not applied.
@@ -74,6 +112,9 @@ pub(crate) enum PurgeError {
     /// More segments than [`PREFIX_DEPTH_MAX`].
     #[error("`{0}` has more than {PREFIX_DEPTH_MAX} path segments")]
     Depth(String),
+    /// It is no key's hash.
+    #[error("`{0}` is no key: a key is 32 hexadecimal digits")]
+    Key(String),
     /// It could not be made durable. Nothing was purged.
     #[error(transparent)]
     Log(#[from] LogError),
@@ -83,6 +124,11 @@ impl Journal {
     fn find(&self, id: &str) -> Option<Logged> {
         let mut newest_first = self.last.iter().rev();
         newest_first.find(|it| it.order.id == id).cloned()
+    }
+
+    fn find_sequence(&mut self, sequence: Sequence) -> Option<&mut Logged> {
+        let place = self.last.binary_search_by_key(&sequence, |it| it.sequence);
+        self.last.get_mut(place.ok()?)
     }
 
     fn keep(&mut self, logged: Logged) {
@@ -115,11 +161,14 @@ impl Purges {
                 log,
                 last: VecDeque::new(),
             }),
+            sweeper: Sweeper::default(),
+            previews: Semaphore::new(PREVIEWS_MAX),
+            was_reset: recovered.as_ref().is_some_and(Recovered::is_doubtful),
         };
         let Some(recovered) = recovered else {
             return purges;
         };
-        if recovered.torn > 0 || recovered.damage == purge::Damage::Found {
+        if purges.was_reset {
             tracing::error!(
                 torn = recovered.torn,
                 "the purge log is damaged: purges may be missing from it, and everything counts as purged"
@@ -145,7 +194,13 @@ impl Purges {
             .map_or(purge::Mode::Hard, |order| mode(order.mode));
         self.index.apply(sequence, &labels, mode, now);
         if let Some(order) = order {
-            self.journal.lock().keep(Logged { sequence, order });
+            let logged = Logged {
+                sequence,
+                order,
+                matched: None,
+                applied: None,
+            };
+            self.journal.lock().keep(logged);
         }
     }
 
@@ -155,24 +210,39 @@ impl Purges {
         &self,
         order: Order,
         sites: &Sites,
-        now: Moment,
-    ) -> Result<Logged, PurgeError> {
+        clock: &Clock,
+    ) -> Result<Accepted, PurgeError> {
+        let began = clock.instant();
         let labels = self.labels_of(&order, sites)?;
         let mut journal = self.journal.lock();
         if let Some(known) = journal.find(&order.id) {
-            return Ok(known);
+            return Ok(Accepted::Before(known));
         }
         let sequence = journal.log.append(&order.to_log())?.sequence;
+        let at = clock.now();
+        let now = Moment(at.unix_millis());
         self.index.apply(sequence, &labels, mode(order.mode), now);
-        let logged = Logged { sequence, order };
+        self.sweeper.applied(sequence, labels);
+        let logged = Logged {
+            sequence,
+            order,
+            matched: None,
+            applied: Some(Applied {
+                at,
+                took: clock.instant() - began,
+            }),
+        };
         journal.keep(logged.clone());
-        Ok(logged)
+        Ok(Accepted::Now(logged))
     }
 
-    /// The last purges, the newest first.
-    pub(crate) fn last(&self, most: usize) -> Vec<Logged> {
+    /// The last purges that are asked for and may be seen, the newest first: one more than the page has.
+    pub(crate) fn last(&self, filter: &Filter, sees: &dyn Fn(&Order) -> bool) -> Vec<Logged> {
         let journal = self.journal.lock();
-        journal.last.iter().rev().take(most).cloned().collect()
+        let before = |it: &&Logged| filter.before.is_none_or(|before| it.sequence.0 < before);
+        let newest_first = journal.last.iter().rev().filter(before);
+        let found = newest_first.filter(|it| filter.admits(&it.order) && sees(&it.order));
+        found.take(filter.limit + 1).cloned().collect()
     }
 
     /// One of the last purges.
@@ -183,6 +253,11 @@ impl Purges {
     /// The sequence that a response is born at whose request is sent now.
     pub(crate) fn latest(&self) -> Sequence {
         self.index.latest()
+    }
+
+    /// The sequence up to which everything was swept.
+    pub(crate) fn forgotten(&self) -> Sequence {
+        self.index.forgotten()
     }
 
     /// What the purges leave of a response.
@@ -199,13 +274,18 @@ impl Purges {
         self.labeller.label(kind as u8, parts)
     }
 
-    /// Everything that the response to a request can be purged by.
+    /// What the response to a request can be purged by, and since when.
     pub(crate) fn membership(
         &self,
         born: Sequence,
         request: &Request,
         response: &HeaderMap,
     ) -> Membership {
+        Membership::new(born, self.labels(request, response))
+    }
+
+    /// Everything that the response to a request can be purged by.
+    pub(crate) fn labels(&self, request: &Request, response: &HeaderMap) -> Vec<Label> {
         let site = &*request.site;
         let authority = &request.head.authority;
         let name = site.name.as_bytes();
@@ -214,6 +294,7 @@ impl Purges {
             self.label(Kind::Site, &[name]),
             self.label(Kind::Host, &[authority.host.as_bytes()]),
             self.url_label(site, &authority.host, &request.head.target),
+            self.label(Kind::Key, &[&request.key.hash()]),
         ];
         let (path, _) = split_target(&request.head.target);
         for prefix in prefixes(path) {
@@ -222,7 +303,7 @@ impl Purges {
         for tag in tags::tags(response, &site.tag_fields) {
             labels.push(self.label(Kind::Tag, &[name, &tag]));
         }
-        Membership::new(born, labels)
+        labels
     }
 
     /// The URL as the site's key rules see it, whatever the scheme: fields and cookies in the key make variants of it.
@@ -255,7 +336,8 @@ impl Purges {
         self.label(Kind::Prefix, &[host.as_bytes(), prefix.as_bytes()])
     }
 
-    fn labels_of(&self, order: &Order, sites: &Sites) -> Result<Vec<Label>, PurgeError> {
+    /// What an order names.
+    pub(crate) fn labels_of(&self, order: &Order, sites: &Sites) -> Result<Vec<Label>, PurgeError> {
         let mut labels = Vec::new();
         for scope in &order.scopes {
             match scope {
@@ -273,6 +355,10 @@ impl Purges {
                     let (host, target) = parse_url(url)?;
                     let site = known_host(sites, &host)?;
                     labels.push(self.url_label(site, &host, &target));
+                }
+                Scope::Key(key) => {
+                    let hash = parse_key(key).ok_or_else(|| PurgeError::Key(key.clone()))?;
+                    labels.push(self.label(Kind::Key, &[&hash]));
                 }
                 Scope::Prefix(prefix) => {
                     let (host, target) = parse_url(prefix)?;
@@ -308,6 +394,22 @@ fn open_log(folder: &Path) -> Result<(PurgeLog, Recovered), LogError> {
         tracing::debug!(%error, "no folder for the purge log");
     }
     PurgeLog::open(&folder.join("purges.log"))
+}
+
+/// The host that a scope names, in lower case, where it names one.
+pub(crate) fn host_of(scope: &Scope) -> Option<String> {
+    match scope {
+        Scope::Host(host) => Some(host.to_ascii_lowercase()),
+        Scope::Url(url) | Scope::Prefix(url) => Some(parse_url(url).ok()?.0),
+        Scope::All | Scope::Site(_) | Scope::Key(_) | Scope::Tag { .. } => None,
+    }
+}
+
+/// The hash of a cache key from its digits.
+fn parse_key(digits: &str) -> Option<[u8; 16]> {
+    let all = digits.len() == 32 && digits.bytes().all(|digit| digit.is_ascii_hexdigit());
+    let hash = u128::from_str_radix(digits, 16).ok().filter(|_| all)?;
+    Some(hash.to_be_bytes())
 }
 
 const fn mode(mode: Mode) -> purge::Mode {

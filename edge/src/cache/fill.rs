@@ -225,7 +225,7 @@ impl Fill {
     fn head(&self, stored: Stored) -> Head {
         let purges = &self.node.purges;
         let membership = purges.membership(self.born, &self.request, &stored.headers);
-        Head::kept(stored, membership)
+        Head::kept(stored, membership, self.request.uri_text())
     }
 
     /// Whether those who wait may use a response as this request may.
@@ -299,10 +299,12 @@ impl Fill {
         let variant = storage::Variant(stored.selecting.variant());
         let head = self.head(stored);
         if head.life(&self.node.purges) == Life::Gone {
+            node.metrics.purges.fills.inc();
             return self.pass_on(fetched, NotStored::Purged).await;
         }
         let claim = self.claim;
         let fill = claim.begin(variant, head, length, Keep::Store);
+        node.purges.sweeper.follow(fill.reader().head());
         let landing = if shareable {
             Landing::Streaming(fill.reader())
         } else {

@@ -62,6 +62,14 @@ pub struct Recovered {
     pub damage: Damage,
 }
 
+impl Recovered {
+    /// Whether purges may be missing: then everything stored has to be validated.
+    #[must_use]
+    pub fn is_doubtful(&self) -> bool {
+        self.torn > 0 || self.damage == Damage::Found
+    }
+}
+
 /// Whether the log can be trusted to be complete.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Damage {

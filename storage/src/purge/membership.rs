@@ -1,16 +1,22 @@
-//! What a stored response can be purged by, and since when it is proven not to be.
+//! What a stored response can be purged by, and what is known of the purges since.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::{Label, Sequence};
+use crate::Moment;
+
+/// Not softly purged.
+const FRESH: u64 = u64::MAX;
 
 /// The labels of a stored response and the sequence that it was born at.
 #[derive(Debug)]
 pub struct Membership {
     born: Sequence,
     labels: Box<[Label]>,
-    /// The sequence up to which no purge was found to match: most checks are one comparison with it.
+    /// The sequence up to which all purges are accounted for: most checks are one comparison with it.
     proven: AtomicU64,
+    /// When it was softly purged by one of those, in the milliseconds of a [`Moment`], or [`FRESH`].
+    stale: AtomicU64,
 }
 
 impl Membership {
@@ -21,6 +27,20 @@ impl Membership {
             born,
             labels: labels.into_boxed_slice(),
             proven: AtomicU64::new(born.0),
+            stale: AtomicU64::new(FRESH),
+        }
+    }
+
+    /// The same response under other labels: what is known of the purges so far holds on.
+    #[must_use]
+    pub fn relabelled(&self, labels: Vec<Label>) -> Self {
+        // In this order: what is proven is never newer than what is known of it.
+        let proven = self.proven.load(Ordering::Acquire);
+        Self {
+            born: self.born,
+            labels: labels.into_boxed_slice(),
+            proven: AtomicU64::new(proven),
+            stale: AtomicU64::new(self.stale.load(Ordering::Acquire)),
         }
     }
 
@@ -43,10 +63,21 @@ impl Membership {
     }
 
     pub(super) fn is_proven(&self, latest: Sequence) -> bool {
-        self.proven.load(Ordering::Relaxed) >= latest.0
+        self.proven.load(Ordering::Acquire) >= latest.0
     }
 
     pub(super) fn prove(&self, latest: Sequence) {
-        self.proven.fetch_max(latest.0, Ordering::Relaxed);
+        self.proven.fetch_max(latest.0, Ordering::AcqRel);
+    }
+
+    /// It is stale, at the latest since then.
+    pub(super) fn soften(&self, since: Moment) {
+        self.stale.fetch_min(since.0, Ordering::AcqRel);
+    }
+
+    /// Since when it is stale by the purges up to what is proven.
+    pub(super) fn stale_since(&self) -> Option<Moment> {
+        let since = self.stale.load(Ordering::Acquire);
+        (since != FRESH).then_some(Moment(since))
     }
 }

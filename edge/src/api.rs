@@ -10,7 +10,7 @@ use purge_api::{
 use crate::access_log;
 use crate::metrics::{Purged, Stored};
 use crate::node::Node;
-use crate::purges::{Accepted, Logged, PurgeError, preview};
+use crate::purges::{Accepted, LogState, Logged, PurgeError, preview};
 
 impl Node {
     fn receipt(&self, logged: Logged) -> Receipt {
@@ -19,11 +19,14 @@ impl Node {
             order,
             matched,
             applied,
+            ..
         } = logged;
         let applied = Applied {
             node: self.name.clone(),
             applied_at: applied.map(|it| access_log::rfc3339(it.at)),
-            latency_ms: applied.map(|it| it.took.as_secs_f64() * 1000.0),
+            latency_ms: applied
+                .and_then(|it| it.took)
+                .map(|it| it.as_secs_f64() * 1000.0),
         };
         Receipt {
             order,
@@ -37,37 +40,34 @@ impl Node {
         }
     }
 
-    fn accepted(&self, accepted: Accepted) -> Logged {
-        match accepted {
-            Accepted::Before(logged) => logged,
-            Accepted::Now(logged) => {
-                let took = logged
-                    .applied
-                    .map_or(Duration::ZERO, |applied| applied.took);
-                self.metrics.purges.applied(&logged.order, took);
-                let Logged {
-                    sequence, order, ..
-                } = &logged;
-                tracing::info!(
-                    id = order.id,
-                    sequence = sequence.0,
-                    by = order.by,
-                    mode = ?order.mode,
-                    keys = order.scopes.len(),
-                    "purged"
-                );
-                logged
-            }
-        }
+    /// Tells of a purge that was given to this node.
+    fn accepted(&self, logged: Logged, took: Duration) -> Logged {
+        let logged = self.purges.took(logged, took);
+        self.metrics.purges.applied(&logged.order, took);
+        let Logged {
+            sequence, order, ..
+        } = &logged;
+        tracing::info!(
+            id = order.id,
+            sequence = sequence.0,
+            by = order.by,
+            mode = ?order.mode,
+            keys = order.scopes.len(),
+            "purged"
+        );
+        logged
     }
 }
 
 impl purge_api::Node for Node {
     fn readiness(&self) -> Readiness {
         if *self.stopping.borrow() {
-            Readiness::Draining
-        } else {
-            Readiness::Ready
+            return Readiness::Draining;
+        }
+        match self.purges.log_status().state {
+            LogState::Current => Readiness::Ready,
+            LogState::Replaying(left) => Readiness::Replaying(left),
+            LogState::Lagging(lag) => Readiness::Lagging(lag),
         }
     }
 
@@ -82,7 +82,9 @@ impl purge_api::Node for Node {
             in_flight: stats.in_flight_bytes as u64,
         };
         let purged = Purged {
-            sequence: self.purges.latest().0,
+            sequence: self.purges.applied(),
+            last: self.purges.log_status().last,
+            resets: self.purges.resets(),
             forgotten: self.purges.forgotten().0,
             labels: self.purges.len() as u64,
             removed: self.purges.sweeper.removed(),
@@ -110,19 +112,18 @@ impl purge_api::Node for Node {
     }
 
     async fn purge(&self, order: Order, patience: Patience) -> Result<Receipt, Refused> {
-        // It waits for the disk.
-        let purged =
-            tokio::task::block_in_place(|| self.purges.purge(order, &self.sites, &self.clock));
-        let mut logged = match purged {
-            Ok(accepted) => self.accepted(accepted),
-            Err(error @ PurgeError::Log(_)) => {
+        let began = self.clock.instant();
+        let mut logged = match self.purges.purge(order, &self.sites).await {
+            Ok(Accepted::Before(logged)) => logged,
+            Ok(Accepted::Now(logged)) => self.accepted(logged, self.clock.instant() - began),
+            Err(error @ (PurgeError::Log(_) | PurgeError::Pending(_))) => {
                 tracing::error!(%error, "a purge was not accepted");
                 return Err(Refused::Unavailable(error.to_string()));
             }
             Err(error) => return Err(Refused::Invalid(error.to_string())),
         };
         if patience.count == Count::Now {
-            let counted = self.purges.sweeper.counted(logged.sequence);
+            let counted = self.purges.sweeper.counted(logged.own);
             // Where it takes too long, the answer says that it is not counted yet.
             drop(tokio::time::timeout(patience.timeout, counted).await);
             logged = self.purges.find(&logged.order.id).unwrap_or(logged);

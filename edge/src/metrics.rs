@@ -55,7 +55,9 @@ pub(crate) struct Stored {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Purged {
     pub sequence: u64,
+    pub last: u64,
     pub forgotten: u64,
+    pub resets: u64,
     pub labels: u64,
     pub removed: u64,
 }

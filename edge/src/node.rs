@@ -69,6 +69,16 @@ impl Node {
         Moment(self.clock.now().unix_millis())
     }
 
+    /// Begins to hear of purges.
+    pub(crate) fn follow_purges(self: &Arc<Self>) {
+        let node = Arc::downgrade(self);
+        self.purges.start(Arc::new(move |event| {
+            if let Some(node) = node.upgrade() {
+                node.purges.hear(event, &node.sites, node.moment());
+            }
+        }));
+    }
+
     /// Nothing that was asked for by now answers a request for `key` that comes later (RFC 9111 §4.4).
     pub(crate) fn invalidate(&self, key: storage::Key) {
         self.memory.remove(key);

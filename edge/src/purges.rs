@@ -1,13 +1,18 @@
 //! Purging: what a response can be purged by, and what a purge does.
 
+mod local;
+mod log;
 mod preview;
+mod record;
 mod sweep;
 mod tags;
 
 use std::collections::VecDeque;
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::HeaderMap;
 use parking_lot::Mutex;
 use policy::key::{CacheKey, KeyRules};
@@ -15,16 +20,19 @@ use policy::time::Timestamp;
 use purge_api::{Filter, Mode, Order, Scope};
 use storage::Moment;
 use storage::purge::{
-    self, Label, Labeller, Life, LogError, Membership, PurgeIndex, PurgeLog, Recovered, Sequence,
+    self, Label, Labeller, Life, LogError, LogFile, LogId, Membership, PurgeIndex, Sequence,
 };
+use tokio::sync::{Semaphore, watch};
+use tokio::time::timeout;
 
-use tokio::sync::Semaphore;
-
-use crate::clock::Clock;
 use crate::exchange::{Request, split_target};
 use crate::sites::{Asked, Site, Sites};
 
+use local::LocalLog;
+use log::{Event, Placed, PublishError, Published, PurgeLog, Sink};
+pub(crate) use log::{LogState, LogStatus};
 pub(crate) use preview::preview;
+use record::{Doubt, Reason, Record};
 pub(crate) use sweep::{Matched, Sweeper, run as sweep};
 pub(crate) use tags::TagField;
 
@@ -33,10 +41,12 @@ pub(crate) const PREFIX_DEPTH_MAX: usize = 32;
 
 /// Names with purges that are remembered.
 const LABELS_MAX: usize = 1_000_000;
-/// Dry runs under way at once.
-const PREVIEWS_MAX: usize = 1;
 /// Purges that can be asked about, and repeated without effect.
 const KEPT_MAX: usize = 10_000;
+/// Dry runs under way at once.
+const PREVIEWS_MAX: usize = 1;
+/// How long a purge that is in the log may take until it is applied here.
+const APPLY_PATIENCE: Duration = Duration::from_secs(10);
 
 /// What a label stands for.
 #[derive(Clone, Copy, Debug)]
@@ -56,18 +66,21 @@ enum Kind {
 pub(crate) struct Purges {
     labeller: Labeller,
     index: PurgeIndex,
+    log: Box<dyn PurgeLog>,
+    log_id: LogId,
     journal: Mutex<Journal>,
+    /// The place in the log up to which everything is applied.
+    applied: watch::Sender<u64>,
     pub sweeper: Sweeper,
-    /// Looks at what a purge would name that may be under way at once.
+    /// Dry runs that may be begun.
     pub previews: Semaphore,
-    /// Whether everything counted as purged when the log was opened, because it was damaged.
-    pub was_reset: bool,
+    /// How often purges were found to be missing since the node was started: everything is validated then.
+    resets: AtomicU64,
 }
 
-/// The log, and the last of what is in it.
-#[derive(Debug)]
+/// The last of what was applied.
+#[derive(Debug, Default)]
 struct Journal {
-    log: PurgeLog,
     /// The oldest first.
     last: VecDeque<Logged>,
 }
@@ -75,7 +88,10 @@ struct Journal {
 /// A purge and its place in the order.
 #[derive(Clone, Debug)]
 pub(crate) struct Logged {
+    /// In the log.
     pub sequence: Sequence,
+    /// In this node's own order.
+    pub own: Sequence,
     pub order: Order,
     /// What of it was stored, once the sweeper has counted.
     pub matched: Option<Matched>,
@@ -87,8 +103,8 @@ pub(crate) struct Logged {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Applied {
     pub at: Timestamp,
-    /// Since it was accepted.
-    pub took: Duration,
+    /// Since this node accepted it; none where another one did.
+    pub took: Option<Duration>,
 }
 
 /// A purge that is applied.
@@ -117,7 +133,10 @@ pub(crate) enum PurgeError {
     Key(String),
     /// It could not be made durable. Nothing was purged.
     #[error(transparent)]
-    Log(#[from] LogError),
+    Log(#[from] PublishError),
+    /// It is in the log, and this node has not applied it in time.
+    #[error("the purge has place {0} in the log, and is not applied here yet")]
+    Pending(u64),
 }
 
 impl Journal {
@@ -126,8 +145,9 @@ impl Journal {
         newest_first.find(|it| it.order.id == id).cloned()
     }
 
-    fn find_sequence(&mut self, sequence: Sequence) -> Option<&mut Logged> {
-        let place = self.last.binary_search_by_key(&sequence, |it| it.sequence);
+    /// The purge at a place of this node's own order.
+    fn at(&mut self, own: Sequence) -> Option<&mut Logged> {
+        let place = self.last.binary_search_by_key(&own, |it| it.own);
         self.last.get_mut(place.ok()?)
     }
 
@@ -145,95 +165,181 @@ impl Purges {
     /// Where that is not possible, purges are counted and not kept: nothing that is stored outlives the process, so
     /// only the audit trail is lost.
     pub(crate) fn open(folder: Option<&Path>, sites: &Sites, now: Moment) -> Self {
-        let (log, recovered) = match folder.map(open_log) {
-            Some(Ok((log, recovered))) => (log, Some(recovered)),
-            Some(Err(error)) => {
-                tracing::warn!(%error, "purges are not kept beyond this process");
-                (PurgeLog::volatile(), None)
-            }
-            None => (PurgeLog::volatile(), None),
-        };
-        let last = log.last();
+        let fresh = LogId(crate::token::number());
+        let opened = folder.map(|folder| open_log(folder, fresh));
+        let opened = opened.unwrap_or_else(|| Ok(Opened::volatile(fresh)));
+        let opened = opened.unwrap_or_else(|error| {
+            tracing::warn!(%error, "purges are not kept beyond this process");
+            Opened::volatile(fresh)
+        });
+        let Opened {
+            file,
+            records,
+            resets,
+        } = opened;
         let purges = Self {
             labeller: Labeller::default(),
             index: PurgeIndex::new(LABELS_MAX),
-            journal: Mutex::new(Journal {
-                log,
-                last: VecDeque::new(),
-            }),
+            log_id: file.id(),
+            applied: watch::Sender::new(file.last().0),
+            log: Box::new(LocalLog::new(file)),
+            journal: Mutex::default(),
             sweeper: Sweeper::default(),
             previews: Semaphore::new(PREVIEWS_MAX),
-            was_reset: recovered.as_ref().is_some_and(Recovered::is_doubtful),
+            resets: AtomicU64::new(resets),
         };
-        let Some(recovered) = recovered else {
-            return purges;
-        };
-        if purges.was_reset {
-            tracing::error!(
-                torn = recovered.torn,
-                "the purge log is damaged: purges may be missing from it, and everything counts as purged"
-            );
-            let all = [purges.label(Kind::All, &[])];
-            purges.index.apply(last, &all, purge::Mode::Hard, now);
-        }
-        for (sequence, payload) in recovered.records {
+        for (sequence, payload) in records {
             purges.reapply(sequence, &payload, sites, now);
         }
         purges
     }
 
-    /// A logged purge that cannot be understood any more counts as one of everything.
     fn reapply(&self, sequence: Sequence, payload: &[u8], sites: &Sites, now: Moment) {
-        let order = Order::from_log(payload);
-        let labels = order
-            .as_ref()
-            .and_then(|order| self.labels_of(order, sites).ok())
-            .unwrap_or_else(|| vec![self.label(Kind::All, &[])]);
-        let mode = order
-            .as_ref()
-            .map_or(purge::Mode::Hard, |order| mode(order.mode));
-        self.index.apply(sequence, &labels, mode, now);
-        if let Some(order) = order {
-            let logged = Logged {
-                sequence,
-                order,
-                matched: None,
-                applied: None,
-            };
-            self.journal.lock().keep(logged);
+        match Record::read(payload) {
+            Record::Purge(order) => {
+                let place = sequence.0;
+                let placed = Placed {
+                    sequence,
+                    place,
+                    order,
+                };
+                self.apply(placed, sites, (now, None));
+            }
+            Record::Doubt(_) => self.index.doubt(sequence),
+            Record::Unknown => {
+                let all = [self.label(Kind::All, &[])];
+                self.index.apply(sequence, &all, purge::Mode::Hard, now);
+            }
         }
     }
 
-    /// Makes a purge durable, and applies it. It blocks while the disk is written. A purge with the identifier of one
-    /// of the last is that one.
-    pub(crate) fn purge(
-        &self,
-        order: Order,
-        sites: &Sites,
-        clock: &Clock,
-    ) -> Result<Accepted, PurgeError> {
-        let began = clock.instant();
-        let labels = self.labels_of(&order, sites)?;
-        let mut journal = self.journal.lock();
-        if let Some(known) = journal.find(&order.id) {
-            return Ok(Accepted::Before(known));
-        }
-        let sequence = journal.log.append(&order.to_log())?.sequence;
-        let at = clock.now();
-        let now = Moment(at.unix_millis());
-        self.index.apply(sequence, &labels, mode(order.mode), now);
-        self.sweeper.applied(sequence, labels);
-        let logged = Logged {
+    /// Begins to follow the log: `sink` is to call [`Purges::hear`].
+    pub(crate) fn start(&self, sink: Sink) {
+        self.log.start(sink);
+    }
+
+    /// Applies what the log tells.
+    pub(crate) fn hear(&self, event: Event, sites: &Sites, now: Moment) {
+        let place = match event {
+            Event::Purge(placed) => {
+                let place = placed.place;
+                let at = Timestamp::from_unix_millis(now.0);
+                let applied = Applied { at, took: None };
+                self.apply(placed, sites, (now, Some(applied)));
+                place
+            }
+            Event::Doubt { sequence, place } => {
+                self.index.doubt(sequence);
+                self.resets.fetch_add(1, Ordering::Relaxed);
+                place
+            }
+            Event::Passed(place) => place,
+        };
+        self.applied.send_replace(place);
+    }
+
+    fn apply(&self, placed: Placed, sites: &Sites, (now, applied): (Moment, Option<Applied>)) {
+        let Placed {
             sequence,
+            place,
+            order,
+        } = placed;
+        let mut labels = Vec::new();
+        for scope in &order.scopes {
+            if self.add_labels(scope, sites, &mut labels).is_err() {
+                labels.push(self.label_unserved(scope));
+            }
+        }
+        self.index.apply(sequence, &labels, mode(order.mode), now);
+        self.journal.lock().keep(Logged {
+            sequence: Sequence(place),
+            own: sequence,
             order,
             matched: None,
-            applied: Some(Applied {
-                at,
-                took: clock.instant() - began,
-            }),
+            applied,
+        });
+        if applied.is_some() {
+            self.sweeper.applied(sequence, labels);
+        }
+    }
+
+    /// Keeps how long a purge took that this node accepted.
+    pub(crate) fn took(&self, mut logged: Logged, took: Duration) -> Logged {
+        if let Some(kept) = self.journal.lock().at(logged.own) {
+            kept.applied = kept.applied.map(|it| Applied {
+                took: Some(took),
+                ..it
+            });
+            logged = kept.clone();
+        }
+        logged
+    }
+
+    /// What was accepted elsewhere, or under another configuration, may name a site or host that is not served here.
+    /// Should that change, nothing from before the purge comes back: rather a host too much goes.
+    fn label_unserved(&self, scope: &Scope) -> Label {
+        match scope {
+            Scope::Site(site) => self.label(Kind::Site, &[site.as_bytes()]),
+            Scope::Tag {
+                site: Some(site),
+                tag,
+            } => self.label(Kind::Tag, &[site.as_bytes(), tag.as_bytes()]),
+            Scope::Host(host) => self.label(Kind::Host, &[host.to_ascii_lowercase().as_bytes()]),
+            Scope::Url(url) | Scope::Prefix(url) => match parse_url(url) {
+                Ok((host, _)) => self.label(Kind::Host, &[host.as_bytes()]),
+                Err(_) => self.label(Kind::All, &[]),
+            },
+            Scope::All | Scope::Key(_) | Scope::Tag { site: None, .. } => {
+                self.label(Kind::All, &[])
+            }
+        }
+    }
+
+    /// Makes a purge durable, and waits until it is applied. A purge with the identifier of one of the last is that
+    /// one.
+    pub(crate) async fn purge(&self, order: Order, sites: &Sites) -> Result<Accepted, PurgeError> {
+        self.labels_of(&order, sites)?;
+        if let Some(known) = self.find(&order.id) {
+            return Ok(Accepted::Before(known));
+        }
+        let place = match self.log.publish(&order, None).await? {
+            Published::At(place) => place,
+            Published::Queued => return Err(PurgeError::Pending(0)),
         };
-        journal.keep(logged.clone());
-        Ok(Accepted::Now(logged))
+        let mut applied = self.applied.subscribe();
+        let waiting = applied.wait_for(|applied| *applied >= place);
+        let waited = timeout(APPLY_PATIENCE, waiting).await;
+        waited.map_err(|_elapsed| PurgeError::Pending(place))?.ok();
+        let known = self.find(&order.id);
+        Ok(Accepted::Now(known.unwrap_or(Logged {
+            sequence: Sequence(place),
+            own: self.latest(),
+            order,
+            matched: None,
+            applied: None,
+        })))
+    }
+
+    /// The place in the log up to which everything is applied.
+    pub(crate) fn applied(&self) -> u64 {
+        *self.applied.borrow()
+    }
+
+    /// How often purges were found to be missing.
+    pub(crate) fn resets(&self) -> u64 {
+        self.resets.load(Ordering::Relaxed)
+    }
+
+    /// How the log stands.
+    pub(crate) fn log_status(&self) -> LogStatus {
+        self.log.status()
+    }
+
+    /// The log that sequences are of. What was born under another one has to be validated before it is used: the two
+    /// cannot be compared.
+    #[expect(dead_code, reason = "nothing outlives the process yet")]
+    pub(crate) const fn log_id(&self) -> LogId {
+        self.log_id
     }
 
     /// The last purges that are asked for and may be seen, the newest first: one more than the page has.
@@ -340,60 +446,106 @@ impl Purges {
     pub(crate) fn labels_of(&self, order: &Order, sites: &Sites) -> Result<Vec<Label>, PurgeError> {
         let mut labels = Vec::new();
         for scope in &order.scopes {
-            match scope {
-                Scope::All => labels.push(self.label(Kind::All, &[])),
-                Scope::Site(site) => {
-                    known_site(sites, site)?;
-                    labels.push(self.label(Kind::Site, &[site.as_bytes()]));
-                }
-                Scope::Host(host) => {
-                    let host = host.to_ascii_lowercase();
-                    known_host(sites, &host)?;
-                    labels.push(self.label(Kind::Host, &[host.as_bytes()]));
-                }
-                Scope::Url(url) => {
-                    let (host, target) = parse_url(url)?;
-                    let site = known_host(sites, &host)?;
-                    labels.push(self.url_label(site, &host, &target));
-                }
-                Scope::Key(key) => {
-                    let hash = parse_key(key).ok_or_else(|| PurgeError::Key(key.clone()))?;
-                    labels.push(self.label(Kind::Key, &[&hash]));
-                }
-                Scope::Prefix(prefix) => {
-                    let (host, target) = parse_url(prefix)?;
-                    known_host(sites, &host)?;
-                    let (path, _) = split_target(&target);
-                    let path = path.strip_suffix('/').unwrap_or(path);
-                    if path.split('/').count() > PREFIX_DEPTH_MAX {
-                        return Err(PurgeError::Depth(prefix.clone()));
-                    }
-                    labels.push(self.prefix_label(&host, path));
-                }
-                Scope::Tag {
-                    site: Some(site),
-                    tag,
-                } => {
-                    known_site(sites, site)?;
-                    labels.push(self.label(Kind::Tag, &[site.as_bytes(), tag.as_bytes()]));
-                }
-                Scope::Tag { site: None, tag } => {
-                    let names = sites.names();
-                    labels.extend(
-                        names.map(|site| self.label(Kind::Tag, &[site.as_bytes(), tag.as_bytes()])),
-                    );
-                }
-            }
+            self.add_labels(scope, sites, &mut labels)?;
         }
         Ok(labels)
     }
+
+    fn add_labels(
+        &self,
+        scope: &Scope,
+        sites: &Sites,
+        labels: &mut Vec<Label>,
+    ) -> Result<(), PurgeError> {
+        match scope {
+            Scope::All => labels.push(self.label(Kind::All, &[])),
+            Scope::Site(site) => {
+                known_site(sites, site)?;
+                labels.push(self.label(Kind::Site, &[site.as_bytes()]));
+            }
+            Scope::Host(host) => {
+                let host = host.to_ascii_lowercase();
+                known_host(sites, &host)?;
+                labels.push(self.label(Kind::Host, &[host.as_bytes()]));
+            }
+            Scope::Url(url) => {
+                let (host, target) = parse_url(url)?;
+                let site = known_host(sites, &host)?;
+                labels.push(self.url_label(site, &host, &target));
+            }
+            Scope::Key(key) => {
+                let hash = parse_key(key).ok_or_else(|| PurgeError::Key(key.clone()))?;
+                labels.push(self.label(Kind::Key, &[&hash]));
+            }
+            Scope::Prefix(prefix) => {
+                let (host, target) = parse_url(prefix)?;
+                known_host(sites, &host)?;
+                let (path, _) = split_target(&target);
+                let path = path.strip_suffix('/').unwrap_or(path);
+                if path.split('/').count() > PREFIX_DEPTH_MAX {
+                    return Err(PurgeError::Depth(prefix.clone()));
+                }
+                labels.push(self.prefix_label(&host, path));
+            }
+            Scope::Tag {
+                site: Some(site),
+                tag,
+            } => {
+                known_site(sites, site)?;
+                labels.push(self.label(Kind::Tag, &[site.as_bytes(), tag.as_bytes()]));
+            }
+            Scope::Tag { site: None, tag } => {
+                let names = sites.names();
+                labels.extend(
+                    names.map(|site| self.label(Kind::Tag, &[site.as_bytes(), tag.as_bytes()])),
+                );
+            }
+        }
+        Ok(())
+    }
 }
 
-fn open_log(folder: &Path) -> Result<(PurgeLog, Recovered), LogError> {
+/// The log in a folder and its records. Where some may be missing, the last one says so.
+/// A log's file, and what was in it.
+struct Opened {
+    file: LogFile,
+    records: Vec<(Sequence, Bytes)>,
+    /// One where it was damaged.
+    resets: u64,
+}
+
+impl Opened {
+    fn volatile(id: LogId) -> Self {
+        Self {
+            file: LogFile::volatile(id),
+            records: Vec::new(),
+            resets: 0,
+        }
+    }
+}
+
+fn open_log(folder: &Path, fresh: LogId) -> Result<Opened, LogError> {
     if let Err(error) = std::fs::create_dir_all(folder) {
         tracing::debug!(%error, "no folder for the purge log");
     }
-    PurgeLog::open(&folder.join("purges.log"))
+    let (mut file, recovered) = LogFile::open(&folder.join("purges.log"), fresh)?;
+    let mut records = recovered.records;
+    let mut resets = 0;
+    if recovered.damage == purge::Damage::Found {
+        tracing::error!(
+            "the purge log is damaged: purges may be missing from it, and everything stored is validated"
+        );
+        let (doubt, offset) = (Reason::Damage, 0);
+        let payload = Doubt { doubt, offset }.payload();
+        file.append(std::slice::from_ref(&payload))?;
+        records.push((file.last(), payload));
+        resets = 1;
+    }
+    Ok(Opened {
+        file,
+        records,
+        resets,
+    })
 }
 
 /// The host that a scope names, in lower case, where it names one.

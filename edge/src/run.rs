@@ -81,6 +81,7 @@ pub fn start(config: config::Config, token: Token) -> Result<Running, StartError
         grace,
     } = wiring::plan(config, token, stopping.clone())?;
     let node = Arc::new(node);
+    node.follow_purges();
     tokio::spawn(purges::sweep(Arc::clone(&node)));
     let admin_socket = bind(admin)?;
     let mut sockets = Vec::new();

@@ -111,9 +111,6 @@ pub(crate) fn plan(
     let moment = storage::Moment(clock.now().unix_millis());
     let state = crate::token::state_directory().map(|state| state.join(&name));
     let purges = Purges::open(state.ok().as_deref(), &sites, moment);
-    if purges.was_reset {
-        metrics.purges.resets.inc();
-    }
     let node = Node {
         name,
         purges,

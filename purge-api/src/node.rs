@@ -1,7 +1,7 @@
 //! The node behind the API.
 
 use std::net::IpAddr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
@@ -92,6 +92,10 @@ pub enum Readiness {
     Ready,
     /// It finishes what is under way, and stops.
     Draining,
+    /// It has still to apply so many purges.
+    Replaying(u64),
+    /// For so long it may have missed purges, which is more than is allowed.
+    Lagging(Duration),
 }
 
 /// A node in figures.

@@ -72,12 +72,7 @@ impl Api {
         let method = asked.method;
         match asked.path() {
             "/healthz" => return read(method, || text(StatusCode::OK, "ok\n")),
-            "/readyz" => {
-                return read(method, || match node.readiness() {
-                    Readiness::Ready => text(StatusCode::OK, "ready\n"),
-                    Readiness::Draining => text(StatusCode::SERVICE_UNAVAILABLE, "draining\n"),
-                });
-            }
+            "/readyz" => return read(method, || readiness(node.readiness())),
             "/metrics" => return read(method, || exposition(node.metrics())),
             "/v1/openapi.json" => {
                 let document = || response(StatusCode::OK, JSON, openapi::TEXT.into());
@@ -220,6 +215,19 @@ pub(crate) fn refuse<N: Node>(
 
 const JSON: &str = "application/json";
 
+fn readiness(readiness: Readiness) -> Response<Bytes> {
+    let why = match readiness {
+        Readiness::Ready => return text(StatusCode::OK, "ready\n"),
+        Readiness::Draining => "draining\n".to_owned(),
+        Readiness::Replaying(left) => format!("replaying purges: {left} left\n"),
+        Readiness::Lagging(lag) => format!(
+            "lagging: purges of the last {} s may be missing\n",
+            lag.as_secs()
+        ),
+    };
+    text(StatusCode::SERVICE_UNAVAILABLE, why)
+}
+
 fn read(method: &Method, answer: impl FnOnce() -> Response<Bytes>) -> Response<Bytes> {
     match *method {
         Method::GET | Method::HEAD => answer(),
@@ -236,9 +244,8 @@ fn response(status: StatusCode, kind: &'static str, body: Bytes) -> Response<Byt
     response
 }
 
-fn text(status: StatusCode, body: &'static str) -> Response<Bytes> {
-    let body = Bytes::from_static(body.as_bytes());
-    response(status, "text/plain; charset=utf-8", body)
+fn text(status: StatusCode, body: impl Into<Bytes>) -> Response<Bytes> {
+    response(status, "text/plain; charset=utf-8", body.into())
 }
 
 fn exposition(metrics: String) -> Response<Bytes> {

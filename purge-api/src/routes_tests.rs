@@ -1,7 +1,7 @@
 //! The API in front of a node that is none.
 
 use std::sync::{Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::*;
 use crate::auth::Token;
@@ -16,17 +16,14 @@ const SHOP: &str = "the-token-of-shop";
 /// A node with the sites `shop` and `blog`, whose hosts are called like them.
 #[derive(Default)]
 struct Fixed {
-    draining: bool,
+    readiness: Option<Readiness>,
     purged: Mutex<Vec<Order>>,
     refused: Mutex<Vec<(Option<String>, &'static str)>>,
 }
 
 impl Node for Fixed {
     fn readiness(&self) -> Readiness {
-        match self.draining {
-            true => Readiness::Draining,
-            false => Readiness::Ready,
-        }
+        self.readiness.unwrap_or(Readiness::Ready)
     }
 
     fn metrics(&self) -> String {
@@ -335,16 +332,29 @@ async fn refusals_are_told() {
 }
 
 #[tokio::test]
-async fn a_draining_node_is_not_ready() {
-    let node = Fixed {
-        draining: true,
-        ..Fixed::default()
-    };
-    let ask = Ask {
-        target: "/readyz",
-        ..Ask::default()
-    };
-    assert_eq!(ask.admin(&node).await.0, 503);
+async fn a_node_that_is_not_ready_says_why() {
+    for (readiness, status, why) in [
+        (Readiness::Ready, 200, "ready"),
+        (Readiness::Draining, 503, "draining"),
+        (Readiness::Replaying(7), 503, "replaying purges: 7 left"),
+        (
+            Readiness::Lagging(Duration::from_secs(12)),
+            503,
+            "lagging: purges of the last 12 s",
+        ),
+    ] {
+        let node = Fixed {
+            readiness: Some(readiness),
+            ..Fixed::default()
+        };
+        let ask = Ask {
+            target: "/readyz",
+            ..Ask::default()
+        };
+        let (answered, body) = ask.admin(&node).await;
+        assert_eq!(answered, status);
+        assert!(body.starts_with(why.as_bytes()), "{readiness:?}");
+    }
 }
 
 #[tokio::test]

@@ -19,13 +19,14 @@ pub(crate) struct Purges {
     refusals: IntCounterVec,
     latency: Histogram,
     sequence: IntGauge,
+    last: IntGauge,
     forgotten: IntGauge,
     labels: IntGauge,
     removed: IntGauge,
     /// Responses that were purged while they were received.
     pub fills: IntCounter,
-    /// Times that everything counted as purged because the log could not tell.
-    pub resets: IntCounter,
+    /// Times that everything stored had to be validated because the log could not tell.
+    resets: IntGauge,
 }
 
 impl Purges {
@@ -49,6 +50,10 @@ impl Purges {
                 .buckets(LATENCIES.to_vec()),
             )?,
             sequence: IntGauge::new("purge_sequence", "The last purge that was applied.")?,
+            last: IntGauge::new(
+                "purge_log_sequence",
+                "The last place in the purge log that this node knows of.",
+            )?,
             forgotten: IntGauge::new(
                 "purge_swept_sequence",
                 "The last purge whose objects were swept: the index has forgotten it.",
@@ -62,9 +67,9 @@ impl Purges {
                 "purge_discarded_fills_total",
                 "Responses that were not stored because they were purged on their way.",
             )?,
-            resets: IntCounter::new(
+            resets: IntGauge::new(
                 "purge_resets_total",
-                "Times that everything counted as purged because the log of purges was damaged.",
+                "Times that everything had to be validated because the log of purges could not tell.",
             )?,
         })
     }
@@ -75,6 +80,7 @@ impl Purges {
             Box::new(self.refusals.clone()),
             Box::new(self.latency.clone()),
             Box::new(self.sequence.clone()),
+            Box::new(self.last.clone()),
             Box::new(self.forgotten.clone()),
             Box::new(self.labels.clone()),
             Box::new(self.removed.clone()),
@@ -105,8 +111,10 @@ impl Purges {
 
     pub(super) fn set(&self, purged: Purged) {
         self.sequence.set(gauge(purged.sequence));
+        self.last.set(gauge(purged.last));
         self.forgotten.set(gauge(purged.forgotten));
         self.labels.set(gauge(purged.labels));
+        self.resets.set(gauge(purged.resets));
         self.removed.set(gauge(purged.removed));
     }
 }

@@ -119,6 +119,8 @@ impl Sweeper {
 
 /// Sweeps after purges, until the process ends.
 pub(crate) async fn run(node: Arc<Node>) {
+    // What the log brought back names nothing that is in memory.
+    node.purges.sweeper.wake.notify_one();
     loop {
         node.purges.sweeper.wake.notified().await;
         let began = node.clock.instant();
@@ -200,7 +202,7 @@ impl Tally {
     fn tell(self, purges: &Purges) {
         let mut journal = purges.journal.lock();
         for (sequence, matched) in self.purges {
-            if let Some(logged) = journal.find_sequence(sequence) {
+            if let Some(logged) = journal.at(sequence) {
                 logged.matched = Some(matched);
             }
         }

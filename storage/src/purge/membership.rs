@@ -5,8 +5,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use super::{Label, Sequence};
 use crate::Moment;
 
-/// Not softly purged.
+/// Neither softly purged nor in doubt.
 const FRESH: u64 = u64::MAX;
+/// In doubt: worse than stale since whatever moment.
+const DOUBTFUL: u64 = 0;
 
 /// The labels of a stored response and the sequence that it was born at.
 #[derive(Debug)]
@@ -15,8 +17,16 @@ pub struct Membership {
     labels: Box<[Label]>,
     /// The sequence up to which all purges are accounted for: most checks are one comparison with it.
     proven: AtomicU64,
-    /// When it was softly purged by one of those, in the milliseconds of a [`Moment`], or [`FRESH`].
+    /// When it was softly purged by one of those, in the milliseconds of a [`Moment`], or [`FRESH`] or [`DOUBTFUL`].
     stale: AtomicU64,
+}
+
+/// What the purges up to what is proven made of a response.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Known {
+    Fresh,
+    Stale(Moment),
+    Doubtful,
 }
 
 impl Membership {
@@ -72,12 +82,20 @@ impl Membership {
 
     /// It is stale, at the latest since then.
     pub(super) fn soften(&self, since: Moment) {
-        self.stale.fetch_min(since.0, Ordering::AcqRel);
+        self.stale
+            .fetch_min(since.0.max(DOUBTFUL + 1), Ordering::AcqRel);
     }
 
-    /// Since when it is stale by the purges up to what is proven.
-    pub(super) fn stale_since(&self) -> Option<Moment> {
-        let since = self.stale.load(Ordering::Acquire);
-        (since != FRESH).then_some(Moment(since))
+    /// Some purges are not known that may have named it.
+    pub(super) fn doubt(&self) {
+        self.stale.store(DOUBTFUL, Ordering::Release);
+    }
+
+    pub(super) fn known(&self) -> Known {
+        match self.stale.load(Ordering::Acquire) {
+            FRESH => Known::Fresh,
+            DOUBTFUL => Known::Doubtful,
+            since => Known::Stale(Moment(since)),
+        }
     }
 }

@@ -47,9 +47,8 @@ impl Node for Fixed {
         "now".to_owned()
     }
 
-    #[expect(clippy::disallowed_methods, reason = "any moment will do")]
     fn instant(&self) -> Instant {
-        Instant::now()
+        crate::bucket::tests::any_moment()
     }
 
     fn new_id(&self) -> String {

@@ -7,6 +7,7 @@ mod api;
 mod audit;
 mod cache;
 mod clock;
+mod coding;
 pub mod demo;
 mod downstream;
 mod error;

@@ -311,7 +311,7 @@ impl Purges {
         let waited = timeout(APPLY_PATIENCE, waiting).await;
         waited.map_err(|_elapsed| PurgeError::Pending(place))?.ok();
         let known = self.find(&order.id);
-        Ok(Accepted::Now(known.unwrap_or(Logged {
+        Ok(Accepted::Now(known.unwrap_or_else(|| Logged {
             sequence: Sequence(place),
             own: self.latest(),
             order,

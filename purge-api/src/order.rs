@@ -166,6 +166,10 @@ impl Default for Patience {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "JSON is made of truth values"
+)]
 struct Body {
     #[serde(default)]
     urls: Vec<String>,
@@ -240,6 +244,20 @@ impl Sent {
 }
 
 impl Order {
+    /// The purge in a request's body, given by nobody in particular.
+    ///
+    /// # Errors
+    /// [`OrderError`] where it is none, or asks for too much at once.
+    pub fn parse(body: &[u8], id: String, accepted_at: String) -> Result<Self, OrderError> {
+        let by = String::new();
+        let stamp = Stamp {
+            id,
+            by,
+            accepted_at,
+        };
+        Sent::parse(body, stamp).map(|sent| sent.order)
+    }
+
     /// An order without a reason.
     ///
     /// # Errors

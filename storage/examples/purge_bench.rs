@@ -72,7 +72,9 @@ fn lookups(memory: &Memory<Stored>, index: &PurgeIndex) -> Duration {
     for _ in 0..LOOKUPS {
         number = number * 6_364_136_223_846_793_005_u64 % OBJECTS.next_power_of_two() + 1;
         let found = memory.lookup(key(number % OBJECTS));
-        let alive = found.iter().filter(|it| index.life(&it.head().0) != Life::Gone);
+        let alive = found
+            .iter()
+            .filter(|it| index.life(&it.head().0) != Life::Gone);
         black_box(alive.count());
     }
     began.elapsed() / u32::try_from(LOOKUPS).expect("few")
@@ -118,7 +120,10 @@ fn main() {
     }
     println!("{:<56} {}", "names with purges", index.len());
     let first = lookups(&memory, &index);
-    println!("{:<56} {first:.1?}", "a lookup, half of them the first since a purge");
+    println!(
+        "{:<56} {first:.1?}",
+        "a lookup, half of them the first since a purge"
+    );
     let proven = lookups(&memory, &index);
     println!("{:<56} {proven:.1?}", "a lookup, no purge since the last");
 
@@ -130,19 +135,34 @@ fn main() {
         index.apply(index.latest().next(), &[tag], Mode::Hard, Moment(1));
         acknowledged.push(began.elapsed());
     }
-    tell("a purge of the tag that all carry, synced and applied", acknowledged);
+    tell(
+        "a purge of the tag that all carry, synced and applied",
+        acknowledged,
+    );
     let gone = memory.lookup(key(7));
     assert!(gone.iter().all(|it| index.life(&it.head().0) == Life::Gone));
 
     let began = Instant::now();
     let (removed, steps) = sweep(&memory, &index);
     let took = began.elapsed();
-    println!("{:<56} {took:.1?}, {removed} removed, {} names left", "a sweep", index.len());
+    println!(
+        "{:<56} {took:.1?}, {removed} removed, {} names left",
+        "a sweep",
+        index.len()
+    );
     tell("a step of the sweep", steps);
     fill(&memory, &labeller, tag, index.latest());
-    index.apply(index.latest().next(), &[label(&labeller, 3, 0)], Mode::Hard, Moment(1));
+    index.apply(
+        index.latest().next(),
+        &[label(&labeller, 3, 0)],
+        Mode::Hard,
+        Moment(1),
+    );
     let began = Instant::now();
     let (removed, _) = sweep(&memory, &index);
     let took = began.elapsed();
-    println!("{:<56} {took:.1?}, {removed} removed", "a sweep that finds nothing");
+    println!(
+        "{:<56} {took:.1?}, {removed} removed",
+        "a sweep that finds nothing"
+    );
 }

@@ -15,6 +15,7 @@
 mod fill;
 mod find;
 mod head;
+mod represent;
 mod respond;
 mod send;
 

@@ -22,7 +22,7 @@ const BAN_TAGS: [&str; 6] = [
     "cache-tag",
     "surrogate-key",
 ];
-/// The field of a `PURGE` of the WordPress plug-in that says how its path is meant.
+/// The field of a `PURGE` of the plug-in for `WordPress` that says how its path is meant.
 const PURGE_METHOD: &str = "x-purge-method";
 const SOFT: &str = "fastly-soft-purge";
 
@@ -48,7 +48,7 @@ pub(crate) fn varnish(words: &Words<'_>) -> (Dialect, Result<Meant, String>) {
     }
 }
 
-/// `PURGE /path`, and the WordPress plug-in's `X-Purge-Method: regex`.
+/// `PURGE /path`, and `X-Purge-Method: regex`.
 fn purge(words: &Words<'_>) -> Result<Meant, String> {
     let mut mode = Mode::Hard;
     if words.headers.contains_key(SOFT) {
@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[track_caller]
-    fn check(
+    fn means(
         (method, target): (&str, &str),
         fields: &[(&str, &str)],
         dialect: Dialect,
@@ -199,27 +199,27 @@ mod tests {
         let hard = |scope| (Mode::Hard, vec![scope]);
         let url = Scope::Url(at("/a?b=c"));
         let purge = Dialect::Purge;
-        check(("PURGE", "/a?b=c"), &[], purge, hard(url.clone()));
-        check(
+        means(("PURGE", "/a?b=c"), &[], purge, hard(url.clone()));
+        means(
             ("PURGE", "/a?b=c"),
             &method("default"),
             purge,
             hard(url.clone()),
         );
-        check(
+        means(
             ("PURGE", "/a?b=c"),
             &method("exact"),
             purge,
             hard(url.clone()),
         );
         let soft = (Mode::Soft, vec![url]);
-        check(("PURGE", "/a?b=c"), &method("soft"), purge, soft.clone());
+        means(("PURGE", "/a?b=c"), &method("soft"), purge, soft.clone());
         let fastly = [("Fastly-Soft-Purge", "1"), ("Fastly-Key", "secret")];
-        check(("PURGE", "/a?b=c"), &fastly, Dialect::Fastly, soft);
+        means(("PURGE", "/a?b=c"), &fastly, Dialect::Fastly, soft);
         let all = hard(Scope::Host(HOST.to_owned()));
-        check(("PURGE", "/.*"), &method("regex"), purge, all);
+        means(("PURGE", "/.*"), &method("regex"), purge, all);
         let below = hard(Scope::Prefix(at("/blog/")));
-        check(("PURGE", "/blog/.*"), &method("regex"), purge, below);
+        means(("PURGE", "/blog/.*"), &method("regex"), purge, below);
         assert!(say("PURGE", "/a(b|c)", &method("regex")).1.is_err());
         assert!(say("PURGE", "/a", &method("other")).1.is_err());
     }
@@ -229,7 +229,7 @@ mod tests {
         let tags = || vec![tag("a"), tag("b")];
         let check = |method: &str, field: &str, mode| {
             let fields = [(field, "a b")];
-            super::tests::check((method, "/"), &fields, Dialect::Xkey, (mode, tags()));
+            means((method, "/"), &fields, Dialect::Xkey, (mode, tags()));
         };
         check("PURGEKEYS", "xkey-softpurge", Mode::Soft);
         check("PURGEKEYS", "xkey-purge", Mode::Hard);
@@ -237,7 +237,7 @@ mod tests {
         check("PURGE", "xkey-softpurge", Mode::Soft);
         let both = [("xkey-softpurge", "b"), ("xkey-purge", "a")];
         let hard = (Mode::Hard, tags());
-        super::tests::check(("PURGEKEYS", "/"), &both, Dialect::Xkey, hard);
+        means(("PURGEKEYS", "/"), &both, Dialect::Xkey, hard);
         assert!(say("PURGEKEYS", "/", &[]).1.is_err());
         assert!(say("PURGE", "/", &[("xkey", " ")]).1.is_err());
     }
@@ -247,7 +247,7 @@ mod tests {
         let check = |pattern: &str, scopes: Vec<Scope>| {
             let fields = [("X-Magento-Tags-Pattern", pattern)];
             let expected = (Mode::Hard, scopes);
-            super::tests::check(("PURGE", "/"), &fields, Dialect::Magento, expected);
+            means(("PURGE", "/"), &fields, Dialect::Magento, expected);
         };
         check(
             "((^|,)cat_p_23(,|$))|((^|,)cat_c_4(,|$))",
@@ -269,7 +269,7 @@ mod tests {
                 .chain(changed.iter().copied())
                 .collect();
             let expected = (Mode::Hard, scopes);
-            super::tests::check(("BAN", "/"), &fields, Dialect::Ban, expected);
+            means(("BAN", "/"), &fields, Dialect::Ban, expected);
         };
         let tags = [("X-Cache-Tags", "(^|,)(mytag|othertag)(,|$)")];
         check(&tags, vec![tag("mytag"), tag("othertag")]);

@@ -360,7 +360,7 @@ mod tests {
                 if sweep {
                     let upto = swept.latest();
                     for (member, _) in &members {
-                        swept.life(member);
+                        prop_assert_ne!(swept.life(member), Life::Doubtful);
                     }
                     swept.forget(upto);
                     prop_assert!(swept.is_empty());

@@ -24,6 +24,7 @@ mod origin_lies;
 mod origins;
 mod purge;
 mod purge_api;
+mod purge_command;
 mod purge_dialects;
 mod purge_races;
 mod range;

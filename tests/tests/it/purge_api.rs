@@ -151,7 +151,7 @@ async fn a_large_fill_survives_the_sweeps_of_others_purges() {
         post(&node, &format!(r#"{{"tags":["{tag}"],"count":true}}"#)).await;
     }
     gate.open();
-    slow.rest().await;
+    slow.at_least(5).await;
     assert!(node.get("/slow").await.is_hit());
 }
 
@@ -276,4 +276,44 @@ async fn the_api_describes_itself() {
             assert!(promised.is_object(), "{method} {target}: {status}");
         }
     }
+}
+
+#[tokio::test]
+async fn an_acknowledged_purge_survives_being_killed_and_a_damaged_log_is_told() {
+    let origin = tagged().await;
+    let mut node = Node::before(&origin.url()).await;
+    let mut ids = Vec::new();
+    for number in 0..20 {
+        let receipt = post(&node, &format!(r#"{{"tags":["t{number}"]}}"#)).await;
+        ids.push(receipt["id"].as_str().unwrap().to_owned());
+    }
+    node.restart_after_kill(|_| {}).await;
+    for id in &ids {
+        let target = format!("/v1/purges/{id}");
+        let one = ask(&node, node.token(), ("GET", &target), "").await;
+        assert_eq!(one.status, 200, "{id}");
+    }
+    let metrics = node.metrics().await;
+    assert_eq!(metrics.sum("larder_purge_sequence", &[]), 20.0);
+    assert_eq!(metrics.sum("larder_purge_resets_total", &[]), 0.0);
+    let damage = |folder: &Path| {
+        let log = folder.join("larder/larder/purges.log");
+        let mut bytes = fs::read(&log).expect("a log");
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 0x55;
+        fs::write(&log, bytes).expect("a writable log");
+    };
+    node.restart_after_kill(damage).await;
+    assert_eq!(
+        node.metrics().await.sum("larder_purge_resets_total", &[]),
+        1.0
+    );
+    let told = || {
+        node.stderr()
+            .iter()
+            .any(|line| line.contains("the purge log is damaged"))
+    };
+    eventually(SOON, told).await;
+    // And it goes on.
+    post(&node, r#"{"all":true}"#).await;
 }

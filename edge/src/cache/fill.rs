@@ -260,7 +260,7 @@ impl Fill {
     pub(super) fn head(&self, stored: Stored, extent: Extent) -> Head {
         let purges = &self.node.purges;
         let membership = purges.membership(self.born, &self.request, &stored.headers);
-        Head::kept(stored, membership, extent)
+        Head::kept(stored, membership, extent, self.request.uri_text())
     }
 
     /// Whether those who wait may use a response as this request may.
@@ -338,18 +338,22 @@ impl Fill {
         let answer = Answer::Stored(ttl(&stored, node.clock.now()));
         let variant = storage::Variant(stored.selecting.variant());
         let head = self.head(stored, Extent::Whole);
-        if matches!(head.life(&self.node.purges), Life::Gone | Life::Doubtful) {
+        if head.life(&self.node.purges) != Life::Alive {
+            node.metrics.purges.fills.inc();
             return self.pass_on(fetched, NotStored::Purged).await;
         }
         let claim = self.claim;
         let fill = claim.begin(variant, head, length, Keep::Store);
+        node.purges.sweeper.follow(fill.reader().head());
         let landing = if shareable {
             Landing::Streaming(fill.reader())
         } else {
             Landing::NotShareable
         };
         let around = Around::default();
-        let stream = self.audience.stream(fetched, fill, landing, answer, around);
+        let node = Arc::clone(&self.node);
+        let audience = self.audience;
+        let stream = audience.stream(&node, fetched, fill, landing, answer, around);
         stream.await;
     }
 
@@ -404,7 +408,13 @@ impl Fill {
         self.node.uncacheable.remember(key, variant, until);
     }
 
-    pub(super) async fn pass_on(self, fetched: Fetched, why: NotStored) {
+    pub(super) async fn pass_on(mut self, fetched: Fetched, why: NotStored) {
+        if matches!(why, NotStored::Purged)
+            && let Some(lead) = self.audience.lead.take()
+        {
+            // Who waits may have come after the purge: they look again, and ask together.
+            drop(lead.land(Landing::Refreshed));
+        }
         let nobody = storage::Variant(Default::default());
         let length = content_length(&fetched.headers);
         let fill = self
@@ -413,6 +423,7 @@ impl Fill {
         let answer = Answer::NotStored(why);
         self.audience
             .stream(
+                &self.node,
                 fetched,
                 fill,
                 Landing::NotShareable,
@@ -444,6 +455,7 @@ impl Audience {
     /// Moves the body from the origin into the fill, which its readers follow.
     pub(super) async fn stream(
         self,
+        node: &Node,
         mut fetched: Fetched,
         fill: storage::Fill<Head>,
         landing: Landing<Head>,
@@ -471,7 +483,7 @@ impl Audience {
         // those who find it stale would follow it in vain.
         let airborne = self.lead.map(|lead| lead.land(landing));
         hand_over(self.reply, Reply::Streaming(streaming));
-        let poured = pour(&mut fetched, fill, announced, around).await;
+        let poured = pour(node, &mut fetched, fill, announced, around).await;
         drop(airborne);
         if poured == Poured::ToTheEnd {
             fetched.release().await;
@@ -498,6 +510,7 @@ enum Poured {
 
 /// Moves a body to its end, or to where it breaks off.
 async fn pour(
+    node: &Node,
     fetched: &mut Fetched,
     mut fill: storage::Fill<Head>,
     announced: Option<u64>,
@@ -532,8 +545,19 @@ async fn pour(
     if write_stored(&mut fill, around.after).await == Poured::Cut {
         return Poured::Cut;
     }
-    fill.finish();
+    finish(node, fill);
     Poured::ToTheEnd
+}
+
+/// Ends a body, and stores it unless it was purged meanwhile.
+pub(super) fn finish(node: &Node, fill: storage::Fill<Head>) {
+    if fill.is_storing() && fill.head().life(&node.purges) != Life::Alive {
+        // Stored, it would take the place of what was asked for since.
+        node.metrics.purges.fills.inc();
+        fill.finish_unstored();
+    } else {
+        fill.finish();
+    }
 }
 
 async fn write_stored(fill: &mut storage::Fill<Head>, body: Option<storage::Body>) -> Poured {

@@ -4,7 +4,7 @@ use bytes::BytesMut;
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 use policy::partial::Extent;
 use policy::store::Stored;
-use storage::purge::{Life, Membership, Sequence};
+use storage::purge::{Life, Membership};
 
 use crate::purges::Purges;
 
@@ -47,6 +47,8 @@ pub(crate) struct Cached {
     pub membership: Membership,
     /// Which bytes of the representation its body is.
     pub extent: Extent,
+    /// Host and target, for people.
+    pub uri: Box<str>,
 }
 
 impl Cached {
@@ -54,23 +56,30 @@ impl Cached {
         let Self {
             stored,
             membership,
+            uri,
             extent: _, // owns nothing
         } = self;
         let names = stored.headers.keys().filter(|name| is_own_text(name));
         // Its own size is part of the object's.
         let owned = stored.weight().saturating_sub(size_of::<Stored>());
-        owned + names.count() * NAME_OVERHEAD + membership.weight()
+        owned + names.count() * NAME_OVERHEAD + membership.weight() + uri.len()
     }
 }
 
 impl Head {
     /// A head that is kept: in as little memory as it needs.
-    pub(crate) fn kept(mut stored: Stored, membership: Membership, extent: Extent) -> Self {
+    pub(crate) fn kept(
+        mut stored: Stored,
+        membership: Membership,
+        extent: Extent,
+        uri: Box<str>,
+    ) -> Self {
         stored.headers = packed(&stored.headers);
         Self::Stored(Cached {
             stored,
             membership,
             extent,
+            uri,
         })
     }
 
@@ -89,12 +98,20 @@ impl Head {
         }
     }
 
-    /// The sequence that it was born at.
-    pub(crate) fn born(&self) -> Sequence {
+    /// What it may be purged by, where it is kept.
+    pub(crate) const fn membership(&self) -> Option<&Membership> {
         match self {
-            Self::Stored(cached) => cached.membership.born(),
-            Self::Slice(membership) => membership.born(),
-            Self::PassedOn => Sequence::default(),
+            Self::Stored(cached) => Some(&cached.membership),
+            Self::Slice(membership) => Some(membership),
+            Self::PassedOn => None,
+        }
+    }
+
+    /// What is kept, where something is.
+    pub(crate) const fn cached(&self) -> Option<&Cached> {
+        match self {
+            Self::Stored(cached) => Some(cached),
+            Self::Slice(_) | Self::PassedOn => None,
         }
     }
 

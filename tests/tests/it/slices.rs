@@ -6,6 +6,8 @@ use larder_tests::{
     Client, End, File, Gate, Node, Origin, Reply, Response, Settings, Told, eventually,
 };
 
+use serde_json::Value;
+
 use crate::SOON;
 
 const KIB: u64 = 1024;
@@ -34,7 +36,7 @@ async fn range(node: &Node, value: &str) -> Response {
     node.get_with("/f", &[("Range", value)]).await
 }
 
-async fn purge(node: &Node, body: &str) {
+async fn purge(node: &Node, body: &str) -> Value {
     let bearer = format!("Bearer {}", node.token());
     let fields = [("Authorization", bearer.as_str())];
     let mut client = Client::connect(node.admin()).await;
@@ -42,6 +44,7 @@ async fn purge(node: &Node, body: &str) {
         .upload("POST", "/v1/purges", &fields, body.as_bytes())
         .await;
     assert_eq!(purged.status, 200, "{}", purged.text());
+    serde_json::from_slice(&purged.body).expect("a receipt")
 }
 
 /// Bytes `first..=last` of version 1.
@@ -302,6 +305,12 @@ async fn an_unsafe_request_and_a_purge_reach_every_slice() {
     let (origin, node) = node_before(&file).await;
     node.get("/f").await;
     let before = origin.total();
+    let preview = purge(&node, "{\"all\":true,\"dry_run\":true}").await;
+    assert_eq!(preview["matched"]["objects"], 1, "{preview}");
+    assert!(
+        preview["matched"]["bytes"].as_u64() > Some(MIB),
+        "{preview}"
+    );
     purge(&node, "{\"all\":true}").await;
     file.replace();
     let answer = range(&node, "bytes=70000-70009").await;

@@ -11,6 +11,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::Sliced;
 use crate::cache::Head;
+use crate::cache::fill::finish;
 use crate::error::UpstreamError;
 use crate::exchange::Request;
 use crate::node::Node;
@@ -149,7 +150,9 @@ impl Fetch {
                 Life::Alive | Life::Stale { .. }
             )
         {
-            let head = Head::kept(stored, kept, current.object.head().extent());
+            let extent = current.object.head().extent();
+            let uri = self.request.uri_text();
+            let head = Head::kept(stored, kept, extent, uri);
             self.node
                 .memory
                 .update_head(&current.object, Arc::new(head));
@@ -157,10 +160,11 @@ impl Fetch {
         let variant = self.sliced.object.variant();
         let length = Some(self.wanted.range.len());
         let fill = self.claim.begin(variant, slice, length, Keep::Store);
+        self.node.purges.sweeper.follow(fill.head());
         let landing = Landing::Streaming(fill.reader());
         let airborne = self.lead.map(|lead| lead.land(landing));
         hand_over(self.reply, Reply::Streaming(fill.reader()));
-        receive(fetched, fill).await;
+        receive(&self.node, fetched, fill).await;
         drop(airborne);
     }
 
@@ -175,7 +179,7 @@ impl Fetch {
             drop(lead.land(Landing::NotShareable));
         }
         hand_over(self.reply, Reply::Streaming(fill.reader()));
-        receive(fetched, fill).await;
+        receive(&self.node, fetched, fill).await;
     }
 
     fn change(self, fetched: &Fetched) {
@@ -199,7 +203,7 @@ impl Fetch {
 }
 
 /// Moves a slice to its end, or to where it breaks off.
-async fn receive(mut fetched: Fetched, mut fill: Fill<Head>) {
+async fn receive(node: &Node, mut fetched: Fetched, mut fill: Fill<Head>) {
     loop {
         match fetched.next().await {
             Ok(Some(data)) => {
@@ -215,7 +219,7 @@ async fn receive(mut fetched: Fetched, mut fill: Fill<Head>) {
             }
         }
     }
-    fill.finish();
+    finish(node, fill);
     fetched.release().await;
 }
 

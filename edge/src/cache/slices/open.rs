@@ -346,7 +346,7 @@ impl Fill {
         }
         let landing = Landing::Refreshed;
         self.audience
-            .stream(fetched, fill, landing, answer, around)
+            .stream(&self.node, fetched, fill, landing, answer, around)
             .await;
         Received::Done
     }
@@ -379,6 +379,7 @@ impl Fill {
         }
         let complete = Some(wanted.complete);
         let fill = self.claim.begin(variant, head, complete, Keep::Store);
+        self.node.purges.sweeper.follow(fill.head());
         let landing = match shareable {
             true => Landing::Streaming(fill.reader()),
             false => Landing::NotShareable,
@@ -394,7 +395,7 @@ impl Fill {
             part: None,
         };
         self.audience
-            .stream(fetched, fill, landing, answer, around)
+            .stream(&self.node, fetched, fill, landing, answer, around)
             .await;
         Received::Done
     }

@@ -9,6 +9,7 @@ use storage::{Airborne, Fill, Keep, Landing, Lead};
 
 use super::{Begun, Sliced};
 use crate::cache::Head;
+use crate::cache::fill::finish;
 use crate::exchange::Request;
 use crate::node::Node;
 use crate::pingora::fetch::Fetched;
@@ -92,6 +93,7 @@ impl Pour {
         let claim = self.node.memory.claim(self.sliced.keys.of(self.number));
         let length = Some(range.len());
         let fill = claim.begin(variant, Head::Slice(membership), length, Keep::Store);
+        purges.sweeper.follow(fill.head());
         self.number += 1;
         while self.leads.len() < self.ahead
             && let Some(lead) = self.board(self.number + self.leads.len() as u64)
@@ -155,7 +157,7 @@ impl Pour {
             }
             if current.left == 0 {
                 // Stored before it lands: who does not find the flight finds the slice.
-                current.fill.finish();
+                finish(&self.node, current.fill);
                 current = self.next()?;
             }
         }

@@ -40,7 +40,7 @@ impl Asked {
 
 /// The memory tier when the metrics are read.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Stored {
+pub(crate) struct Tier {
     pub objects: u64,
     pub bytes: u64,
     pub bytes_max: u64,
@@ -93,6 +93,8 @@ pub(crate) struct Metrics {
     durations: HistogramVec,
     /// Requests that were for no site.
     pub nobody: Tally,
+    forwarded: IntCounterVec,
+    unkeyed_vary: IntCounterVec,
     origin_requests: IntCounterVec,
     origin_bytes: IntCounterVec,
     pub connections: IntGauge,
@@ -130,6 +132,17 @@ impl Metrics {
                 &["site", "outcome"],
             )?,
             nobody: Tally::new(NO_SITE),
+            forwarded: counters(
+                "forwarded_total",
+                "Requests that went towards an origin, by why, and by what else Cache-Status says of them.",
+                &["site", "why", "detail"],
+            )?,
+            unkeyed_vary: counters(
+                "unkeyed_vary_total",
+                "Responses stored that vary on a field which the site neither normalises nor has in its key, \
+                 or ignores.",
+                &["site", "care"],
+            )?,
             origin_requests: counters(
                 "origin_requests_total",
                 "Requests sent to origins, further attempts included.",
@@ -180,11 +193,13 @@ impl Metrics {
             &["version"],
         )?;
         build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
-        let all: [Box<dyn Collector>; 16] = [
+        let all: [Box<dyn Collector>; 18] = [
             Box::new(build),
             Box::new(self.requests.clone()),
             Box::new(self.response_bytes.clone()),
             Box::new(self.durations.clone()),
+            Box::new(self.forwarded.clone()),
+            Box::new(self.unkeyed_vary.clone()),
             Box::new(self.origin_requests.clone()),
             Box::new(self.origin_bytes.clone()),
             Box::new(self.connections.clone()),
@@ -219,6 +234,16 @@ impl Metrics {
         }
     }
 
+    /// A request that went towards an origin.
+    pub(crate) fn forwarded(&self, site: &str, why: &str, detail: &str) {
+        self.forwarded.with_label_values(&[site, why, detail]).inc();
+    }
+
+    /// A stored response that varies on a field without the operator's care.
+    pub(crate) fn unkeyed_vary(&self, site: &str, care: &str) {
+        self.unkeyed_vary.with_label_values(&[site, care]).inc();
+    }
+
     /// A request to an origin.
     pub(crate) fn origin_request(&self, site: &str, kind: Asked) {
         let labels = [site, kind.as_str()];
@@ -233,7 +258,7 @@ impl Metrics {
     }
 
     /// Everything in the text format of Prometheus.
-    pub(crate) fn text(&self, stored: Stored, purged: Purged) -> String {
+    pub(crate) fn text(&self, stored: Tier, purged: Purged) -> String {
         self.purge_sequence.set(gauge(purged.sequence));
         self.purge_labels.set(gauge(purged.labels));
         self.objects.set(gauge(stored.objects));

@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use http::HeaderName;
+use policy::store::Stored;
+use policy::vary::Care;
 use purge_api::{Order, Readiness, Receipt, Refused, Status};
 use storage::{Flights, Memory, Moment, Uncacheable, VaryMemory};
 use tokio::sync::watch;
@@ -13,14 +15,15 @@ use crate::cache::Head;
 use crate::clock::Clock;
 use crate::downstream::{Facts, Limits};
 use crate::exchange::{Exchange, Request};
-use crate::metrics::{Metrics, NO_SITE, Purged, Stored};
+use crate::metrics::{Metrics, NO_SITE, Purged, Tier};
 use crate::origins::names::Names;
 use crate::origins::outbound::Marks;
-use crate::outcome::{Local, Outcome, Share, Word};
+use crate::outcome::{Forward, Local, Outcome, Share, Word};
 use crate::pingora::Authorities;
 use crate::pingora::fetch::Fetcher;
 use crate::purges::{Logged, PurgeError, Purges};
-use crate::sites::Sites;
+use crate::sites::{Sites, Treatment};
+use crate::varied;
 
 /// Everything that requests share.
 pub(crate) struct Node {
@@ -80,6 +83,30 @@ impl Node {
         Some(storage::Variant(variant))
     }
 
+    /// Remembers which fields select among the responses of a key.
+    pub(crate) fn learn(&self, key: storage::Key, stored: &Stored) {
+        match stored.selecting.names() {
+            [] => self.vary.forget(key),
+            names => self.vary.learn(key, names.into()),
+        }
+    }
+
+    /// Tells of a response that is stored and varies on what the operator has not cared for: counts it, and warns of
+    /// each field once.
+    pub(crate) fn varied(&self, request: &Request, stored: &Stored) {
+        let Treatment { settings, key, .. } = &*request.treatment;
+        let site = &request.site;
+        for name in stored.selecting.names() {
+            let care = match settings.vary.care_for(name) {
+                Care::Normalised => continue,
+                _ if key.headers.contains(name) => continue,
+                care => care,
+            };
+            self.metrics.unkeyed_vary(&site.name, varied::word(care));
+            site.varied.tell(&site.name, name, care);
+        }
+    }
+
     /// Tells the one outcome of an exchange: to the metrics and to the access log.
     pub(crate) fn finished(&self, exchange: &Exchange, sent: u64) {
         let took = self.clock.instant() - exchange.started;
@@ -90,6 +117,11 @@ impl Node {
             return self.metrics.request(nobody, word, sent, took);
         };
         self.metrics.request(&request.site.tally, word, sent, took);
+        if let Some(why) = outcome.and_then(Outcome::forward) {
+            let detail = outcome.and_then(Outcome::detail).unwrap_or("-");
+            let site = &request.site.name;
+            self.metrics.forwarded(site, why.as_str(), detail);
+        }
         if self.log.is_on() {
             self.log.write(&line(exchange, request, word, sent, took));
         }
@@ -124,6 +156,7 @@ impl Node {
             status,
             bytes: 0,
             outcome: word.as_str(),
+            fwd: None,
             detail: Some(why),
             ttl: None,
             collapsed: false,
@@ -160,6 +193,7 @@ fn line<'a>(
         status: exchange.status.map_or(0, |status| status.as_u16()),
         bytes,
         outcome: word.as_str(),
+        fwd: outcome.and_then(Outcome::forward).map(Forward::as_str),
         detail: outcome.and_then(Outcome::detail),
         ttl: outcome.and_then(Outcome::ttl),
         collapsed,
@@ -183,7 +217,7 @@ impl purge_api::Node for Node {
 
     fn metrics(&self) -> String {
         let stats = self.memory.stats();
-        let stored = Stored {
+        let stored = Tier {
             objects: stats.objects as u64,
             bytes: stats.bytes as u64,
             bytes_max: stats.capacity as u64,

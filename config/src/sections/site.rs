@@ -223,6 +223,7 @@ pub(crate) const SITE: Rows = Rows {
         &caching::TARGETS,
         &key::KEY_KEY,
         &vary::VARY_KEY,
+        &caching::DECEPTION_GUARD,
         &DEBUG,
         &RULES,
     ],

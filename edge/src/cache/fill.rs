@@ -167,9 +167,10 @@ impl Fill {
         if let Some(stored) = self.selected.as_ref().and_then(|it| it.head().stored()) {
             policy::validation::add_validators(stored, &mut headers);
         }
+        let target = self.request.origin_target();
         let asking = Asking {
             method: Method::GET,
-            target: &self.request.head.target,
+            target: &target,
             authority: &self.request.head.authority,
             headers,
             site: &self.request.site,
@@ -260,13 +261,20 @@ impl Fill {
             };
             return self.audience.tell(Landing::Failed, reply);
         }
-        match policy::store::decide(&self.policy_exchange(&fetched), &treatment.settings) {
+        match self.decide(&fetched, &treatment.settings) {
             Ok(stored) => self.store(fetched, stored, treatment.uncacheable).await,
             Err(reason) => {
                 self.remember(&fetched, reason, treatment.uncacheable);
                 self.pass_on(fetched, NotStored::Policy(reason)).await;
             }
         }
+    }
+
+    fn decide(&self, fetched: &Fetched, settings: &Settings) -> Result<Stored, DoNotStore> {
+        let guard = settings.deception_guard;
+        self.request
+            .guard(fetched.status, &fetched.headers, guard)?;
+        policy::store::decide(&self.policy_exchange(fetched), settings)
     }
 
     /// The stored response that spares the client a failure (RFC 5861 §4).
@@ -285,10 +293,8 @@ impl Fill {
     async fn store(self, fetched: Fetched, stored: Stored, uncacheable: Duration) {
         let node = &self.node;
         let key = self.request.storage_key();
-        match stored.selecting.names() {
-            [] => node.vary.forget(key),
-            names => node.vary.learn(key, names.into()),
-        }
+        node.learn(key, &stored);
+        node.varied(&self.request, &stored);
         let length = content_length(&fetched.headers);
         if length.is_some_and(|length| !node.memory.is_storable(length)) {
             self.remember_uncacheable(fetched.response_time, uncacheable);
@@ -471,7 +477,7 @@ impl Body {
 }
 
 /// What is left of a stored response's freshness lifetime.
-fn ttl(stored: &Stored, now: Timestamp) -> Duration {
+pub(super) fn ttl(stored: &Stored, now: Timestamp) -> Duration {
     let age = stored.reception.current_age(now);
     stored.terms.freshness_lifetime.saturating_sub(age)
 }

@@ -366,6 +366,7 @@ mod tests {
             status: 200,
             bytes: 5,
             outcome: "hit",
+            fwd: None,
             detail: None,
             ttl: Some(9),
             collapsed: false,

@@ -40,7 +40,7 @@ impl Asked {
 
 /// The memory tier when the metrics are read.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Tier {
+pub(crate) struct Stored {
     pub objects: u64,
     pub bytes: u64,
     pub bytes_max: u64,
@@ -53,6 +53,7 @@ pub(crate) struct Tier {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Purged {
     pub sequence: u64,
+    pub last: u64,
     pub labels: u64,
 }
 
@@ -106,6 +107,7 @@ pub(crate) struct Metrics {
     evictions: IntGauge,
     rejected: IntGauge,
     purge_sequence: IntGauge,
+    purge_log_sequence: IntGauge,
     purge_labels: IntGauge,
 }
 
@@ -180,6 +182,10 @@ impl Metrics {
                 "Responses that the memory tier had no room for.",
             )?,
             purge_sequence: IntGauge::new("purge_sequence", "The last purge that was applied.")?,
+            purge_log_sequence: IntGauge::new(
+                "purge_log_sequence",
+                "The last place in the purge log that this node knows of.",
+            )?,
             purge_labels: IntGauge::new("purge_labels", "Names with purges that are remembered.")?,
             registry,
         };
@@ -193,7 +199,7 @@ impl Metrics {
             &["version"],
         )?;
         build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
-        let all: [Box<dyn Collector>; 18] = [
+        let all: Vec<Box<dyn Collector>> = vec![
             Box::new(build),
             Box::new(self.requests.clone()),
             Box::new(self.response_bytes.clone()),
@@ -211,6 +217,7 @@ impl Metrics {
             Box::new(self.evictions.clone()),
             Box::new(self.rejected.clone()),
             Box::new(self.purge_sequence.clone()),
+            Box::new(self.purge_log_sequence.clone()),
             Box::new(self.purge_labels.clone()),
         ];
         all.into_iter()
@@ -258,8 +265,9 @@ impl Metrics {
     }
 
     /// Everything in the text format of Prometheus.
-    pub(crate) fn text(&self, stored: Tier, purged: Purged) -> String {
+    pub(crate) fn text(&self, stored: Stored, purged: Purged) -> String {
         self.purge_sequence.set(gauge(purged.sequence));
+        self.purge_log_sequence.set(gauge(purged.last));
         self.purge_labels.set(gauge(purged.labels));
         self.objects.set(gauge(stored.objects));
         let held = stored.bytes.saturating_sub(stored.in_flight);

@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use http::HeaderName;
-use policy::store::Stored;
 use policy::vary::Care;
 use purge_api::{Order, Readiness, Receipt, Refused, Status};
 use storage::{Flights, Memory, Moment, Uncacheable, VaryMemory};
@@ -15,13 +14,13 @@ use crate::cache::Head;
 use crate::clock::Clock;
 use crate::downstream::{Facts, Limits};
 use crate::exchange::{Exchange, Request};
-use crate::metrics::{Metrics, NO_SITE, Purged, Tier};
+use crate::metrics::{Metrics, NO_SITE, Purged, Stored};
 use crate::origins::names::Names;
 use crate::origins::outbound::Marks;
 use crate::outcome::{Forward, Local, Outcome, Share, Word};
 use crate::pingora::Authorities;
 use crate::pingora::fetch::Fetcher;
-use crate::purges::{Logged, PurgeError, Purges};
+use crate::purges::{LogState, Logged, PurgeError, Purges};
 use crate::sites::{Sites, Treatment};
 use crate::varied;
 
@@ -68,6 +67,16 @@ impl Node {
         Moment(self.clock.now().unix_millis())
     }
 
+    /// Begins to hear of purges.
+    pub(crate) fn follow_purges(self: &Arc<Self>) {
+        let node = Arc::downgrade(self);
+        self.purges.start(Arc::new(move |event| {
+            if let Some(node) = node.upgrade() {
+                node.purges.hear(event, &node.sites, node.moment());
+            }
+        }));
+    }
+
     /// Nothing that was asked for by now answers a request for `key` that comes later (RFC 9111 §4.4).
     pub(crate) fn invalidate(&self, key: storage::Key) {
         self.memory.remove(key);
@@ -84,7 +93,7 @@ impl Node {
     }
 
     /// Remembers which fields select among the responses of a key.
-    pub(crate) fn learn(&self, key: storage::Key, stored: &Stored) {
+    pub(crate) fn learn(&self, key: storage::Key, stored: &policy::store::Stored) {
         match stored.selecting.names() {
             [] => self.vary.forget(key),
             names => self.vary.learn(key, names.into()),
@@ -93,7 +102,7 @@ impl Node {
 
     /// Tells of a response that is stored and varies on what the operator has not cared for: counts it, and warns of
     /// each field once.
-    pub(crate) fn varied(&self, request: &Request, stored: &Stored) {
+    pub(crate) fn varied(&self, request: &Request, stored: &policy::store::Stored) {
         let Treatment { settings, key, .. } = &*request.treatment;
         let site = &request.site;
         for name in stored.selecting.names() {
@@ -209,15 +218,18 @@ fn line<'a>(
 impl purge_api::Node for Node {
     fn readiness(&self) -> Readiness {
         if *self.stopping.borrow() {
-            Readiness::Draining
-        } else {
-            Readiness::Ready
+            return Readiness::Draining;
+        }
+        match self.purges.log_status().state {
+            LogState::Current => Readiness::Ready,
+            LogState::Replaying(left) => Readiness::Replaying(left),
+            LogState::Lagging(lag) => Readiness::Lagging(lag),
         }
     }
 
     fn metrics(&self) -> String {
         let stats = self.memory.stats();
-        let stored = Tier {
+        let stored = Stored {
             objects: stats.objects as u64,
             bytes: stats.bytes as u64,
             bytes_max: stats.capacity as u64,
@@ -226,7 +238,8 @@ impl purge_api::Node for Node {
             in_flight: stats.in_flight_bytes as u64,
         };
         let purged = Purged {
-            sequence: self.purges.latest().0,
+            sequence: self.purges.applied(),
+            last: self.purges.log_status().last,
             labels: self.purges.len() as u64,
         };
         self.metrics.text(stored, purged)
@@ -243,10 +256,10 @@ impl purge_api::Node for Node {
     }
 
     fn purge(&self, order: Order) -> Result<Receipt, Refused> {
-        let purged = self.purges.purge(order, &self.sites, self.moment());
-        match purged {
+        let purging = self.purges.purge(order, &self.sites);
+        match tokio::runtime::Handle::current().block_on(purging) {
             Ok(logged) => Ok(self.receipt(logged)),
-            Err(error @ PurgeError::Log(_)) => {
+            Err(error @ (PurgeError::Log(_) | PurgeError::Pending(_))) => {
                 tracing::error!(%error, "a purge was not accepted");
                 Err(Refused::Unavailable(error.to_string()))
             }

@@ -11,6 +11,7 @@ mod conditional;
 mod config_errors;
 mod deception;
 mod demo;
+mod explain_key;
 mod exposition;
 mod framing;
 mod harness;

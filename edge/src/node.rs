@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use http::HeaderName;
+use policy::coding::Coding;
 use policy::vary::Care;
 use purge_api::{Order, Readiness, Receipt, Refused, Status};
 use storage::{Flights, Memory, Moment, Uncacheable, VaryMemory};
@@ -12,6 +13,7 @@ use tokio::sync::watch;
 use crate::access_log::{self, AccessLog, Line};
 use crate::cache::Head;
 use crate::clock::Clock;
+use crate::coding::Coder;
 use crate::downstream::{Facts, Limits};
 use crate::exchange::{Exchange, Request};
 use crate::metrics::{Metrics, NO_SITE, Purged, Stored};
@@ -38,6 +40,7 @@ pub(crate) struct Node {
     /// Ranges that are answered in one response.
     pub ranges_max: usize,
     pub memory: Arc<Memory<Head>>,
+    pub coder: Coder,
     pub flights: Flights<Head>,
     pub uncacheable: Uncacheable,
     /// Which fields select among a key's variants, as last seen.
@@ -131,6 +134,9 @@ impl Node {
             let site = &request.site.name;
             self.metrics.forwarded(site, why.as_str(), detail);
         }
+        if let Some(coding) = exchange.coding {
+            self.metrics.coded_response(&request.site.name, coding);
+        }
         if self.log.is_on() {
             self.log.write(&line(exchange, request, word, sent, took));
         }
@@ -169,6 +175,7 @@ impl Node {
             detail: Some(why),
             ttl: None,
             collapsed: false,
+            coding: None,
             origin_status: None,
             duration_ms: 0.0,
             referer: None,
@@ -206,6 +213,7 @@ fn line<'a>(
         detail: outcome.and_then(Outcome::detail),
         ttl: outcome.and_then(Outcome::ttl),
         collapsed,
+        coding: exchange.coding.map(Coding::as_str),
         origin_status: outcome
             .and_then(access_log::origin_status)
             .map(|status| status.as_u16()),

@@ -162,6 +162,7 @@ pub(crate) struct Overrides {
     pub targets: Option<Vec<HeaderName>>,
     pub vary: Option<policy::vary::VaryRules>,
     pub deception_guard: Option<policy::settings::DeceptionGuard>,
+    pub codings: Option<policy::coding::CodingRules>,
     pub key: Option<KeyRules>,
     pub uncacheable: Option<Duration>,
 }
@@ -186,6 +187,8 @@ impl Overrides {
         set(&mut settings.targets, self.targets.as_ref());
         set(&mut settings.vary, self.vary.as_ref());
         set(&mut settings.deception_guard, self.deception_guard.as_ref());
+        set(&mut settings.codings, self.codings.as_ref());
+        settings.keep_codings_apart();
     }
 }
 

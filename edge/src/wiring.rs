@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use config::model;
 use http::{HeaderName, HeaderValue, Method, StatusCode};
+use policy::coding::{Coding, CodingRules};
 use policy::vary::{AcceptEncoding, AcceptLanguage, Cookies, DeviceClass, UserAgent, VaryRules};
 use storage::{FlightSettings, Flights, Memory, Uncacheable, VaryMemory};
 use tokio::sync::watch;
@@ -19,6 +20,7 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::access_log::{AccessLog, Format};
 use crate::clock::Clock;
+use crate::coding::Coder;
 use crate::downstream::Limits;
 use crate::metrics::Metrics;
 use crate::node::Node;
@@ -111,6 +113,8 @@ pub(crate) fn plan(
         std::io::stdout(),
         metrics.log_dropped.clone(),
     );
+    let memory = Memory::new(memory_settings(memory, &limits));
+    let coder = Coder::new(Arc::clone(&memory), Arc::clone(&metrics), threads);
     let sites = sites_by_host(sites)?;
     let moment = storage::Moment(clock.now().unix_millis());
     let state = crate::token::state_directory().map(|state| state.join(&name));
@@ -125,7 +129,8 @@ pub(crate) fn plan(
         limits: Arc::new(downstream_limits(&limits)),
         follower_wait: limits.follower_wait,
         ranges_max: limits.ranges,
-        memory: Memory::new(memory_settings(memory, &limits)),
+        memory,
+        coder,
         flights: Flights::new(FlightSettings {
             followers_max: limits.followers,
             flights_max: FLIGHTS_MAX,
@@ -408,8 +413,9 @@ fn treatment(caching: model::Caching, unseen: &Unseen) -> Treatment {
         key,
         vary,
         deception_guard,
+        codings,
     } = caching;
-    Treatment {
+    let mut treatment = Treatment {
         cache: sites::UseCache::Allowed,
         settings: policy::settings::Settings {
             client_control: self::client_control(client_control),
@@ -420,11 +426,14 @@ fn treatment(caching: model::Caching, unseen: &Unseen) -> Treatment {
             stale_statuses: statuses(&stale.statuses),
             vary: vary_rules(vary, unseen),
             deception_guard: self::deception_guard(deception_guard),
+            codings: coding_rules(codings),
             ..policy::settings::Settings::default()
         },
         key: key_rules(key),
         uncacheable,
-    }
+    };
+    treatment.settings.keep_codings_apart();
+    treatment
 }
 
 const fn deception_guard(guard: model::DeceptionGuard) -> policy::settings::DeceptionGuard {
@@ -552,6 +561,24 @@ fn device_class(class: model::DeviceClass) -> DeviceClass {
     DeviceClass { name, words }
 }
 
+fn coding_rules(codings: model::Codings) -> CodingRules {
+    let model::Codings {
+        offer,
+        types,
+        least,
+    } = codings;
+    let coding = |coding| match coding {
+        model::Coding::Brotli => Coding::Brotli,
+        model::Coding::Zstd => Coding::Zstd,
+        model::Coding::Gzip => Coding::Gzip,
+    };
+    CodingRules {
+        offered: offer.into_iter().map(coding).collect(),
+        types,
+        least,
+    }
+}
+
 fn rule(rule: model::Rule, unseen: &Unseen) -> Rule {
     let model::Rule { matches, overrides } = rule;
     let model::Match {
@@ -595,6 +622,7 @@ fn rule_overrides(
         key,
         vary,
         deception_guard,
+        codings,
     } = overrides;
     let ttl = ttl.map(|ttl| match ttl {
         model::Ttl::Override(lifetime) => policy::settings::TtlOverride::Lifetime(lifetime),
@@ -618,6 +646,7 @@ fn rule_overrides(
         targets: targets.map(field_names),
         vary: vary.map(|vary| vary_rules(vary, unseen)),
         deception_guard: deception_guard.map(self::deception_guard),
+        codings: codings.map(coding_rules),
         key: key.map(key_rules),
         uncacheable,
     }

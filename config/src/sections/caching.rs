@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::Tables;
+use super::codings::{self, CODINGS, CODINGS_KEY};
 use super::key::{self, KEY, KEY_KEY};
 use super::vary::{self, VARY, VARY_KEY};
 use crate::kinds::{Choice, Lasting, List, Text, Truth, Whole, values};
@@ -251,6 +252,10 @@ pub(crate) fn caching(site: &Section<'_>, reading: &mut Reading) -> Option<Cachi
         .and_then(|section| vary::vary(&section, None, reading));
     let guard = site.value(&DECEPTION_GUARD, reading);
 
+    let codings = site
+        .section(&CODINGS_KEY, &CODINGS, reading)
+        .and_then(|section| codings::codings(&section, None, reading));
+
     Some(Caching {
         client_control: client_control?,
         set_cookie: set_cookie?,
@@ -261,5 +266,6 @@ pub(crate) fn caching(site: &Section<'_>, reading: &mut Reading) -> Option<Cachi
         key: key?,
         vary: vary?,
         deception_guard: deception_guard(guard?),
+        codings: codings?,
     })
 }

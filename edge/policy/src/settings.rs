@@ -8,7 +8,8 @@ use http::StatusCode;
 use http::header::HeaderName;
 
 use crate::cache_control::{OWN_TARGET, SURROGATE_CONTROL};
-use crate::vary::VaryRules;
+use crate::coding::CodingRules;
+use crate::vary::{AcceptEncoding, VaryRules};
 
 /// Everything about caching that is not for the origin or the client to say.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,6 +41,8 @@ pub struct Settings {
     pub vary: VaryRules,
     /// Whether content that its path does not promise is stored.
     pub deception_guard: DeceptionGuard,
+    /// Which content codings are made on demand.
+    pub codings: CodingRules,
 }
 
 impl Default for Settings {
@@ -63,6 +66,16 @@ impl Default for Settings {
             status_ttl: Vec::new(),
             vary: VaryRules::default(),
             deception_guard: DeceptionGuard::default(),
+            codings: CodingRules::default(),
+        }
+    }
+}
+
+impl Settings {
+    /// Where `Accept-Encoding` is compared byte by byte, the origin chooses codings, and nobody else.
+    pub fn keep_codings_apart(&mut self) {
+        if self.vary.accept_encoding == AcceptEncoding::Exact {
+            self.codings.offered.clear();
         }
     }
 }

@@ -1,10 +1,11 @@
 //! Storing responses (RFC 9111 §3): which, and what of them.
 
 use http::StatusCode;
-use http::header::{self, HeaderMap, HeaderValue};
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::method::Method;
 
 use crate::cache_control::{Directives, Flag, Scope};
+use crate::coding::{self, BY_DICTIONARY};
 use crate::freshness::{self, LifetimeSource, Reception, Revalidation, Terms};
 use crate::hop_by_hop;
 use crate::request::RequestTerms;
@@ -76,6 +77,7 @@ impl Stored {
         let reception = Reception::read(exchange);
         let mut headers = exchange.response.clone();
         remove_withheld(&mut headers, directives, settings);
+        coding::vary_on_dictionary(&mut headers);
         set_date(&mut headers, &reception);
         let terms = Terms::new(
             directives,
@@ -138,6 +140,8 @@ pub enum DoNotStore {
     VaryLimit,
     /// `Vary` names a field that the node writes by itself for each client.
     VaryClient,
+    /// It is coded with a dictionary that the request did not name.
+    Dictionary,
     /// Nothing says how long it lives.
     NoFreshness,
     /// It is stale or `no-cache` from the start, and has nothing to be validated with.
@@ -165,6 +169,7 @@ impl DoNotStore {
             Self::VaryStar => "vary-star",
             Self::VaryLimit => "vary-limit",
             Self::VaryClient => "vary-client",
+            Self::Dictionary => "dictionary",
             Self::NoFreshness => "no-freshness",
             Self::NoValidator => "no-validator",
             Self::RequestError => "request-error",
@@ -185,6 +190,7 @@ impl DoNotStore {
             | Self::VaryStar
             | Self::VaryLimit
             | Self::VaryClient
+            | Self::Dictionary
             | Self::NoFreshness
             | Self::NoValidator
             | Self::Suffix
@@ -355,13 +361,45 @@ fn selecting(exchange: &Exchange<'_>, settings: &Settings) -> Result<Selecting, 
         Nominated::Fields(names) if settings.vary.tells_clients_apart(&names) => {
             Err(DoNotStore::VaryClient)
         }
-        Nominated::Fields(names) => Ok(Selecting::new(names, exchange.request, &settings.vary)),
+        Nominated::Fields(mut names) => {
+            select_by_coding(&mut names, exchange, settings)?;
+            Ok(Selecting::new(names, exchange.request, &settings.vary))
+        }
         //= https://www.rfc-editor.org/rfc/rfc9111#section-4.1
         //# A stored response with a Vary header field value containing a member "*" always fails to
         //# match.
         Nominated::Everything => Err(DoNotStore::VaryStar),
         Nominated::TooMany => Err(DoNotStore::VaryLimit),
     }
+}
+
+/// Corrects the nominated fields by how the response is coded.
+///
+/// A response whose coding the cache may change answers every client, whatever it takes: `Accept-Encoding` selects
+/// among codings, and those are made on demand. One that is coded with a dictionary answers only who has it: the
+/// origin has to say so in `Vary` (RFC 9842 §6.2), and one that forgot must not break other clients.
+fn select_by_coding(
+    names: &mut Vec<HeaderName>,
+    exchange: &Exchange<'_>,
+    settings: &Settings,
+) -> Result<(), DoNotStore> {
+    let rules = &settings.codings;
+    if coding::convertible(exchange.status, exchange.response, rules).is_some() {
+        names.retain(|name| *name != header::ACCEPT_ENCODING);
+    }
+    if !coding::needs_dictionary(exchange.response) {
+        return Ok(());
+    }
+    if !BY_DICTIONARY
+        .iter()
+        .all(|name| exchange.request.contains_key(name))
+    {
+        return Err(DoNotStore::Dictionary);
+    }
+    names.extend(BY_DICTIONARY);
+    names.sort_unstable_by(|one, other| one.as_str().cmp(other.as_str()));
+    names.dedup();
+    Ok(())
 }
 
 /// The last condition of RFC 9111 §3: something makes the response cacheable.
@@ -666,7 +704,7 @@ mod tests {
     fn what_varies_by_client_is_not_stored() {
         let settings = Settings {
             vary: crate::vary::VaryRules {
-                own: vec![header::HeaderName::from_static("x-forwarded-for")],
+                own: vec![HeaderName::from_static("x-forwarded-for")],
                 ..Default::default()
             },
             ..Settings::default()

@@ -16,6 +16,7 @@ use crate::store::Stored;
 
 pub use devices::{DEVICE_CLASS, DeviceClass};
 pub use normalise::{AcceptEncoding, AcceptLanguage, Care, Cookies, UserAgent, VaryRules};
+pub(crate) use weighted::Weighted;
 
 /// How many fields a `Vary` may name; a response with more is not stored.
 pub const SELECTING_FIELDS_MAX: usize = 32;

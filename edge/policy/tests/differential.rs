@@ -377,7 +377,7 @@ fn theirs(case: &Case) -> Answers {
 fn request(method: &Method, headers: &HeaderMap) -> Request<()> {
     let mut request = Request::new(());
     *request.method_mut() = method.clone();
-    *request.uri_mut() = "http://www.example.com/".parse().unwrap();
+    *request.uri_mut() = http::Uri::from_static("http://www.example.com/");
     *request.headers_mut() = headers.clone();
     request
 }
@@ -497,7 +497,7 @@ fn headers(fields: Vec<Vec<(&'static str, String)>>) -> HeaderMap {
     for (name, value) in fields.into_iter().flatten() {
         headers.append(
             HeaderName::from_static(name),
-            HeaderValue::try_from(value).unwrap(),
+            HeaderValue::try_from(value).expect("field content"),
         );
     }
     headers
@@ -579,7 +579,7 @@ fn cases() -> impl Strategy<Value = Case> {
         second.extend([control, pragma, tag, modified]);
         Case {
             method,
-            status: StatusCode::from_u16(status).unwrap(),
+            status: StatusCode::from_u16(status).expect("a status"),
             asked: headers(first),
             response,
             later: headers(second),

@@ -16,6 +16,7 @@ mod fill;
 mod find;
 mod head;
 mod post;
+mod represent;
 mod respond;
 mod send;
 

@@ -12,14 +12,14 @@ pub(super) fn weighted(value: &[u8]) -> Option<Vec<Weighted>> {
 
 /// A member of a list with a weight (RFC 9110 §12.4.2), in lower case.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Weighted {
-    pub(super) item: Vec<u8>,
-    pub(super) weight: u16,
+pub(crate) struct Weighted {
+    pub(crate) item: Vec<u8>,
+    pub(crate) weight: u16,
 }
 
 impl Weighted {
     /// `None` if there is more to the member than an item and a weight.
-    fn parse(member: &[u8]) -> Option<Self> {
+    pub(crate) fn parse(member: &[u8]) -> Option<Self> {
         let mut parts =
             fields::split(member, b';').map(|part| fields::trim(part).to_ascii_lowercase());
         let item = parts.next().filter(|item| !item.is_empty())?;

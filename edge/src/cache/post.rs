@@ -15,6 +15,8 @@ use crate::exchange::Request;
 use crate::node::Node;
 use crate::sites::UseCache;
 
+const NO_VARY_SEARCH: &str = "no-vary-search";
+
 /// Whether a response that passes by is stored as well.
 #[derive(Debug, Default)]
 pub(crate) enum Copying {
@@ -37,8 +39,13 @@ impl Copying {
         if *request.method() != Method::POST {
             return Self::No;
         }
+        // Where queries are known to be equal, one of them does not stand for all after a POST.
+        let keys = request.keys_of(&request.head.target, &node.searches);
+        let [key] = keys[..] else {
+            return Self::No;
+        };
         Self::Asked {
-            claim: node.memory.claim(request.key_of(&request.head.target)),
+            claim: node.memory.claim(key),
             born: node.purges.latest(),
         }
     }
@@ -59,7 +66,7 @@ impl Copying {
             return None;
         };
         let treatment = request.treatment_as_get(exchange.status);
-        if treatment.cache == UseCache::Never {
+        if treatment.cache == UseCache::Never || exchange.response.contains_key(NO_VARY_SEARCH) {
             return None;
         }
         let guard = treatment.settings.deception_guard;

@@ -226,12 +226,23 @@ fn invalidate(node: &Node, request: &Request, headers: &HeaderMap) {
         let path = target
             .path_and_query()
             .map_or("/", http::uri::PathAndQuery::as_str);
-        let key = request.key_of(path);
-        if !keys.contains(&key) {
-            keys.push(key);
+        for key in request.keys_of(path, &node.searches) {
+            if !keys.contains(&key) {
+                keys.push(key);
+            }
         }
     }
     keys.into_iter().for_each(|key| node.invalidate(key));
+}
+
+/// Invalidates the cache groups that a response names (RFC 9875 §3).
+pub(super) async fn invalidate_groups(node: &Node, response: &ResponseHeader, exchange: &Exchange) {
+    let status = response.status;
+    let succeeded = status.is_success() || status.is_redirection();
+    if let Some(request) = &exchange.request {
+        node.invalidate_groups(request, succeeded, &response.headers)
+            .await;
+    }
 }
 
 /// Why a request that passed by got no response.

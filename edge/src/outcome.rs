@@ -183,6 +183,8 @@ pub(crate) enum Local {
     OnlyIfCached,
     /// The request was refused for this reason.
     Refused(&'static str),
+    /// The request purged something.
+    Purged,
 }
 
 /// What is told beside the outcome itself.
@@ -242,6 +244,7 @@ impl Outcome {
             Self::Forwarded(forwarded) => forwarded.word(),
             Self::Local(Local::OnlyIfCached) => Word::OnlyIfCached,
             Self::Local(Local::Refused(_)) => Word::Refused,
+            Self::Local(Local::Purged) => Word::Purge,
         }
     }
 
@@ -288,6 +291,7 @@ pub(crate) enum Word {
     Pass,
     Error,
     OnlyIfCached,
+    Purge,
     /// The last one: see [`Word::COUNT`].
     Refused,
 }
@@ -307,6 +311,7 @@ impl Word {
             Self::Pass => "pass",
             Self::Error => "error",
             Self::OnlyIfCached => "only_if_cached",
+            Self::Purge => "purge",
             Self::Refused => "refused",
         }
     }
@@ -398,6 +403,7 @@ impl Local {
         match self {
             Self::OnlyIfCached => "only-if-cached",
             Self::Refused(why) => why,
+            Self::Purged => "purge",
         }
     }
 }

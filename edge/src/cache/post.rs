@@ -83,7 +83,7 @@ impl Copying {
         let variant = Variant(stored.selecting.variant());
         let left = ttl(&stored, node.clock.now());
         let membership = node.purges.membership(born, request, &stored.headers);
-        let head = Head::kept(stored, membership);
+        let head = Head::kept(stored, membership, request.uri_text());
         if head.life(&node.purges) == Life::Gone {
             return None;
         }

@@ -68,6 +68,7 @@ const TARGETS: Setting<List<Text<String>>> = otherwise(&caching::TARGETS);
 const KEY: Setting<Tables> = otherwise(&key::KEY_KEY);
 const VARY: Setting<Tables> = otherwise(&vary::VARY_KEY);
 const SLICES: Setting<Tables> = otherwise(&slices::SLICES_KEY);
+const DECEPTION_GUARD: Setting<Truth> = otherwise(&caching::DECEPTION_GUARD);
 const CODINGS: Setting<Tables> = otherwise(&codings::CODINGS_KEY);
 
 /// The same setting in a rule: left out, it is as the site says.
@@ -104,6 +105,7 @@ pub(crate) const RULE: Rows = Rows {
         &KEY,
         &VARY,
         &SLICES,
+        &DECEPTION_GUARD,
         &CODINGS,
     ],
 };
@@ -174,6 +176,9 @@ fn overrides(
         slices: section
             .given_section(&SLICES, &slices::SLICES, reading)
             .and_then(|given| slices::slices(&given, base.map(|base| base.slices), reading)),
+        deception_guard: section
+            .given(&DECEPTION_GUARD, reading)
+            .map(caching::deception_guard),
         codings: section
             .given_section(&CODINGS, &codings::CODINGS, reading)
             .and_then(|given| codings::codings(&given, base.map(|base| &base.codings), reading)),

@@ -42,6 +42,8 @@ pub struct Settings {
     pub vary: VaryRules,
     /// How long representations are stored in slices; `None` if they are not.
     pub slicing: Option<Slicing>,
+    /// Whether content that its path does not promise is stored.
+    pub deception_guard: DeceptionGuard,
     /// Which content codings are made on demand.
     pub codings: CodingRules,
 }
@@ -67,6 +69,7 @@ impl Default for Settings {
             status_ttl: Vec::new(),
             vary: VaryRules::default(),
             slicing: Some(Slicing::default()),
+            deception_guard: DeceptionGuard::default(),
             codings: CodingRules::default(),
         }
     }
@@ -96,6 +99,16 @@ pub enum ClientControl {
     Validate,
     /// All request directives count, `max-stale`, `min-fresh` and `no-store` included.
     Obey,
+}
+
+/// Whether content that its path does not promise is stored: see [`deception`](crate::deception).
+#[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
+pub enum DeceptionGuard {
+    /// It is not. The shipped default: such a response is hardly ever meant to be shared.
+    #[default]
+    On,
+    /// It is, if nothing else forbids it.
+    Off,
 }
 
 /// What becomes of a response that sets a cookie.

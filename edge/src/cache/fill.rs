@@ -195,6 +195,7 @@ impl Fill {
         policy::validation::strip_preconditions(&mut headers);
         let selected = self.selected.as_ref().and_then(|it| it.head().stored());
         self.wanted.ask(selected, &mut headers);
+        let target = self.request.origin_target();
         let codings = &self.request.treatment.settings.codings;
         let coding = self.wanted.coding(selected, codings);
         policy::coding::ask(&mut headers, coding, codings);
@@ -203,7 +204,7 @@ impl Fill {
                 Some(_) => self.request.method().clone(),
                 None => Method::GET,
             },
-            target: &self.request.head.target,
+            target: &target,
             authority: &self.request.head.authority,
             headers,
             content: self.request.content.whole().cloned(),
@@ -298,13 +299,20 @@ impl Fill {
             };
             return self.audience.tell(Landing::Failed, reply);
         }
-        match policy::store::decide(&self.policy_exchange(&fetched), &treatment.settings) {
+        match self.decide(&fetched, &treatment.settings) {
             Ok(stored) => self.store(fetched, stored, treatment.uncacheable).await,
             Err(reason) => {
                 self.remember(&fetched, reason, treatment.uncacheable);
                 self.pass_on(fetched, NotStored::Policy(reason)).await;
             }
         }
+    }
+
+    fn decide(&self, fetched: &Fetched, settings: &Settings) -> Result<Stored, DoNotStore> {
+        let guard = settings.deception_guard;
+        self.request
+            .guard(fetched.status, &fetched.headers, guard)?;
+        policy::store::decide(&self.policy_exchange(fetched), settings)
     }
 
     /// The stored response that spares the client a failure (RFC 5861 §4).
@@ -377,11 +385,8 @@ impl Fill {
 
     /// Remembers by which fields the response was selected.
     pub(super) fn learn_vary(&self, stored: &Stored) {
-        let (node, key) = (&self.node, self.request.storage_key());
-        match stored.selecting.names() {
-            [] => node.vary.forget(key),
-            names => node.vary.learn(key, names.into()),
-        }
+        self.node.learn(self.request.storage_key(), stored);
+        self.node.varied(&self.request, stored);
     }
 
     /// Remembers that the answer cannot be stored, where that is about the resource and not about this request.

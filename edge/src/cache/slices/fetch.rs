@@ -109,9 +109,10 @@ impl Fetch {
     }
 
     async fn ask(&self) -> Result<Fetched, UpstreamError> {
+        let target = self.request.origin_target();
         let asking = Asking {
             method: Method::GET,
-            target: &self.request.head.target,
+            target: &target,
             authority: &self.request.head.authority,
             headers: self.headers(),
             content: None,

@@ -156,7 +156,11 @@ impl Fill {
     async fn receive_opening(self, fetched: Fetched, part: Part) -> Received {
         let treatment = self.request.treatment_of(StatusCode::OK);
         let exchange = self.policy_exchange(&fetched);
-        let decided = policy::partial::decide(&exchange, part, &treatment.settings);
+        let guard = treatment.settings.deception_guard;
+        let decided = self
+            .request
+            .guard(StatusCode::OK, &fetched.headers, guard)
+            .and_then(|()| policy::partial::decide(&exchange, part, &treatment.settings));
         let stored = match decided {
             Ok(stored) => stored,
             Err(reason) => {

@@ -5,6 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::FutureExt as _;
 use http::Method;
+use policy::partial::Extent;
 use storage::purge::{Life, Sequence};
 use storage::{Claim, Fill, Keep, Variant};
 

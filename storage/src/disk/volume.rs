@@ -157,7 +157,7 @@ impl Volume {
 
     /// The free segments that reclaim keeps ready.
     pub(crate) fn free_min(&self) -> usize {
-        (self.geometry.count as usize / 32).clamp(2, 16)
+        (self.geometry.count as usize / 64).clamp(2, 16)
     }
 
     /// Leaves word for the next start that this volume must not be believed.

@@ -132,7 +132,7 @@ fn use_it(disk: &Disk) {
 }
 
 fn mutations() -> u64 {
-    std::env::var(MUTATIONS).map_or(500, |count| count.parse().unwrap())
+    std::env::var(MUTATIONS).map_or(150, |count| count.parse().unwrap())
 }
 
 #[test]

@@ -184,7 +184,19 @@ impl Disk {
 
     /// A reader of a part of the body. It reads whole blocks of 64 KiB and nothing else.
     pub fn body(&self, found: &Found, range: Range<u64>) -> BodyReader {
-        BodyReader::new(found, range)
+        found.body(range)
+    }
+
+    /// Whether a body of this length may be stored.
+    pub fn is_storable(&self, length: u64) -> bool {
+        length <= self.shared.body_max()
+    }
+
+    /// Drops an object from the index: nobody finds it any more, until a start finds it again. For what is known to be
+    /// dead by other means; see [`Disk::remove`].
+    pub fn forget(&self, found: &Found) {
+        let entry = &found.0.entry;
+        self.shared.index.take(entry.tag, entry.place());
     }
 
     /// Begins to store an object.

@@ -1,5 +1,6 @@
 //! The memory tier.
 
+mod below;
 mod body;
 mod budget;
 mod claim;
@@ -10,14 +11,18 @@ mod lru;
 mod object;
 mod variants;
 
+use std::collections::hash_map::RandomState;
 use std::fmt;
+use std::hash::BuildHasher as _;
 use std::mem::size_of;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
+use parking_lot::Mutex;
 
-pub use body::Body;
+pub(crate) use below::{Copy, Promotion};
+pub use body::{Body, BodyReader};
 pub(crate) use body::Piece;
 pub(crate) use budget::{Charge, InFlight, PIECE_OVERHEAD, paid};
 pub use claim::Claim;
@@ -42,7 +47,7 @@ const FRUITLESS_EVICTIONS_MAX: usize = 64;
 /// Stored responses by key and variant, under one byte budget.
 ///
 /// All methods take `&self`. Those that need room evict at once, on the caller's thread.
-pub struct Memory<H> {
+pub struct Memory<H: Head> {
     settings: Settings,
     budget: Arc<Budget>,
     index: Index<H>,
@@ -51,7 +56,13 @@ pub struct Memory<H> {
     objects: AtomicUsize,
     evictions: AtomicU64,
     rejected: AtomicU64,
+    /// What is charged for others than objects and fills.
+    reserved: Mutex<Option<Charge>>,
+    on_eviction: OnceLock<OnEviction<H>>,
 }
+
+/// Told of each victim, and given a claim from before it left.
+type OnEviction<H> = Box<dyn Fn(Arc<Object<H>>, Claim<H>) + Send + Sync>;
 
 /// Why a response was not stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -72,6 +83,8 @@ pub struct Removed {
     pub objects: usize,
     /// What the budget paid for them. It gets them back when their last readers let go.
     pub bytes: usize,
+    /// How many claims were voided.
+    pub claims: usize,
 }
 
 /// The state of the memory tier. The numbers are read one after the other, not at one moment.
@@ -94,14 +107,18 @@ pub struct Stats {
 impl<H: Head> Memory<H> {
     /// An empty cache.
     pub fn new(settings: Settings) -> Arc<Self> {
+        let capacity = settings.capacity;
         Arc::new(Self {
             budget: Budget::new(settings.capacity, settings.in_flight_max()),
             index: Index::new(settings.shards),
             order: Order::new(settings.eviction),
-            next_id: AtomicU64::new(0),
+            // Numbers go to disks, too, and those of another process are others.
+            next_id: AtomicU64::new(RandomState::new().hash_one(capacity)),
             objects: AtomicUsize::new(0),
             evictions: AtomicU64::new(0),
             rejected: AtomicU64::new(0),
+            reserved: Mutex::default(),
+            on_eviction: OnceLock::new(),
             settings,
         })
     }
@@ -120,7 +137,11 @@ impl<H: Head> Memory<H> {
     ///
     /// None if `object` is no longer the current one of its key and variant, or if there is no room
     /// for the new head.
-    pub fn update_head(&self, object: &Arc<Object<H>>, head: Arc<H>) -> Option<Arc<Object<H>>> {
+    pub fn update_head(
+        self: &Arc<Self>,
+        object: &Arc<Object<H>>,
+        head: Arc<H>,
+    ) -> Option<Arc<Object<H>>> {
         let charge = self.charge(self.overhead().saturating_add(head.weight()))?;
         let updated = Arc::new(object.with_head(head, charge));
 
@@ -129,6 +150,7 @@ impl<H: Head> Memory<H> {
         let swapped = variants.swap(object, &updated);
         if swapped {
             self.order.swapped(object, &updated);
+            object.below().supersede();
         }
         drop(shard);
         swapped.then_some(updated)
@@ -145,7 +167,7 @@ impl<H: Head> Memory<H> {
     ///
     /// If the body is too long, or if no room could be made for it.
     pub fn insert_ready(
-        &self,
+        self: &Arc<Self>,
         key: Key,
         variant: Variant,
         head: H,
@@ -153,12 +175,12 @@ impl<H: Head> Memory<H> {
     ) -> Result<Arc<Object<H>>, Refused> {
         let stored = self.admit(head, body).inspect_err(|_| self.reject());
         let (head, body, charge) = stored?;
-        let object = self.object((key, variant), head, body, charge);
+        let object = self.object(self.new_id(), (key, variant), head, body, charge);
         self.put(&mut self.index.write(key), &object);
         Ok(object)
     }
 
-    fn admit(&self, head: H, body: Bytes) -> Result<(Arc<H>, Body, Charge), Refused> {
+    fn admit(self: &Arc<Self>, head: H, body: Bytes) -> Result<(Arc<H>, Body, Charge), Refused> {
         if body.len() as u64 > self.settings.object_max {
             return Err(Refused::TooLong);
         }
@@ -177,24 +199,30 @@ impl<H: Head> Memory<H> {
     /// not been stored by now will not be.
     pub fn remove(&self, key: Key) -> Removed {
         let mut shard = self.index.write(key);
-        shard.claims.void(key);
+        let claims = shard.claims.void(key);
         let Some(variants) = shard.stored.remove(&key) else {
-            return Removed::default();
+            return Removed {
+                claims,
+                ..Removed::default()
+            };
         };
-        variants
-            .iter()
-            .for_each(|object| self.order.removed(object));
+        for object in variants.iter() {
+            object.below().supersede();
+            self.order.removed(object);
+        }
         drop(shard);
 
         self.objects.fetch_sub(variants.len(), Ordering::Relaxed);
         Removed {
             objects: variants.len(),
             bytes: variants.iter().map(|object| object.cost()).sum(),
+            claims,
         }
     }
 
     /// Removes this object, if it is still the current one of its key and variant.
     pub fn remove_object(&self, object: &Arc<Object<H>>) {
+        object.below().supersede();
         self.take(object, Order::removed);
     }
 
@@ -253,7 +281,7 @@ impl<H: Head> Memory<H> {
     }
 
     /// Takes bytes from the budget, evicting until there is room. None if no room can be made.
-    pub(crate) fn charge(&self, bytes: usize) -> Option<Charge> {
+    pub(crate) fn charge(self: &Arc<Self>, bytes: usize) -> Option<Charge> {
         if bytes > self.settings.capacity {
             return None;
         }
@@ -264,15 +292,13 @@ impl<H: Head> Memory<H> {
                 return Some(charge);
             }
             let victim = self.order.victim()?;
-            if self.take(&victim, Order::evicted) {
-                self.evictions.fetch_add(1, Ordering::Relaxed);
-            }
+            self.evict(victim);
         }
         self.budget.try_charge(bytes)
     }
 
     /// Takes what an object with this head costs before its first byte.
-    pub(crate) fn charge_head(&self, head: &H) -> Option<Charge> {
+    pub(crate) fn charge_head(self: &Arc<Self>, head: &H) -> Option<Charge> {
         self.charge(self.overhead().saturating_add(head.weight()))
     }
 
@@ -290,11 +316,11 @@ impl<H: Head> Memory<H> {
     pub(crate) fn publish(
         &self,
         claim: &Claim<H>,
-        variant: Variant,
+        (id, variant): (u64, Variant),
         (head, body): (Arc<H>, Body),
         charge: Charge,
     ) -> Option<Arc<Object<H>>> {
-        let object = self.object((claim.key(), variant), head, body, charge);
+        let object = self.object(id, (claim.key(), variant), head, body, charge);
         // Under the lock that whoever voids it takes: it is voided before, or removes the object after.
         let mut shard = self.index.write(claim.key());
         if !shard.claims.hold(claim.key(), claim.generation()) {
@@ -304,14 +330,19 @@ impl<H: Head> Memory<H> {
         Some(object)
     }
 
+    /// A number for a body, that no other body of its key and variant has.
+    pub(crate) fn new_id(&self) -> u64 {
+        self.next_id.fetch_add(1, Ordering::Relaxed)
+    }
+
     fn object(
         &self,
+        id: u64,
         name: (Key, Variant),
         head: Arc<H>,
         body: Body,
         charge: Charge,
     ) -> Arc<Object<H>> {
-        let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         Arc::new(Object::new(id, name, head, body, charge))
     }
 
@@ -323,6 +354,7 @@ impl<H: Head> Memory<H> {
             self.order.removed(old);
             if old.variant() == object.variant() {
                 object.rank.inherit(&old.rank);
+                old.below().supersede();
             }
         }
         self.order.admitted(object);

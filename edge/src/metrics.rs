@@ -53,6 +53,7 @@ pub(crate) struct Stored {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Purged {
     pub sequence: u64,
+    pub last: u64,
     pub labels: u64,
 }
 
@@ -104,6 +105,7 @@ pub(crate) struct Metrics {
     evictions: IntGauge,
     rejected: IntGauge,
     purge_sequence: IntGauge,
+    purge_log_sequence: IntGauge,
     purge_labels: IntGauge,
 }
 
@@ -167,6 +169,10 @@ impl Metrics {
                 "Responses that the memory tier had no room for.",
             )?,
             purge_sequence: IntGauge::new("purge_sequence", "The last purge that was applied.")?,
+            purge_log_sequence: IntGauge::new(
+                "purge_log_sequence",
+                "The last place in the purge log that this node knows of.",
+            )?,
             purge_labels: IntGauge::new("purge_labels", "Names with purges that are remembered.")?,
             registry,
         };
@@ -180,7 +186,7 @@ impl Metrics {
             &["version"],
         )?;
         build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
-        let all: [Box<dyn Collector>; 16] = [
+        let all: [Box<dyn Collector>; 17] = [
             Box::new(build),
             Box::new(self.requests.clone()),
             Box::new(self.response_bytes.clone()),
@@ -196,6 +202,7 @@ impl Metrics {
             Box::new(self.evictions.clone()),
             Box::new(self.rejected.clone()),
             Box::new(self.purge_sequence.clone()),
+            Box::new(self.purge_log_sequence.clone()),
             Box::new(self.purge_labels.clone()),
         ];
         all.into_iter()
@@ -235,6 +242,7 @@ impl Metrics {
     /// Everything in the text format of Prometheus.
     pub(crate) fn text(&self, stored: Stored, purged: Purged) -> String {
         self.purge_sequence.set(gauge(purged.sequence));
+        self.purge_log_sequence.set(gauge(purged.last));
         self.purge_labels.set(gauge(purged.labels));
         self.objects.set(gauge(stored.objects));
         let held = stored.bytes.saturating_sub(stored.in_flight);

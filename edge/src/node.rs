@@ -19,7 +19,7 @@ use crate::origins::outbound::Marks;
 use crate::outcome::{Local, Outcome, Share, Word};
 use crate::pingora::Authorities;
 use crate::pingora::fetch::Fetcher;
-use crate::purges::{Logged, PurgeError, Purges};
+use crate::purges::{LogState, Logged, PurgeError, Purges};
 use crate::sites::Sites;
 
 /// Everything that requests share.
@@ -63,6 +63,16 @@ impl Node {
     /// Now, as storage counts time.
     pub(crate) fn moment(&self) -> Moment {
         Moment(self.clock.now().unix_millis())
+    }
+
+    /// Begins to hear of purges.
+    pub(crate) fn follow_purges(self: &Arc<Self>) {
+        let node = Arc::downgrade(self);
+        self.purges.start(Arc::new(move |event| {
+            if let Some(node) = node.upgrade() {
+                node.purges.hear(event, &node.sites, node.moment());
+            }
+        }));
     }
 
     /// Nothing that was asked for by now answers a request for `key` that comes later (RFC 9111 §4.4).
@@ -175,9 +185,12 @@ fn line<'a>(
 impl purge_api::Node for Node {
     fn readiness(&self) -> Readiness {
         if *self.stopping.borrow() {
-            Readiness::Draining
-        } else {
-            Readiness::Ready
+            return Readiness::Draining;
+        }
+        match self.purges.log_status().state {
+            LogState::Current => Readiness::Ready,
+            LogState::Replaying(left) => Readiness::Replaying(left),
+            LogState::Lagging(lag) => Readiness::Lagging(lag),
         }
     }
 
@@ -192,7 +205,8 @@ impl purge_api::Node for Node {
             in_flight: stats.in_flight_bytes as u64,
         };
         let purged = Purged {
-            sequence: self.purges.latest().0,
+            sequence: self.purges.applied(),
+            last: self.purges.log_status().last,
             labels: self.purges.len() as u64,
         };
         self.metrics.text(stored, purged)
@@ -209,10 +223,10 @@ impl purge_api::Node for Node {
     }
 
     fn purge(&self, order: Order) -> Result<Receipt, Refused> {
-        let purged = self.purges.purge(order, &self.sites, self.moment());
-        match purged {
+        let purging = self.purges.purge(order, &self.sites);
+        match tokio::runtime::Handle::current().block_on(purging) {
             Ok(logged) => Ok(self.receipt(logged)),
-            Err(error @ PurgeError::Log(_)) => {
+            Err(error @ (PurgeError::Log(_) | PurgeError::Pending(_))) => {
                 tracing::error!(%error, "a purge was not accepted");
                 Err(Refused::Unavailable(error.to_string()))
             }

@@ -1,22 +1,33 @@
 //! Purging: what a response can be purged by, and what a purge does.
 
+mod local;
+mod log;
+mod record;
 mod tags;
 
 use std::collections::VecDeque;
 use std::path::Path;
+use std::time::Duration;
 
+use bytes::Bytes;
 use http::HeaderMap;
 use parking_lot::Mutex;
 use policy::key::{CacheKey, KeyRules};
 use purge_api::{Mode, Order, Scope};
 use storage::Moment;
 use storage::purge::{
-    self, Label, Labeller, Life, LogError, Membership, PurgeIndex, PurgeLog, Recovered, Sequence,
+    self, Label, Labeller, Life, LogError, LogFile, LogId, Membership, PurgeIndex, Sequence,
 };
+use tokio::sync::watch;
+use tokio::time::timeout;
 
 use crate::exchange::{Request, split_target};
 use crate::sites::{Asked, Site, Sites};
 
+use local::LocalLog;
+use log::{Event, Placed, PublishError, Published, PurgeLog, Sink};
+pub(crate) use log::{LogState, LogStatus};
+use record::{Doubt, Reason, Record};
 pub(crate) use tags::TagField;
 
 /// Path segments that a prefix can name; what lies deeper is purged with them.
@@ -26,6 +37,8 @@ pub(crate) const PREFIX_DEPTH_MAX: usize = 32;
 const LABELS_MAX: usize = 1_000_000;
 /// Purges that can be asked about, and repeated without effect.
 const KEPT_MAX: usize = 10_000;
+/// How long a purge that is in the log may take until it is applied here.
+const APPLY_PATIENCE: Duration = Duration::from_secs(10);
 
 /// What a label stands for.
 #[derive(Clone, Copy, Debug)]
@@ -44,13 +57,16 @@ enum Kind {
 pub(crate) struct Purges {
     labeller: Labeller,
     index: PurgeIndex,
+    log: Box<dyn PurgeLog>,
+    log_id: LogId,
     journal: Mutex<Journal>,
+    /// The place in the log up to which everything is applied.
+    applied: watch::Sender<u64>,
 }
 
-/// The log, and the last of what is in it.
-#[derive(Debug)]
+/// The last of what was applied.
+#[derive(Debug, Default)]
 struct Journal {
-    log: PurgeLog,
     /// The oldest first.
     last: VecDeque<Logged>,
 }
@@ -76,7 +92,10 @@ pub(crate) enum PurgeError {
     Depth(String),
     /// It could not be made durable. Nothing was purged.
     #[error(transparent)]
-    Log(#[from] LogError),
+    Log(#[from] PublishError),
+    /// It is in the log, and this node has not applied it in time.
+    #[error("the purge has place {0} in the log, and is not applied here yet")]
+    Pending(u64),
 }
 
 impl Journal {
@@ -99,74 +118,141 @@ impl Purges {
     /// Where that is not possible, purges are counted and not kept: nothing that is stored outlives the process, so
     /// only the audit trail is lost.
     pub(crate) fn open(folder: Option<&Path>, sites: &Sites, now: Moment) -> Self {
-        let (log, recovered) = match folder.map(open_log) {
-            Some(Ok((log, recovered))) => (log, Some(recovered)),
+        let fresh = LogId(crate::token::number());
+        let opened = folder.map(|folder| open_log(folder, fresh));
+        let (file, records) = match opened {
+            Some(Ok(opened)) => opened,
             Some(Err(error)) => {
                 tracing::warn!(%error, "purges are not kept beyond this process");
-                (PurgeLog::volatile(), None)
+                (LogFile::volatile(fresh), Vec::new())
             }
-            None => (PurgeLog::volatile(), None),
+            None => (LogFile::volatile(fresh), Vec::new()),
         };
-        let last = log.last();
         let purges = Self {
             labeller: Labeller::default(),
             index: PurgeIndex::new(LABELS_MAX),
-            journal: Mutex::new(Journal {
-                log,
-                last: VecDeque::new(),
-            }),
+            log_id: file.id(),
+            applied: watch::Sender::new(file.last().0),
+            log: Box::new(LocalLog::new(file)),
+            journal: Mutex::default(),
         };
-        let Some(recovered) = recovered else {
-            return purges;
-        };
-        if recovered.torn > 0 || recovered.damage == purge::Damage::Found {
-            tracing::error!(
-                torn = recovered.torn,
-                "the purge log is damaged: purges may be missing from it, and everything counts as purged"
-            );
-            let all = [purges.label(Kind::All, &[])];
-            purges.index.apply(last, &all, purge::Mode::Hard, now);
-        }
-        for (sequence, payload) in recovered.records {
+        for (sequence, payload) in records {
             purges.reapply(sequence, &payload, sites, now);
         }
         purges
     }
 
-    /// A logged purge that cannot be understood any more counts as one of everything.
     fn reapply(&self, sequence: Sequence, payload: &[u8], sites: &Sites, now: Moment) {
-        let order = Order::from_log(payload);
-        let labels = order
-            .as_ref()
-            .and_then(|order| self.labels_of(order, sites).ok())
-            .unwrap_or_else(|| vec![self.label(Kind::All, &[])]);
-        let mode = order
-            .as_ref()
-            .map_or(purge::Mode::Hard, |order| mode(order.mode));
-        self.index.apply(sequence, &labels, mode, now);
-        if let Some(order) = order {
-            self.journal.lock().keep(Logged { sequence, order });
+        match Record::read(payload) {
+            Record::Purge(order) => {
+                let place = sequence.0;
+                let placed = Placed {
+                    sequence,
+                    place,
+                    order,
+                };
+                self.apply(placed, sites, now);
+            }
+            Record::Doubt(_) => self.index.doubt(sequence),
+            Record::Unknown => {
+                let all = [self.label(Kind::All, &[])];
+                self.index.apply(sequence, &all, purge::Mode::Hard, now);
+            }
         }
     }
 
-    /// Makes a purge durable, and applies it. It blocks while the disk is written. A purge with the identifier of one
-    /// of the last is that one.
-    pub(crate) fn purge(
-        &self,
-        order: Order,
-        sites: &Sites,
-        now: Moment,
-    ) -> Result<Logged, PurgeError> {
-        let labels = self.labels_of(&order, sites)?;
-        let mut journal = self.journal.lock();
-        if let Some(known) = journal.find(&order.id) {
+    /// Begins to follow the log: `sink` is to call [`Purges::hear`].
+    pub(crate) fn start(&self, sink: Sink) {
+        self.log.start(sink);
+    }
+
+    /// Applies what the log tells.
+    pub(crate) fn hear(&self, event: Event, sites: &Sites, now: Moment) {
+        let place = match event {
+            Event::Purge(placed) => {
+                let place = placed.place;
+                self.apply(placed, sites, now);
+                place
+            }
+            Event::Doubt { sequence, place } => {
+                self.index.doubt(sequence);
+                place
+            }
+            Event::Passed(place) => place,
+        };
+        self.applied.send_replace(place);
+    }
+
+    fn apply(&self, placed: Placed, sites: &Sites, now: Moment) {
+        let Placed {
+            sequence,
+            place,
+            order,
+        } = placed;
+        let mut labels = Vec::new();
+        for scope in &order.scopes {
+            if self.add_labels(scope, sites, &mut labels).is_err() {
+                labels.push(self.label_unserved(scope));
+            }
+        }
+        self.index.apply(sequence, &labels, mode(order.mode), now);
+        let sequence = Sequence(place);
+        self.journal.lock().keep(Logged { sequence, order });
+    }
+
+    /// What was accepted elsewhere, or under another configuration, may name a site or host that is not served here.
+    /// Should that change, nothing from before the purge comes back: rather a host too much goes.
+    fn label_unserved(&self, scope: &Scope) -> Label {
+        match scope {
+            Scope::Site(site) => self.label(Kind::Site, &[site.as_bytes()]),
+            Scope::Tag {
+                site: Some(site),
+                tag,
+            } => self.label(Kind::Tag, &[site.as_bytes(), tag.as_bytes()]),
+            Scope::Host(host) => self.label(Kind::Host, &[host.to_ascii_lowercase().as_bytes()]),
+            Scope::Url(url) | Scope::Prefix(url) => match parse_url(url) {
+                Ok((host, _)) => self.label(Kind::Host, &[host.as_bytes()]),
+                Err(_) => self.label(Kind::All, &[]),
+            },
+            Scope::All | Scope::Tag { site: None, .. } => self.label(Kind::All, &[]),
+        }
+    }
+
+    /// Makes a purge durable, and waits until it is applied. A purge with the identifier of one of the last is that
+    /// one.
+    pub(crate) async fn purge(&self, order: Order, sites: &Sites) -> Result<Logged, PurgeError> {
+        self.labels_of(&order, sites)?;
+        if let Some(known) = self.find(&order.id) {
             return Ok(known);
         }
-        let sequence = journal.log.append(&order.to_log())?.sequence;
-        self.index.apply(sequence, &labels, mode(order.mode), now);
-        let logged = Logged { sequence, order };
-        journal.keep(logged.clone());
-        Ok(logged)
+        let place = match self.log.publish(&order, None).await? {
+            Published::At(place) => place,
+            Published::Queued => return Err(PurgeError::Pending(0)),
+        };
+        let mut applied = self.applied.subscribe();
+        let waiting = applied.wait_for(|applied| *applied >= place);
+        let waited = timeout(APPLY_PATIENCE, waiting).await;
+        waited.map_err(|_elapsed| PurgeError::Pending(place))?.ok();
+        let sequence = Sequence(place);
+        let known = self.find(&order.id);
+        Ok(known.unwrap_or(Logged { sequence, order }))
+    }
+
+    /// The place in the log up to which everything is applied.
+    pub(crate) fn applied(&self) -> u64 {
+        *self.applied.borrow()
+    }
+
+    /// How the log stands.
+    pub(crate) fn log_status(&self) -> LogStatus {
+        self.log.status()
+    }
+
+    /// The log that sequences are of. What was born under another one has to be validated before it is used: the two
+    /// cannot be compared.
+    #[expect(dead_code, reason = "nothing outlives the process yet")]
+    pub(crate) const fn log_id(&self) -> LogId {
+        self.log_id
     }
 
     /// The last purges, the newest first.
@@ -258,56 +344,78 @@ impl Purges {
     fn labels_of(&self, order: &Order, sites: &Sites) -> Result<Vec<Label>, PurgeError> {
         let mut labels = Vec::new();
         for scope in &order.scopes {
-            match scope {
-                Scope::All => labels.push(self.label(Kind::All, &[])),
-                Scope::Site(site) => {
-                    known_site(sites, site)?;
-                    labels.push(self.label(Kind::Site, &[site.as_bytes()]));
-                }
-                Scope::Host(host) => {
-                    let host = host.to_ascii_lowercase();
-                    known_host(sites, &host)?;
-                    labels.push(self.label(Kind::Host, &[host.as_bytes()]));
-                }
-                Scope::Url(url) => {
-                    let (host, target) = parse_url(url)?;
-                    let site = known_host(sites, &host)?;
-                    labels.push(self.url_label(site, &host, &target));
-                }
-                Scope::Prefix(prefix) => {
-                    let (host, target) = parse_url(prefix)?;
-                    known_host(sites, &host)?;
-                    let (path, _) = split_target(&target);
-                    let path = path.strip_suffix('/').unwrap_or(path);
-                    if path.split('/').count() > PREFIX_DEPTH_MAX {
-                        return Err(PurgeError::Depth(prefix.clone()));
-                    }
-                    labels.push(self.prefix_label(&host, path));
-                }
-                Scope::Tag {
-                    site: Some(site),
-                    tag,
-                } => {
-                    known_site(sites, site)?;
-                    labels.push(self.label(Kind::Tag, &[site.as_bytes(), tag.as_bytes()]));
-                }
-                Scope::Tag { site: None, tag } => {
-                    let names = sites.names();
-                    labels.extend(
-                        names.map(|site| self.label(Kind::Tag, &[site.as_bytes(), tag.as_bytes()])),
-                    );
-                }
-            }
+            self.add_labels(scope, sites, &mut labels)?;
         }
         Ok(labels)
     }
+
+    fn add_labels(
+        &self,
+        scope: &Scope,
+        sites: &Sites,
+        labels: &mut Vec<Label>,
+    ) -> Result<(), PurgeError> {
+        match scope {
+            Scope::All => labels.push(self.label(Kind::All, &[])),
+            Scope::Site(site) => {
+                known_site(sites, site)?;
+                labels.push(self.label(Kind::Site, &[site.as_bytes()]));
+            }
+            Scope::Host(host) => {
+                let host = host.to_ascii_lowercase();
+                known_host(sites, &host)?;
+                labels.push(self.label(Kind::Host, &[host.as_bytes()]));
+            }
+            Scope::Url(url) => {
+                let (host, target) = parse_url(url)?;
+                let site = known_host(sites, &host)?;
+                labels.push(self.url_label(site, &host, &target));
+            }
+            Scope::Prefix(prefix) => {
+                let (host, target) = parse_url(prefix)?;
+                known_host(sites, &host)?;
+                let (path, _) = split_target(&target);
+                let path = path.strip_suffix('/').unwrap_or(path);
+                if path.split('/').count() > PREFIX_DEPTH_MAX {
+                    return Err(PurgeError::Depth(prefix.clone()));
+                }
+                labels.push(self.prefix_label(&host, path));
+            }
+            Scope::Tag {
+                site: Some(site),
+                tag,
+            } => {
+                known_site(sites, site)?;
+                labels.push(self.label(Kind::Tag, &[site.as_bytes(), tag.as_bytes()]));
+            }
+            Scope::Tag { site: None, tag } => {
+                let names = sites.names();
+                labels.extend(
+                    names.map(|site| self.label(Kind::Tag, &[site.as_bytes(), tag.as_bytes()])),
+                );
+            }
+        }
+        Ok(())
+    }
 }
 
-fn open_log(folder: &Path) -> Result<(PurgeLog, Recovered), LogError> {
+/// The log in a folder and its records. Where some may be missing, the last one says so.
+fn open_log(folder: &Path, fresh: LogId) -> Result<(LogFile, Vec<(Sequence, Bytes)>), LogError> {
     if let Err(error) = std::fs::create_dir_all(folder) {
         tracing::debug!(%error, "no folder for the purge log");
     }
-    PurgeLog::open(&folder.join("purges.log"))
+    let (mut file, recovered) = LogFile::open(&folder.join("purges.log"), fresh)?;
+    let mut records = recovered.records;
+    if recovered.damage == purge::Damage::Found {
+        tracing::error!(
+            "the purge log is damaged: purges may be missing from it, and everything stored is validated"
+        );
+        let (doubt, offset) = (Reason::Damage, 0);
+        let payload = Doubt { doubt, offset }.payload();
+        file.append(std::slice::from_ref(&payload))?;
+        records.push((file.last(), payload));
+    }
+    Ok((file, records))
 }
 
 const fn mode(mode: Mode) -> purge::Mode {

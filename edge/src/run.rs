@@ -80,6 +80,7 @@ pub fn start(config: config::Config, token: Token) -> Result<Running, StartError
         grace,
     } = wiring::plan(config, stopping.clone())?;
     let node = Arc::new(node);
+    node.follow_purges();
     let admin_socket = bind(admin)?;
     let mut sockets = Vec::new();
     for listener in listeners {

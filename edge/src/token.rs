@@ -128,6 +128,12 @@ pub fn instance() -> std::io::Result<String> {
     Ok(text)
 }
 
+/// A number that nobody else has.
+pub(crate) fn number() -> u64 {
+    let text = instance().unwrap_or_default();
+    u64::from_str_radix(&text, 16).unwrap_or_default()
+}
+
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::PermissionsExt as _;

@@ -1,5 +1,7 @@
 //! What the admin listener answers.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
@@ -65,6 +67,25 @@ pub enum Readiness {
     Ready,
     /// It finishes what is under way, and stops.
     Draining,
+    /// It has still to apply so many purges.
+    Replaying(u64),
+    /// For so long it may have missed purges, which is more than is allowed.
+    Lagging(Duration),
+}
+
+impl Readiness {
+    fn response(self) -> Response<Bytes> {
+        let why = match self {
+            Self::Ready => return text(StatusCode::OK, "ready\n"),
+            Self::Draining => "draining\n".to_owned(),
+            Self::Replaying(left) => format!("replaying purges: {left} left\n"),
+            Self::Lagging(lag) => format!(
+                "lagging: purges of the last {} s may be missing\n",
+                lag.as_secs()
+            ),
+        };
+        text(StatusCode::SERVICE_UNAVAILABLE, why)
+    }
 }
 
 /// A node in figures.
@@ -107,10 +128,7 @@ impl Api {
         let Asked { method, path, .. } = *asked;
         match path {
             "/healthz" => read(method, || text(StatusCode::OK, "ok\n")),
-            "/readyz" => read(method, || match node.readiness() {
-                Readiness::Ready => text(StatusCode::OK, "ready\n"),
-                Readiness::Draining => text(StatusCode::SERVICE_UNAVAILABLE, "draining\n"),
-            }),
+            "/readyz" => read(method, || node.readiness().response()),
             "/metrics" => read(method, || exposition(node.metrics())),
             _ if !self.token.admits(asked.headers) => Problem::Unauthorised.response(),
             "/v1/status" => read(method, || json(&node.status())),
@@ -165,9 +183,8 @@ fn response(status: StatusCode, kind: &'static str, body: Bytes) -> Response<Byt
     response
 }
 
-fn text(status: StatusCode, body: &'static str) -> Response<Bytes> {
-    let body = Bytes::from_static(body.as_bytes());
-    response(status, "text/plain; charset=utf-8", body)
+fn text(status: StatusCode, body: impl Into<Bytes>) -> Response<Bytes> {
+    response(status, "text/plain; charset=utf-8", body.into())
 }
 
 fn exposition(metrics: String) -> Response<Bytes> {
@@ -337,16 +354,28 @@ mod tests {
     }
 
     #[test]
-    fn a_draining_node_is_not_ready() {
+    fn a_node_that_is_not_ready_says_why() {
         let api = Api::new(Token::parse("0123456789abcdef").unwrap());
-        let node = Fixed(Readiness::Draining);
-        let asked = Asked {
-            method: &Method::GET,
-            path: "/readyz",
-            headers: &HeaderMap::new(),
-            body: Some(b""),
-        };
-        let response = api.answer(&asked, &node);
-        assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+        for (readiness, status, why) in [
+            (Readiness::Ready, 200, "ready"),
+            (Readiness::Draining, 503, "draining"),
+            (Readiness::Replaying(7), 503, "replaying purges: 7 left"),
+            (
+                Readiness::Lagging(Duration::from_secs(12)),
+                503,
+                "lagging: purges of the last 12 s",
+            ),
+        ] {
+            let asked = Asked {
+                method: &Method::GET,
+                path: "/readyz",
+                headers: &HeaderMap::new(),
+                body: Some(b""),
+            };
+            let response = api.answer(&asked, &Fixed(readiness));
+            assert_eq!(response.status(), status);
+            let body = String::from_utf8_lossy(response.body()).into_owned();
+            assert!(body.starts_with(why), "{body}");
+        }
     }
 }

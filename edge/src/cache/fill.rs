@@ -298,7 +298,7 @@ impl Fill {
         let answer = Answer::Stored(ttl(&stored, node.clock.now()));
         let variant = storage::Variant(stored.selecting.variant());
         let head = self.head(stored);
-        if head.life(&self.node.purges) == Life::Gone {
+        if matches!(head.life(&self.node.purges), Life::Gone | Life::Doubtful) {
             return self.pass_on(fetched, NotStored::Purged).await;
         }
         let claim = self.claim;

@@ -54,9 +54,16 @@ pub(super) fn find(node: &Node, request: &Request, waited: Option<Forward>) -> F
     let Some(stored) = object.head().stored() else {
         return nothing(Forward::UriMiss);
     };
-    let reuse = match policy::reuse::reuse(&request.terms, stored, now) {
-        Reuse::Fresh { ttl } => soften(object.head().life(&node.purges), stored, ttl, now),
-        reuse => reuse,
+    let reuse = match (
+        object.head().life(&node.purges),
+        policy::reuse::reuse(&request.terms, stored, now),
+    ) {
+        // Whatever it says of itself, it may have been purged.
+        (Life::Doubtful, _) => Reuse::Validate(Doubt::Stale {
+            staleness: Duration::ZERO,
+        }),
+        (life, Reuse::Fresh { ttl }) => soften(life, stored, ttl, now),
+        (_, reuse) => reuse,
     };
     let (outcome, refresh) = match reuse {
         Reuse::Fresh { ttl } => (fresh(ttl, waited), Refresh::No),

@@ -375,7 +375,10 @@ pub(crate) fn stale_instead(
 ) -> Option<(Arc<Object<Head>>, std::time::Duration)> {
     let object = selected?;
     let stored = object.head().stored()?;
-    if object.head().life(&node.purges) == Life::Gone {
+    if matches!(
+        object.head().life(&node.purges),
+        Life::Gone | Life::Doubtful
+    ) {
         return None;
     }
     let settings = &request.treatment.settings;

@@ -27,6 +27,8 @@ pub enum Life {
         /// When the purge was applied here.
         since: Moment,
     },
+    /// Purges may have been missed that name it: it must not be used before it is validated.
+    Doubtful,
     /// It must not be used.
     Gone,
 }
@@ -50,6 +52,8 @@ pub struct PurgeIndex {
     latest: AtomicU64,
     /// What was born before and not proven since is gone: the labels that could tell were forgotten.
     floor: AtomicU64,
+    /// What was born before has to be validated: purges may have been missed.
+    doubt: AtomicU64,
 }
 
 impl PurgeIndex {
@@ -62,6 +66,7 @@ impl PurgeIndex {
             labels_max,
             latest: AtomicU64::default(),
             floor: AtomicU64::default(),
+            doubt: AtomicU64::default(),
         }
     }
 
@@ -93,6 +98,13 @@ impl PurgeIndex {
         self.latest.fetch_max(sequence.0, Ordering::Release);
     }
 
+    /// Casts doubt on everything that was born before: some purges up to this sequence are not known.
+    pub fn doubt(&self, sequence: Sequence) {
+        let _purged = self.labels.write();
+        self.doubt.fetch_max(sequence.0, Ordering::Release);
+        self.latest.fetch_max(sequence.0, Ordering::Release);
+    }
+
     /// What the purges leave of a response. One comparison unless there were purges since it was last asked about.
     #[must_use]
     pub fn life(&self, membership: &Membership) -> Life {
@@ -109,6 +121,7 @@ impl PurgeIndex {
         if !membership.is_proven(floor) {
             return Life::Gone;
         }
+        let doubt = Sequence(self.doubt.load(Ordering::Acquire));
         let mut life = Life::Alive;
         for entry in membership.labels().iter().filter_map(|it| purged.get(it)) {
             if entry.hard > membership.born() {
@@ -124,6 +137,9 @@ impl PurgeIndex {
                     },
                 };
             }
+        }
+        if !membership.is_proven(doubt) {
+            return Life::Doubtful;
         }
         if life == Life::Alive {
             membership.prove(latest);
@@ -218,6 +234,22 @@ mod tests {
         check("nothing tells any more", &index, 2, &[4], Life::Gone);
         assert_eq!(index.life(&proven), Life::Gone);
         check("born since", &index, 3, &[3], Life::Alive);
+    }
+
+    #[test]
+    fn what_was_born_before_a_doubt_has_to_be_validated() {
+        let index = PurgeIndex::new(100);
+        let proven = member(0, &[1]);
+        index.apply(Sequence(1), &[Label(9)], Mode::Hard, NOW);
+        assert_eq!(index.life(&proven), Life::Alive);
+        index.doubt(Sequence(4));
+        assert_eq!(index.latest(), Sequence(4));
+        assert_eq!(index.life(&proven), Life::Doubtful);
+        check("before it", &index, 3, &[1], Life::Doubtful);
+        check("known to be purged", &index, 0, &[9], Life::Gone);
+        check("born since", &index, 4, &[1], Life::Alive);
+        index.apply(Sequence(5), &[Label(1)], Mode::Hard, NOW);
+        check("purged since", &index, 4, &[1], Life::Gone);
     }
 
     #[test]

@@ -12,7 +12,7 @@ mod membership;
 
 pub use index::{Life, Mode, PurgeIndex};
 pub use label::{Label, Labeller};
-pub use log::{Appended, Damage, LogError, PurgeLog, RECORD_MAX, Recovered};
+pub use log::{Damage, LogError, LogFile, LogId, RECORD_MAX, Recovered};
 pub use membership::Membership;
 
 /// A place in the order of purges. Zero comes before all of them.

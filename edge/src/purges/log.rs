@@ -1,0 +1,104 @@
+//! Where purges get their order: one log, for one node or for a fleet.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use purge_api::Order;
+use storage::purge::{LogError, Sequence};
+
+/// What a log has to tell, in the order of the log.
+#[expect(dead_code, reason = "a log that others share has more to tell")]
+#[derive(Clone, Debug)]
+pub(crate) enum Event {
+    /// A purge is in the log.
+    Purge(Placed),
+    /// Purges may have been missed: everything that was born before has to be validated.
+    Doubt {
+        /// Its place in this node's own order.
+        sequence: Sequence,
+        /// Where the log is followed from now on.
+        place: u64,
+    },
+    /// There is nothing to apply up to this place.
+    Passed(u64),
+}
+
+/// A purge and where it stands.
+#[derive(Clone, Debug)]
+pub(crate) struct Placed {
+    /// In this node's own order, which never goes back: responses are born in it.
+    pub sequence: Sequence,
+    /// In the log, which is the same for all who follow it.
+    pub place: u64,
+    /// What to purge.
+    pub order: Order,
+}
+
+/// Hears of what is in a log. When it returns, that is applied.
+pub(crate) type Sink = Arc<dyn Fn(Event) + Send + Sync>;
+
+/// What became of a purge that was given to a log.
+#[expect(dead_code, reason = "a log that others share has more to tell")]
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Published {
+    /// It is durable, at this place. Whoever follows the log hears of it, this node too.
+    At(u64),
+    /// It is durable on this node, and gets its place when the log can be reached.
+    Queued,
+}
+
+/// Why a log did not take a purge.
+#[expect(dead_code, reason = "a log that others share has more to tell")]
+#[derive(Clone, Debug, thiserror::Error)]
+pub(crate) enum PublishError {
+    /// It cannot be written.
+    #[error(transparent)]
+    Log(#[from] Arc<LogError>),
+    /// It cannot be reached. Nothing was sent.
+    #[error("the purge log cannot be reached: {0}")]
+    Unreachable(String),
+    /// It did not answer in time. It may have the purge; the same identifier again is safe.
+    #[error("the purge log did not answer within {0:?}; repeat the purge with its identifier")]
+    Unconfirmed(Duration),
+    /// More purges than it can take at once.
+    #[error("too many purges wait for the log")]
+    Busy,
+}
+
+/// A log as it is seen from this node.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct LogStatus {
+    /// The last place that is known of, applied or not.
+    pub last: u64,
+    /// Whether what is stored can be judged by it.
+    pub state: LogState,
+}
+
+/// Whether a node knows all purges.
+#[expect(dead_code, reason = "a log that others share has more to tell")]
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) enum LogState {
+    /// It does.
+    Current,
+    /// Not yet: so many are still to be applied.
+    Replaying(u64),
+    /// Not for so long, which is more than is allowed.
+    Lagging(Duration),
+}
+
+/// One order of purges. Whoever publishes gets a place in it, and whoever follows hears of everything in that order, at
+/// least once.
+#[async_trait]
+pub(crate) trait PurgeLog: fmt::Debug + Send + Sync {
+    /// Begins to follow: from here on, `sink` hears of all that is in the log and was not applied yet. Called once.
+    fn start(&self, sink: Sink);
+
+    /// Makes a purge durable. One with the identifier of an earlier one has the place of that one. `site` is the only
+    /// site that it can touch, where there is one.
+    async fn publish(&self, order: &Order, site: Option<&str>) -> Result<Published, PublishError>;
+
+    /// How it stands.
+    fn status(&self) -> LogStatus;
+}

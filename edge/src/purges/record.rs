@@ -1,0 +1,70 @@
+//! What the file of purges holds: purges, and places where some may be missing.
+
+use bytes::Bytes;
+use purge_api::Order;
+use serde::{Deserialize, Serialize};
+
+/// A record of the file.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Record {
+    /// A purge.
+    Purge(Order),
+    /// Purges before it may be missing.
+    Doubt(Doubt),
+    /// Something that this version does not understand: it counts as a purge of everything.
+    Unknown,
+}
+
+/// Why purges may be missing, and how the order goes on.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Doubt {
+    /// Why, in a word.
+    pub doubt: Reason,
+    /// What has to be taken from a sequence behind this record to have its place in the log.
+    #[serde(default)]
+    pub offset: i64,
+}
+
+/// Why purges may be missing.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Reason {
+    /// The file was damaged, or lost its end.
+    Damage,
+}
+
+impl Record {
+    pub(crate) fn read(payload: &[u8]) -> Self {
+        if let Some(order) = Order::from_log(payload) {
+            return Self::Purge(order);
+        }
+        serde_json::from_slice(payload).map_or(Self::Unknown, Self::Doubt)
+    }
+}
+
+impl Doubt {
+    /// The record's payload.
+    pub(crate) fn payload(&self) -> Bytes {
+        serde_json::to_vec(self).unwrap_or_default().into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_is_read() {
+        let order = Order::parse(br#"{"all":true}"#, "id".to_owned(), "now".to_owned()).unwrap();
+        assert_eq!(Record::read(&order.to_log()), Record::Purge(order));
+        let doubt = Doubt {
+            doubt: Reason::Damage,
+            offset: -7,
+        };
+        assert_eq!(Record::read(&doubt.payload()), Record::Doubt(doubt));
+        for odd in [&b""[..], b"{}", br#"{"doubt":"whim"}"#, b"[1,2"] {
+            assert_eq!(Record::read(odd), Record::Unknown);
+        }
+    }
+}

@@ -1,6 +1,7 @@
 //! The tables of the file, one module each: their settings, and how they become the model.
 
 mod caching;
+mod disk;
 mod key;
 mod limits;
 mod node;
@@ -53,6 +54,7 @@ const fn table(key: &'static str, about: &'static str) -> Setting<Tables> {
 const NODE: Setting<Tables> = table("node", node::NODE.about);
 const ADMIN: Setting<Tables> = table("admin", node::ADMIN.about);
 const MEMORY: Setting<Tables> = table("memory", node::MEMORY.about);
+const CACHE: Setting<Tables> = table("cache", disk::CACHE.about);
 const LOG: Setting<Tables> = table("log", node::LOG.about);
 const LIMITS: Setting<Tables> = table("limits", limits::LIMITS.about);
 const TLS: Setting<Tables> = table("tls", node::TLS.about);
@@ -73,6 +75,7 @@ const ROOT: Rows = Rows {
         &NODE as &dyn Row,
         &ADMIN,
         &MEMORY,
+        &CACHE,
         &LOG,
         &LIMITS,
         &TLS,
@@ -87,6 +90,7 @@ pub(crate) fn all() -> &'static [Rows] {
         node::LISTENER,
         node::ADMIN,
         node::MEMORY,
+        disk::DISK,
         node::LOG,
         limits::LIMITS,
         node::TLS,
@@ -116,6 +120,10 @@ pub(crate) fn config(file: &Value, reading: &mut Reading) -> Option<Config> {
     let memory = root
         .section(&MEMORY, &node::MEMORY, reading)
         .and_then(|section| node::memory(&section, reading));
+    let disks = root
+        .section(&CACHE, &disk::CACHE, reading)
+        .and_then(|section| section.list(&disk::DISK_KEY, reading))
+        .and_then(|disks| disk::disks(disks, memory.as_ref(), reading));
     let log = root
         .section(&LOG, &node::LOG, reading)
         .and_then(|section| node::log(&section, reading));
@@ -136,6 +144,7 @@ pub(crate) fn config(file: &Value, reading: &mut Reading) -> Option<Config> {
         node: node.finish()?,
         admin: admin.finish()?,
         memory: memory?,
+        disks: disks?,
         log: log?,
         limits: limits?,
         tls: tls.finish()?,

@@ -60,6 +60,9 @@ pub(crate) struct Line<'a> {
     pub outcome: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub detail: Option<&'static str>,
+    /// Where the stored response was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tier: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ttl: Option<i64>,
     #[serde(skip_serializing_if = "is_false")]
@@ -364,6 +367,7 @@ mod tests {
             bytes: 5,
             outcome: "hit",
             detail: None,
+            tier: Some("memory"),
             ttl: Some(9),
             collapsed: false,
             origin_status: None,

@@ -1,5 +1,7 @@
 //! Counters of a node. Labels are sites and fixed words; nothing of a request becomes one.
 
+mod disks;
+
 use std::sync::OnceLock;
 use std::time::Duration;
 
@@ -12,7 +14,9 @@ use prometheus::{
 /// The site of requests that were for none.
 pub(crate) const NO_SITE: &str = "-";
 
-use crate::outcome::Word;
+use crate::outcome::{Tier, Word};
+use disks::DiskMetrics;
+pub(crate) use disks::OnDisks;
 
 /// Seconds: from a hit in memory to an origin's timeout.
 const DURATIONS: [f64; 16] = [
@@ -61,6 +65,7 @@ pub(crate) struct Purged {
 pub(crate) struct Tally {
     site: String,
     rows: [OnceLock<Row>; Word::COUNT],
+    hits: Hits,
 }
 
 struct Row {
@@ -69,11 +74,19 @@ struct Row {
     durations: Histogram,
 }
 
+/// The counters of one site's hits, by where they were stored.
+#[derive(Default)]
+struct Hits {
+    memory: OnceLock<IntCounter>,
+    disk: OnceLock<IntCounter>,
+}
+
 impl Tally {
     pub(crate) fn new(site: &str) -> Self {
         Self {
             site: site.to_owned(),
             rows: Default::default(),
+            hits: Hits::default(),
         }
     }
 }
@@ -92,6 +105,7 @@ pub(crate) struct Metrics {
     requests: IntCounterVec,
     response_bytes: IntCounterVec,
     durations: HistogramVec,
+    hits: IntCounterVec,
     /// Requests that were for no site.
     pub nobody: Tally,
     origin_requests: IntCounterVec,
@@ -107,6 +121,7 @@ pub(crate) struct Metrics {
     purge_sequence: IntGauge,
     purge_log_sequence: IntGauge,
     purge_labels: IntGauge,
+    disks: DiskMetrics,
 }
 
 impl Metrics {
@@ -130,6 +145,11 @@ impl Metrics {
                 )
                 .buckets(DURATIONS.to_vec()),
                 &["site", "outcome"],
+            )?,
+            hits: counters(
+                "hits_total",
+                "Requests answered by a stored response, by where it was stored.",
+                &["site", "tier"],
             )?,
             nobody: Tally::new(NO_SITE),
             origin_requests: counters(
@@ -174,6 +194,7 @@ impl Metrics {
                 "The last place in the purge log that this node knows of.",
             )?,
             purge_labels: IntGauge::new("purge_labels", "Names with purges that are remembered.")?,
+            disks: DiskMetrics::new()?,
             registry,
         };
         metrics.register()?;
@@ -186,11 +207,12 @@ impl Metrics {
             &["version"],
         )?;
         build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
-        let all: [Box<dyn Collector>; 17] = [
+        let all: [Box<dyn Collector>; 18] = [
             Box::new(build),
             Box::new(self.requests.clone()),
             Box::new(self.response_bytes.clone()),
             Box::new(self.durations.clone()),
+            Box::new(self.hits.clone()),
             Box::new(self.origin_requests.clone()),
             Box::new(self.origin_bytes.clone()),
             Box::new(self.connections.clone()),
@@ -206,6 +228,7 @@ impl Metrics {
             Box::new(self.purge_labels.clone()),
         ];
         all.into_iter()
+            .chain(self.disks.all())
             .try_for_each(|metric| self.registry.register(metric))
     }
 
@@ -215,6 +238,17 @@ impl Metrics {
         row.requests.inc();
         row.response_bytes.inc_by(bytes);
         row.durations.observe(took.as_secs_f64());
+    }
+
+    /// A stored response answered.
+    pub(crate) fn hit(&self, tally: &Tally, tier: Tier) {
+        let counter = match tier {
+            Tier::Memory => &tally.hits.memory,
+            Tier::Disk => &tally.hits.disk,
+        };
+        let labels = [tally.site.as_str(), tier.as_str()];
+        let counter = counter.get_or_init(|| self.hits.with_label_values(&labels));
+        counter.inc();
     }
 
     fn row(&self, site: &str, word: Word) -> Row {
@@ -240,7 +274,15 @@ impl Metrics {
     }
 
     /// Everything in the text format of Prometheus.
-    pub(crate) fn text(&self, stored: Stored, purged: Purged) -> String {
+    pub(crate) fn text(
+        &self,
+        stored: Stored,
+        purged: Purged,
+        on_disks: Option<&OnDisks>,
+    ) -> String {
+        if let Some(on_disks) = on_disks {
+            self.disks.set(on_disks);
+        }
         self.purge_sequence.set(gauge(purged.sequence));
         self.purge_log_sequence.set(gauge(purged.last));
         self.purge_labels.set(gauge(purged.labels));

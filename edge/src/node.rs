@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 
 use http::HeaderName;
 use purge_api::{Order, Readiness, Receipt, Refused, Status};
-use storage::{Flights, Memory, Moment, Uncacheable, VaryMemory};
+use storage::disk::Recovery;
+use storage::{Flights, Moment, Removal, Tiers, Uncacheable, VaryMemory};
 use tokio::sync::watch;
 
 use crate::access_log::{self, AccessLog, Line};
@@ -13,10 +14,10 @@ use crate::cache::Head;
 use crate::clock::Clock;
 use crate::downstream::{Facts, Limits};
 use crate::exchange::{Exchange, Request};
-use crate::metrics::{Metrics, NO_SITE, Purged, Stored};
+use crate::metrics::{Metrics, NO_SITE, OnDisks, Purged, Stored};
 use crate::origins::names::Names;
 use crate::origins::outbound::Marks;
-use crate::outcome::{Local, Outcome, Share, Word};
+use crate::outcome::{Local, Outcome, Share, Tier, Word};
 use crate::pingora::Authorities;
 use crate::pingora::fetch::Fetcher;
 use crate::purges::{LogState, Logged, PurgeError, Purges};
@@ -35,7 +36,8 @@ pub(crate) struct Node {
     pub follower_wait: Duration,
     /// Ranges that are answered in one response.
     pub ranges_max: usize,
-    pub memory: Arc<Memory<Head>>,
+    /// What is stored.
+    pub tiers: Arc<Tiers<Head>>,
     pub flights: Flights<Head>,
     pub uncacheable: Uncacheable,
     /// Which fields select among a key's variants, as last seen.
@@ -76,10 +78,16 @@ impl Node {
     }
 
     /// Nothing that was asked for by now answers a request for `key` that comes later (RFC 9111 §4.4).
-    pub(crate) fn invalidate(&self, key: storage::Key) {
-        self.memory.remove(key);
+    /// When it returns, that outlives the process.
+    pub(crate) async fn invalidate(&self, key: storage::Key) {
+        let removal = self.tiers.remove(key);
         self.flights.dissolve(key);
         self.uncacheable.forget(key);
+        if removal == Removal::OnDisks
+            && let Err(error) = self.tiers.sync().await
+        {
+            tracing::warn!(%error, "an invalidation may not outlive the process");
+        }
     }
 
     /// Which variant a request would select, as far as is known before the origin answers.
@@ -100,8 +108,19 @@ impl Node {
             return self.metrics.request(nobody, word, sent, took);
         };
         self.metrics.request(&request.site.tally, word, sent, took);
+        if let Some(tier) = outcome.and_then(Outcome::tier) {
+            self.metrics.hit(&request.site.tally, tier);
+        }
         if self.log.is_on() {
             self.log.write(&line(exchange, request, word, sent, took));
+        }
+    }
+
+    /// It is ready from the start: until the disks' index is back, what is on them is a miss.
+    fn recovery(&self) -> Readiness {
+        match self.tiers.recovered() {
+            Some(Recovery::Running { segments, of }) => Readiness::Recovering { segments, of },
+            _ => Readiness::Ready,
         }
     }
 
@@ -135,6 +154,7 @@ impl Node {
             bytes: 0,
             outcome: word.as_str(),
             detail: Some(why),
+            tier: None,
             ttl: None,
             collapsed: false,
             origin_status: None,
@@ -171,6 +191,7 @@ fn line<'a>(
         bytes,
         outcome: word.as_str(),
         detail: outcome.and_then(Outcome::detail),
+        tier: outcome.and_then(Outcome::tier).map(Tier::as_str),
         ttl: outcome.and_then(Outcome::ttl),
         collapsed,
         origin_status: outcome
@@ -188,14 +209,14 @@ impl purge_api::Node for Node {
             return Readiness::Draining;
         }
         match self.purges.log_status().state {
-            LogState::Current => Readiness::Ready,
+            LogState::Current => self.recovery(),
             LogState::Replaying(left) => Readiness::Replaying(left),
             LogState::Lagging(lag) => Readiness::Lagging(lag),
         }
     }
 
     fn metrics(&self) -> String {
-        let stats = self.memory.stats();
+        let stats = self.tiers.memory().stats();
         let stored = Stored {
             objects: stats.objects as u64,
             bytes: stats.bytes as u64,
@@ -209,7 +230,11 @@ impl purge_api::Node for Node {
             last: self.purges.log_status().last,
             labels: self.purges.len() as u64,
         };
-        self.metrics.text(stored, purged)
+        let on_disks = self.tiers.disk().map(|disk| OnDisks {
+            stats: disk.stats(),
+            recovered: disk.recovered(),
+        });
+        self.metrics.text(stored, purged, on_disks.as_ref())
     }
 
     fn now(&self) -> String {
@@ -244,7 +269,7 @@ impl purge_api::Node for Node {
     }
 
     fn status(&self) -> Status {
-        let stats = self.memory.stats();
+        let stats = self.tiers.memory().stats();
         let mut sites: Vec<String> = self.sites.names().map(str::to_owned).collect();
         sites.sort_unstable();
         sites.dedup();

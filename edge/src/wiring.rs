@@ -2,6 +2,8 @@
 //!
 //! Every section is taken apart completely, so that a setting nobody uses does not compile.
 
+mod disks;
+
 use std::collections::HashMap;
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash as _, Hasher as _};
@@ -13,7 +15,7 @@ use std::time::Duration;
 use config::model;
 use http::{HeaderName, HeaderValue, Method, StatusCode};
 use policy::vary::{AcceptEncoding, AcceptLanguage, VaryRules};
-use storage::{FlightSettings, Flights, Memory, Uncacheable, VaryMemory};
+use storage::{Admission, FlightSettings, Flights, Memory, Tiers, Uncacheable, VaryMemory};
 use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 
@@ -73,6 +75,7 @@ pub(crate) fn plan(
         node,
         admin,
         memory,
+        disks,
         log,
         limits,
         tls,
@@ -114,7 +117,14 @@ pub(crate) fn plan(
     let sites = sites_by_host(sites)?;
     let moment = storage::Moment(clock.now().unix_millis());
     let state = crate::token::state_directory().map(|state| state.join(&name));
-    let purges = Purges::open(state.ok().as_deref(), &sites, moment);
+    let below = disks::open(disks, &memory, &limits)?;
+    let witness = below.as_ref().map(|below| below.witness.as_path());
+    let purges = Purges::open(state.ok().as_deref(), witness, &sites, moment);
+    let memory = Memory::new(memory_settings(memory, &limits));
+    let tiers = match below {
+        Some(below) => Tiers::above(memory, below.disk, purges.log_id().0),
+        None => Tiers::memory_only(memory),
+    };
     let node = Node {
         name,
         purges,
@@ -125,7 +135,7 @@ pub(crate) fn plan(
         limits: Arc::new(downstream_limits(&limits)),
         follower_wait: limits.follower_wait,
         ranges_max: limits.ranges,
-        memory: Memory::new(memory_settings(memory, &limits)),
+        tiers,
         flights: Flights::new(FlightSettings {
             followers_max: limits.followers,
             flights_max: FLIGHTS_MAX,
@@ -176,7 +186,7 @@ fn downstream_limits(limits: &model::Limits) -> Limits {
         followers: _,     // the flights'
         follower_wait: _, // the node's
         ranges: _,        // the node's
-        variants: _,      // the memory's
+        variants: _,      // the tiers'
         h2_streams,
     } = *limits;
     Limits {
@@ -378,6 +388,7 @@ fn treatment(caching: model::Caching) -> Treatment {
         set_cookie,
         stale,
         heuristic,
+        disk,
         uncacheable,
         targets,
         key,
@@ -396,7 +407,17 @@ fn treatment(caching: model::Caching) -> Treatment {
             ..policy::settings::Settings::default()
         },
         key: key_rules(key),
+        admission: admission(disk),
         uncacheable,
+    }
+}
+
+const fn admission(disk: model::DiskAdmission) -> Admission {
+    match disk {
+        model::DiskAdmission::Always => Admission::Always,
+        model::DiskAdmission::Second => Admission::Second,
+        model::DiskAdmission::Third => Admission::Third,
+        model::DiskAdmission::Never => Admission::Never,
     }
 }
 
@@ -530,6 +551,7 @@ fn rule_overrides(overrides: model::Overrides, statuses: &[StatusCode]) -> Overr
         set_cookie,
         stale,
         heuristic,
+        disk,
         uncacheable,
         targets,
         key,
@@ -557,6 +579,7 @@ fn rule_overrides(overrides: model::Overrides, statuses: &[StatusCode]) -> Overr
         targets: targets.map(field_names),
         vary: vary.map(vary_rules),
         key: key.map(key_rules),
+        admission: disk.map(admission),
         uncacheable,
     }
 }

@@ -65,6 +65,13 @@ const IDEMPOTENCY_KEY: &str = "idempotency-key";
 pub enum Readiness {
     /// Its listeners are open.
     Ready,
+    /// They are open, too, and what is on its disks is found step by step.
+    Recovering {
+        /// Segments read so far.
+        segments: u64,
+        /// Segments there are.
+        of: u64,
+    },
     /// It finishes what is under way, and stops.
     Draining,
     /// It has still to apply so many purges.
@@ -77,6 +84,11 @@ impl Readiness {
     fn response(self) -> Response<Bytes> {
         let why = match self {
             Self::Ready => return text(StatusCode::OK, "ready\n"),
+            Self::Recovering { segments, of } => {
+                let state =
+                    format!("ready; reading the disks' index: {segments} of {of} segments\n");
+                return text(StatusCode::OK, state);
+            }
             Self::Draining => "draining\n".to_owned(),
             Self::Replaying(left) => format!("replaying purges: {left} left\n"),
             Self::Lagging(lag) => format!(
@@ -358,6 +370,11 @@ mod tests {
         let api = Api::new(Token::parse("0123456789abcdef").unwrap());
         for (readiness, status, why) in [
             (Readiness::Ready, 200, "ready"),
+            (
+                Readiness::Recovering { segments: 3, of: 8 },
+                200,
+                "ready; reading the disks' index: 3 of 8 segments",
+            ),
             (Readiness::Draining, 503, "draining"),
             (Readiness::Replaying(7), 503, "replaying purges: 7 left"),
             (

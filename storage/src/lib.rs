@@ -43,12 +43,10 @@ mod vary_memory;
 pub use fill::{Cut, Fill, Keep, Reader, WriteError};
 pub use flight::{Airborne, Boarding, FlightSettings, Flights, Follower, Landing, Lead};
 pub use key::{Key, Variant};
-pub use memory::{
-    Body, BodyReader, Claim, Memory, Object, Refused, Removed, Stats, Variants,
-};
+pub use memory::{Body, BodyReader, Claim, Memory, Object, Refused, Removed, Stats, Variants};
 pub use moment::Moment;
 pub use settings::{Eviction, Settings};
-pub use tiers::{Admission, Destination, Durable, Tiers, Why};
+pub use tiers::{Admission, Destination, Durable, Removal, Tiers, Why};
 pub use uncacheable::Uncacheable;
 pub use vary_memory::VaryMemory;
 

@@ -32,6 +32,7 @@ pub struct Node {
     address: SocketAddr,
     admin: SocketAddr,
     folder: TempDir,
+    args: Vec<String>,
     stdout: Lines,
     stderr: Lines,
     /// How far the node's wall clock is ahead.
@@ -71,8 +72,14 @@ impl Node {
     }
 
     /// Starts a node with flags only, as a newcomer does. The addresses and the token file are
-    /// added to them.
+    /// added to them, and `--no-disk`: tests that run side by side share no volume.
     pub async fn with_flags(flags: &[&str]) -> Self {
+        let flags: Vec<&str> = flags.iter().copied().chain(["--no-disk"]).collect();
+        Self::with_flags_and_disk(&flags).await
+    }
+
+    /// Starts a node with flags, whatever they say of disks. The user's cache directory is the folder of the node.
+    pub async fn with_flags_and_disk(flags: &[&str]) -> Self {
         let folder = folder();
         let (address, admin) = (loopback(), loopback());
         let mut args = vec!["run".to_owned()];
@@ -90,18 +97,8 @@ impl Node {
         admin: SocketAddr,
         args: &[String],
     ) -> Self {
-        let clock = folder.path().join("clock");
-        fs::write(&clock, "0").expect("a writable folder");
-        let mut child = Command::new(ensure_binary())
-            .args(args)
-            .env("LARDER_TEST_CLOCK", &clock)
-            .env("XDG_STATE_HOME", folder.path())
-            .current_dir(folder.path())
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("the binary starts");
+        fs::write(folder.path().join("clock"), "0").expect("a writable folder");
+        let mut child = spawn(folder.path(), args);
         let stdout = Lines::collect(child.stdout.take());
         let stderr = Lines::collect(child.stderr.take());
         let ahead = Duration::ZERO;
@@ -110,12 +107,53 @@ impl Node {
             address,
             admin,
             folder,
+            args: args.to_vec(),
             stdout,
             stderr,
             ahead,
         };
         node.wait_ready().await;
         node
+    }
+
+    /// Kills the process, as a crash would, and starts it again in the same folder. `meanwhile` is done in between.
+    pub async fn kill_and_restart(&mut self, meanwhile: impl FnOnce(&Path)) {
+        self.child.kill().expect("it runs");
+        self.restart(meanwhile).await;
+    }
+
+    /// Stops the process in order, and starts it again in the same folder. `meanwhile` is done in between.
+    pub async fn stop_and_restart(&mut self, meanwhile: impl FnOnce(&Path)) {
+        self.signal("TERM");
+        self.restart(meanwhile).await;
+    }
+
+    async fn restart(&mut self, meanwhile: impl FnOnce(&Path)) {
+        self.wait_exit().await;
+        meanwhile(self.folder.path());
+        self.child = spawn(self.folder.path(), &self.args);
+        self.stdout = Lines::collect(self.child.stdout.take());
+        self.stderr = Lines::collect(self.child.stderr.take());
+        self.wait_ready().await;
+        self.wait_recovered().await;
+    }
+
+    /// Waits until everything that is on the disks is found.
+    async fn wait_recovered(&self) {
+        let end = Instant::now() + PATIENCE;
+        while Client::connect(self.admin)
+            .await
+            .get("/readyz")
+            .await
+            .text()
+            != "ready\n"
+        {
+            assert!(
+                Instant::now() < end,
+                "the disks are not back after {PATIENCE:?}"
+            );
+            sleep(Duration::from_millis(5)).await;
+        }
     }
 
     async fn wait_ready(&mut self) {
@@ -312,6 +350,20 @@ impl Drop for Node {
 )]
 fn panic_note(text: &str) {
     eprintln!("standard error of the node:\n{text}");
+}
+
+fn spawn(folder: &Path, args: &[String]) -> Child {
+    Command::new(ensure_binary())
+        .args(args)
+        .env("LARDER_TEST_CLOCK", folder.join("clock"))
+        .env("XDG_STATE_HOME", folder)
+        .env("XDG_CACHE_HOME", folder)
+        .current_dir(folder)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the binary starts")
 }
 
 /// Runs the program with these arguments until it ends.

@@ -13,7 +13,7 @@ use super::{Client, Head, Interrupted, Wait, refresh, respond};
 use crate::exchange::{Exchange, Request};
 use crate::node::Node;
 use crate::outcome::{
-    Answer, Forward, Forwarded, Outcome, Served, Share, seconds_left, seconds_over,
+    Answer, Forward, Forwarded, Outcome, Served, Share, Tier, seconds_left, seconds_over,
 };
 
 /// What was found.
@@ -37,22 +37,61 @@ enum Refresh {
 }
 
 /// Selects among the stored responses. `waited` says why the request waited for another one's validation before.
-pub(super) fn find(node: &Node, request: &Request, waited: Option<Forward>) -> Found {
+pub(super) async fn find(node: &Node, request: &Request, waited: Option<Forward>) -> Found {
+    let key = request.storage_key();
+    let in_memory = node.tiers.in_memory(key);
+    if let Some(object) = select(node, request, &in_memory) {
+        return judge(node, request, object, waited);
+    }
+    let on_disk = node.tiers.on_disk(key, &in_memory).await;
+    if let Some(object) = select(node, request, &on_disk) {
+        learn(node, request, &object);
+        return judge(node, request, object, waited);
+    }
+    let mut stored = in_memory.iter().chain(&on_disk);
+    nothing(match stored.any(|object| is_alive(node, object)) {
+        false => Forward::UriMiss,
+        true => Forward::VaryMiss,
+    })
+}
+
+/// The stored response that the request selects (RFC 9111 §4.1), if it was not purged.
+fn select(
+    node: &Node,
+    request: &Request,
+    stored: &[Arc<Object<Head>>],
+) -> Option<Arc<Object<Head>>> {
     let settings = &request.treatment.settings;
-    let variants = node.memory.lookup(request.storage_key());
-    let alive = || variants.iter().filter(|object| is_alive(node, object));
+    let alive = || stored.iter().filter(|object| is_alive(node, object));
     let heads = alive().filter_map(|object| object.head().stored());
-    let selected = policy::vary::select(heads, request.headers(), &settings.vary);
-    let Some(object) = selected.and_then(|index| alive().nth(index).cloned()) else {
-        let why = match alive().next() {
-            None => Forward::UriMiss,
-            Some(_) => Forward::VaryMiss,
-        };
-        return nothing(why);
-    };
+    let selected = policy::vary::select(heads, request.headers(), &settings.vary)?;
+    alive().nth(selected).cloned()
+}
+
+/// What the last process knew of the fields that select among a key's variants.
+fn learn(node: &Node, request: &Request, object: &Object<Head>) {
+    let names = object.head().stored().map(|it| it.selecting.names());
+    if let Some(names @ [_, ..]) = names
+        && node.vary.recall(request.storage_key()).is_none()
+    {
+        node.vary.learn(request.storage_key(), names.into());
+    }
+}
+
+/// Whether the selected response may be sent as it is.
+fn judge(
+    node: &Node,
+    request: &Request,
+    object: Arc<Object<Head>>,
+    waited: Option<Forward>,
+) -> Found {
     let now = node.clock.now();
     let Some(stored) = object.head().stored() else {
         return nothing(Forward::UriMiss);
+    };
+    let tier = match object.body().is_on_disk() {
+        true => Tier::Disk,
+        false => Tier::Memory,
     };
     let reuse = match (
         object.head().life(&node.purges),
@@ -66,10 +105,13 @@ pub(super) fn find(node: &Node, request: &Request, waited: Option<Forward>) -> F
         (_, reuse) => reuse,
     };
     let (outcome, refresh) = match reuse {
-        Reuse::Fresh { ttl } => (fresh(ttl, waited), Refresh::No),
-        Reuse::StaleAllowed { staleness } => (stale(staleness, Served::ClientAllows), Refresh::No),
+        Reuse::Fresh { ttl } => (fresh(ttl, tier, waited), Refresh::No),
+        Reuse::StaleAllowed { staleness } => {
+            let outcome = stale(staleness, Served::ClientAllows, tier);
+            (outcome, Refresh::No)
+        }
         Reuse::StaleWhileRevalidate { staleness } => {
-            let outcome = stale(staleness, Served::WhileRevalidating);
+            let outcome = stale(staleness, Served::WhileRevalidating, tier);
             (outcome, Refresh::Behind)
         }
         Reuse::Validate(doubt) => {
@@ -87,11 +129,11 @@ pub(super) fn find(node: &Node, request: &Request, waited: Option<Forward>) -> F
     })
 }
 
-/// Whether a stored response was not purged. One that was has no business in the memory any more.
+/// Whether a stored response was not purged. One that was is of no use any more.
 fn is_alive(node: &Node, object: &Arc<Object<Head>>) -> bool {
     let alive = object.head().life(&node.purges) != Life::Gone;
     if !alive {
-        node.memory.remove_object(object);
+        node.tiers.forget(object);
     }
     alive
 }
@@ -127,11 +169,12 @@ const fn why(doubt: Doubt) -> Forward {
     }
 }
 
-fn fresh(ttl: Duration, waited: Option<Forward>) -> Outcome {
+fn fresh(ttl: Duration, tier: Tier, waited: Option<Forward>) -> Outcome {
     match waited {
         None => Outcome::Hit {
             ttl: seconds_left(ttl),
             served: Served::Fresh,
+            tier,
         },
         Some(why) => Outcome::Forwarded(Forwarded {
             why,
@@ -142,10 +185,11 @@ fn fresh(ttl: Duration, waited: Option<Forward>) -> Outcome {
     }
 }
 
-fn stale(staleness: Duration, served: Served) -> Outcome {
+fn stale(staleness: Duration, served: Served, tier: Tier) -> Outcome {
     Outcome::Hit {
         ttl: -seconds_over(staleness),
         served,
+        tier,
     }
 }
 
@@ -157,7 +201,8 @@ impl Hit {
         request: &Arc<Request>,
         client: &mut impl Client,
     ) -> Result<(), Interrupted> {
-        node.memory.accessed(&self.object);
+        let admission = request.treatment.admission;
+        node.tiers.accessed(&self.object, admission);
         if let Refresh::Behind = self.refresh {
             refresh(node, request, &self.object);
         }

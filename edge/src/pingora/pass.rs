@@ -106,7 +106,7 @@ pub(super) fn prepare_request(
 }
 
 /// Checks the response, lets it act on what is stored, and marks it.
-pub(super) fn take_response(
+pub(super) async fn take_response(
     node: &Node,
     response: &mut ResponseHeader,
     exchange: &mut Exchange,
@@ -134,7 +134,7 @@ pub(super) fn take_response(
     if status != StatusCode::SWITCHING_PROTOCOLS {
         policy::hop_by_hop::remove(&mut headers);
     }
-    act(node, &request, passing, status, &headers);
+    act(node, &request, passing, status, &headers).await;
     let outcome = Outcome::Forwarded(Forwarded {
         why,
         status: Some(status),
@@ -161,10 +161,16 @@ fn replace(response: &mut ResponseHeader, headers: &HeaderMap) -> Result<()> {
 }
 
 /// What a response that is not stored does to what is stored (RFC 9111 §4.3.5, §4.4).
-fn act(node: &Node, request: &Request, passing: &Passing, status: StatusCode, headers: &HeaderMap) {
+async fn act(
+    node: &Node,
+    request: &Request,
+    passing: &Passing,
+    status: StatusCode,
+    headers: &HeaderMap,
+) {
     let method = request.method();
     if policy::invalidation::invalidates(method, status) {
-        invalidate(node, request, headers);
+        invalidate(node, request, headers).await;
     }
     let now = node.clock.now();
     let treatment = request.treatment_of(status);
@@ -192,16 +198,16 @@ fn act(node: &Node, request: &Request, passing: &Passing, status: StatusCode, he
                 let born = object.head().born();
                 let membership = node.purges.membership(born, request, &stored.headers);
                 let head = Arc::new(Head::kept(stored, membership));
-                node.memory.update_head(object, head);
+                node.tiers.update_head(object, head).await;
             }
-            HeadVerdict::Invalidate => node.memory.remove_object(object),
+            HeadVerdict::Invalidate => node.tiers.remove_object(object),
             HeadVerdict::Unrelated => {}
         }
     }
 }
 
 /// Removes what an unsafe request made wrong: its own target, and what the answer says was touched as well.
-fn invalidate(node: &Node, request: &Request, headers: &HeaderMap) {
+async fn invalidate(node: &Node, request: &Request, headers: &HeaderMap) {
     let Some(uri) = request.uri() else {
         return;
     };
@@ -209,7 +215,7 @@ fn invalidate(node: &Node, request: &Request, headers: &HeaderMap) {
         let path = target
             .path_and_query()
             .map_or("/", http::uri::PathAndQuery::as_str);
-        node.invalidate(request.key_of(path));
+        node.invalidate(request.key_of(path)).await;
     }
 }
 

@@ -27,9 +27,9 @@ use bytes::Bytes;
 
 use crate::memory::{Body, Charge, Claim, InFlight, Memory, Object, PIECE_OVERHEAD, paid};
 use crate::{Head, Variant};
+pub(crate) use beside::{Beside, settle};
 use patience::Patience;
 use progress::{Outlook, Progress, ShortRun};
-pub(crate) use beside::{Beside, settle};
 pub use reader::Reader;
 use reader::Shared;
 

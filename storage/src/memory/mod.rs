@@ -22,8 +22,8 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 
 pub(crate) use below::{Copy, Promotion};
-pub use body::{Body, BodyReader};
 pub(crate) use body::Piece;
+pub use body::{Body, BodyReader};
 pub(crate) use budget::{Charge, InFlight, PIECE_OVERHEAD, paid};
 pub use claim::Claim;
 pub use object::Object;

@@ -73,6 +73,15 @@ pub enum Why {
     NotYet,
 }
 
+/// How far a removal went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Removal {
+    /// There was nothing to remove beyond memory.
+    InMemory,
+    /// Disks may have had something: see [`Tiers::sync`].
+    OnDisks,
+}
+
 impl<H: Durable> Tiers<H> {
     /// Memory alone.
     pub fn memory_only(memory: Arc<Memory<H>>) -> Arc<Self> {
@@ -180,7 +189,8 @@ impl<H: Durable> Tiers<H> {
         };
         let admitted = lower.sightings.admits(key, admission);
         // What takes the place of something on the disk was worth writing before.
-        let admitted = admitted || admission != Admission::Never && !lower.disk.find(key).is_empty();
+        let admitted =
+            admitted || admission != Admission::Never && !lower.disk.find(key).is_empty();
         let on_disk = length.is_none_or(|length| lower.disk.is_storable(length));
         match (in_memory, on_disk && admitted) {
             (true, true) => Destination::Both,
@@ -279,17 +289,19 @@ impl<H: Durable> Tiers<H> {
 
     /// Removes all variants of `key`, and voids the claims to it: what was asked for before and has not been stored by
     /// now will not be.
-    pub fn remove(&self, key: Key) {
+    pub fn remove(&self, key: Key) -> Removal {
         let removed = self.memory.remove(key);
         let Some(lower) = &self.lower else {
-            return;
+            return Removal::InMemory;
         };
         // A removal is written down for ever: not where there is nothing that it could keep from coming back.
         let recovered = matches!(lower.disk.recovered(), Recovery::Done { .. });
         let nothing = removed.objects == 0 && removed.claims == 0 && recovered;
-        if !nothing || !lower.disk.find(key).is_empty() {
-            lower.disk.remove(key);
+        if nothing && lower.disk.find(key).is_empty() {
+            return Removal::InMemory;
         }
+        lower.disk.remove(key);
+        Removal::OnDisks
     }
 
     /// Removes this object from all tiers, if it is still the current one of its key and variant.
@@ -332,7 +344,8 @@ impl<H: Durable> Tiers<H> {
         let tables = usize::try_from(stats.index_memory).unwrap_or(usize::MAX);
         let writes = usize::try_from(stats.write_memory).unwrap_or(usize::MAX);
         let all = tables.saturating_add(writes);
-        self.memory.reserve(all.saturating_add(lower.sightings.memory()))
+        self.memory
+            .reserve(all.saturating_add(lower.sightings.memory()))
     }
 
     /// Ends the disk tier in order.

@@ -75,12 +75,7 @@ impl<H: Durable> Tiers<H> {
         }
     }
 
-    fn write_down_under(
-        self: &Arc<Self>,
-        lower: &Lower,
-        object: Arc<Object<H>>,
-        claim: Claim<H>,
-    ) {
+    fn write_down_under(self: &Arc<Self>, lower: &Lower, object: Arc<Object<H>>, claim: Claim<H>) {
         let Some((runtime, permit)) = lower.place() else {
             return;
         };

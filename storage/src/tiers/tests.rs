@@ -170,8 +170,22 @@ async fn a_short_body_is_in_memory_after_one_hit_on_the_disk() {
     let tiers = place.open();
     tiers.fill(V, 0, &body(1_000, 0), Admission::Always).await;
     let tiers = tiers.restart(&place).await;
-    assert!(tiers.ask(Admission::Always).await.unwrap().body().is_on_disk());
-    assert!(!tiers.ask(Admission::Always).await.unwrap().body().is_on_disk());
+    assert!(
+        tiers
+            .ask(Admission::Always)
+            .await
+            .unwrap()
+            .body()
+            .is_on_disk()
+    );
+    assert!(
+        !tiers
+            .ask(Admission::Always)
+            .await
+            .unwrap()
+            .body()
+            .is_on_disk()
+    );
 }
 
 #[tokio::test]
@@ -213,7 +227,10 @@ async fn what_has_no_place_in_memory_is_written_when_it_is_received_again() {
     drop(object);
     let tiers = tiers.restart(&place).await;
     let object = tiers.find(V).await.unwrap();
-    assert_eq!(read(&object, 1 << 20..2 << 20).await, content[1 << 20..2 << 20]);
+    assert_eq!(
+        read(&object, 1 << 20..2 << 20).await,
+        content[1 << 20..2 << 20]
+    );
 
     let beyond = tiers.destination(Key([9; 16]), Some(17 * MIB), Admission::Always);
     assert_eq!(beyond, Destination::Nowhere(Why::TooLong));
@@ -259,7 +276,10 @@ async fn a_newer_response_takes_the_place_on_both_tiers() {
     tiers.fill(V, 2, &new, Admission::Second).await;
     let tiers = tiers.restart(&place).await;
     let object = tiers.find(V).await.unwrap();
-    assert_eq!((**object.head(), read(&object, 0..MIB).await), (2, new.to_vec()));
+    assert_eq!(
+        (**object.head(), read(&object, 0..MIB).await),
+        (2, new.to_vec())
+    );
 
     // The other way round: what is only on the disk is newer than what is in memory.
     tiers.ask(Admission::Always).await.unwrap();

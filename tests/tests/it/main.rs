@@ -24,6 +24,7 @@ mod origins;
 mod purge;
 mod range;
 mod readme;
+mod restart;
 mod settings;
 mod shutdown;
 mod stale;

@@ -5,6 +5,7 @@ mod access_log;
 mod admin;
 mod cache;
 mod clock;
+mod coding;
 pub mod demo;
 mod downstream;
 mod error;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use http::HeaderName;
+use policy::coding::Coding;
 use purge_api::{Order, Readiness, Receipt, Refused, Status};
 use storage::disk::Recovery;
 use storage::{Flights, Moment, Removal, Tiers, Uncacheable, VaryMemory};
@@ -12,6 +13,7 @@ use tokio::sync::watch;
 use crate::access_log::{self, AccessLog, Line};
 use crate::cache::Head;
 use crate::clock::Clock;
+use crate::coding::Coder;
 use crate::downstream::{Facts, Limits};
 use crate::exchange::{Exchange, Request};
 use crate::metrics::{Metrics, NO_SITE, OnDisks, Purged, Stored};
@@ -38,6 +40,7 @@ pub(crate) struct Node {
     pub ranges_max: usize,
     /// What is stored.
     pub tiers: Arc<Tiers<Head>>,
+    pub coder: Coder,
     pub flights: Flights<Head>,
     pub uncacheable: Uncacheable,
     /// Which fields select among a key's variants, as last seen.
@@ -111,6 +114,9 @@ impl Node {
         if let Some(tier) = outcome.and_then(Outcome::tier) {
             self.metrics.hit(&request.site.tally, tier);
         }
+        if let Some(coding) = exchange.coding {
+            self.metrics.coded_response(&request.site.name, coding);
+        }
         if self.log.is_on() {
             self.log.write(&line(exchange, request, word, sent, took));
         }
@@ -157,6 +163,7 @@ impl Node {
             tier: None,
             ttl: None,
             collapsed: false,
+            coding: None,
             origin_status: None,
             duration_ms: 0.0,
             referer: None,
@@ -194,6 +201,7 @@ fn line<'a>(
         tier: outcome.and_then(Outcome::tier).map(Tier::as_str),
         ttl: outcome.and_then(Outcome::ttl),
         collapsed,
+        coding: exchange.coding.map(Coding::as_str),
         origin_status: outcome
             .and_then(access_log::origin_status)
             .map(|status| status.as_u16()),

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use config::model;
 use http::{HeaderName, HeaderValue, Method, StatusCode};
+use policy::coding::{Coding, CodingRules};
 use policy::vary::{AcceptEncoding, AcceptLanguage, VaryRules};
 use storage::{Admission, FlightSettings, Flights, Memory, Tiers, Uncacheable, VaryMemory};
 use tokio::sync::watch;
@@ -21,6 +22,7 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::access_log::{AccessLog, Format};
 use crate::clock::Clock;
+use crate::coding::Coder;
 use crate::downstream::Limits;
 use crate::metrics::Metrics;
 use crate::node::Node;
@@ -121,6 +123,7 @@ pub(crate) fn plan(
     let witness = below.as_ref().map(|below| below.witness.as_path());
     let purges = Purges::open(state.ok().as_deref(), witness, &sites, moment);
     let memory = Memory::new(memory_settings(memory, &limits));
+    let coder = Coder::new(Arc::clone(&memory), Arc::clone(&metrics), threads);
     let tiers = match below {
         Some(below) => Tiers::above(memory, below.disk, purges.log_id().0),
         None => Tiers::memory_only(memory),
@@ -136,6 +139,7 @@ pub(crate) fn plan(
         follower_wait: limits.follower_wait,
         ranges_max: limits.ranges,
         tiers,
+        coder,
         flights: Flights::new(FlightSettings {
             followers_max: limits.followers,
             flights_max: FLIGHTS_MAX,
@@ -393,8 +397,9 @@ fn treatment(caching: model::Caching) -> Treatment {
         targets,
         key,
         vary,
+        codings,
     } = caching;
-    Treatment {
+    let mut treatment = Treatment {
         cache: sites::UseCache::Allowed,
         settings: policy::settings::Settings {
             client_control: self::client_control(client_control),
@@ -404,12 +409,15 @@ fn treatment(caching: model::Caching) -> Treatment {
             stale: stale_defaults(&stale),
             stale_statuses: statuses(&stale.statuses),
             vary: vary_rules(vary),
+            codings: coding_rules(codings),
             ..policy::settings::Settings::default()
         },
         key: key_rules(key),
         admission: admission(disk),
         uncacheable,
-    }
+    };
+    treatment.settings.keep_codings_apart();
+    treatment
 }
 
 const fn admission(disk: model::DiskAdmission) -> Admission {
@@ -517,6 +525,24 @@ fn vary_rules(vary: model::Vary) -> VaryRules {
     }
 }
 
+fn coding_rules(codings: model::Codings) -> CodingRules {
+    let model::Codings {
+        offer,
+        types,
+        least,
+    } = codings;
+    let coding = |coding| match coding {
+        model::Coding::Brotli => Coding::Brotli,
+        model::Coding::Zstd => Coding::Zstd,
+        model::Coding::Gzip => Coding::Gzip,
+    };
+    CodingRules {
+        offered: offer.into_iter().map(coding).collect(),
+        types,
+        least,
+    }
+}
+
 fn rule(rule: model::Rule) -> Rule {
     let model::Rule { matches, overrides } = rule;
     let model::Match {
@@ -556,6 +582,7 @@ fn rule_overrides(overrides: model::Overrides, statuses: &[StatusCode]) -> Overr
         targets,
         key,
         vary,
+        codings,
     } = overrides;
     let ttl = ttl.map(|ttl| match ttl {
         model::Ttl::Override(lifetime) => policy::settings::TtlOverride::Lifetime(lifetime),
@@ -578,6 +605,7 @@ fn rule_overrides(overrides: model::Overrides, statuses: &[StatusCode]) -> Overr
         heuristic: heuristic.map(self::heuristic),
         targets: targets.map(field_names),
         vary: vary.map(vary_rules),
+        codings: codings.map(coding_rules),
         key: key.map(key_rules),
         admission: disk.map(admission),
         uncacheable,

@@ -4,6 +4,7 @@
 //! * [`Tiers`] are memory and disks as one: what is stored, wherever it is.
 //! * [`Memory`] holds [`Object`]s by [`Key`] and [`Variant`] under one byte budget.
 //! * [`Fill`] is a body being received; any number of [`Reader`]s follow it while it is written.
+//! * [`Derived`] keeps what was made of a body with it: a stored response and its codings are one.
 //! * [`Flights`] lets one request lead the fill and the others follow it.
 //! * [`Uncacheable`] and [`VaryMemory`] remember, in bounded space, what the last answer taught.
 //!
@@ -27,6 +28,7 @@
 
 #![forbid(unsafe_code)]
 
+mod derived;
 pub mod disk;
 mod fill;
 mod flight;
@@ -40,6 +42,7 @@ mod tiers;
 mod uncacheable;
 mod vary_memory;
 
+pub use derived::{DERIVED_MAX, Derived, Making, Turn};
 pub use fill::{Cut, Fill, Keep, Reader, WriteError};
 pub use flight::{Airborne, Boarding, FlightSettings, Flights, Follower, Landing, Lead};
 pub use key::{Key, Variant};

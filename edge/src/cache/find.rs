@@ -202,11 +202,11 @@ impl Hit {
         client: &mut impl Client,
     ) -> Result<(), Interrupted> {
         let admission = request.treatment.admission;
-        node.tiers.accessed(&self.object, admission);
+        let object = node.tiers.accessed(&self.object, admission);
         if let Refresh::Behind = self.refresh {
-            refresh(node, request, &self.object);
+            refresh(node, request, &object);
         }
         exchange.outcome = Some(self.outcome);
-        respond::stored(node, exchange, request, &self.object, self.now, client).await
+        respond::stored(node, exchange, request, &object, self.now, client).await
     }
 }

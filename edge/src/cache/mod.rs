@@ -16,6 +16,7 @@ mod content;
 mod fill;
 mod find;
 mod head;
+mod represent;
 mod respond;
 mod send;
 

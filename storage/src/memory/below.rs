@@ -8,7 +8,7 @@ use bytes::Bytes;
 use super::budget::{PIECE_OVERHEAD, paid};
 use super::eviction::Order;
 use super::{Body, Claim, Memory, Object};
-use crate::{Head, Key, Variant};
+use crate::{Derived, Head, Key, Variant};
 
 /// What is known of an object's copy on a disk.
 #[derive(Debug, Default)]
@@ -139,7 +139,8 @@ impl<H: Head> Memory<H> {
         head: Arc<H>,
         body: Body,
     ) -> Arc<Object<H>> {
-        Arc::new(Object::new(id, name, head, body, self.budget.nothing()))
+        let bodies = (body, Derived::none());
+        Arc::new(Object::new(id, name, head, bodies, self.budget.nothing()))
     }
 
     /// Whether a body of this length has a place here.
@@ -164,7 +165,8 @@ impl<H: Head> Memory<H> {
         let name = (claim.key(), variant);
         let fixed = self.charge(self.overhead().saturating_add(head.weight()))?;
         let body = self.pay_for(body)?;
-        let object = self.object(id, name, head, body, fixed);
+        let bodies = (body, Derived::none());
+        let object = self.object(id, name, head, bodies, fixed);
         object.below().step(Copy::None, Copy::Settled);
 
         let mut shard = self.index.write(claim.key());

@@ -29,7 +29,7 @@ pub use claim::Claim;
 pub use object::Object;
 pub use variants::Variants;
 
-use crate::{Fill, Head, Keep, Key, Settings, Variant};
+use crate::{Derived, Fill, Head, Keep, Key, Settings, Variant};
 use budget::Budget;
 use eviction::Order;
 use index::{Index, Shard};
@@ -175,7 +175,8 @@ impl<H: Head> Memory<H> {
     ) -> Result<Arc<Object<H>>, Refused> {
         let stored = self.admit(head, body).inspect_err(|_| self.reject());
         let (head, body, charge) = stored?;
-        let object = self.object(self.new_id(), (key, variant), head, body, charge);
+        let bodies = (body, Derived::none());
+        let object = self.object(self.new_id(), (key, variant), head, bodies, charge);
         self.put(&mut self.index.write(key), &object);
         Ok(object)
     }
@@ -268,7 +269,8 @@ impl<H: Head> Memory<H> {
     fn overhead(&self) -> usize {
         size_of::<Object<H>>()
             + size_of::<H>()
-            + 2 * SHARED
+            + size_of::<Derived<H>>()
+            + 3 * SHARED
             + INDEX_SLOT
             + Order::<H>::overhead(self.settings.eviction)
     }
@@ -317,10 +319,11 @@ impl<H: Head> Memory<H> {
         &self,
         claim: &Claim<H>,
         (id, variant): (u64, Variant),
-        (head, body): (Arc<H>, Body),
+        head: Arc<H>,
+        bodies: (Body, Arc<Derived<H>>),
         charge: Charge,
     ) -> Option<Arc<Object<H>>> {
-        let object = self.object(id, (claim.key(), variant), head, body, charge);
+        let object = self.object(id, (claim.key(), variant), head, bodies, charge);
         // Under the lock that whoever voids it takes: it is voided before, or removes the object after.
         let mut shard = self.index.write(claim.key());
         if !shard.claims.hold(claim.key(), claim.generation()) {
@@ -340,10 +343,10 @@ impl<H: Head> Memory<H> {
         id: u64,
         name: (Key, Variant),
         head: Arc<H>,
-        body: Body,
+        bodies: (Body, Arc<Derived<H>>),
         charge: Charge,
     ) -> Arc<Object<H>> {
-        Arc::new(Object::new(id, name, head, body, charge))
+        Arc::new(Object::new(id, name, head, bodies, charge))
     }
 
     fn put(&self, shard: &mut Shard<H>, object: &Arc<Object<H>>) {

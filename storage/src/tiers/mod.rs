@@ -27,7 +27,6 @@ use std::sync::Arc;
 use tokio::sync::Semaphore;
 
 pub use admission::Admission;
-use admission::Sightings;
 pub use record::Durable;
 
 use crate::disk::{self, Disk, Found, NewRecord, Recovery};
@@ -45,7 +44,6 @@ pub struct Tiers<H: Durable> {
 /// The tier below memory.
 struct Lower {
     disk: Arc<Disk>,
-    sightings: Sightings,
     epoch: u64,
     /// Moves between the tiers that may be under way at once.
     moves: Arc<Semaphore>,
@@ -91,12 +89,10 @@ impl<H: Durable> Tiers<H> {
 
     /// Memory above disks. What was stored under another epoch is not found.
     pub fn above(memory: Arc<Memory<H>>, disk: Arc<Disk>, epoch: u64) -> Arc<Self> {
-        let size = disk.stats().volumes.iter().map(|it| it.capacity).sum();
         let tiers = Arc::new(Self {
             memory,
             lower: Some(Lower {
                 disk,
-                sightings: Sightings::new(size),
                 epoch,
                 moves: Arc::new(Semaphore::new(MOVES_MAX)),
             }),
@@ -187,7 +183,7 @@ impl<H: Durable> Tiers<H> {
                 false => Destination::Nowhere(Why::TooLong),
             };
         };
-        let admitted = lower.sightings.admits(key, admission);
+        let admitted = admission.admits(&lower.disk, key);
         // What takes the place of something on the disk was worth writing before.
         let admitted =
             admitted || admission != Admission::Never && !lower.disk.find(key).is_empty();
@@ -342,10 +338,9 @@ impl<H: Durable> Tiers<H> {
         };
         let stats = lower.disk.stats();
         let tables = usize::try_from(stats.index_memory).unwrap_or(usize::MAX);
-        let writes = usize::try_from(stats.write_memory).unwrap_or(usize::MAX);
-        let all = tables.saturating_add(writes);
-        self.memory
-            .reserve(all.saturating_add(lower.sightings.memory()))
+        // Buffers are kept once they were needed.
+        let writes = lower.disk.write_buffer();
+        self.memory.reserve(tables.saturating_add(writes))
     }
 
     /// Ends the disk tier in order.

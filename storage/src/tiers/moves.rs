@@ -22,19 +22,31 @@ const TOLD_EVERY: u32 = 16;
 const TURN: usize = 1024 * 1024;
 
 impl<H: Durable> Tiers<H> {
-    /// `object` answered a request. It may move to the other tier for that.
-    pub fn accessed(self: &Arc<Self>, object: &Arc<Object<H>>, admission: Admission) {
+    /// `object` answers a request. It may move to the other tier for that; returns where it is best sent from.
+    pub fn accessed(
+        self: &Arc<Self>,
+        object: &Arc<Object<H>>,
+        admission: Admission,
+    ) -> Arc<Object<H>> {
         let Some(lower) = &self.lower else {
-            return self.memory.accessed(object);
+            self.memory.accessed(object);
+            return Arc::clone(object);
         };
         if let Some(found) = object.body().found() {
             lower.disk.accessed(found);
-            return self.promote(lower, object);
+            let promoted = self.promote(lower, object);
+            return promoted.unwrap_or_else(|| Arc::clone(object));
         }
+        self.copy_below(lower, object, admission);
+        Arc::clone(object)
+    }
+
+    /// Counts a request that memory answers, and has a copy made where it is time.
+    fn copy_below(self: &Arc<Self>, lower: &Lower, object: &Arc<Object<H>>, admission: Admission) {
         self.memory.accessed(object);
         let asked = object.below().ask();
         match object.below().copy() {
-            Copy::None if lower.sightings.admits(object.key(), admission) => {
+            Copy::None if admission.admits(&lower.disk, object.key()) => {
                 object.below().step(Copy::None, Copy::Wanted);
                 self.write_down(lower, object);
             }
@@ -103,10 +115,11 @@ impl<H: Durable> Tiers<H> {
         settle(&lower.disk, object, written.is_ok());
     }
 
-    /// Reads an object on a disk into memory, if it has a place there.
-    fn promote(self: &Arc<Self>, lower: &Lower, object: &Arc<Object<H>>) {
+    /// Reads an object on a disk into memory, if it has a place there. Returns the one in memory, if that is there at
+    /// once.
+    fn promote(self: &Arc<Self>, lower: &Lower, object: &Arc<Object<H>>) -> Option<Arc<Object<H>>> {
         if !self.memory.has_place_for(object.body().len()) {
-            return;
+            return None;
         }
         // From before it is known to be current.
         let claim = self.memory.claim(object.key());
@@ -114,9 +127,7 @@ impl<H: Durable> Tiers<H> {
         if let Some(body) = along {
             return self.put_above(object, &claim, vec![body]);
         }
-        let Some((runtime, permit)) = lower.place() else {
-            return;
-        };
+        let (runtime, permit) = lower.place()?;
         let (tiers, object) = (Arc::clone(self), Arc::clone(object));
         runtime.spawn(async move {
             if let Some(body) = read_whole(&object).await {
@@ -124,9 +135,15 @@ impl<H: Durable> Tiers<H> {
             }
             drop(permit);
         });
+        None
     }
 
-    fn put_above(self: &Arc<Self>, object: &Arc<Object<H>>, claim: &Claim<H>, body: Vec<Bytes>) {
+    fn put_above(
+        self: &Arc<Self>,
+        object: &Arc<Object<H>>,
+        claim: &Claim<H>,
+        body: Vec<Bytes>,
+    ) -> Option<Arc<Object<H>>> {
         let promotion = Promotion {
             id: object.id(),
             variant: object.variant(),
@@ -135,7 +152,7 @@ impl<H: Durable> Tiers<H> {
         };
         let found = object.body().found();
         let current = || found.is_some_and(|found| self.is_on_disk(found, object.key()));
-        self.memory.promote(claim, promotion, current);
+        self.memory.promote(claim, promotion, current)
     }
 }
 

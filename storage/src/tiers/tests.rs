@@ -102,7 +102,7 @@ impl Tiers<usize> {
     /// Asks, as a request does that the response answers.
     async fn ask(self: &Arc<Self>, admission: Admission) -> Option<Arc<Object<usize>>> {
         let object = self.find(V).await?;
-        self.accessed(&object, admission);
+        drop(self.accessed(&object, admission));
         Some(object)
     }
 
@@ -135,7 +135,9 @@ async fn read(object: &Object<usize>, range: std::ops::Range<u64>) -> Vec<u8> {
 }
 
 fn body(len: usize, seed: usize) -> Bytes {
-    (0..len).map(|at| (at / 7 + seed) as u8).collect()
+    (0..len)
+        .map(|at| u8::try_from((at / 7 + seed) % 251).unwrap())
+        .collect()
 }
 
 #[tokio::test]
@@ -369,7 +371,7 @@ async fn an_object_that_was_removed_is_not_written_down_by_who_still_has_it() {
     tiers.fill(V, 1, &body(10, 1), Admission::Second).await;
     let object = tiers.find(V).await.unwrap();
     tiers.remove(KEY);
-    tiers.accessed(&object, Admission::Second);
+    drop(tiers.accessed(&object, Admission::Second));
     tiers.settle().await;
     assert_eq!(tiers.disk_objects(), 0);
 }
@@ -382,7 +384,7 @@ async fn a_removed_object_is_not_promoted_by_who_still_reads_it() {
     let tiers = tiers.restart(&place).await;
     let object = tiers.find(V).await.unwrap();
     tiers.remove(KEY);
-    tiers.accessed(&object, Admission::Always);
+    drop(tiers.accessed(&object, Admission::Always));
     assert!(tiers.in_memory(KEY).is_empty());
 }
 
@@ -439,7 +441,9 @@ async fn what_memory_evicts_is_found_on_the_disk_if_it_was_asked_for_twice() {
 
 #[tokio::test]
 async fn the_memory_of_the_disks_is_a_part_of_the_budget() {
-    let tiers = Place::new().open();
+    let mut place = Place::new();
+    place.memory = Settings::new(64 << 20);
+    let tiers = place.open();
     assert!(tiers.account());
     let before = tiers.memory().stats().bytes;
     assert!(before > 0, "tables");
@@ -454,7 +458,7 @@ async fn the_memory_of_the_disks_is_a_part_of_the_budget() {
     assert!(tiers.account());
     let stats = tiers.disk().unwrap().stats();
     let grown = tiers.memory().stats().bytes - objects;
-    assert!(grown as u64 <= stats.index_memory + stats.write_memory);
+    assert!(grown as u64 <= stats.index_memory);
     assert!(grown > 0);
     assert!(tiers.memory().stats().bytes <= tiers.memory().stats().capacity);
 }

@@ -6,6 +6,7 @@
 
 mod access_log;
 mod admin;
+mod codings;
 mod collapsed;
 mod conditional;
 mod config_errors;

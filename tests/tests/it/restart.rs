@@ -284,7 +284,8 @@ fn purge_log(folder: &Path) -> std::path::PathBuf {
 #[tokio::test]
 async fn a_purge_log_that_lost_something_leaves_nothing_on_the_disks() {
     let origin = telling().await;
-    let damages: [(&str, fn(&Path)); 4] = [
+    type Damage = fn(&Path);
+    let damages: [(&str, Damage); 4] = [
         ("gone", |log| std::fs::remove_file(log).unwrap()),
         ("cut", |log| {
             let length = std::fs::metadata(log).unwrap().len();

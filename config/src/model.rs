@@ -102,8 +102,19 @@ pub struct Disk {
     pub path: PathBuf,
     /// Bytes that it takes from the file system.
     pub size: u64,
+    /// What keeps the bodies.
+    pub engine: Engine,
     /// What happens where it cannot be used.
     pub on_failure: OnFailure,
+}
+
+/// What keeps the bodies of a volume.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub enum Engine {
+    /// Larder's own log.
+    Log,
+    /// foyer.
+    Foyer,
 }
 
 /// What a node does that cannot use a volume.
@@ -192,6 +203,8 @@ pub struct Limits {
     pub variants: usize,
     /// Concurrent streams of an HTTP/2 connection (RFC 9113 §6.5.2).
     pub h2_streams: u32,
+    /// Bytes of a QUERY's content that may be read before its way is decided (RFC 10008).
+    pub query_content: usize,
 }
 
 /// The certificates of all TLS listeners.

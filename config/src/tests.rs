@@ -175,6 +175,7 @@ const ROWS: &[(In, &str, &str, &str, &str)] = &[
     (In::Table("limits"), "connections", "1",                     r#""many""#,             "15: expected a number from 1 to 10000000, found a string"),
     (In::Table("limits"), "followers",   "1",                     "1.5",                   "13: expected a number from 1 to 10000000, found a number with a fraction"),
     (In::Table("limits"), "follower_wait", r#""30s""#,            r#""1d""#,               "17: expected a duration"),
+    (In::Table("limits"), "query_content", r#""0B""#,             r#""17MiB""#,            "17: expected a size"),
     (In::Table("limits"), "ranges",      "1000",                  "1001",                  "10: expected a number from 1 to 1000, found `1001`"),
     (In::Table("limits"), "variants",    "10000",                 "10001",                 "12: expected a number"),
     (In::Table("limits"), "h2_streams",  "1",                     "99999",                 "14: expected a number"),
@@ -212,7 +213,7 @@ const ROWS: &[(In, &str, &str, &str, &str)] = &[
     (In::Site, "heuristic.percent",      "0",                     "101",                   "21: expected a number from 0 to 100, found `101`"),
     (In::Site, "heuristic.most",         r#""7d""#,               r#""0s""#,               "18: expected a duration"),
     (In::Site, "heuristic",              "{ percent = 0 }",       r#"{ percent = 0, most = "1d" }"#, "28: `most` has no effect beside percent = 0"),
-    (In::Table("cache"), "disk",         r#"[{ path = "a", size = "1GiB", required = false }]"#, r#"[{ path = "a", size = "1MiB" }]"#, "30: expected"),
+    (In::Table("cache"), "disk",         r#"[{ path = "a", size = "1GiB", engine = "log", required = false }]"#, r#"[{ path = "a", size = "1MiB" }]"#, "30: expected"),
     (In::Table("cache"), "disk",         "[]",                    r#"[{ path = 7, size = "1GiB", required = 1 }]"#, "18: expected the path of a file or directory, found a number"),
     (In::Site, "disk",                   r#""always""#,           r#""first""#,            "8: expected \"always\" or \"second\" or \"third\" or \"never\", found `first`"),
     (In::Site, "uncacheable",            r#""0s""#,               "false",                 "15: expected a duration from \"0s\" to \"1y\", found a truth value"),
@@ -348,7 +349,13 @@ fn every_setting_has_a_row() {
 /// What `init` shows commented out, uncommented.
 fn uncommented(text: &str) -> String {
     let is_example = |line: &str| {
-        let disk = ["[[cache.disk]]", "/var/cache/larder", "20GiB", "required"];
+        let disk = [
+            "[[cache.disk]]",
+            "/var/cache/larder",
+            "20GiB",
+            "engine",
+            "required",
+        ];
         ["token_file", "[[site.rule]]", "name = \"www\""]
             .iter()
             .chain(&disk)
@@ -670,6 +677,7 @@ fn init_says_what_the_flags_say() {
     let disk = |path: &str, size| Disk {
         path: PathBuf::from(path),
         size,
+        engine: Engine::Log,
         on_failure: OnFailure::Stop,
     };
     expected.disks = vec![disk("/var/cache/a:b", 20 << 30), disk("relative", 16 << 20)];
@@ -700,6 +708,7 @@ fn the_default_disk_is_there_if_no_other_is_and_may_fail() {
     let expected = Disk {
         path: PathBuf::from("/home/u/.cache/larder"),
         size: 1 << 30,
+        engine: Engine::Log,
         on_failure: OnFailure::GoOn,
     };
     assert_eq!(from_flags(&flags).unwrap().disks, [expected]);

@@ -15,7 +15,7 @@ use crate::cache::Head;
 use crate::clock::Clock;
 use crate::coding::Coder;
 use crate::downstream::{Facts, Limits};
-use crate::exchange::{Exchange, Request};
+use crate::exchange::{Exchange, Learnt, Request};
 use crate::metrics::{Metrics, NO_SITE, OnDisks, Purged, Stored};
 use crate::origins::names::Names;
 use crate::origins::outbound::Marks;
@@ -23,6 +23,8 @@ use crate::outcome::{Local, Outcome, Share, Tier, Word};
 use crate::pingora::Authorities;
 use crate::pingora::fetch::Fetcher;
 use crate::purges::{LogState, Logged, PurgeError, Purges};
+use crate::queries::Epochs;
+use crate::searches::Searches;
 use crate::sites::Sites;
 
 /// Everything that requests share.
@@ -45,6 +47,11 @@ pub(crate) struct Node {
     pub uncacheable: Uncacheable,
     /// Which fields select among a key's variants, as last seen.
     pub vary: VaryMemory<Arc<[HeaderName]>>,
+    /// What origins have said of the queries of their paths.
+    pub searches: Searches,
+    pub epochs: Epochs,
+    /// Bytes of a QUERY's content that are read before its way is decided.
+    pub query_content: usize,
     pub fetcher: Fetcher,
     pub names: Arc<Names>,
     pub authorities: Arc<Authorities>,
@@ -86,10 +93,19 @@ impl Node {
         let removal = self.tiers.remove(key);
         self.flights.dissolve(key);
         self.uncacheable.forget(key);
+        self.epochs.invalidate(key);
         if removal == Removal::OnDisks
             && let Err(error) = self.tiers.sync().await
         {
             tracing::warn!(%error, "an invalidation may not outlive the process");
+        }
+    }
+
+    /// What earlier requests taught about keys.
+    pub(crate) const fn learnt(&self) -> Learnt<'_> {
+        Learnt {
+            searches: &self.searches,
+            epochs: &self.epochs,
         }
     }
 

@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 use super::Tables;
-use crate::kinds::{Bytes, Truth, text};
-use crate::model::{Disk, Memory, OnFailure};
+use crate::kinds::{Bytes, Choice, Truth, text};
+use crate::model::{Disk, Engine, Memory, OnFailure};
 use crate::problems::{Fault, quote};
 use crate::raw::Value;
 use crate::setting::{Read, Reading, Row, Rows, Section, Setting, Unset};
@@ -54,6 +54,13 @@ const SIZE: Setting<Bytes<u64>> = Setting {
     read: Bytes::new(16 * MIB, 1_024 * TIB),
 };
 
+const ENGINE: Setting<Choice<Engine>> = Setting {
+    key: "engine",
+    unset: Unset::Is("\"log\""),
+    about: "What keeps the bodies: Larder's own log, or foyer, which takes up to 4 MiB each and has to be built in.",
+    read: Choice(&[("log", Engine::Log), ("foyer", Engine::Foyer)]),
+};
+
 const REQUIRED: Setting<Truth> = Setting {
     key: "required",
     unset: Unset::Is("true"),
@@ -64,7 +71,7 @@ const REQUIRED: Setting<Truth> = Setting {
 pub(crate) const DISK: Rows = Rows {
     path: "cache.disk",
     about: "A volume: stored responses that outlive the process, in one file as large as configured.",
-    rows: &[&PATH as &dyn Row, &SIZE, &REQUIRED],
+    rows: &[&PATH as &dyn Row, &SIZE, &ENGINE, &REQUIRED],
 };
 
 /// Reads all volumes.
@@ -101,10 +108,12 @@ pub(crate) fn disks(
 
 fn disk(section: &Section<'_>, reading: &mut Reading) -> Option<Disk> {
     let (path, size) = (section.value(&PATH, reading), section.value(&SIZE, reading));
+    let engine = section.value(&ENGINE, reading);
     let required = section.value(&REQUIRED, reading);
     Some(Disk {
         path: path?,
         size: size?,
+        engine: engine?,
         on_failure: match required? {
             true => OnFailure::Stop,
             false => OnFailure::GoOn,

@@ -49,10 +49,12 @@ pub(super) async fn find(node: &Node, request: &Request, waited: Option<Forward>
         return judge(node, request, object, waited);
     }
     let mut stored = in_memory.iter().chain(&on_disk);
-    nothing(match stored.any(|object| is_alive(node, object)) {
-        false => Forward::UriMiss,
-        true => Forward::VaryMiss,
-    })
+    nothing(
+        match stored.any(|it| is_alive(node, it) && is_equal(request, it)) {
+            false => Forward::UriMiss,
+            true => Forward::VaryMiss,
+        },
+    )
 }
 
 /// The stored response that the request selects (RFC 9111 §4.1), if it was not purged.
@@ -62,10 +64,19 @@ fn select(
     stored: &[Arc<Object<Head>>],
 ) -> Option<Arc<Object<Head>>> {
     let settings = &request.treatment.settings;
-    let alive = || stored.iter().filter(|object| is_alive(node, object));
+    let alive = || {
+        let stored = stored.iter();
+        stored.filter(|object| is_alive(node, object) && is_equal(request, object))
+    };
     let heads = alive().filter_map(|object| object.head().stored());
     let selected = policy::vary::select(heads, request.headers(), &settings.vary)?;
     alive().nth(selected).cloned()
+}
+
+/// Whether a stored response says itself that it answers the request's query.
+fn is_equal(request: &Request, object: &Object<Head>) -> bool {
+    let stored = object.head().stored();
+    stored.is_some_and(|stored| request.is_found_by(stored))
 }
 
 /// What the last process knew of the fields that select among a key's variants.

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use config::model;
-use storage::disk::{Disk, OpenError, Settings, VolumeSettings};
+use storage::disk::{Disk, Engine, OpenError, Settings, VolumeSettings};
 
 use crate::clock;
 use crate::run::StartError;
@@ -49,9 +49,17 @@ fn volume(disk: model::Disk) -> VolumeSettings {
     let model::Disk {
         path,
         size,
+        engine,
         on_failure: _, // of all together: see `open`
     } = disk;
-    VolumeSettings { path, size }
+    VolumeSettings {
+        path,
+        size,
+        engine: match engine {
+            model::Engine::Log => Engine::Log,
+            model::Engine::Foyer => Engine::Foyer,
+        },
+    }
 }
 
 fn settings(

@@ -56,10 +56,7 @@ impl Place {
     }
 
     fn open_under(&self, epoch: u64) -> Arc<Tiers<usize>> {
-        let volume = VolumeSettings {
-            path: self.folder.path().join("volume"),
-            size: 64 * MIB,
-        };
+        let volume = VolumeSettings::new(self.folder.path().join("volume"), 64 * MIB);
         let settings = disk::Settings {
             write_buffer: 32 << 20,
             object_max: 16 * MIB,

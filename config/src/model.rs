@@ -4,6 +4,7 @@
 //! is read here and used nowhere does not compile there.
 
 mod caching;
+mod purging;
 mod site;
 
 use std::net::SocketAddr;
@@ -12,6 +13,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub use caching::*;
+pub use purging::*;
 pub use site::*;
 
 /// A complete configuration.
@@ -21,6 +23,8 @@ pub struct Config {
     pub node: Node,
     /// The administration listener.
     pub admin: Admin,
+    /// Who may purge as clients of other caches do.
+    pub dialects: Dialects,
     /// The memory tier.
     pub memory: Memory,
     /// The disk tier: its volumes, none twice.
@@ -73,6 +77,8 @@ pub struct Admin {
     pub listen: SocketAddr,
     /// A readable file that holds the bearer token; present whenever `listen` is not a loopback address.
     pub token_file: Option<PathBuf>,
+    /// Further tokens, each for a part of the API.
+    pub tokens: Vec<AdminToken>,
 }
 
 /// The memory tier.

@@ -7,6 +7,7 @@ mod key;
 mod limits;
 mod node;
 mod origin;
+mod purging;
 mod rule;
 mod site;
 mod vary;
@@ -54,6 +55,7 @@ const fn table(key: &'static str, about: &'static str) -> Setting<Tables> {
 
 const NODE: Setting<Tables> = table("node", node::NODE.about);
 const ADMIN: Setting<Tables> = table("admin", node::ADMIN.about);
+const DIALECTS: Setting<Tables> = table("dialects", purging::DIALECTS.about);
 const MEMORY: Setting<Tables> = table("memory", node::MEMORY.about);
 const CACHE: Setting<Tables> = table("cache", disk::CACHE.about);
 const LOG: Setting<Tables> = table("log", node::LOG.about);
@@ -75,6 +77,7 @@ const ROOT: Rows = Rows {
     rows: &[
         &NODE as &dyn Row,
         &ADMIN,
+        &DIALECTS,
         &MEMORY,
         &CACHE,
         &LOG,
@@ -90,6 +93,8 @@ pub(crate) fn all() -> &'static [Rows] {
         node::NODE,
         node::LISTENER,
         node::ADMIN,
+        purging::TOKEN,
+        purging::DIALECTS,
         node::MEMORY,
         disk::DISK,
         node::LOG,
@@ -119,6 +124,9 @@ pub(crate) fn config(file: &Value, reading: &mut Reading) -> Option<Config> {
     let admin = root
         .section(&ADMIN, &node::ADMIN, reading)
         .map(|section| node::admin(&section, reading));
+    let dialects = root
+        .section(&DIALECTS, &purging::DIALECTS, reading)
+        .and_then(|section| purging::dialects(&section, reading));
     let memory = root
         .section(&MEMORY, &node::MEMORY, reading)
         .and_then(|section| node::memory(&section, reading));
@@ -142,9 +150,13 @@ pub(crate) fn config(file: &Value, reading: &mut Reading) -> Option<Config> {
     let (node, admin, tls) = (node?, admin?, tls?);
     addresses_are_apart(&node, &admin, reading);
     certificates_are_used(&node, &tls, reading);
+    if let (Some(tokens), Some(sites)) = (&admin.tokens, &sites) {
+        purging::tokens_name_sites(tokens, sites, reading);
+    }
     Some(Config {
         node: node.finish()?,
         admin: admin.finish()?,
+        dialects: dialects?,
         memory: memory?,
         disks: disks?,
         log: log?,

@@ -1,6 +1,7 @@
 //! Counters of a node. Labels are sites and fixed words; nothing of a request becomes one.
 
 mod disks;
+mod purges;
 
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -60,7 +61,10 @@ pub(crate) struct Stored {
 pub(crate) struct Purged {
     pub sequence: u64,
     pub last: u64,
+    pub forgotten: u64,
+    pub resets: u64,
     pub labels: u64,
+    pub removed: u64,
 }
 
 /// The counters of one site's requests, by how they ended. They are looked up by their labels once.
@@ -122,9 +126,7 @@ pub(crate) struct Metrics {
     bytes_max: IntGauge,
     evictions: IntGauge,
     rejected: IntGauge,
-    purge_sequence: IntGauge,
-    purge_log_sequence: IntGauge,
-    purge_labels: IntGauge,
+    pub purges: purges::Purges,
     disks: DiskMetrics,
 }
 
@@ -202,12 +204,7 @@ impl Metrics {
                 "cache_rejected_total",
                 "Responses that the memory tier had no room for.",
             )?,
-            purge_sequence: IntGauge::new("purge_sequence", "The last purge that was applied.")?,
-            purge_log_sequence: IntGauge::new(
-                "purge_log_sequence",
-                "The last place in the purge log that this node knows of.",
-            )?,
-            purge_labels: IntGauge::new("purge_labels", "Names with purges that are remembered.")?,
+            purges: purges::Purges::new()?,
             disks: DiskMetrics::new()?,
             registry,
         };
@@ -239,12 +236,10 @@ impl Metrics {
             Box::new(self.bytes_max.clone()),
             Box::new(self.evictions.clone()),
             Box::new(self.rejected.clone()),
-            Box::new(self.purge_sequence.clone()),
-            Box::new(self.purge_log_sequence.clone()),
-            Box::new(self.purge_labels.clone()),
         ];
         all.into_iter()
             .chain(self.disks.all())
+            .chain(self.purges.collectors())
             .try_for_each(|metric| self.registry.register(metric))
     }
 
@@ -315,9 +310,7 @@ impl Metrics {
         if let Some(on_disks) = on_disks {
             self.disks.set(on_disks);
         }
-        self.purge_sequence.set(gauge(purged.sequence));
-        self.purge_log_sequence.set(gauge(purged.last));
-        self.purge_labels.set(gauge(purged.labels));
+        self.purges.set(purged);
         self.objects.set(gauge(stored.objects));
         let held = stored.bytes.saturating_sub(stored.in_flight);
         self.bytes.with_label_values(&["stored"]).set(gauge(held));

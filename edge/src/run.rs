@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use purge_api::{Api, Token};
+use purge_api::Token;
 use socket2::{Domain, Socket, Type};
 use storage::Tiers;
 use tokio::net::TcpListener;
@@ -15,6 +15,7 @@ use crate::admin::Admin;
 use crate::cache::Head;
 use crate::node::Node;
 use crate::pingora::Pipeline;
+use crate::purges;
 use crate::server::{Listener, Server};
 use crate::tls::TlsError;
 use crate::wiring::{self, Plan};
@@ -86,10 +87,11 @@ pub fn start(config: config::Config, token: Token) -> Result<Running, StartError
         admin,
         connections,
         grace,
-    } = wiring::plan(config, stopping.clone())?;
+    } = wiring::plan(config, token, stopping.clone())?;
     let node = Arc::new(node);
     node.follow_purges();
     tokio::spawn(account(Arc::clone(&node.tiers), stopping.clone()));
+    tokio::spawn(purges::sweep(Arc::clone(&node)));
     let admin_socket = bind(admin)?;
     let mut sockets = Vec::new();
     for listener in listeners {
@@ -117,9 +119,7 @@ pub fn start(config: config::Config, token: Token) -> Result<Running, StartError
     for listener in sockets {
         tokio::spawn(server.clone().listen(listener));
     }
-    let api = Arc::new(Api::new(token));
     let admin_server = Admin {
-        api,
         node: Arc::clone(&node),
         stopping: admin_stopping,
     };

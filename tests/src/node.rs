@@ -32,11 +32,11 @@ pub struct Node {
     address: SocketAddr,
     admin: SocketAddr,
     folder: TempDir,
-    args: Vec<String>,
     stdout: Lines,
     stderr: Lines,
     /// How far the node's wall clock is ahead.
     ahead: Duration,
+    args: Vec<String>,
 }
 
 /// How a program ended, and what it said.
@@ -107,10 +107,11 @@ impl Node {
             address,
             admin,
             folder,
-            args: args.to_vec(),
+
             stdout,
             stderr,
             ahead,
+            args: args.to_vec(),
         };
         node.wait_ready().await;
         node

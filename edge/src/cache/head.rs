@@ -41,18 +41,25 @@ impl storage::Head for Head {
 #[derive(Deserialize, Serialize)]
 struct Written<S> {
     stored: S,
+    uri: Box<str>,
     born: u64,
     labels: Vec<u64>,
 }
 
 impl Durable for Head {
     fn encode(&self) -> Vec<u8> {
-        let Self::Stored(Cached { stored, membership }) = self else {
+        let Self::Stored(Cached {
+            stored,
+            membership,
+            uri,
+        }) = self
+        else {
             return Vec::new();
         };
         let labels = membership.labels().iter().map(|label| label.0);
         let written = Written {
             stored,
+            uri: uri.clone(),
             born: membership.born().0,
             labels: labels.collect(),
         };
@@ -70,11 +77,13 @@ impl Durable for Head {
         };
         let Written {
             stored,
+            uri,
             born,
             labels,
         } = rmp_serde::from_slice::<Written<Stored>>(written).ok()?;
         let labels = labels.into_iter().map(Label).collect();
-        Some(Self::kept(stored, Membership::new(Sequence(born), labels)))
+        let membership = Membership::new(Sequence(born), labels);
+        Some(Self::kept(stored, membership, uri))
     }
 
     fn stored_at(&self) -> u64 {
@@ -88,23 +97,33 @@ impl Durable for Head {
 pub(crate) struct Cached {
     pub stored: Stored,
     pub membership: Membership,
+    /// Host and target, for people.
+    pub uri: Box<str>,
 }
 
 impl Cached {
     fn weight(&self) -> usize {
-        let Self { stored, membership } = self;
+        let Self {
+            stored,
+            membership,
+            uri,
+        } = self;
         let names = stored.headers.keys().filter(|name| is_own_text(name));
         // Its own size is part of the object's.
         let owned = stored.weight().saturating_sub(size_of::<Stored>());
-        owned + names.count() * NAME_OVERHEAD + membership.weight()
+        owned + names.count() * NAME_OVERHEAD + membership.weight() + uri.len()
     }
 }
 
 impl Head {
     /// A head that is kept: in as little memory as it needs.
-    pub(crate) fn kept(mut stored: Stored, membership: Membership) -> Self {
+    pub(crate) fn kept(mut stored: Stored, membership: Membership, uri: Box<str>) -> Self {
         stored.headers = packed(&stored.headers);
-        Self::Stored(Cached { stored, membership })
+        Self::Stored(Cached {
+            stored,
+            membership,
+            uri,
+        })
     }
 
     pub(crate) const fn stored(&self) -> Option<&Stored> {
@@ -114,11 +133,11 @@ impl Head {
         }
     }
 
-    /// The sequence that it was born at.
-    pub(crate) fn born(&self) -> Sequence {
+    /// What is kept, where something is.
+    pub(crate) const fn cached(&self) -> Option<&Cached> {
         match self {
-            Self::Stored(cached) => cached.membership.born(),
-            Self::PassedOn => Sequence::default(),
+            Self::Stored(cached) => Some(cached),
+            Self::PassedOn => None,
         }
     }
 
@@ -184,7 +203,7 @@ mod tests {
         };
         let stored = policy::store::decide(&exchange, &Default::default()).unwrap();
         let membership = Membership::new(Sequence(7), vec![Label(u64::MAX), Label(0)]);
-        Head::kept(stored, membership)
+        Head::kept(stored, membership, "www.example.com/a".into())
     }
 
     #[test]
@@ -193,11 +212,12 @@ mod tests {
         let bytes = head.encode();
         let read = Head::decode(&bytes).unwrap();
         assert_eq!(read.stored(), head.stored());
-        assert_eq!(read.born(), Sequence(7));
         let (Head::Stored(read), Head::Stored(head)) = (&read, &head) else {
             panic!("both are stored");
         };
+        assert_eq!(read.membership.born(), Sequence(7));
         assert_eq!(read.membership.labels(), head.membership.labels());
+        assert_eq!(read.uri, head.uri);
         assert_eq!(head.stored.headers.get_all("x-own").iter().count(), 2);
     }
 

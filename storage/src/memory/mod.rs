@@ -10,6 +10,7 @@ mod index;
 mod lru;
 mod object;
 mod variants;
+mod walk;
 
 use std::collections::hash_map::RandomState;
 use std::fmt;
@@ -28,6 +29,7 @@ pub(crate) use budget::{Charge, InFlight, PIECE_OVERHEAD, paid};
 pub use claim::Claim;
 pub use object::Object;
 pub use variants::Variants;
+pub use walk::Walk;
 
 use crate::{Derived, Fill, Head, Keep, Key, Settings, Variant};
 use budget::Budget;

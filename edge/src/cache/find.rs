@@ -3,9 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::HeaderMap;
 use policy::reuse::{Doubt, Reuse};
 use policy::store::Stored;
 use policy::time::Timestamp;
+use policy::vary::VaryRules;
 use storage::Object;
 use storage::purge::Life;
 
@@ -13,7 +15,7 @@ use super::{Client, Head, Interrupted, Wait, refresh, respond};
 use crate::exchange::{Exchange, Request};
 use crate::node::Node;
 use crate::outcome::{
-    Answer, Forward, Forwarded, Outcome, Served, Share, Tier, seconds_left, seconds_over,
+    Answer, Differs, Forward, Forwarded, Outcome, Served, Share, Tier, seconds_left, seconds_over,
 };
 
 /// What was found.
@@ -40,36 +42,55 @@ enum Refresh {
 pub(super) async fn find(node: &Node, request: &Request, waited: Option<Forward>) -> Found {
     let key = request.storage_key();
     let in_memory = node.tiers.in_memory(key);
-    if let Some(object) = select(node, request, &in_memory) {
+    if let Some(object) = select(node, request, &in_memory, |all, asked, vary| {
+        policy::vary::select(all, asked, vary)
+    }) {
         return judge(node, request, object, waited);
     }
     let on_disk = node.tiers.on_disk(key, &in_memory).await;
-    if let Some(object) = select(node, request, &on_disk) {
+    if let Some(object) = select(node, request, &on_disk, |all, asked, vary| {
+        policy::vary::select(all, asked, vary)
+    }) {
         learn(node, request, &object);
         return judge(node, request, object, waited);
     }
-    let mut stored = in_memory.iter().chain(&on_disk);
-    nothing(
-        match stored.any(|it| is_alive(node, it) && is_equal(request, it)) {
-            false => Forward::UriMiss,
-            true => Forward::VaryMiss,
-        },
-    )
+    let all: Vec<_> = in_memory.iter().chain(&on_disk).cloned().collect();
+    if let Some(object) = select(node, request, &all, |all, asked, vary| {
+        policy::vary::select_by_language(all, asked, vary)
+    }) {
+        return match judge(node, request, object, waited) {
+            // What a validation says of it is about a request that it does not match.
+            Found::Doubtful(_) => nothing(Forward::VaryMiss(Differs::AcceptLanguage)),
+            usable => usable,
+        };
+    }
+    nothing(match alive(node, request, &all).next() {
+        None => Forward::UriMiss,
+        Some(object) => Forward::VaryMiss(differs(object, request)),
+    })
 }
 
-/// The stored response that the request selects (RFC 9111 §4.1), if it was not purged.
+/// The stored responses that were not purged, and say themselves that they answer the request's query.
+fn alive<'a>(
+    node: &'a Node,
+    request: &'a Request,
+    stored: &'a [Arc<Object<Head>>],
+) -> impl Iterator<Item = &'a Arc<Object<Head>>> {
+    let stored = stored.iter();
+    stored.filter(|object| is_alive(node, object) && is_equal(request, object))
+}
+
+/// The stored response that the request selects (RFC 9111 §4.1).
 fn select(
     node: &Node,
     request: &Request,
     stored: &[Arc<Object<Head>>],
+    by: impl Fn(&mut dyn Iterator<Item = &Stored>, &HeaderMap, &VaryRules) -> Option<usize>,
 ) -> Option<Arc<Object<Head>>> {
-    let settings = &request.treatment.settings;
-    let alive = || {
-        let stored = stored.iter();
-        stored.filter(|object| is_alive(node, object) && is_equal(request, object))
-    };
-    let heads = alive().filter_map(|object| object.head().stored());
-    let selected = policy::vary::select(heads, request.headers(), &settings.vary)?;
+    let alive = || alive(node, request, stored);
+    let mut heads = alive().filter_map(|object| object.head().stored());
+    let vary = &request.treatment.settings.vary;
+    let selected = by(&mut heads, request.headers(), vary)?;
     alive().nth(selected).cloned()
 }
 
@@ -138,6 +159,14 @@ fn judge(
         refresh,
         now,
     })
+}
+
+/// In what a request differs from those that a stored response answers.
+fn differs(object: &Object<Head>, request: &Request) -> Differs {
+    let vary = &request.treatment.settings.vary;
+    let stored = object.head().stored();
+    let field = stored.and_then(|stored| stored.selecting.mismatch(request.headers(), vary));
+    field.map_or(Differs::OtherField, Differs::of)
 }
 
 /// Whether a stored response was not purged. One that was is of no use any more.

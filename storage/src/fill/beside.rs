@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use crate::disk::{Disk, Writer};
 use crate::memory::{Claim, Copy, Object};
+use crate::tiers::Place;
 use crate::{Head, Key, Variant};
 
 /// What becomes of the disk's copy when a fill ends. Where the new body does not get there, the old one must go: a disk
@@ -14,13 +15,15 @@ pub(crate) struct Beside {
     disk: Arc<Disk>,
     /// None if the body does not go to the disk, or not any more.
     writer: Option<Writer>,
+    _place: Place,
 }
 
 impl Beside {
-    pub(crate) fn new(disk: &Arc<Disk>, writer: Option<Writer>) -> Self {
+    pub(crate) fn new(disk: &Arc<Disk>, writer: Option<Writer>, place: Place) -> Self {
         Self {
             disk: Arc::clone(disk),
             writer,
+            _place: place,
         }
     }
 

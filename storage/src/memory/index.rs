@@ -96,13 +96,11 @@ impl Claims {
         }
     }
 
-    /// Nobody who has entered may store any more. Returns how many that are.
-    pub(super) fn void(&mut self, key: Key) -> usize {
-        let Some(claimed) = self.0.get_mut(&key) else {
-            return 0;
-        };
-        claimed.generation += 1;
-        claimed.claimants
+    /// Nobody who has entered may store any more.
+    pub(super) fn void(&mut self, key: Key) {
+        if let Some(claimed) = self.0.get_mut(&key) {
+            claimed.generation += 1;
+        }
     }
 
     /// Whether who entered with this generation may still store.

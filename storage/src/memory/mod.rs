@@ -85,8 +85,6 @@ pub struct Removed {
     pub objects: usize,
     /// What the budget paid for them. It gets them back when their last readers let go.
     pub bytes: usize,
-    /// How many claims were voided.
-    pub claims: usize,
 }
 
 /// The state of the memory tier. The numbers are read one after the other, not at one moment.
@@ -202,12 +200,9 @@ impl<H: Head> Memory<H> {
     /// not been stored by now will not be.
     pub fn remove(&self, key: Key) -> Removed {
         let mut shard = self.index.write(key);
-        let claims = shard.claims.void(key);
+        shard.claims.void(key);
         let Some(variants) = shard.stored.remove(&key) else {
-            return Removed {
-                claims,
-                ..Removed::default()
-            };
+            return Removed::default();
         };
         for object in variants.iter() {
             object.below().supersede();
@@ -219,7 +214,6 @@ impl<H: Head> Memory<H> {
         Removed {
             objects: variants.len(),
             bytes: variants.iter().map(|object| object.cost()).sum(),
-            claims,
         }
     }
 

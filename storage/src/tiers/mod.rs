@@ -20,6 +20,7 @@
 mod admission;
 mod moves;
 mod record;
+mod writing;
 
 use std::fmt;
 use std::sync::Arc;
@@ -34,6 +35,7 @@ use crate::fill::Beside;
 use crate::memory::{Body, Claim, Memory, Object, Variants};
 use crate::{Fill, Keep, Key, Variant};
 use moves::MOVES_MAX;
+pub(crate) use writing::{Place, Writing};
 
 /// Stored responses in memory and, where there are any, on disks.
 pub struct Tiers<H: Durable> {
@@ -47,6 +49,7 @@ struct Lower {
     epoch: u64,
     /// Moves between the tiers that may be under way at once.
     moves: Arc<Semaphore>,
+    writing: Arc<Writing>,
 }
 
 /// Where a response that is about to be received will be stored.
@@ -95,6 +98,7 @@ impl<H: Durable> Tiers<H> {
                 disk,
                 epoch,
                 moves: Arc::new(Semaphore::new(MOVES_MAX)),
+                writing: Arc::default(),
             }),
         });
         let below = Arc::downgrade(&tiers);
@@ -222,12 +226,13 @@ impl<H: Durable> Tiers<H> {
             Destination::Nowhere(_) => return claim.begin(variant, head, length, keep),
         };
         let mut fill = claim.begin(variant, head, length, keep);
+        let place = Writing::enter(&lower.writing, key);
         let writer = record.and_then(|(head, stored_at)| {
             let head = record::encode(lower.epoch, fill.id(), &head);
             let record = new_record((key, variant), stored_at, head, length);
             lower.disk.writer(record).ok()
         });
-        fill.also(Beside::new(&lower.disk, writer));
+        fill.also(Beside::new(&lower.disk, writer, place));
         fill
     }
 
@@ -286,13 +291,13 @@ impl<H: Durable> Tiers<H> {
     /// Removes all variants of `key`, and voids the claims to it: what was asked for before and has not been stored by
     /// now will not be.
     pub fn remove(&self, key: Key) -> Removal {
-        let removed = self.memory.remove(key);
+        self.memory.remove(key);
         let Some(lower) = &self.lower else {
             return Removal::InMemory;
         };
         // A removal is written down for ever: not where there is nothing that it could keep from coming back.
         let recovered = matches!(lower.disk.recovered(), Recovery::Done { .. });
-        let nothing = removed.objects == 0 && removed.claims == 0 && recovered;
+        let nothing = recovered && !lower.writing.has(key);
         if nothing && lower.disk.find(key).is_empty() {
             return Removal::InMemory;
         }

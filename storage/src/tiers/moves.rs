@@ -7,7 +7,7 @@ use tokio::runtime::Handle;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::record::{self, Durable};
-use super::{Admission, Found304, Lower, Tiers, new_record};
+use super::{Admission, Found304, Lower, Tiers, Writing, new_record};
 use crate::disk::{Refused, Writer};
 use crate::fill::settle;
 use crate::memory::{Claim, Copy, Object, Promotion};
@@ -104,6 +104,7 @@ impl<H: Durable> Tiers<H> {
         let Some(lower) = &self.lower else {
             return;
         };
+        let place = Writing::enter(&lower.writing, object.key());
         let written = match lower.writer(object) {
             Ok(writer) => pour(object, writer, claim).await,
             Err(refused) => Err(refused),
@@ -113,6 +114,7 @@ impl<H: Durable> Tiers<H> {
             object.below().step(Copy::Writing, Copy::Settled);
         }
         settle(&lower.disk, object, written.is_ok());
+        drop(place);
     }
 
     /// Reads an object on a disk into memory, if it has a place there. Returns the one in memory, if that is there at

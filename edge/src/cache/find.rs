@@ -61,7 +61,7 @@ pub(super) async fn find(node: &Node, request: &Request, waited: Option<Forward>
         return match judge(node, request, object, waited) {
             // What a validation says of it is about a request that it does not match.
             Found::Doubtful(_) => nothing(Forward::VaryMiss(Differs::AcceptLanguage)),
-            usable => usable,
+            usable @ Found::Usable(_) => usable,
         };
     }
     nothing(match alive(node, request, &all).next() {

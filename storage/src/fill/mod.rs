@@ -92,7 +92,7 @@ pub struct Fill<H: Head> {
     shared: Arc<Shared<H>>,
     state: State,
     /// The copy that goes to a disk meanwhile.
-    beside: Option<Beside>,
+    beside: Option<Box<Beside>>,
 }
 
 enum State {
@@ -128,7 +128,7 @@ impl<H: Head> Fill<H> {
 
     /// Writes the body to a disk as well from now on, before the first byte.
     pub(crate) fn also(&mut self, beside: Beside) {
-        self.beside = Some(beside);
+        self.beside = Some(Box::new(beside));
     }
 
     /// The number that the object will have.
@@ -257,7 +257,7 @@ impl<H: Head> Fill<H> {
 
     /// Whether a disk takes the body, so far.
     fn is_going_to_disk(&self) -> bool {
-        self.beside.as_ref().is_some_and(Beside::is_taking)
+        self.beside.as_ref().is_some_and(|it| it.is_taking())
     }
 
     fn memory(&self) -> &Arc<Memory<H>> {

@@ -58,8 +58,14 @@ pub(crate) struct Line<'a> {
     /// Content bytes sent.
     pub bytes: u64,
     pub outcome: &'static str,
+    /// Why the request went towards the origin (RFC 9211 §2.2).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fwd: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub detail: Option<&'static str>,
+    /// Where the stored response was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tier: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ttl: Option<i64>,
     #[serde(skip_serializing_if = "is_false")]
@@ -366,7 +372,9 @@ mod tests {
             status: 200,
             bytes: 5,
             outcome: "hit",
+            fwd: None,
             detail: None,
+            tier: Some("memory"),
             ttl: Some(9),
             collapsed: false,
             coding: None,

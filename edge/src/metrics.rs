@@ -1,5 +1,6 @@
 //! Counters of a node. Labels are sites and fixed words; nothing of a request becomes one.
 
+mod disks;
 mod purges;
 
 use std::sync::OnceLock;
@@ -16,7 +17,9 @@ pub(crate) const NO_SITE: &str = "-";
 
 use policy::coding::Coding;
 
-use crate::outcome::Word;
+use crate::outcome::{Tier, Word};
+use disks::DiskMetrics;
+pub(crate) use disks::OnDisks;
 
 /// Seconds: from a hit in memory to an origin's timeout.
 const DURATIONS: [f64; 16] = [
@@ -68,6 +71,7 @@ pub(crate) struct Purged {
 pub(crate) struct Tally {
     site: String,
     rows: [OnceLock<Row>; Word::COUNT],
+    hits: Hits,
 }
 
 struct Row {
@@ -76,11 +80,19 @@ struct Row {
     durations: Histogram,
 }
 
+/// The counters of one site's hits, by where they were stored.
+#[derive(Default)]
+struct Hits {
+    memory: OnceLock<IntCounter>,
+    disk: OnceLock<IntCounter>,
+}
+
 impl Tally {
     pub(crate) fn new(site: &str) -> Self {
         Self {
             site: site.to_owned(),
             rows: Default::default(),
+            hits: Hits::default(),
         }
     }
 }
@@ -99,8 +111,11 @@ pub(crate) struct Metrics {
     requests: IntCounterVec,
     response_bytes: IntCounterVec,
     durations: HistogramVec,
+    hits: IntCounterVec,
     /// Requests that were for no site.
     pub nobody: Tally,
+    forwarded: IntCounterVec,
+    unkeyed_vary: IntCounterVec,
     origin_requests: IntCounterVec,
     origin_bytes: IntCounterVec,
     coded_responses: IntCounterVec,
@@ -114,6 +129,7 @@ pub(crate) struct Metrics {
     evictions: IntGauge,
     rejected: IntGauge,
     pub purges: purges::Purges,
+    disks: DiskMetrics,
 }
 
 impl Metrics {
@@ -138,7 +154,23 @@ impl Metrics {
                 .buckets(DURATIONS.to_vec()),
                 &["site", "outcome"],
             )?,
+            hits: counters(
+                "hits_total",
+                "Requests answered by a stored response, by where it was stored.",
+                &["site", "tier"],
+            )?,
             nobody: Tally::new(NO_SITE),
+            forwarded: counters(
+                "forwarded_total",
+                "Requests that went towards an origin, by why, and by what else Cache-Status says of them.",
+                &["site", "why", "detail"],
+            )?,
+            unkeyed_vary: counters(
+                "unkeyed_vary_total",
+                "Responses stored that vary on a field which the site neither normalises nor has in its key, \
+                 or ignores.",
+                &["site", "care"],
+            )?,
             origin_requests: counters(
                 "origin_requests_total",
                 "Requests sent to origins, further attempts included.",
@@ -186,6 +218,7 @@ impl Metrics {
                 "Responses that the memory tier had no room for.",
             )?,
             purges: purges::Purges::new()?,
+            disks: DiskMetrics::new()?,
             registry,
         };
         metrics.register()?;
@@ -203,6 +236,9 @@ impl Metrics {
             Box::new(self.requests.clone()),
             Box::new(self.response_bytes.clone()),
             Box::new(self.durations.clone()),
+            Box::new(self.hits.clone()),
+            Box::new(self.forwarded.clone()),
+            Box::new(self.unkeyed_vary.clone()),
             Box::new(self.origin_requests.clone()),
             Box::new(self.origin_bytes.clone()),
             Box::new(self.coded_responses.clone()),
@@ -217,6 +253,7 @@ impl Metrics {
             Box::new(self.rejected.clone()),
         ];
         all.into_iter()
+            .chain(self.disks.all())
             .chain(self.purges.collectors())
             .try_for_each(|metric| self.registry.register(metric))
     }
@@ -229,6 +266,17 @@ impl Metrics {
         row.durations.observe(took.as_secs_f64());
     }
 
+    /// A stored response answered.
+    pub(crate) fn hit(&self, tally: &Tally, tier: Tier) {
+        let counter = match tier {
+            Tier::Memory => &tally.hits.memory,
+            Tier::Disk => &tally.hits.disk,
+        };
+        let labels = [tally.site.as_str(), tier.as_str()];
+        let counter = counter.get_or_init(|| self.hits.with_label_values(&labels));
+        counter.inc();
+    }
+
     fn row(&self, site: &str, word: Word) -> Row {
         let labels = [site, word.as_str()];
         Row {
@@ -236,6 +284,16 @@ impl Metrics {
             response_bytes: self.response_bytes.with_label_values(&labels),
             durations: self.durations.with_label_values(&labels),
         }
+    }
+
+    /// A request that went towards an origin.
+    pub(crate) fn forwarded(&self, site: &str, why: &str, detail: &str) {
+        self.forwarded.with_label_values(&[site, why, detail]).inc();
+    }
+
+    /// A stored response that varies on a field without the operator's care.
+    pub(crate) fn unkeyed_vary(&self, site: &str, care: &str) {
+        self.unkeyed_vary.with_label_values(&[site, care]).inc();
     }
 
     /// A request to an origin.
@@ -268,7 +326,15 @@ impl Metrics {
     }
 
     /// Everything in the text format of Prometheus.
-    pub(crate) fn text(&self, stored: Stored, purged: Purged) -> String {
+    pub(crate) fn text(
+        &self,
+        stored: Stored,
+        purged: Purged,
+        on_disks: Option<&OnDisks>,
+    ) -> String {
+        if let Some(on_disks) = on_disks {
+            self.disks.set(on_disks);
+        }
         self.purges.set(purged);
         self.objects.set(gauge(stored.objects));
         let held = stored.bytes.saturating_sub(stored.in_flight);

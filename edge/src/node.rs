@@ -5,8 +5,10 @@ use std::time::{Duration, Instant};
 
 use http::HeaderName;
 use policy::coding::Coding;
-use purge_api::Api;
-use storage::{Flights, Memory, Moment, Uncacheable, VaryMemory};
+use policy::vary::Care;
+use purge_api::{Api, Readiness};
+use storage::disk::Recovery;
+use storage::{Flights, Moment, Removal, Tiers, Uncacheable, VaryMemory};
 use tokio::sync::watch;
 
 use crate::access_log::{self, AccessLog, Line};
@@ -19,13 +21,14 @@ use crate::exchange::{Exchange, Learnt, Request};
 use crate::metrics::{Metrics, NO_SITE};
 use crate::origins::names::Names;
 use crate::origins::outbound::Marks;
-use crate::outcome::{Local, Outcome, Share, Word};
+use crate::outcome::{Forward, Local, Outcome, Share, Tier, Word};
 use crate::pingora::Authorities;
 use crate::pingora::fetch::Fetcher;
 use crate::purges::Purges;
 use crate::queries::Epochs;
 use crate::searches::Searches;
-use crate::sites::Sites;
+use crate::sites::{Sites, Treatment};
+use crate::varied;
 
 /// Everything that requests share.
 pub(crate) struct Node {
@@ -43,7 +46,8 @@ pub(crate) struct Node {
     pub follower_wait: Duration,
     /// Ranges that are answered in one response.
     pub ranges_max: usize,
-    pub memory: Arc<Memory<Head>>,
+    /// What is stored.
+    pub tiers: Arc<Tiers<Head>>,
     pub coder: Coder,
     pub flights: Flights<Head>,
     pub uncacheable: Uncacheable,
@@ -90,11 +94,17 @@ impl Node {
     }
 
     /// Nothing that was asked for by now answers a request for `key` that comes later (RFC 9111 §4.4).
-    pub(crate) fn invalidate(&self, key: storage::Key) {
-        self.memory.remove(key);
+    /// When it returns, that outlives the process.
+    pub(crate) async fn invalidate(&self, key: storage::Key) {
+        let removal = self.tiers.remove(key);
         self.flights.dissolve(key);
         self.uncacheable.forget(key);
         self.epochs.invalidate(key);
+        if removal == Removal::OnDisks
+            && let Err(error) = self.tiers.sync().await
+        {
+            tracing::warn!(%error, "an invalidation may not outlive the process");
+        }
     }
 
     /// What earlier requests taught about keys.
@@ -113,6 +123,30 @@ impl Node {
         Some(storage::Variant(variant))
     }
 
+    /// Remembers which fields select among the responses of a key.
+    pub(crate) fn learn(&self, key: storage::Key, stored: &policy::store::Stored) {
+        match stored.selecting.names() {
+            [] => self.vary.forget(key),
+            names => self.vary.learn(key, names.into()),
+        }
+    }
+
+    /// Tells of a response that is stored and varies on what the operator has not cared for: counts it, and warns of
+    /// each field once.
+    pub(crate) fn varied(&self, request: &Request, stored: &policy::store::Stored) {
+        let Treatment { settings, key, .. } = &*request.treatment;
+        let site = &request.site;
+        for name in stored.selecting.names() {
+            let care = match settings.vary.care_for(name) {
+                Care::Normalised => continue,
+                _ if key.headers.contains(name) => continue,
+                care => care,
+            };
+            self.metrics.unkeyed_vary(&site.name, varied::word(care));
+            site.varied.tell(&site.name, name, care);
+        }
+    }
+
     /// Tells the one outcome of an exchange: to the metrics and to the access log.
     pub(crate) fn finished(&self, exchange: &Exchange, sent: u64) {
         let took = self.clock.instant() - exchange.started;
@@ -123,11 +157,27 @@ impl Node {
             return self.metrics.request(nobody, word, sent, took);
         };
         self.metrics.request(&request.site.tally, word, sent, took);
+        if let Some(tier) = outcome.and_then(Outcome::tier) {
+            self.metrics.hit(&request.site.tally, tier);
+        }
+        if let Some(why) = outcome.and_then(Outcome::forward) {
+            let detail = outcome.and_then(Outcome::detail).unwrap_or("-");
+            let site = &request.site.name;
+            self.metrics.forwarded(site, why.as_str(), detail);
+        }
         if let Some(coding) = exchange.coding {
             self.metrics.coded_response(&request.site.name, coding);
         }
         if self.log.is_on() {
             self.log.write(&line(exchange, request, word, sent, took));
+        }
+    }
+
+    /// It is ready from the start: until the disks' index is back, what is on them is a miss.
+    pub(crate) fn recovery(&self) -> Readiness {
+        match self.tiers.recovered() {
+            Some(Recovery::Running { segments, of }) => Readiness::Recovering { segments, of },
+            _ => Readiness::Ready,
         }
     }
 
@@ -151,7 +201,9 @@ impl Node {
             status,
             bytes: 0,
             outcome: word.as_str(),
+            fwd: None,
             detail: Some(why),
+            tier: None,
             ttl: None,
             collapsed: false,
             coding: None,
@@ -188,7 +240,9 @@ fn line<'a>(
         status: exchange.status.map_or(0, |status| status.as_u16()),
         bytes,
         outcome: word.as_str(),
+        fwd: outcome.and_then(Outcome::forward).map(Forward::as_str),
         detail: outcome.and_then(Outcome::detail),
+        tier: outcome.and_then(Outcome::tier).map(Tier::as_str),
         ttl: outcome.and_then(Outcome::ttl),
         collapsed,
         coding: exchange.coding.map(Coding::as_str),

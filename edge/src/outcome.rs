@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use http::StatusCode;
+use http::header::{self, HeaderName};
 use policy::coding::Coding;
 use policy::store::DoNotStore;
 
@@ -17,6 +18,8 @@ pub(crate) enum Outcome {
         ttl: i64,
         /// Why a stale response was good enough.
         served: Served,
+        /// Where it was stored.
+        tier: Tier,
     },
     /// It went towards the origin (§2.2).
     Forwarded(Forwarded),
@@ -33,6 +36,24 @@ pub(crate) enum Served {
     ClientAllows,
     /// It is being validated in the background (RFC 5861 §3).
     WhileRevalidating,
+}
+
+/// Where a stored response was found.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Tier {
+    /// In memory.
+    Memory,
+    /// On a disk; the next time it may be in memory.
+    Disk,
+}
+
+impl Tier {
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Memory => "memory",
+            Self::Disk => "disk",
+        }
+    }
 }
 
 /// A request that went towards the origin.
@@ -58,11 +79,50 @@ pub(crate) enum Forward {
     /// Nothing is stored for the URI.
     UriMiss,
     /// Something is stored for the URI, and it does not match the selecting fields.
-    VaryMiss,
+    VaryMiss(Differs),
     /// The request's own directives did not allow the stored response.
     Request,
     /// The stored response is stale.
     Stale,
+}
+
+/// The selecting field in which a request differs from those that are stored. The fields are few, so that a metric can
+/// tell them.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Differs {
+    Accept,
+    AcceptEncoding,
+    AcceptLanguage,
+    Cookie,
+    Origin,
+    UserAgent,
+    OtherField,
+}
+
+impl Differs {
+    pub(crate) fn of(field: &HeaderName) -> Self {
+        match *field {
+            header::ACCEPT => Self::Accept,
+            header::ACCEPT_ENCODING => Self::AcceptEncoding,
+            header::ACCEPT_LANGUAGE => Self::AcceptLanguage,
+            header::COOKIE => Self::Cookie,
+            header::ORIGIN => Self::Origin,
+            header::USER_AGENT => Self::UserAgent,
+            _ => Self::OtherField,
+        }
+    }
+
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Accept => "vary-accept",
+            Self::AcceptEncoding => "vary-accept-encoding",
+            Self::AcceptLanguage => "vary-accept-language",
+            Self::Cookie => "vary-cookie",
+            Self::Origin => "vary-origin",
+            Self::UserAgent => "vary-user-agent",
+            Self::OtherField => "vary-other-field",
+        }
+    }
 }
 
 /// Why the cache did not handle a request that it could have handled.
@@ -119,6 +179,8 @@ pub(crate) enum NotStored {
     PassedBy,
     /// Its content is longer than may be stored.
     TooLong,
+    /// It is too long for memory, and was not asked for often enough to be written to a disk.
+    NotYet,
     /// What it validates is not stored any more.
     Displaced,
     /// It was purged while it was on its way.
@@ -179,12 +241,15 @@ impl Outcome {
 
     fn write_parameters(&self, out: &mut String) {
         match self {
-            Self::Hit { ttl, served } => {
+            Self::Hit { ttl, served, tier } => {
                 push(out, format_args!("; hit; ttl={ttl}"));
-                match served {
-                    Served::Fresh => {}
-                    Served::ClientAllows => out.push_str("; detail=max-stale"),
-                    Served::WhileRevalidating => out.push_str("; detail=stale-while-revalidate"),
+                match (served, tier) {
+                    (Served::Fresh, Tier::Memory) => {}
+                    (Served::Fresh, Tier::Disk) => out.push_str("; detail=disk"),
+                    (Served::ClientAllows, _) => out.push_str("; detail=max-stale"),
+                    (Served::WhileRevalidating, _) => {
+                        out.push_str("; detail=stale-while-revalidate");
+                    }
                 }
             }
             Self::Forwarded(forwarded) => forwarded.write_parameters(out),
@@ -215,6 +280,24 @@ impl Outcome {
             Self::Hit { .. } => None,
             Self::Forwarded(forwarded) => forwarded.detail(),
             Self::Local(local) => Some(local.as_str()),
+        }
+    }
+
+    /// Where the stored response was that answered, if one did by itself.
+    #[must_use]
+    pub(crate) const fn tier(&self) -> Option<Tier> {
+        match self {
+            Self::Hit { tier, .. } => Some(*tier),
+            Self::Forwarded(_) | Self::Local(_) => None,
+        }
+    }
+
+    /// Why it went towards the origin, if it did.
+    #[must_use]
+    pub(crate) const fn forward(&self) -> Option<Forward> {
+        match self {
+            Self::Forwarded(forwarded) => Some(forwarded.why),
+            Self::Hit { .. } | Self::Local(_) => None,
         }
     }
 
@@ -276,7 +359,7 @@ impl Forwarded {
             (Answer::StaleInstead(_), _) => Word::Stale,
             (_, Forward::Bypass(_)) => Word::Bypass,
             (_, Forward::Method) => Word::Pass,
-            (_, Forward::UriMiss | Forward::VaryMiss) => Word::Miss,
+            (_, Forward::UriMiss | Forward::VaryMiss(_)) => Word::Miss,
             (_, Forward::Stale | Forward::Request) => Word::Expired,
         }
     }
@@ -306,18 +389,20 @@ impl Forwarded {
             (Answer::StaleInstead(_), _) => Some("stale-if-error"),
             (_, Forward::Bypass(bypass)) => Some(bypass.as_str()),
             (Answer::NotStored(reason), _) => reason.as_str(),
+            (Answer::Stored(_), Forward::VaryMiss(differs)) => Some(differs.as_str()),
             (Answer::Stored(_) | Answer::Freshened(_), _) => None,
         }
     }
 }
 
 impl Forward {
-    const fn as_str(self) -> &'static str {
+    /// The token of RFC 9211 §2.2.
+    pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::Bypass(_) => "bypass",
             Self::Method => "method",
             Self::UriMiss => "uri-miss",
-            Self::VaryMiss => "vary-miss",
+            Self::VaryMiss(_) => "vary-miss",
             Self::Request => "request",
             Self::Stale => "stale",
         }
@@ -340,6 +425,7 @@ impl NotStored {
             Self::Policy(reason) => Some(reason.as_str()),
             Self::PassedBy => None,
             Self::TooLong => Some("too-long"),
+            Self::NotYet => Some("not-yet"),
             Self::Displaced => Some("displaced"),
             Self::Purged => Some("purged"),
             Self::OtherSearch => Some("no-vary-search"),
@@ -400,10 +486,12 @@ mod tests {
     fn an_outcome_is_told_in_the_words_of_the_standard() {
         use {Answer as A, Forward as F, Share as S};
         let second = Duration::from_secs(1);
-        check(&Outcome::Hit { ttl: 5, served: Served::Fresh },             "hit",      "n; hit; ttl=5");
-        check(&Outcome::Hit { ttl: -2, served: Served::WhileRevalidating },"updating", "n; hit; ttl=-2; detail=stale-while-revalidate");
+        check(&Outcome::Hit { ttl: 5, served: Served::Fresh, tier: Tier::Memory }, "hit",  "n; hit; ttl=5");
+        check(&Outcome::Hit { ttl: 5, served: Served::Fresh, tier: Tier::Disk },   "hit",  "n; hit; ttl=5; detail=disk");
+        check(&Outcome::Hit { ttl: -2, served: Served::WhileRevalidating, tier: Tier::Disk }, "updating", "n; hit; ttl=-2; detail=stale-while-revalidate");
         check(&forwarded(F::UriMiss, 200, A::Stored(60 * second), S::Alone),     "miss", "n; fwd=uri-miss; fwd-status=200; ttl=60; stored");
         check(&forwarded(F::UriMiss, 200, A::Stored(60 * second), S::Collapsed), "miss", "n; fwd=uri-miss; fwd-status=200; ttl=60; stored; collapsed");
+        check(&forwarded(F::VaryMiss(Differs::UserAgent), 200, A::Stored(second), S::Alone), "miss", "n; fwd=vary-miss; fwd-status=200; ttl=1; stored; detail=vary-user-agent");
         check(&forwarded(F::Stale, 304, A::Freshened(9 * second), S::Alone), "revalidated", "n; fwd=stale; fwd-status=304; ttl=9; stored");
         check(&forwarded(F::Stale, 503, A::StaleInstead(7 * second), S::Alone), "stale", "n; fwd=stale; fwd-status=503; ttl=-7; detail=stale-if-error");
         check(&forwarded(F::Bypass(Bypass::Rule), 200, A::NotStored(NotStored::PassedBy), S::Alone), "bypass", "n; fwd=bypass; fwd-status=200; detail=rule");
@@ -416,6 +504,7 @@ mod tests {
         let hit = Outcome::Hit {
             ttl: 0,
             served: Served::Fresh,
+            tier: Tier::Memory,
         };
         let told = Told {
             key: Some("a\"b\\c\u{e9}"),

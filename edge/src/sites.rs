@@ -8,10 +8,12 @@ use http::{HeaderMap, HeaderName, Method, StatusCode};
 use parking_lot::RwLock;
 use policy::key::KeyRules;
 use policy::settings::Settings;
+use storage::Admission;
 
 use crate::metrics::Tally;
 use crate::origins::Origins;
 use crate::purges::TagField;
+use crate::varied::Varied;
 
 /// Combinations of matching rules that are kept ready; beyond it, one is put together for each request.
 const TREATMENTS_MAX: usize = 1024;
@@ -70,6 +72,8 @@ pub(crate) struct Site {
     pub base: Arc<Treatment>,
     pub rules: Vec<Rule>,
     pub tally: Tally,
+    /// Fields that responses were seen to vary on without the operator's care.
+    pub varied: Varied,
     treatments: RwLock<HashMap<Vec<usize>, Arc<Treatment>>>,
 }
 
@@ -94,6 +98,8 @@ pub(crate) struct Treatment {
     pub cache: UseCache,
     pub settings: Settings,
     pub key: KeyRules,
+    /// At which request for it a response is written to a disk.
+    pub admission: Admission,
     /// How long an answer that could not be stored is remembered as such.
     pub uncacheable: Duration,
 }
@@ -158,8 +164,10 @@ pub(crate) struct Overrides {
     pub heuristic: Option<policy::settings::Heuristic>,
     pub targets: Option<Vec<HeaderName>>,
     pub vary: Option<policy::vary::VaryRules>,
+    pub deception_guard: Option<policy::settings::DeceptionGuard>,
     pub codings: Option<policy::coding::CodingRules>,
     pub key: Option<KeyRules>,
+    pub admission: Option<Admission>,
     pub uncacheable: Option<Duration>,
 }
 
@@ -168,6 +176,7 @@ impl Overrides {
         let settings = &mut treatment.settings;
         set(&mut treatment.cache, self.cache.as_ref());
         set(&mut treatment.key, self.key.as_ref());
+        set(&mut treatment.admission, self.admission.as_ref());
         set(&mut treatment.uncacheable, self.uncacheable.as_ref());
         if self.ttl.is_some() {
             settings.ttl.clone_from(&self.ttl);
@@ -182,6 +191,7 @@ impl Overrides {
         set(&mut settings.heuristic, self.heuristic.as_ref());
         set(&mut settings.targets, self.targets.as_ref());
         set(&mut settings.vary, self.vary.as_ref());
+        set(&mut settings.deception_guard, self.deception_guard.as_ref());
         set(&mut settings.codings, self.codings.as_ref());
         settings.keep_codings_apart();
     }
@@ -215,6 +225,7 @@ impl Site {
             show_key,
             base: Arc::new(base),
             rules,
+            varied: Varied::default(),
             treatments: RwLock::default(),
         }
     }

@@ -2,6 +2,8 @@
 //!
 //! Every section is taken apart completely, so that a setting nobody uses does not compile.
 
+mod disks;
+
 use std::collections::HashMap;
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash as _, Hasher as _};
@@ -13,9 +15,9 @@ use std::time::Duration;
 use config::model;
 use http::{HeaderName, HeaderValue, Method, StatusCode};
 use policy::coding::{Coding, CodingRules};
-use policy::vary::{AcceptEncoding, AcceptLanguage, VaryRules};
+use policy::vary::{AcceptEncoding, AcceptLanguage, Cookies, DeviceClass, UserAgent, VaryRules};
 use purge_api::{Access, Api, Dialect, Dialects, Grant, Permission, Token};
-use storage::{FlightSettings, Flights, Memory, Uncacheable, VaryMemory};
+use storage::{Admission, FlightSettings, Flights, Memory, Tiers, Uncacheable, VaryMemory};
 use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 
@@ -74,6 +76,7 @@ pub(crate) fn plan(
         admin,
         dialects,
         memory,
+        disks,
         log,
         limits,
         tls,
@@ -113,12 +116,18 @@ pub(crate) fn plan(
         std::io::stdout(),
         metrics.log_dropped.clone(),
     );
-    let memory = Memory::new(memory_settings(memory, &limits));
-    let coder = Coder::new(Arc::clone(&memory), Arc::clone(&metrics), threads);
     let sites = sites_by_host(sites)?;
     let moment = storage::Moment(clock.now().unix_millis());
     let state = crate::token::state_directory().map(|state| state.join(&name));
-    let purges = Purges::open(state.ok().as_deref(), &sites, moment);
+    let below = disks::open(disks, &memory, &limits)?;
+    let witness = below.as_ref().map(|below| below.witness.as_path());
+    let purges = Purges::open(state.ok().as_deref(), witness, &sites, moment);
+    let memory = Memory::new(memory_settings(memory, &limits));
+    let coder = Coder::new(Arc::clone(&memory), Arc::clone(&metrics), threads);
+    let tiers = match below {
+        Some(below) => Tiers::above(memory, below.disk, purges.log_id().0),
+        None => Tiers::memory_only(memory),
+    };
     let node = Node {
         name,
         purges,
@@ -131,7 +140,7 @@ pub(crate) fn plan(
         limits: Arc::new(downstream_limits(&limits)),
         follower_wait: limits.follower_wait,
         ranges_max: limits.ranges,
-        memory,
+        tiers,
         coder,
         flights: Flights::new(FlightSettings {
             followers_max: limits.followers,
@@ -237,7 +246,7 @@ fn downstream_limits(limits: &model::Limits) -> Limits {
         followers: _,     // the flights'
         follower_wait: _, // the node's
         ranges: _,        // the node's
-        variants: _,      // the memory's
+        variants: _,      // the tiers'
         query_content: _, // the node's
         h2_streams,
     } = *limits;
@@ -332,6 +341,8 @@ fn site(site: model::Site) -> Result<Site, TlsError> {
         tag_fields,
         debug,
     } = site;
+    let unkeyed = unkeyed(&pass_unkeyed);
+    let unseen = Unseen::new(&unkeyed, forwarded);
     Ok(Site::new(SiteParts {
         name,
         origins: site_origins(origins, upstream)?,
@@ -340,7 +351,7 @@ fn site(site: model::Site) -> Result<Site, TlsError> {
             model::Forwarded::Append => sites::ForwardedFor::Append,
             model::Forwarded::Off => sites::ForwardedFor::Off,
         },
-        unkeyed: unkeyed(&pass_unkeyed),
+        unkeyed,
         tag_fields: field_names(tag_fields)
             .into_iter()
             .map(TagField::new)
@@ -349,14 +360,37 @@ fn site(site: model::Site) -> Result<Site, TlsError> {
             model::Debug::Off => sites::ShowKey::No,
             model::Debug::CacheKey => sites::ShowKey::Yes,
         },
-        base: treatment(caching),
-        rules: rules.into_iter().map(rule).collect(),
+        base: treatment(caching, &unseen),
+        rules: rules.into_iter().map(|it| rule(it, &unseen)).collect(),
     }))
 }
 
 fn unkeyed(passed: &[String]) -> Vec<HeaderName> {
     let names = config::UNKEYED.iter().map(|name| (*name).to_owned());
     field_names(names.filter(|name| !passed.contains(name)).collect())
+}
+
+/// Fields that the origin does not see as clients send them.
+struct Unseen {
+    /// They are removed, or written from what the key has.
+    alike: Vec<HeaderName>,
+    /// They tell the client.
+    own: Vec<HeaderName>,
+}
+
+impl Unseen {
+    fn new(unkeyed: &[HeaderName], forwarded: model::Forwarded) -> Self {
+        let client = HeaderName::from_static("x-forwarded-for");
+        let mut alike = unkeyed.to_vec();
+        let own = match forwarded {
+            model::Forwarded::Set | model::Forwarded::Append => vec![client],
+            model::Forwarded::Off => {
+                alike.push(client);
+                Vec::new()
+            }
+        };
+        Self { alike, own }
+    }
 }
 
 fn site_origins(all: Vec<model::Origin>, upstream: model::Upstream) -> Result<Origins, TlsError> {
@@ -436,16 +470,18 @@ fn authorities(path: &Path) -> Result<Arc<[Vec<u8>]>, TlsError> {
     Ok(certificates.iter().map(|der| der.to_vec()).collect())
 }
 
-fn treatment(caching: model::Caching) -> Treatment {
+fn treatment(caching: model::Caching, unseen: &Unseen) -> Treatment {
     let model::Caching {
         client_control,
         set_cookie,
         stale,
         heuristic,
+        disk,
         uncacheable,
         targets,
         key,
         vary,
+        deception_guard,
         codings,
     } = caching;
     let mut treatment = Treatment {
@@ -457,15 +493,33 @@ fn treatment(caching: model::Caching) -> Treatment {
             heuristic: self::heuristic(heuristic),
             stale: stale_defaults(&stale),
             stale_statuses: statuses(&stale.statuses),
-            vary: vary_rules(vary),
+            vary: vary_rules(vary, unseen),
+            deception_guard: self::deception_guard(deception_guard),
             codings: coding_rules(codings),
             ..policy::settings::Settings::default()
         },
         key: key_rules(key),
+        admission: admission(disk),
         uncacheable,
     };
     treatment.settings.keep_codings_apart();
     treatment
+}
+
+const fn admission(disk: model::DiskAdmission) -> Admission {
+    match disk {
+        model::DiskAdmission::Always => Admission::Always,
+        model::DiskAdmission::Second => Admission::Second,
+        model::DiskAdmission::Third => Admission::Third,
+        model::DiskAdmission::Never => Admission::Never,
+    }
+}
+
+const fn deception_guard(guard: model::DeceptionGuard) -> policy::settings::DeceptionGuard {
+    match guard {
+        model::DeceptionGuard::On => policy::settings::DeceptionGuard::On,
+        model::DeceptionGuard::Off => policy::settings::DeceptionGuard::Off,
+    }
 }
 
 const fn client_control(control: model::ClientControl) -> policy::settings::ClientControl {
@@ -521,6 +575,7 @@ fn key_rules(key: model::Key) -> policy::key::KeyRules {
         query_order,
         headers,
         cookies,
+        unkeyed_query,
     } = key;
     let patterns = |patterns: Vec<String>| {
         let patterns = patterns.iter();
@@ -541,14 +596,20 @@ fn key_rules(key: model::Key) -> policy::key::KeyRules {
         },
         headers: field_names(headers),
         cookies,
+        unkeyed_query: match unkeyed_query {
+            model::UnkeyedQuery::Drop => policy::key::UnkeyedQuery::Drop,
+            model::UnkeyedQuery::Pass => policy::key::UnkeyedQuery::Pass,
+        },
     }
 }
 
-fn vary_rules(vary: model::Vary) -> VaryRules {
+fn vary_rules(vary: model::Vary, unseen: &Unseen) -> VaryRules {
     let model::Vary {
         ignore,
         accept_encoding,
         accept_language,
+        cookies,
+        user_agent,
     } = vary;
     VaryRules {
         ignore: field_names(ignore),
@@ -559,9 +620,24 @@ fn vary_rules(vary: model::Vary) -> VaryRules {
         accept_language: match accept_language {
             model::AcceptLanguage::Normalise => AcceptLanguage::Normalise,
             model::AcceptLanguage::Exact => AcceptLanguage::Exact,
+            model::AcceptLanguage::Preferred => AcceptLanguage::Preferred,
             model::AcceptLanguage::Among(tags) => AcceptLanguage::Among(tags),
         },
+        cookies: cookies.map_or(Cookies::All, Cookies::Only),
+        user_agent: match user_agent {
+            model::UserAgent::Exact => UserAgent::Exact,
+            model::UserAgent::Classes(classes) => {
+                UserAgent::Classes(classes.into_iter().map(device_class).collect())
+            }
+        },
+        unseen: unseen.alike.clone(),
+        own: unseen.own.clone(),
     }
+}
+
+fn device_class(class: model::DeviceClass) -> DeviceClass {
+    let model::DeviceClass { name, words } = class;
+    DeviceClass { name, words }
 }
 
 fn coding_rules(codings: model::Codings) -> CodingRules {
@@ -582,7 +658,7 @@ fn coding_rules(codings: model::Codings) -> CodingRules {
     }
 }
 
-fn rule(rule: model::Rule) -> Rule {
+fn rule(rule: model::Rule, unseen: &Unseen) -> Rule {
     let model::Rule { matches, overrides } = rule;
     let model::Match {
         path,
@@ -596,7 +672,7 @@ fn rule(rule: model::Rule) -> Rule {
     };
     let statuses = statuses(&status);
     Rule {
-        overrides: rule_overrides(overrides, &statuses),
+        overrides: rule_overrides(overrides, &statuses, unseen),
         matches: Matcher {
             paths: path,
             methods: methods.into_iter().map(method).collect(),
@@ -608,7 +684,11 @@ fn rule(rule: model::Rule) -> Rule {
     }
 }
 
-fn rule_overrides(overrides: model::Overrides, statuses: &[StatusCode]) -> Overrides {
+fn rule_overrides(
+    overrides: model::Overrides,
+    statuses: &[StatusCode],
+    unseen: &Unseen,
+) -> Overrides {
     let model::Overrides {
         cache,
         ttl,
@@ -616,10 +696,12 @@ fn rule_overrides(overrides: model::Overrides, statuses: &[StatusCode]) -> Overr
         set_cookie,
         stale,
         heuristic,
+        disk,
         uncacheable,
         targets,
         key,
         vary,
+        deception_guard,
         codings,
     } = overrides;
     let ttl = ttl.map(|ttl| match ttl {
@@ -642,9 +724,11 @@ fn rule_overrides(overrides: model::Overrides, statuses: &[StatusCode]) -> Overr
         stale: stale.as_ref().map(stale_defaults),
         heuristic: heuristic.map(self::heuristic),
         targets: targets.map(field_names),
-        vary: vary.map(vary_rules),
+        vary: vary.map(|vary| vary_rules(vary, unseen)),
+        deception_guard: deception_guard.map(self::deception_guard),
         codings: codings.map(coding_rules),
         key: key.map(key_rules),
+        admission: disk.map(admission),
         uncacheable,
     }
 }

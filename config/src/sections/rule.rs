@@ -6,7 +6,8 @@ use super::{Tables, caching, codings, key, vary};
 use crate::glob::Glob;
 use crate::kinds::{Choice, Lasting, List, OneOrMore, Text, Truth, Whole, values};
 use crate::model::{
-    Caching, ClientControl, HeaderMatch, Match, Method, Overrides, Rule, SetCookie, Ttl, UseCache,
+    Caching, ClientControl, DiskAdmission, HeaderMatch, Match, Method, Overrides, Rule, SetCookie,
+    Ttl, UseCache,
 };
 use crate::names;
 use crate::problems::Fault;
@@ -63,10 +64,12 @@ const CLIENT_CONTROL: Setting<Choice<ClientControl>> = otherwise(&caching::CLIEN
 const SET_COOKIE: Setting<Choice<SetCookie>> = otherwise(&caching::SET_COOKIE);
 const STALE: Setting<Tables> = otherwise(&caching::STALE_KEY);
 const HEURISTIC: Setting<Tables> = otherwise(&caching::HEURISTIC_KEY);
+const DISK: Setting<Choice<DiskAdmission>> = otherwise(&caching::DISK);
 const UNCACHEABLE: Setting<Lasting> = otherwise(&caching::UNCACHEABLE);
 const TARGETS: Setting<List<Text<String>>> = otherwise(&caching::TARGETS);
 const KEY: Setting<Tables> = otherwise(&key::KEY_KEY);
 const VARY: Setting<Tables> = otherwise(&vary::VARY_KEY);
+const DECEPTION_GUARD: Setting<Truth> = otherwise(&caching::DECEPTION_GUARD);
 const CODINGS: Setting<Tables> = otherwise(&codings::CODINGS_KEY);
 
 /// The same setting in a rule: left out, it is as the site says.
@@ -98,10 +101,12 @@ pub(crate) const RULE: Rows = Rows {
         &SET_COOKIE,
         &STALE,
         &HEURISTIC,
+        &DISK,
         &UNCACHEABLE,
         &TARGETS,
         &KEY,
         &VARY,
+        &DECEPTION_GUARD,
         &CODINGS,
     ],
 };
@@ -155,6 +160,7 @@ fn overrides(
         heuristic: section
             .given_section(&HEURISTIC, &caching::HEURISTIC, reading)
             .and_then(|given| caching::heuristic(&given, base.map(|base| base.heuristic), reading)),
+        disk: section.given(&DISK, reading),
         uncacheable: section.given(&UNCACHEABLE, reading),
         targets: section.given(&TARGETS, reading).map(values),
         key: section
@@ -163,6 +169,9 @@ fn overrides(
         vary: section
             .given_section(&VARY, &vary::VARY, reading)
             .and_then(|given| vary::vary(&given, base.map(|base| &base.vary), reading)),
+        deception_guard: section
+            .given(&DECEPTION_GUARD, reading)
+            .map(caching::deception_guard),
         codings: section
             .given_section(&CODINGS, &codings::CODINGS, reading)
             .and_then(|given| codings::codings(&given, base.map(|base| &base.codings), reading)),

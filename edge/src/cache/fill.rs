@@ -10,7 +10,7 @@ use policy::settings::Settings;
 use policy::store::{DoNotStore, Stored};
 use policy::time::Timestamp;
 use storage::purge::{Life, Sequence};
-use storage::{Claim, Keep, Landing, Lead, Object, Reader};
+use storage::{Claim, Destination, Keep, Landing, Lead, Object, Reader, Why};
 use tokio::sync::{mpsc, oneshot};
 
 use super::find::is_usable;
@@ -114,7 +114,7 @@ impl Fill {
             node: Arc::clone(node),
             request: Arc::clone(request),
             selected,
-            claim: node.memory.claim(request.storage_key()),
+            claim: node.tiers.memory().claim(request.storage_key()),
             born: node.purges.latest(),
             audience: Audience { lead, reply },
             interim,
@@ -138,7 +138,7 @@ impl Fill {
         if self.selected.is_none() {
             return self.fail(UpstreamError::Unasked);
         }
-        let renewal = self.freshen(&fetched);
+        let renewal = self.freshen(&fetched).await;
         fetched.release().await;
         match renewal {
             Some(renewal) => self.audience.freshened(renewal),
@@ -167,6 +167,7 @@ impl Fill {
         if let Some(stored) = self.selected.as_ref().and_then(|it| it.head().stored()) {
             policy::validation::add_validators(stored, &mut headers);
         }
+        let target = self.request.origin_target();
         let codings = &self.request.treatment.settings.codings;
         let stored = self.selected.as_ref().and_then(|it| it.head().stored());
         let coding =
@@ -177,7 +178,7 @@ impl Fill {
                 Some(_) => self.request.method().clone(),
                 None => Method::GET,
             },
-            target: &self.request.head.target,
+            target: &target,
             authority: &self.request.head.authority,
             headers,
             content: self.request.content.whole().cloned(),
@@ -187,17 +188,17 @@ impl Fill {
     }
 
     /// Updates the stored response from a 304; none where that is about another one.
-    fn freshen(&self, fetched: &Fetched) -> Option<Renewal> {
+    async fn freshen(&self, fetched: &Fetched) -> Option<Renewal> {
         let object = self.selected.as_ref()?;
         let stored = object.head().stored()?;
         let treatment = self.request.treatment_of(stored.status);
         let exchange = self.policy_exchange(fetched);
         match policy::freshen::freshen(stored, &exchange, &treatment.settings) {
-            Freshened::Updated(stored) => Some(self.renew(object, stored)),
+            Freshened::Updated(stored) => Some(self.renew(object, stored).await),
             Freshened::Unstorable { stored, why } => {
                 let head = Arc::new(self.head(stored));
                 Some(Renewal {
-                    object: self.node.memory.once(object, head),
+                    object: self.node.tiers.once(object, head),
                     answer: Answer::NotStored(NotStored::Policy(why)),
                     landing: Landing::NotShareable,
                 })
@@ -206,12 +207,12 @@ impl Fill {
         }
     }
 
-    fn renew(&self, object: &Arc<Object<Head>>, stored: Stored) -> Renewal {
+    async fn renew(&self, object: &Arc<Object<Head>>, stored: Stored) -> Renewal {
         let shareable = self.is_shareable(&stored);
         let answer = Answer::Freshened(ttl(&stored, self.node.clock.now()));
         let head = Arc::new(self.head(stored));
-        let memory = &self.node.memory;
-        match memory.update_head(object, Arc::clone(&head)) {
+        let tiers = &self.node.tiers;
+        match tiers.update_head(object, Arc::clone(&head)).await {
             Some(object) => Renewal {
                 object,
                 answer,
@@ -224,7 +225,7 @@ impl Fill {
             // It was evicted, replaced or invalidated meanwhile: it still answers who has waited for it, and the others
             // look at what there is by now.
             None => Renewal {
-                object: memory.once(object, head),
+                object: tiers.once(object, head),
                 answer: Answer::NotStored(NotStored::Displaced),
                 landing: Landing::Refreshed,
             },
@@ -269,13 +270,20 @@ impl Fill {
             };
             return self.audience.tell(Landing::Failed, reply);
         }
-        match policy::store::decide(&self.policy_exchange(&fetched), &treatment.settings) {
+        match self.decide(&fetched, &treatment.settings) {
             Ok(stored) => self.store(fetched, stored, treatment.uncacheable).await,
             Err(reason) => {
                 self.remember(&fetched, reason, treatment.uncacheable);
                 self.pass_on(fetched, NotStored::Policy(reason)).await;
             }
         }
+    }
+
+    fn decide(&self, fetched: &Fetched, settings: &Settings) -> Result<Stored, DoNotStore> {
+        let guard = settings.deception_guard;
+        self.request
+            .guard(fetched.status, &fetched.headers, guard)?;
+        policy::store::decide(&self.policy_exchange(fetched), settings)
     }
 
     /// The stored response that spares the client a failure (RFC 5861 §4).
@@ -299,17 +307,20 @@ impl Fill {
         if !node.searches.agree(path, search, &fetched.headers) {
             return self.pass_on(fetched, NotStored::OtherSearch).await;
         }
-        match stored.selecting.names() {
-            [] => node.vary.forget(key),
-            names => node.vary.learn(key, names.into()),
-        }
+        node.learn(key, &stored);
+        node.varied(&self.request, &stored);
         let length = content_length(&fetched.headers);
-        if length.is_some_and(|length| !node.memory.is_storable(length)) {
+        let admission = self.request.treatment.admission;
+        let destination = node.tiers.destination(key, length, admission);
+        if destination == Destination::Nowhere(Why::TooLong) {
             self.remember_uncacheable(fetched.response_time, uncacheable);
             return self.pass_on(fetched, NotStored::TooLong).await;
         }
         let shareable = self.is_shareable(&stored);
-        let answer = Answer::Stored(ttl(&stored, node.clock.now()));
+        let answer = match destination {
+            Destination::Nowhere(_) => Answer::NotStored(NotStored::NotYet),
+            _ => Answer::Stored(ttl(&stored, node.clock.now())),
+        };
         let variant = storage::Variant(stored.selecting.variant());
         let head = self.head(stored);
         if head.life(&self.node.purges) != Life::Alive {
@@ -317,7 +328,8 @@ impl Fill {
             return self.pass_on(fetched, NotStored::Purged).await;
         }
         let claim = self.claim;
-        let fill = claim.begin(variant, head, length, Keep::Store);
+        let tiers = &self.node.tiers;
+        let fill = tiers.begin(claim, variant, head, length, destination);
         node.purges.sweeper.follow(fill.reader().head());
         let landing = if shareable {
             Landing::Streaming(fill.reader())
@@ -337,7 +349,7 @@ impl Fill {
         }
         if let Some(selected) = &self.selected {
             // What was stored has been replaced at the origin by something that is not.
-            self.node.memory.remove_object(selected);
+            self.node.tiers.remove_object(selected);
         }
         self.remember_uncacheable(fetched.response_time, lifetime);
     }
@@ -502,7 +514,7 @@ impl Body {
 }
 
 /// What is left of a stored response's freshness lifetime.
-fn ttl(stored: &Stored, now: Timestamp) -> Duration {
+pub(super) fn ttl(stored: &Stored, now: Timestamp) -> Duration {
     let age = stored.reception.current_age(now);
     stored.terms.freshness_lifetime.saturating_sub(age)
 }

@@ -211,6 +211,7 @@ fn broken(why: Interrupted) -> Box<Error> {
     match why {
         Interrupted::Client => Error::new_down(ErrorType::ConnectionClosed),
         Interrupted::Origin => Error::new_up(ErrorType::ConnectionClosed),
+        Interrupted::Unreadable | Interrupted::Disk => Error::new_in(ErrorType::ReadError),
     }
 }
 
@@ -264,7 +265,7 @@ impl ProxyHttp for Filters {
         response: &mut ResponseHeader,
         exchange: &mut Exchange,
     ) -> Result<()> {
-        pass::take_response(&self.node, response, exchange)?;
+        pass::take_response(&self.node, response, exchange).await?;
         pass::invalidate_groups(&self.node, response, exchange).await;
         Ok(())
     }
@@ -273,12 +274,15 @@ impl ProxyHttp for Filters {
         &self,
         _session: &mut Session,
         body: &mut Option<Bytes>,
-        _end: bool,
+        end: bool,
         exchange: &mut Exchange,
     ) -> Result<Option<std::time::Duration>> {
         let length = body.as_ref().map_or(0, Bytes::len);
         if let (Some(request), true) = (&exchange.request, length > 0) {
             self.node.metrics.origin_bytes(&request.site.name, length);
+        }
+        if let Some(passing) = &mut exchange.passing {
+            passing.copying.take(body.as_ref(), end);
         }
         Ok(None)
     }

@@ -423,7 +423,7 @@ fn trace(requests: usize) -> Vec<(u64, usize)> {
 }
 
 /// Replays `trace` and returns how many requests were hits.
-fn hits(memory: &Memory<usize>, trace: &[(u64, usize)]) -> Vec<bool> {
+fn hits(memory: &Arc<Memory<usize>>, trace: &[(u64, usize)]) -> Vec<bool> {
     let zeros = body(1 << 20);
     let hit = |&(number, size): &(u64, usize)| {
         let key = Key(u128::from(number).to_le_bytes());
@@ -511,6 +511,20 @@ async fn what_was_asked_for_before_a_removal_is_not_stored_after_it() {
     let stored = after.finish().unwrap();
     assert!(Arc::ptr_eq(&memory.lookup(name(1))[0], &stored));
     memory.check_order([name(1)].into_iter());
+}
+
+#[test]
+fn who_makes_a_removal_knows_whether_it_was_the_only_one() {
+    let memory = memory(1 << 20, Eviction::default());
+    let before = memory.claim(name(1));
+    assert!(!memory.claim(name(1)).follows(&before));
+    memory.remove(name(2));
+    assert!(!memory.claim(name(1)).follows(&before));
+    memory.remove(name(1));
+    assert!(memory.claim(name(1)).follows(&before));
+    assert!(!memory.claim(name(2)).follows(&before));
+    memory.remove(name(1));
+    assert!(!memory.claim(name(1)).follows(&before));
 }
 
 #[test]

@@ -12,6 +12,7 @@
 //!
 //! [`decide`] walks it until there is a [`Decision`], and [`serve`] carries that out.
 
+mod content;
 mod fill;
 mod find;
 mod head;
@@ -48,8 +49,6 @@ pub(crate) use slices::Slices;
 
 /// How often a request that waited in vain looks again before it goes alone.
 const LOOKS_MAX: usize = 4;
-/// How often a request looks again because what is stored turned out to be replaced at the origin.
-const CHANGES_MAX: usize = 3;
 
 /// The client's end of an exchange, as the cache writes to it.
 pub(crate) trait Client: Send {
@@ -80,6 +79,11 @@ pub(crate) enum Interrupted {
     Client,
     #[error("the response was cut on its way from the origin")]
     Origin,
+    /// Before anything was sent.
+    #[error("the stored response cannot be read from its disk")]
+    Unreadable,
+    #[error("the rest of the stored response cannot be read from its disk")]
+    Disk,
 }
 
 /// Whether the cache answered.
@@ -100,34 +104,50 @@ pub(crate) async fn serve(
     request: &Arc<Request>,
     client: &mut impl Client,
 ) -> Result<Served, Interrupted> {
-    for _ in 0..CHANGES_MAX {
-        let sent = match decide(node, request).await {
-            Decision::Pass(passing) => return Ok(Served::Pass(passing)),
-            Decision::Hit(hit) => hit.send(node, exchange, request, client).await?,
-            Decision::NotCached => Sent::NotCached,
-            Decision::Fill(filling) => {
-                send::reply(node, exchange, request, filling, client).await?
-            }
-            Decision::Share(why, reader) => {
-                send::collapsed(node, exchange, request, why, reader, client).await?
-            }
-            Decision::FailTogether(wait) => {
-                send::shared_failure(node, exchange, request, wait, client).await?
-            }
-        };
-        match sent {
-            Sent::Done => return Ok(Served::Answered),
-            Sent::NotCached => {
-                not_cached(node, exchange, client).await?;
-                return Ok(Served::Answered);
-            }
-            Sent::Changed => {}
+    for _ in 0..LOOKS_MAX {
+        match attempt(node, exchange, request, client).await {
+            Ok(Attempt::Served(served)) => return Ok(served),
+            // The origin has something else by now, and nothing was sent.
+            Ok(Attempt::Changed) => {}
+            // A disk did not give what it had. It has forgotten that by now, and nothing was sent.
+            Err(Interrupted::Unreadable) => {}
+            Err(interrupted) => return Err(interrupted),
         }
     }
-    let error = UpstreamError::Changing;
-    exchange.outcome = Some(failed(Forward::Partial, error, Share::Alone));
-    respond::failure(node, exchange, error, client).await?;
-    Ok(Served::Answered)
+    Ok(Served::Pass(Passing::new(Forward::UriMiss, None)))
+}
+
+/// What came of one look.
+enum Attempt {
+    Served(Served),
+    /// What is stored was replaced at the origin.
+    Changed,
+}
+
+async fn attempt(
+    node: &Arc<Node>,
+    exchange: &mut Exchange,
+    request: &Arc<Request>,
+    client: &mut impl Client,
+) -> Result<Attempt, Interrupted> {
+    let sent = match decide(node, request).await {
+        Decision::Pass(passing) => return Ok(Attempt::Served(Served::Pass(passing))),
+        Decision::Hit(hit) => hit.send(node, exchange, request, client).await?,
+        Decision::NotCached => Sent::NotCached,
+        Decision::Fill(filling) => send::reply(node, exchange, request, filling, client).await?,
+        Decision::Share(why, reader) => {
+            send::collapsed(node, exchange, request, why, reader, client).await?
+        }
+        Decision::FailTogether(wait) => {
+            send::shared_failure(node, exchange, request, wait, client).await?
+        }
+    };
+    match sent {
+        Sent::Done => {}
+        Sent::NotCached => not_cached(node, exchange, client).await?,
+        Sent::Changed => return Ok(Attempt::Changed),
+    }
+    Ok(Attempt::Served(Served::Answered))
 }
 
 /// How a request gets its answer.
@@ -207,12 +227,12 @@ async fn decide(node: &Arc<Node>, request: &Arc<Request>) -> Decision {
         unfit: Unfit::Unknown,
     };
     for _ in 0..LOOKS_MAX {
-        let wait = match find(node, request, look.waited) {
+        let wait = match find(node, request, look.waited).await {
             Found::Usable(hit) => return Decision::Hit(hit),
             Found::Doubtful(_) if only_if_cached => return Decision::NotCached,
             Found::Doubtful(wait) => wait,
         };
-        let mut step = go_forward(node, request, wait, look);
+        let mut step = go_forward(node, request, wait, look).await;
         if let Step::Follow(follower, wait) = step {
             step = follow(node, request, follower, wait, look).await;
         }
@@ -257,7 +277,7 @@ pub(crate) fn passes_by(request: &Request) -> Option<Forward> {
 }
 
 /// Towards the origin: by itself, or with those who ask for the same.
-fn go_forward(node: &Arc<Node>, request: &Arc<Request>, wait: Wait, look: Look) -> Step {
+async fn go_forward(node: &Arc<Node>, request: &Arc<Request>, wait: Wait, look: Look) -> Step {
     if request.method() == Method::HEAD {
         // A fill would fetch a body that nobody asked for.
         let passing = Passing::new(wait.why, wait.selected);
@@ -278,7 +298,7 @@ fn go_forward(node: &Arc<Node>, request: &Arc<Request>, wait: Wait, look: Look) 
         return Step::Follow(follower, wait);
     }
     match node.flights.board(key, variant) {
-        Boarding::Lead(lead) => take_the_lead(node, request, wait, lead, look),
+        Boarding::Lead(lead) => take_the_lead(node, request, wait, lead, look).await,
         Boarding::Follow(follower) => Step::Follow(follower, wait),
         Boarding::Crowded => Step::Decided(Decision::crowded()),
     }
@@ -293,7 +313,7 @@ fn goes_alone(request: &Request, wait: &Wait) -> bool {
     wait.why == Forward::Request || request.terms.is_personal() || validated_every_time
 }
 
-fn take_the_lead(
+async fn take_the_lead(
     node: &Arc<Node>,
     request: &Arc<Request>,
     wait: Wait,
@@ -301,7 +321,7 @@ fn take_the_lead(
     look: Look,
 ) -> Step {
     // A flight may have ended between the lookup and now.
-    if matches!(find(node, request, None), Found::Usable(_)) {
+    if matches!(find(node, request, None).await, Found::Usable(_)) {
         drop(lead.land(Landing::Refreshed));
         return Step::LookAgain(look);
     }
@@ -384,8 +404,7 @@ pub(crate) fn refresh(node: &Arc<Node>, request: &Arc<Request>, stored: &Arc<Obj
     let Boarding::Lead(lead) = node.flights.board(key, node.variant(request)) else {
         return;
     };
-    let current = node.memory.lookup(key);
-    if !current.iter().any(|object| Arc::ptr_eq(object, stored)) {
+    if !node.tiers.is_current(stored) {
         // It was refreshed between the lookup and now.
         drop(lead.land(Landing::Refreshed));
         return;

@@ -31,7 +31,11 @@ pub(crate) enum Copying {
         born: Sequence,
     },
     /// It is.
-    Filling(Fill<Head>),
+    Filling {
+        fill: Fill<Head>,
+        /// Bytes that are still to come, where that was announced.
+        left: Option<u64>,
+    },
 }
 
 impl Copying {
@@ -46,7 +50,7 @@ impl Copying {
             return Self::No;
         };
         Self::Asked {
-            claim: node.memory.claim(key),
+            claim: node.tiers.memory().claim(key),
             born: node.purges.latest(),
         }
     }
@@ -74,7 +78,7 @@ impl Copying {
         let promised = request.guard(exchange.status, exchange.response, guard);
         promised.ok()?;
         let stored = policy::post::decide(exchange, &request.uri()?, &treatment.settings).ok()?;
-        let claim = node.memory.claim(before.key());
+        let claim = node.tiers.memory().claim(before.key());
         if !claim.follows(&before) {
             // Another unsafe request was answered meanwhile: which of the two was handled last, nobody knows.
             return None;
@@ -85,7 +89,8 @@ impl Copying {
         let left = ttl(&stored, node.clock.now());
         let membership = node.purges.membership(born, request, &stored.headers);
         let head = Head::kept(stored, membership, Extent::Whole, request.uri_text());
-        if head.life(&node.purges) == Life::Gone {
+        if head.life(&node.purges) != Life::Alive {
+            node.metrics.purges.fills.inc();
             return None;
         }
         let length = content_length(exchange.response);
@@ -93,13 +98,14 @@ impl Copying {
         if !fill.is_storing() {
             return None;
         }
-        *self = Self::Filling(fill);
+        node.purges.sweeper.follow(fill.reader().head());
+        *self = Self::Filling { fill, left: length };
         Some(left)
     }
 
     /// Copies content on its way to the client; what is incomplete at the end of the exchange is not stored.
-    pub(crate) fn take(&mut self, data: Option<&Bytes>, end: bool) {
-        let Self::Filling(mut fill) = std::mem::take(self) else {
+    pub(crate) fn take(&mut self, node: &Node, data: Option<&Bytes>, end: bool) {
+        let Self::Filling { mut fill, mut left } = std::mem::take(self) else {
             return;
         };
         if let Some(data) = data {
@@ -108,11 +114,16 @@ impl Copying {
                 Some(Ok(())) => {}
                 Some(Err(_)) | None => return,
             }
+            left = left.map(|left| left.saturating_sub(data.len() as u64));
         }
-        if end {
+        // Who has the announced length may ask again at once, and should find it stored.
+        if !end && left != Some(0) {
+            *self = Self::Filling { fill, left };
+        } else if fill.head().life(&node.purges) == Life::Alive {
             drop(fill.finish());
         } else {
-            *self = Self::Filling(fill);
+            node.metrics.purges.fills.inc();
+            fill.finish_unstored();
         }
     }
 }

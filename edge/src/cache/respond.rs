@@ -12,6 +12,7 @@ use policy::store::Stored;
 use policy::time::Timestamp;
 use storage::{Cut, Object, Reader};
 
+use super::content::Content;
 use super::represent::{self, Representation};
 use super::{Client, Head, Interrupted, slices};
 use crate::downstream::content_length;
@@ -121,8 +122,14 @@ pub(super) async fn stored(
     };
     let ranges_max = node.ranges_max;
     let selected = select(request, representation, received, length, ranges_max);
+    let mut content = Content::of(&body, &selected.part);
+    if let Err(error) = content.prepare().await {
+        tracing::debug!(%error, "a stored response cannot be read");
+        node.tiers.forget(object);
+        return Err(Interrupted::Unreadable);
+    }
     let part = send_head(node, exchange, request, selected, client).await?;
-    send_body(&body, 0, part, client).await?;
+    content.send(part, client).await?;
     client.end().await?;
     Ok(Sent::Done)
 }
@@ -147,8 +154,16 @@ async fn stored_part(
     };
     let received = stored.reception.response_time;
     let selected = select(request, whole, received, Some(complete), 1);
-    let wanted = send_head(node, exchange, request, selected, client).await?;
-    send_body(object.body(), part.range.first, wanted, client).await?;
+    let wanted = match send_head(node, exchange, request, selected, client).await? {
+        // Of the part, and not of the whole.
+        Part::One(range) => Part::One(ByteRange {
+            first: range.first - part.range.first,
+            last: range.last - part.range.first,
+        }),
+        wanted => wanted,
+    };
+    let content = Content::of(object.body(), &wanted);
+    content.send(wanted, client).await?;
     client.end().await?;
     Ok(Sent::Done)
 }
@@ -318,42 +333,6 @@ pub(crate) fn date(node: &Node, headers: &mut HeaderMap) {
         let now = node.clock.now().http_date();
         headers.insert(header::DATE, ascii(now));
     }
-}
-
-async fn send_body(
-    body: &storage::Body,
-    start: u64,
-    part: Part,
-    client: &mut impl Client,
-) -> Result<(), Interrupted> {
-    match part {
-        Part::Nothing => {}
-        Part::Whole => send_slice(body, 0, body.len(), client).await?,
-        Part::One(range) => {
-            let (first, end) = (range.first - start, range.last + 1 - start);
-            send_slice(body, first, end, client).await?;
-        }
-        Part::Many(multipart) => {
-            for part in multipart.parts {
-                client.content(Bytes::from(part.head)).await?;
-                send_slice(body, part.range.first, part.range.last + 1, client).await?;
-            }
-            client.content(Bytes::from(multipart.end)).await?;
-        }
-    }
-    Ok(())
-}
-
-async fn send_slice(
-    body: &storage::Body,
-    start: u64,
-    end: u64,
-    client: &mut impl Client,
-) -> Result<(), Interrupted> {
-    for data in body.slice(start..end) {
-        client.content(data).await?;
-    }
-    Ok(())
 }
 
 async fn send_incoming(

@@ -211,6 +211,7 @@ fn broken(why: Interrupted) -> Box<Error> {
     match why {
         Interrupted::Client => Error::new_down(ErrorType::ConnectionClosed),
         Interrupted::Origin => Error::new_up(ErrorType::ConnectionClosed),
+        Interrupted::Unreadable | Interrupted::Disk => Error::new_in(ErrorType::ReadError),
     }
 }
 
@@ -264,7 +265,7 @@ impl ProxyHttp for Filters {
         response: &mut ResponseHeader,
         exchange: &mut Exchange,
     ) -> Result<()> {
-        pass::take_response(&self.node, response, exchange)?;
+        pass::take_response(&self.node, response, exchange).await?;
         pass::invalidate_groups(&self.node, response, exchange).await;
         Ok(())
     }
@@ -281,7 +282,7 @@ impl ProxyHttp for Filters {
             self.node.metrics.origin_bytes(&request.site.name, length);
         }
         if let Some(passing) = &mut exchange.passing {
-            passing.copying.take(body.as_ref(), end);
+            passing.copying.take(&self.node, body.as_ref(), end);
         }
         Ok(None)
     }

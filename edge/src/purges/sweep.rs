@@ -1,6 +1,9 @@
 //! The sweeper: takes what was purged out of the memory, counts it, and lets the index of purges forget.
 //!
-//! It is for memory alone: what is purged is gone for requests before the sweeper knows of it.
+//! It saves memory, and decides nothing: what is purged is gone for requests before the sweeper knows of it.
+//!
+//! It goes through the memory tier. What another tier holds, nobody is asked about here: the index may only forget the
+//! purges that nothing there was born before.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -141,7 +144,7 @@ async fn sweep(node: &Node) {
     }
     let mut walk = Walk::new();
     let mut removed = 0;
-    while walk.step(&node.memory, STEP, |object| {
+    while walk.step(node.tiers.memory(), STEP, |object| {
         if let Some(membership) = object.head().membership() {
             // Slices count with the one that has their head.
             let objects = u64::from(object.head().cached().is_some());
@@ -149,14 +152,17 @@ async fn sweep(node: &Node) {
             tally.count(membership, Matched { objects, bytes });
         }
         if object.head().life(purges) == Life::Gone {
-            node.memory.remove_object(object);
+            node.tiers.forget(object);
             removed += 1;
         }
     }) {
         tokio::task::yield_now().await;
     }
     purges.sweeper.removed.fetch_add(removed, Ordering::Relaxed);
-    purges.index.forget(upto);
+    // No walk sees what is on disks.
+    if node.tiers.disk().is_none() {
+        purges.index.forget(upto);
+    }
     tracing::debug!(upto = upto.0, removed, "purged responses were swept");
     tally.tell(purges);
     purges.sweeper.counted.send_replace(upto);
@@ -219,7 +225,7 @@ mod tests {
     #[test]
     fn what_several_labels_name_counts_once_for_each_purge() {
         let [a, b, c] = ["a", "b", "c"].map(|name| {
-            let labeller = storage::purge::Labeller::default();
+            let labeller = storage::purge::Labeller::of(storage::purge::LogId(7));
             labeller.label(0, &[name.as_bytes()])
         });
         let purge = |sequence, labels: &[Label]| Uncounted {

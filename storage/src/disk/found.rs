@@ -114,6 +114,19 @@ impl Found {
         self.0.entry.sizes().body
     }
 
+    /// A reader of a part of the body.
+    pub(crate) fn body(&self, range: Range<u64>) -> BodyReader {
+        BodyReader::new(self, range)
+    }
+
+    /// All of the body, if it was read along with the head.
+    pub(crate) fn read_along(&self) -> Option<Bytes> {
+        match &self.0.loaded()?.body {
+            Body::Read(bytes) => Some(bytes.clone()),
+            Body::Chunks(_) | Body::Elsewhere { .. } => None,
+        }
+    }
+
     /// When it was stored, in seconds since 1970, as the writer said.
     pub fn stored_at(&self) -> u64 {
         u64::from(self.0.entry.stored_at)
@@ -156,7 +169,7 @@ impl Object {
         let (volume, life, entry) = (&self.volume, &self.life, &self.entry);
         if record.is_none() {
             let len = front::span(volume, entry);
-            match volume.read(life, entry.place().at(), len)? {
+            match volume.read(life, entry.place().at(), len, 0)? {
                 Reading::Ready(bytes) => return self.take_apart(&bytes),
                 Reading::Waiting(answer) => *record = Some(answer),
             }
@@ -300,6 +313,8 @@ struct Piece {
     from: u64,
     block: usize,
     len: usize,
+    /// What of the range follows in the chunk.
+    ahead: u64,
 }
 
 /// Blocks read at once. With two, each buffer is new memory from the system, and costs more than the
@@ -341,7 +356,7 @@ impl BodyReader {
         if self.waiting.is_none() {
             match object
                 .volume
-                .read(&chunk.life, chunk.at + piece.from, piece.len)?
+                .read(&chunk.life, chunk.at + piece.from, piece.len, piece.ahead)?
             {
                 Reading::Ready(bytes) => return self.check(object, chunk, piece, &bytes),
                 Reading::Waiting(answer) => self.waiting = Some((piece, answer)),
@@ -371,6 +386,7 @@ impl BodyReader {
             from,
             block: usize::try_from(from / block).unwrap_or(0),
             len: length(to.saturating_sub(from)),
+            ahead: wanted.min(chunk_len).saturating_sub(to),
         }
     }
 

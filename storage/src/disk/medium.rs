@@ -18,6 +18,11 @@ pub(crate) trait Medium: Send + Sync + 'static {
     /// Reads all of it, and waits for it.
     fn read(&self, to: &mut [u8], offset: u64) -> io::Result<()>;
 
+    /// Has these bytes brought to the page cache, if it can. It may wait a little.
+    fn will_read(&self, offset: u64, len: u64) {
+        let (_, _) = (offset, len);
+    }
+
     /// Writes all of it.
     fn write(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
 
@@ -78,7 +83,12 @@ impl VolumeFile {
 
     /// Makes the file exactly this long, with all of its room taken from the file system now.
     pub(crate) fn reserve(&self, size: u64) -> Result<(), NoFile> {
-        self.file.set_len(size).map_err(NoFile::Unusable)?;
+        self.file
+            .set_len(size)
+            .map_err(|error| match error.kind() {
+                io::ErrorKind::FileTooLarge | io::ErrorKind::StorageFull => NoFile::NoRoom(error),
+                _ => NoFile::Unusable(error),
+            })?;
         match rustix::fs::fallocate(&self.file, FallocateFlags::empty(), 0, size) {
             // Not every file system can promise room; there, a write may fail later.
             Ok(()) | Err(Errno::OPNOTSUPP) => {}
@@ -133,6 +143,12 @@ impl Medium for VolumeFile {
 
     fn read(&self, to: &mut [u8], offset: u64) -> io::Result<()> {
         self.file.read_exact_at(to, offset)
+    }
+
+    fn will_read(&self, offset: u64, len: u64) {
+        // It is a hint: without it, the next read waits.
+        let len = std::num::NonZeroU64::new(len);
+        rustix::fs::fadvise(&self.file, offset, len, Advice::WillNeed).unwrap_or_default();
     }
 
     fn write(&self, bytes: &[u8], offset: u64) -> io::Result<()> {

@@ -63,7 +63,7 @@ pub(super) fn fetch(
             range,
             complete: sliced.keys.layout.complete(),
         },
-        claim: node.memory.claim(sliced.keys.of(number)),
+        claim: node.tiers.memory().claim(sliced.keys.of(number)),
         born: node.purges.latest(),
         lead,
         reply,
@@ -155,7 +155,8 @@ impl Fetch {
             let uri = self.request.uri_text();
             let head = Head::kept(stored, kept, extent, uri);
             self.node
-                .memory
+                .tiers
+                .memory()
                 .update_head(&current.object, Arc::new(head));
         }
         let variant = self.sliced.object.variant();

@@ -44,7 +44,10 @@ pub(super) fn slicing(node: &Node, request: &Request) -> Option<Slicing> {
     // Ranges are of what GET gets (RFC 9110 §14.2).
     let ranged = *request.method() == Method::GET;
     let slicing = request.treatment.settings.slicing.filter(|_| ranged)?;
-    node.memory.is_storable(slicing.size).then_some(slicing)
+    node.tiers
+        .memory()
+        .is_storable(slicing.size)
+        .then_some(slicing)
 }
 
 /// A stored response that is in slices.
@@ -90,13 +93,13 @@ impl Keys {
     ///
     /// One that was softly purged is as good as its head: that is validated, and the validator is the same.
     fn find(&self, node: &Node, number: u64) -> Option<Arc<Object<Head>>> {
-        let stored = node.memory.lookup(self.of(number));
+        let stored = node.tiers.in_memory(self.of(number));
         let object = stored.first()?;
         match object.head().life(&node.purges) {
             Life::Alive | Life::Stale { .. } => Some(Arc::clone(object)),
             Life::Doubtful => None,
             Life::Gone => {
-                node.memory.remove_object(object);
+                node.tiers.memory().remove_object(object);
                 None
             }
         }
@@ -143,7 +146,7 @@ impl Sliced {
 
     /// What is stored under its key by now, if that is the same representation.
     fn current(&self, node: &Node) -> Option<Self> {
-        let stored = node.memory.lookup(self.object.key());
+        let stored = node.tiers.in_memory(self.object.key());
         let current = Self::of(stored.find(self.object.variant())?)?;
         (current.keys == self.keys).then_some(current)
     }
@@ -151,10 +154,10 @@ impl Sliced {
     /// The origin has something else by now: nothing of this is used again.
     fn remove(&self, node: &Node) {
         if let Some(current) = self.current(node) {
-            node.memory.remove_object(&current.object);
+            node.tiers.memory().remove_object(&current.object);
         }
         for number in 0..self.keys.layout.count().min(REMOVED_MAX) {
-            node.memory.remove(self.keys.of(number));
+            node.tiers.memory().remove(self.keys.of(number));
         }
     }
 }

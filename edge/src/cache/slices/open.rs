@@ -203,7 +203,12 @@ impl Fill {
     pub(crate) fn layout_of_whole(&self, fetched: &Fetched, stored: &Stored) -> Option<Layout> {
         let slicing = slicing(&self.node, &self.request)?;
         let length = content_length(&fetched.headers).filter(|length| *length > slicing.above)?;
-        if self.node.memory.is_storable(length) && self.is_worth_coding(&stored.headers) {
+        if self.node.tiers.memory().is_storable(length) && self.is_worth_coding(&stored.headers) {
+            return None;
+        }
+        // Slices are in memory only: what a disk takes as a whole outlives the process there.
+        let disk = self.node.tiers.disk();
+        if disk.is_some_and(|disk| disk.is_storable(length)) {
             return None;
         }
         let by_part = matches!(self.wanted, Wanted::Opening(_)) && !self.is_rangeless();
@@ -246,7 +251,11 @@ impl Fill {
         let keys = keys.filter(|_| poured && !self.wanted.is_verbatim());
         // Before anybody can find the head: who does, finds this response under way.
         let lead = keys.and_then(|keys| keys.board(&node, layout.slice_of(part.range.first)));
-        let another = node.memory.claim(self.claim.key());
+        if let Some(selected) = self.selected.as_ref().filter(|it| it.body().is_on_disk()) {
+            // What takes its place is in memory only.
+            node.tiers.remove_object(selected);
+        }
+        let another = node.tiers.memory().claim(self.claim.key());
         let claim = std::mem::replace(&mut self.claim, another);
         let object = claim.begin(variant, head, Some(0), Keep::Store).finish();
         let Some(sliced) = object.and_then(|object| Sliced::of(&object)) else {
@@ -335,7 +344,7 @@ impl Fill {
                 (self.claim.begin(variant, head, length, Keep::Store), answer)
             }
             None => {
-                let claim = self.node.memory.claim(key);
+                let claim = self.node.tiers.memory().claim(key);
                 let fill = claim.begin(nobody, Head::PassedOn, length, Keep::PassOn);
                 (fill, Answer::NotStored(NotStored::Part))
             }

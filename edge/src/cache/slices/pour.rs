@@ -90,7 +90,11 @@ impl Pour {
         let purges = &self.node.purges;
         let membership = purges.membership(self.born, &self.request, &stored.headers);
         let variant = self.sliced.object.variant();
-        let claim = self.node.memory.claim(self.sliced.keys.of(self.number));
+        let claim = self
+            .node
+            .tiers
+            .memory()
+            .claim(self.sliced.keys.of(self.number));
         let length = Some(range.len());
         let fill = claim.begin(variant, Head::Slice(membership), length, Keep::Store);
         purges.sweeper.follow(fill.head());

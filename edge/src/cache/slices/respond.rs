@@ -33,7 +33,7 @@ pub(in crate::cache) async fn respond(
     client: &mut impl Client,
 ) -> Result<Sent, Interrupted> {
     let Some((sliced, stored)) = Sliced::of(object).zip(object.head().stored()) else {
-        node.memory.remove_object(object);
+        node.tiers.memory().remove_object(object);
         return Ok(Sent::Changed);
     };
     let complete = sliced.layout().complete();
@@ -217,12 +217,13 @@ impl Composition<'_> {
             let before = at;
             match source {
                 Source::Stored(object) => {
-                    self.run.node.memory.accessed(&object);
-                    for data in object.body().slice(at..end) {
+                    self.run.node.tiers.memory().accessed(&object);
+                    let mut reader = object.body().reader(at..end);
+                    while let Ok(Some(data)) = reader.next().await {
+                        at += data.len() as u64;
                         self.slices.hit_bytes += data.len() as u64;
                         client.content(data).await?;
                     }
-                    return Ok(());
                 }
                 Source::Streaming(reader) => {
                     at = self.copy(reader, at..end, client).await?;

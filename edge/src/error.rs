@@ -34,9 +34,6 @@ pub(crate) enum UpstreamError {
     /// It answered a request for a part with an error of its own.
     #[error("the origin does not send the rest of the response")]
     Refusing,
-    /// It changed again and again while its parts were asked for.
-    #[error("the response changes faster than it can be fetched")]
-    Changing,
 }
 
 impl UpstreamError {
@@ -50,8 +47,7 @@ impl UpstreamError {
             | Self::Cut
             | Self::Malformed
             | Self::Unasked
-            | Self::Refusing
-            | Self::Changing => StatusCode::BAD_GATEWAY,
+            | Self::Refusing => StatusCode::BAD_GATEWAY,
             Self::ConnectTimeout | Self::ResponseTimeout => StatusCode::GATEWAY_TIMEOUT,
         }
     }
@@ -68,7 +64,6 @@ impl UpstreamError {
             Self::Cut => "http_response_incomplete",
             Self::Malformed | Self::Unasked => "http_protocol_error",
             Self::Refusing => "http_request_error",
-            Self::Changing => "http_response_incomplete",
         }
     }
 
@@ -78,9 +73,7 @@ impl UpstreamError {
         match self {
             Self::Unresolved | Self::Refused | Self::Tls => Failure::Unreachable,
             Self::ConnectTimeout | Self::ResponseTimeout => Failure::Timeout,
-            Self::Cut | Self::Malformed | Self::Unasked | Self::Refusing | Self::Changing => {
-                Failure::Cut
-            }
+            Self::Cut | Self::Malformed | Self::Unasked | Self::Refusing => Failure::Cut,
         }
     }
 }

@@ -1,6 +1,7 @@
 //! One request on its way: what was asked, what was found, how it ended. It is Pingora's context.
 
 use std::hash::{BuildHasher as _, RandomState};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -18,6 +19,7 @@ use crate::cache::Head;
 use crate::downstream::Facts;
 use crate::origins::Candidate;
 use crate::outcome::{Forward, Outcome};
+use crate::proxy_status::Trail;
 use crate::queries::{self, Content, Epochs};
 use crate::searches::Searches;
 use crate::sites::{Asked, Site, Treatment};
@@ -34,6 +36,10 @@ pub(crate) struct Request {
     /// What the path's last response said of its queries: the key is the one that equal queries share.
     pub search: Option<Arc<SearchVariance>>,
     pub content: Content,
+    /// The client, and the trusted proxies between it and the node.
+    pub path: Vec<IpAddr>,
+    /// Where the request went.
+    pub trail: Trail,
 }
 
 /// What earlier requests taught about keys.
@@ -72,6 +78,8 @@ impl Request {
             key,
             search,
             content,
+            path: Vec::new(),
+            trail: Trail::default(),
         }
     }
 

@@ -7,6 +7,7 @@ use http::HeaderName;
 use policy::coding::Coding;
 use purge_api::{Order, Readiness, Receipt, Refused, Status};
 use storage::{Flights, Memory, Moment, Uncacheable, VaryMemory};
+use tiered::forwarded::Trust;
 use tokio::sync::watch;
 
 use crate::access_log::{self, AccessLog, Line};
@@ -15,6 +16,7 @@ use crate::clock::Clock;
 use crate::coding::Coder;
 use crate::downstream::{Facts, Limits};
 use crate::exchange::{Exchange, Learnt, Request};
+use crate::hints::Hints;
 use crate::metrics::{Metrics, NO_SITE, Purged, Stored};
 use crate::origins::names::Names;
 use crate::origins::outbound::Marks;
@@ -45,6 +47,9 @@ pub(crate) struct Node {
     pub uncacheable: Uncacheable,
     /// Which fields select among a key's variants, as last seen.
     pub vary: VaryMemory<Arc<[HeaderName]>>,
+    /// Which proxies are believed who a client is.
+    pub trust: Trust,
+    pub hints: Hints,
     /// What origins have said of the queries of their paths.
     pub searches: Searches,
     pub epochs: Epochs,

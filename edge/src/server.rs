@@ -17,7 +17,7 @@ use crate::downstream::h2_meter::Metered;
 use crate::downstream::{self, Facts, Io, Scheme, h1, h2};
 use crate::node::Node;
 use crate::pingora::Pipeline;
-use crate::pingora::session::Inbound;
+use crate::pingora::session::{Gate, Inbound};
 use crate::queries::Content;
 
 /// After an accept that failed for want of a file descriptor: there is no use in trying at once.
@@ -174,6 +174,7 @@ impl Server {
             facts,
             head,
             content: Content::Unread,
+            hints: Gate::default(),
         };
         match self.pipeline.process(exchange, inbound).await? {
             downstream::Exchange::H1(exchange) => exchange.finish().await,
@@ -221,6 +222,7 @@ impl Server {
             facts,
             head,
             content: Content::Unread,
+            hints: Gate::default(),
         };
         if let Some(downstream::Exchange::H2(exchange)) =
             self.pipeline.process(exchange, inbound).await

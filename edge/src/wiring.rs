@@ -13,8 +13,10 @@ use std::time::Duration;
 use config::model;
 use http::{HeaderName, HeaderValue, Method, StatusCode};
 use policy::coding::{Coding, CodingRules};
+use policy::hints::Audience;
 use policy::vary::{AcceptEncoding, AcceptLanguage, VaryRules};
 use storage::{FlightSettings, Flights, Memory, Uncacheable, VaryMemory};
+use tiered::forwarded::{self, Trust};
 use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 
@@ -22,12 +24,14 @@ use crate::access_log::{AccessLog, Format};
 use crate::clock::Clock;
 use crate::coding::Coder;
 use crate::downstream::Limits;
+use crate::hints::{Hints, Learning};
 use crate::metrics::Metrics;
 use crate::node::Node;
 use crate::origins::names::Names;
 use crate::origins::{self, Origin, Origins};
 use crate::pingora::Authorities;
 use crate::pingora::fetch::Fetcher;
+use crate::proxy_status::Telling;
 use crate::purges::{Purges, TagField};
 use crate::queries::Epochs;
 use crate::run::StartError;
@@ -89,6 +93,8 @@ pub(crate) fn plan(
         listen,
         threads,
         grace,
+        trusted_proxies,
+        trusted_field,
     } = node;
     let model::Log { access, level: _ } = log; // the level is the process's: see `main`
     let model::Admin {
@@ -141,6 +147,8 @@ pub(crate) fn plan(
         }),
         uncacheable: Uncacheable::new(UNCACHEABLE_MAX),
         vary: VaryMemory::new(VARY_MAX),
+        trust: Trust::new(trusted_proxies, trusted(trusted_field)),
+        hints: Hints::new(),
         searches: Searches::new(),
         // Another process has other epochs: this one counts on from its start.
         epochs: Epochs::new(moment.0 << EPOCH_BITS),
@@ -280,6 +288,10 @@ fn site(site: model::Site) -> Result<Site, TlsError> {
         caching,
         rules,
         forwarded,
+        forwarded_as,
+        early_hints,
+        learn_hints,
+        proxy_status,
         pass_unkeyed,
         debug,
     } = site;
@@ -290,6 +302,25 @@ fn site(site: model::Site) -> Result<Site, TlsError> {
             model::Forwarded::Set => sites::ForwardedFor::Set,
             model::Forwarded::Append => sites::ForwardedFor::Append,
             model::Forwarded::Off => sites::ForwardedFor::Off,
+        },
+        forwarded_as: match forwarded_as {
+            model::ForwardedAs::XForwarded => sites::ForwardedAs::XForwarded,
+            model::ForwardedAs::Forwarded => sites::ForwardedAs::Forwarded,
+            model::ForwardedAs::Both => sites::ForwardedAs::Both,
+        },
+        early_hints: match early_hints {
+            model::EarlyHints::Forward => Audience::Everybody,
+            model::EarlyHints::Http2 => Audience::Http2,
+            model::EarlyHints::Off => Audience::Nobody,
+        },
+        hints: match learn_hints {
+            model::LearnHints::Off => Learning::Off,
+            model::LearnHints::On => Learning::On,
+        },
+        telling: match proxy_status {
+            model::ProxyStatus::Off => Telling::Off,
+            model::ProxyStatus::Errors => Telling::Errors,
+            model::ProxyStatus::Full => Telling::Everything,
         },
         unkeyed: unkeyed(&pass_unkeyed),
         tag_fields: TAG_FIELDS
@@ -302,6 +333,13 @@ fn site(site: model::Site) -> Result<Site, TlsError> {
         base: treatment(caching),
         rules: rules.into_iter().map(rule).collect(),
     }))
+}
+
+const fn trusted(field: model::TrustedField) -> forwarded::Field {
+    match field {
+        model::TrustedField::XForwardedFor => forwarded::Field::XForwarded,
+        model::TrustedField::Forwarded => forwarded::Field::Forwarded,
+    }
 }
 
 fn unkeyed(passed: &[String]) -> Vec<HeaderName> {

@@ -69,8 +69,8 @@ pub(crate) fn media_type(text: &str) -> Result<String, Fault> {
 /// A network, or one address.
 pub(crate) fn network(text: &str) -> Result<IpNet, Fault> {
     let one = || text.parse::<IpAddr>().map(IpNet::from);
-    let network = text.parse::<IpNet>().or_else(|_| one());
-    network.map(|network| network.trunc()).map_err(|_| {
+    let network = text.parse::<IpNet>().or_else(|_invalid| one());
+    network.map(|network| network.trunc()).map_err(|_invalid| {
         let fault = Fault::new(format!("{} is not a network", quote(text)));
         fault.hint("write, for example, \"10.0.0.0/8\" or \"2001:db8::1\"")
     })

@@ -636,3 +636,16 @@ fn rule_overrides(overrides: model::Overrides, statuses: &[StatusCode]) -> Overr
         uncacheable,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_shipped_is_what_the_policy_has_by_default() {
+        let text = "[[site]]\norigins = [\"http://127.0.0.1:1\"]\n";
+        let mut config = config::parse("larder.toml", text).unwrap();
+        let treatment = treatment(config.sites.remove(0).caching);
+        assert_eq!(treatment.settings.codings, CodingRules::default());
+    }
+}

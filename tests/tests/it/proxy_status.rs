@@ -114,6 +114,12 @@ async fn what_the_node_refuses_is_told_of_as_well() {
         denied.header("Proxy-Status"),
         Some("larder; error=http_request_denied")
     );
+    let malformed = node.exchange("GET /a b HTTP/1.1\r\n\r\n").await.unwrap();
+    let told = malformed.header("Proxy-Status");
+    assert_eq!(
+        (malformed.status, told),
+        (400, Some("larder; error=http_request_error"))
+    );
     let nothing = [("Cache-Control", "only-if-cached")];
     let local = here().await.get_with("/a", &nothing).await;
     let told = local.header("Proxy-Status");

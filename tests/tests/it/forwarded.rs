@@ -30,8 +30,8 @@ const SPOKEN: [(&str, &str); 4] = [
 
 async fn logged(node: &Node) -> (String, String) {
     eventually(SOON, || !node.log_lines().is_empty()).await;
-    let line = node.log_lines().pop().unwrap();
-    let text = |name: &str| line[name].as_str().unwrap().to_owned();
+    let line = node.log_lines().pop().expect("a line");
+    let text = |name: &str| line[name].as_str().expect("text").to_owned();
     (text("client"), text("scheme"))
 }
 

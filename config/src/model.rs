@@ -4,6 +4,7 @@
 //! is read here and used nowhere does not compile there.
 
 mod caching;
+mod purging;
 mod site;
 
 use std::net::SocketAddr;
@@ -14,6 +15,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 pub use caching::*;
+pub use purging::*;
 pub use site::*;
 
 /// A complete configuration.
@@ -23,6 +25,8 @@ pub struct Config {
     pub node: Node,
     /// The administration listener.
     pub admin: Admin,
+    /// Who may purge as clients of other caches do.
+    pub dialects: Dialects,
     /// The memory tier.
     pub memory: Memory,
     /// What is logged.
@@ -86,6 +90,8 @@ pub struct Admin {
     pub listen: SocketAddr,
     /// A readable file that holds the bearer token; present whenever `listen` is not a loopback address.
     pub token_file: Option<PathBuf>,
+    /// Further tokens, each for a part of the API.
+    pub tokens: Vec<AdminToken>,
 }
 
 /// The memory tier.

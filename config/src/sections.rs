@@ -6,6 +6,7 @@ mod key;
 mod limits;
 mod node;
 mod origin;
+mod purging;
 mod rule;
 mod site;
 mod vary;
@@ -53,6 +54,7 @@ const fn table(key: &'static str, about: &'static str) -> Setting<Tables> {
 
 const NODE: Setting<Tables> = table("node", node::NODE.about);
 const ADMIN: Setting<Tables> = table("admin", node::ADMIN.about);
+const DIALECTS: Setting<Tables> = table("dialects", purging::DIALECTS.about);
 const MEMORY: Setting<Tables> = table("memory", node::MEMORY.about);
 const LOG: Setting<Tables> = table("log", node::LOG.about);
 const LIMITS: Setting<Tables> = table("limits", limits::LIMITS.about);
@@ -73,6 +75,7 @@ const ROOT: Rows = Rows {
     rows: &[
         &NODE as &dyn Row,
         &ADMIN,
+        &DIALECTS,
         &MEMORY,
         &LOG,
         &LIMITS,
@@ -87,6 +90,8 @@ pub(crate) fn all() -> &'static [Rows] {
         node::NODE,
         node::LISTENER,
         node::ADMIN,
+        purging::TOKEN,
+        purging::DIALECTS,
         node::MEMORY,
         node::LOG,
         limits::LIMITS,
@@ -115,6 +120,9 @@ pub(crate) fn config(file: &Value, reading: &mut Reading) -> Option<Config> {
     let admin = root
         .section(&ADMIN, &node::ADMIN, reading)
         .map(|section| node::admin(&section, reading));
+    let dialects = root
+        .section(&DIALECTS, &purging::DIALECTS, reading)
+        .and_then(|section| purging::dialects(&section, reading));
     let memory = root
         .section(&MEMORY, &node::MEMORY, reading)
         .and_then(|section| node::memory(&section, reading));
@@ -134,9 +142,13 @@ pub(crate) fn config(file: &Value, reading: &mut Reading) -> Option<Config> {
     let (node, admin, tls) = (node?, admin?, tls?);
     addresses_are_apart(&node, &admin, reading);
     certificates_are_used(&node, &tls, reading);
+    if let (Some(tokens), Some(sites)) = (&admin.tokens, &sites) {
+        purging::tokens_name_sites(tokens, sites, reading);
+    }
     Some(Config {
         node: node.finish()?,
         admin: admin.finish()?,
+        dialects: dialects?,
         memory: memory?,
         log: log?,
         limits: limits?,

@@ -143,6 +143,8 @@ pub(crate) enum Local {
     OnlyIfCached,
     /// The request was refused for this reason.
     Refused(&'static str),
+    /// The request purged something.
+    Purged,
 }
 
 /// What is told beside the outcome itself.
@@ -202,6 +204,7 @@ impl Outcome {
             Self::Forwarded(forwarded) => forwarded.word(),
             Self::Local(Local::OnlyIfCached) => Word::OnlyIfCached,
             Self::Local(Local::Refused(_)) => Word::Refused,
+            Self::Local(Local::Purged) => Word::Purge,
         }
     }
 
@@ -239,6 +242,7 @@ pub(crate) enum Word {
     Pass,
     Error,
     OnlyIfCached,
+    Purge,
     /// The last one: see [`Word::COUNT`].
     Refused,
 }
@@ -258,6 +262,7 @@ impl Word {
             Self::Pass => "pass",
             Self::Error => "error",
             Self::OnlyIfCached => "only_if_cached",
+            Self::Purge => "purge",
             Self::Refused => "refused",
         }
     }
@@ -347,6 +352,7 @@ impl Local {
         match self {
             Self::OnlyIfCached => "only-if-cached",
             Self::Refused(why) => why,
+            Self::Purged => "purge",
         }
     }
 }

@@ -36,6 +36,7 @@ pub struct Node {
     stderr: Lines,
     /// How far the node's wall clock is ahead.
     ahead: Duration,
+    args: Vec<String>,
 }
 
 /// How a program ended, and what it said.
@@ -90,18 +91,8 @@ impl Node {
         admin: SocketAddr,
         args: &[String],
     ) -> Self {
-        let clock = folder.path().join("clock");
-        fs::write(&clock, "0").expect("a writable folder");
-        let mut child = Command::new(ensure_binary())
-            .args(args)
-            .env("LARDER_TEST_CLOCK", &clock)
-            .env("XDG_STATE_HOME", folder.path())
-            .current_dir(folder.path())
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("the binary starts");
+        fs::write(folder.path().join("clock"), "0").expect("a writable folder");
+        let mut child = spawn(folder.path(), args);
         let stdout = Lines::collect(child.stdout.take());
         let stderr = Lines::collect(child.stderr.take());
         let ahead = Duration::ZERO;
@@ -113,9 +104,21 @@ impl Node {
             stdout,
             stderr,
             ahead,
+            args: args.to_vec(),
         };
         node.wait_ready().await;
         node
+    }
+
+    /// Kills the process (SIGKILL), lets `meanwhile` do something to its folder, and starts it again as it was started.
+    pub async fn restart_after_kill(&mut self, meanwhile: impl FnOnce(&Path)) {
+        self.child.kill().expect("the process can be killed");
+        self.child.wait().expect("the process ends");
+        meanwhile(self.folder.path());
+        self.child = spawn(self.folder.path(), &self.args);
+        self.stdout = Lines::collect(self.child.stdout.take());
+        self.stderr = Lines::collect(self.child.stderr.take());
+        self.wait_ready().await;
     }
 
     async fn wait_ready(&mut self) {
@@ -312,6 +315,19 @@ impl Drop for Node {
 )]
 fn panic_note(text: &str) {
     eprintln!("standard error of the node:\n{text}");
+}
+
+fn spawn(folder: &Path, args: &[String]) -> Child {
+    Command::new(ensure_binary())
+        .args(args)
+        .env("LARDER_TEST_CLOCK", folder.join("clock"))
+        .env("XDG_STATE_HOME", folder)
+        .current_dir(folder)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the binary starts")
 }
 
 /// Runs the program with these arguments until it ends.

@@ -225,6 +225,21 @@ const PASS_UNKEYED: Setting<List<Text<String>>> = Setting {
     },
 };
 
+const TAG_FIELDS: Setting<List<Text<String>>> = Setting {
+    key: "tag_fields",
+    unset: Unset::Is(
+        "[\"Surrogate-Key\", \"Cache-Tag\", \"xkey\", \"X-Cache-Tags\", \"X-Magento-Tags\", \"Cache-Groups\"]",
+    ),
+    about: "Response fields with the tags that it can be purged by. Clients get none of them but `Cache-Groups`.",
+    read: List {
+        of: Text {
+            accepts: "a field's name",
+            parse: names::field,
+        },
+        least: 0,
+    },
+};
+
 const DEBUG: Setting<Truth> = Setting {
     key: "debug",
     unset: Unset::Is("false"),
@@ -270,6 +285,7 @@ pub(crate) const SITE: Rows = Rows {
         &EARLY_HINTS,
         &LEARN_HINTS,
         &PROXY_STATUS,
+        &TAG_FIELDS,
         &DEBUG,
         &RULES,
     ],
@@ -330,6 +346,7 @@ struct SiteRead {
     learn_hints: Option<bool>,
     proxy_status: Option<ProxyStatus>,
     pass_unkeyed: Option<Vec<String>>,
+    tag_fields: Option<Vec<String>>,
     debug: Option<bool>,
 }
 
@@ -369,6 +386,7 @@ fn site(value: &Value, reading: &mut Reading) -> Option<SiteRead> {
         learn_hints: section.value(&LEARN_HINTS, reading),
         proxy_status: section.value(&PROXY_STATUS, reading),
         pass_unkeyed: section.value(&PASS_UNKEYED, reading).map(values),
+        tag_fields: section.value(&TAG_FIELDS, reading).map(values),
         debug: section.value(&DEBUG, reading),
     })
 }
@@ -419,6 +437,7 @@ impl SiteRead {
             },
             proxy_status: self.proxy_status?,
             pass_unkeyed: self.pass_unkeyed?,
+            tag_fields: self.tag_fields?,
             debug: if self.debug? {
                 Debug::CacheKey
             } else {

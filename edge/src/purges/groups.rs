@@ -59,6 +59,7 @@ impl Node {
             mode: Mode::Hard,
             reason: Some(REASON.to_owned()),
             actor: Some(ACTOR.to_owned()),
+            by: "cache-groups".to_owned(),
             accepted_at: purge_api::Node::now(self),
         };
         match self.purges.purge(order, &self.sites).await {

@@ -281,6 +281,7 @@ pub(crate) const SITE: Rows = Rows {
         &caching::TARGETS,
         &key::KEY_KEY,
         &vary::VARY_KEY,
+        &caching::DECEPTION_GUARD,
         &codings::CODINGS_KEY,
         &EARLY_HINTS,
         &LEARN_HINTS,

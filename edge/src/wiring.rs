@@ -757,7 +757,7 @@ mod tests {
     fn what_is_shipped_is_what_the_policy_has_by_default() {
         let text = "[[site]]\norigins = [\"http://127.0.0.1:1\"]\n";
         let mut config = config::parse("larder.toml", text).unwrap();
-        let treatment = treatment(config.sites.remove(0).caching);
-        assert_eq!(treatment.settings.codings, CodingRules::default());
+        let codings = config.sites.remove(0).caching.codings;
+        assert_eq!(coding_rules(codings), CodingRules::default());
     }
 }

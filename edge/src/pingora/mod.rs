@@ -224,7 +224,6 @@ fn refusal_error(why: &str) -> &'static str {
     match why {
         "unknown-host" => "destination_not_found",
         "proxy_loop_detected" => "proxy_loop_detected",
-        "admin-method" => "http_request_denied",
         _ => "http_request_error",
     }
 }

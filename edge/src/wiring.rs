@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use config::model;
+use http::header::FORWARDED;
 use http::{HeaderName, HeaderValue, Method, StatusCode};
 use policy::coding::{Coding, CodingRules};
 use policy::hints::Audience;
@@ -345,7 +346,7 @@ fn site(site: model::Site) -> Result<Site, TlsError> {
         debug,
     } = site;
     let unkeyed = unkeyed(&pass_unkeyed);
-    let unseen = Unseen::new(&unkeyed, forwarded);
+    let unseen = Unseen::new(&unkeyed, forwarded, forwarded_as);
     Ok(Site::new(SiteParts {
         name,
         origins: site_origins(origins, upstream)?,
@@ -408,16 +409,21 @@ struct Unseen {
 }
 
 impl Unseen {
-    fn new(unkeyed: &[HeaderName], forwarded: model::Forwarded) -> Self {
-        let client = HeaderName::from_static("x-forwarded-for");
-        let mut alike = unkeyed.to_vec();
-        let own = match forwarded {
-            model::Forwarded::Set | model::Forwarded::Append => vec![client],
-            model::Forwarded::Off => {
-                alike.push(client);
-                Vec::new()
-            }
+    fn new(
+        unkeyed: &[HeaderName],
+        forwarded: model::Forwarded,
+        forwarded_as: model::ForwardedAs,
+    ) -> Self {
+        let x_forwarded_for = HeaderName::from_static("x-forwarded-for");
+        let own = match (forwarded, forwarded_as) {
+            (model::Forwarded::Off, _) => Vec::new(),
+            (_, model::ForwardedAs::XForwarded) => vec![x_forwarded_for.clone()],
+            (_, model::ForwardedAs::Forwarded) => vec![FORWARDED],
+            (_, model::ForwardedAs::Both) => vec![x_forwarded_for.clone(), FORWARDED],
         };
+        let mut alike = unkeyed.to_vec();
+        alike.push(x_forwarded_for);
+        alike.retain(|name| !own.contains(name));
         Self { alike, own }
     }
 }

@@ -2,6 +2,7 @@
 
 mod caching;
 mod codings;
+mod disk;
 mod key;
 mod limits;
 mod node;
@@ -56,6 +57,7 @@ const NODE: Setting<Tables> = table("node", node::NODE.about);
 const ADMIN: Setting<Tables> = table("admin", node::ADMIN.about);
 const DIALECTS: Setting<Tables> = table("dialects", purging::DIALECTS.about);
 const MEMORY: Setting<Tables> = table("memory", node::MEMORY.about);
+const CACHE: Setting<Tables> = table("cache", disk::CACHE.about);
 const LOG: Setting<Tables> = table("log", node::LOG.about);
 const LIMITS: Setting<Tables> = table("limits", limits::LIMITS.about);
 const TLS: Setting<Tables> = table("tls", node::TLS.about);
@@ -77,6 +79,7 @@ const ROOT: Rows = Rows {
         &ADMIN,
         &DIALECTS,
         &MEMORY,
+        &CACHE,
         &LOG,
         &LIMITS,
         &TLS,
@@ -93,6 +96,7 @@ pub(crate) fn all() -> &'static [Rows] {
         purging::TOKEN,
         purging::DIALECTS,
         node::MEMORY,
+        disk::DISK,
         node::LOG,
         limits::LIMITS,
         node::TLS,
@@ -126,6 +130,10 @@ pub(crate) fn config(file: &Value, reading: &mut Reading) -> Option<Config> {
     let memory = root
         .section(&MEMORY, &node::MEMORY, reading)
         .and_then(|section| node::memory(&section, reading));
+    let disks = root
+        .section(&CACHE, &disk::CACHE, reading)
+        .and_then(|section| section.list(&disk::DISK_KEY, reading))
+        .and_then(|disks| disk::disks(disks, memory.as_ref(), reading));
     let log = root
         .section(&LOG, &node::LOG, reading)
         .and_then(|section| node::log(&section, reading));
@@ -150,6 +158,7 @@ pub(crate) fn config(file: &Value, reading: &mut Reading) -> Option<Config> {
         admin: admin.finish()?,
         dialects: dialects?,
         memory: memory?,
+        disks: disks?,
         log: log?,
         limits: limits?,
         tls: tls.finish()?,

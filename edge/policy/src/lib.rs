@@ -51,3 +51,4 @@ mod testing;
 pub mod time;
 pub mod validation;
 pub mod vary;
+mod written;

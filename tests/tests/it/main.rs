@@ -37,6 +37,7 @@ mod purge_races;
 mod query;
 mod range;
 mod readme;
+mod restart;
 mod search;
 mod settings;
 mod shutdown;

@@ -44,7 +44,9 @@ use find::{Found, Hit, find};
 pub(crate) use head::{Cached, Head};
 pub(crate) use post::Copying;
 use respond::Sent;
-pub(crate) use respond::{date, failure as answer_failure, made_up, mark, plain, withhold};
+pub(crate) use respond::{
+    date, failure as answer_failure, made_up, mark, plain, tell_way, told_error, withhold,
+};
 pub(crate) use slices::Slices;
 
 /// How often a request that waited in vain looks again before it goes alone.
@@ -130,7 +132,11 @@ async fn attempt(
     request: &Arc<Request>,
     client: &mut impl Client,
 ) -> Result<Attempt, Interrupted> {
-    let sent = match decide(node, request).await {
+    let decision = decide(node, request).await;
+    if matches!(decision, Decision::Pass(_) | Decision::Fill(_)) {
+        node.hints.tell(request, client).await?;
+    }
+    let sent = match decision {
         Decision::Pass(passing) => return Ok(Attempt::Served(Served::Pass(passing))),
         Decision::Hit(hit) => hit.send(node, exchange, request, client).await?,
         Decision::NotCached => Sent::NotCached,

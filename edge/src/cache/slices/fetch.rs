@@ -116,6 +116,7 @@ impl Fetch {
             authority: &self.request.head.authority,
             headers: self.headers(),
             content: None,
+            trail: &self.request.trail,
             site: &self.request.site,
         };
         // Interim responses are for the client of one request, and a slice may be for many.

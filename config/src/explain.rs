@@ -14,7 +14,10 @@ pub fn explain_key(config: &Config) -> String {
 }
 
 fn explain_site(site: &Site) -> String {
-    let mut text = format!("site {}\n", site.name);
+    let mut text = format!(
+        "site {}: GET and HEAD share a response, QUERY has its content in the key\n",
+        site.name
+    );
     push(&mut text, &Explained::new(site, &site.caching));
     for (number, rule) in site.rules.iter().enumerate() {
         let title = format!("\n  rule {}, for {}\n", number + 1, scope(&rule.matches));
@@ -221,7 +224,9 @@ impl Explained {
         input(
             "Accept-Encoding",
             match vary.accept_encoding {
-                AcceptEncoding::Normalise => "where `Vary` names it, by the set of its codings",
+                AcceptEncoding::Normalise => {
+                    "where `Vary` names it, by the set of its codings; it makes no variants of what the node converts"
+                }
                 AcceptEncoding::Exact => {
                     "where `Vary` names it, as sent: every spelling is a variant"
                 }

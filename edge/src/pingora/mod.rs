@@ -282,7 +282,7 @@ impl ProxyHttp for Filters {
             self.node.metrics.origin_bytes(&request.site.name, length);
         }
         if let Some(passing) = &mut exchange.passing {
-            passing.copying.take(body.as_ref(), end);
+            passing.copying.take(&self.node, body.as_ref(), end);
         }
         Ok(None)
     }

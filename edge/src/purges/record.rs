@@ -32,6 +32,8 @@ pub(crate) struct Doubt {
 pub(crate) enum Reason {
     /// The file was damaged, or lost its end.
     Damage,
+    /// The oldest were dropped, so that the file does not grow for ever.
+    Shortened,
 }
 
 impl Record {

@@ -32,6 +32,7 @@ mod purge;
 mod purge_api;
 mod purge_command;
 mod purge_dialects;
+mod purge_peers;
 mod purge_races;
 mod query;
 mod range;

@@ -60,13 +60,17 @@ async fn check_all(node: &Node) {
 
 /// Turns a bit in every block that holds something.
 fn flip(volume: &Path) {
-    let file = File::options().read(true).write(true).open(volume).unwrap();
-    let length = file.metadata().unwrap().len();
+    let file = File::options()
+        .read(true)
+        .write(true)
+        .open(volume)
+        .expect("a volume");
+    let length = file.metadata().expect("a volume").len();
     for at in (0..length / 4096).map(|block| block * 4096 + 100) {
         let mut byte = [0];
-        file.read_exact_at(&mut byte, at).unwrap();
+        file.read_exact_at(&mut byte, at).expect("a volume");
         if at > 2 * 1024 * 1024 || byte[0] != 0 {
-            file.write_all_at(&[byte[0] ^ 4], at).unwrap();
+            file.write_all_at(&[byte[0] ^ 4], at).expect("a volume");
         }
     }
 }

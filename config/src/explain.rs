@@ -195,8 +195,8 @@ impl Explained {
                 "the client's address; responses that say `Vary: X-Forwarded-For` are not stored",
             ),
             Forwarded::Append => (
-                Verdict::Unsafe,
-                "begins with what the client sent; the origin must not build from it what it lets caches share",
+                Verdict::Vary,
+                "the client's address, and those of trusted proxies; responses that say `Vary: X-Forwarded-For` are not stored",
             ),
         };
         self.input(verdict, "X-Forwarded-For", why);
@@ -342,7 +342,7 @@ mod tests {
         check("",                                            "UNSAFE", &[]);
         check("pass_unkeyed = [\"X-Forwarded-Host\"]",       "UNSAFE", &["x-forwarded-host"]);
         check("pass_unkeyed = [\"X-Forwarded-Host\"]\nkey = { headers = [\"X-Forwarded-Host\"] }", "UNSAFE", &[]);
-        check("forwarded = \"append\"",                      "UNSAFE", &["X-Forwarded-For"]);
+        check("forwarded = \"append\"",                      "vary",   &usual);
         check("forwarded = \"off\"",                         "safe",   &["Authorization"]);
         check("vary = { ignore = [\"User-Agent\", \"Cookie\"] }", "UNSAFE", &["user-agent", "cookie"]);
         check("vary = { ignore = [\"User-Agent\", \"Cookie\"] }", "vary", &["X-Forwarded-For", "Accept-Encoding", "Accept-Language", "every other field"]);

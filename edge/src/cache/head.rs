@@ -239,7 +239,12 @@ mod tests {
         };
         let stored = policy::store::decide(&exchange, &Default::default()).unwrap();
         let membership = Membership::new(Sequence(7), vec![Label(u64::MAX), Label(0)]);
-        Head::kept(stored, membership, "www.example.com/a".into())
+        Head::kept(
+            stored,
+            membership,
+            Extent::Whole,
+            "www.example.com/a".into(),
+        )
     }
 
     #[test]

@@ -69,7 +69,8 @@ impl Durable for Head {
         let written = Written {
             stored,
             uri: uri.clone(),
-            born: membership.born().0,
+            // Purges may be forgotten while it is on a disk: what it has outlived so far is written down.
+            born: membership.reborn().0,
             labels: labels.collect(),
         };
         let mut bytes = vec![FORMAT];
@@ -93,6 +94,12 @@ impl Durable for Head {
         let labels = labels.into_iter().map(Label).collect();
         let membership = Membership::new(Sequence(born), labels);
         Some(Self::kept(stored, membership, Extent::Whole, uri))
+    }
+
+    fn outlive(&self, upto: Sequence) {
+        if let Some(membership) = self.membership() {
+            membership.outlive(upto);
+        }
     }
 
     fn stored_at(&self) -> u64 {

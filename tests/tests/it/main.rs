@@ -35,6 +35,7 @@ mod purge;
 mod purge_api;
 mod purge_command;
 mod purge_dialects;
+mod purge_disks;
 mod purge_peers;
 mod purge_races;
 mod query;

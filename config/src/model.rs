@@ -4,6 +4,7 @@
 //! is read here and used nowhere does not compile there.
 
 mod caching;
+mod fleet;
 mod site;
 
 use std::net::SocketAddr;
@@ -12,6 +13,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub use caching::*;
+pub use fleet::*;
 pub use site::*;
 
 /// A complete configuration.
@@ -21,6 +23,8 @@ pub struct Config {
     pub node: Node,
     /// The administration listener.
     pub admin: Admin,
+    /// The fleet that the node belongs to, if it does to one.
+    pub fleet: Option<Fleet>,
     /// The memory tier.
     pub memory: Memory,
     /// What is logged.

@@ -1,6 +1,7 @@
 //! The tables of the file, one module each: their settings, and how they become the model.
 
 mod caching;
+mod fleet;
 mod key;
 mod limits;
 mod node;
@@ -52,6 +53,7 @@ const fn table(key: &'static str, about: &'static str) -> Setting<Tables> {
 
 const NODE: Setting<Tables> = table("node", node::NODE.about);
 const ADMIN: Setting<Tables> = table("admin", node::ADMIN.about);
+const FLEET: Setting<Tables> = table("fleet", fleet::FLEET.about);
 const MEMORY: Setting<Tables> = table("memory", node::MEMORY.about);
 const LOG: Setting<Tables> = table("log", node::LOG.about);
 const LIMITS: Setting<Tables> = table("limits", limits::LIMITS.about);
@@ -72,6 +74,7 @@ const ROOT: Rows = Rows {
     rows: &[
         &NODE as &dyn Row,
         &ADMIN,
+        &FLEET,
         &MEMORY,
         &LOG,
         &LIMITS,
@@ -86,6 +89,7 @@ pub(crate) fn all() -> &'static [Rows] {
         node::NODE,
         node::LISTENER,
         node::ADMIN,
+        fleet::FLEET,
         node::MEMORY,
         node::LOG,
         limits::LIMITS,
@@ -113,6 +117,9 @@ pub(crate) fn config(file: &Value, reading: &mut Reading) -> Option<Config> {
     let admin = root
         .section(&ADMIN, &node::ADMIN, reading)
         .map(|section| node::admin(&section, reading));
+    let fleet = root
+        .section(&FLEET, &fleet::FLEET, reading)
+        .and_then(|section| fleet::fleet(&section, reading));
     let memory = root
         .section(&MEMORY, &node::MEMORY, reading)
         .and_then(|section| node::memory(&section, reading));
@@ -135,6 +142,7 @@ pub(crate) fn config(file: &Value, reading: &mut Reading) -> Option<Config> {
     Some(Config {
         node: node.finish()?,
         admin: admin.finish()?,
+        fleet: fleet?,
         memory: memory?,
         log: log?,
         limits: limits?,

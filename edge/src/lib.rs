@@ -9,6 +9,7 @@ pub mod demo;
 mod downstream;
 mod error;
 mod exchange;
+pub mod fleet;
 mod metrics;
 mod node;
 mod origins;

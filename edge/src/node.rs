@@ -1,6 +1,6 @@
 //! A node: everything that requests share.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use http::HeaderName;
@@ -19,7 +19,7 @@ use crate::origins::outbound::Marks;
 use crate::outcome::{Local, Outcome, Share, Word};
 use crate::pingora::Authorities;
 use crate::pingora::fetch::Fetcher;
-use crate::purges::{LogState, Logged, PurgeError, Purges};
+use crate::purges::{self, LogState, Logged, PurgeError, Purges, Sink};
 use crate::sites::Sites;
 
 /// Everything that requests share.
@@ -68,11 +68,18 @@ impl Node {
     /// Begins to hear of purges.
     pub(crate) fn follow_purges(self: &Arc<Self>) {
         let node = Arc::downgrade(self);
-        self.purges.start(Arc::new(move |event| {
-            if let Some(node) = node.upgrade() {
-                node.purges.hear(event, &node.sites, node.moment());
-            }
-        }));
+        let sites = Weak::clone(&node);
+        self.purges.start(Sink {
+            hear: Box::new(move |event| {
+                if let Some(node) = node.upgrade() {
+                    node.purges.hear(event, &node.sites, node.moment());
+                }
+            }),
+            is_within: Box::new(move |order, site| {
+                let node = sites.upgrade();
+                node.is_some_and(|node| purges::is_within(order, site, &node.sites))
+            }),
+        });
     }
 
     /// Nothing that was asked for by now answers a request for `key` that comes later (RFC 9111 §4.4).
@@ -189,6 +196,7 @@ impl purge_api::Node for Node {
         }
         match self.purges.log_status().state {
             LogState::Current => Readiness::Ready,
+            LogState::Unknown => Readiness::Apart,
             LogState::Replaying(left) => Readiness::Replaying(left),
             LogState::Lagging(lag) => Readiness::Lagging(lag),
         }
@@ -226,7 +234,7 @@ impl purge_api::Node for Node {
         let purging = self.purges.purge(order, &self.sites);
         match tokio::runtime::Handle::current().block_on(purging) {
             Ok(logged) => Ok(self.receipt(logged)),
-            Err(error @ (PurgeError::Log(_) | PurgeError::Pending(_))) => {
+            Err(error @ (PurgeError::Log(_) | PurgeError::Queued | PurgeError::Pending(_))) => {
                 tracing::error!(%error, "a purge was not accepted");
                 Err(Refused::Unavailable(error.to_string()))
             }

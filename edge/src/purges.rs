@@ -1,8 +1,8 @@
 //! Purging: what a response can be purged by, and what a purge does.
 
 mod local;
-mod log;
-mod record;
+pub(crate) mod log;
+pub(crate) mod record;
 mod tags;
 
 use std::collections::VecDeque;
@@ -24,9 +24,9 @@ use tokio::time::timeout;
 use crate::exchange::{Request, split_target};
 use crate::sites::{Asked, Site, Sites};
 
-use local::LocalLog;
-use log::{Event, Placed, PublishError, Published, PurgeLog, Sink};
-pub(crate) use log::{LogState, LogStatus};
+pub(crate) use local::LocalLog;
+use log::{Event, Placed, PublishError, Published, PurgeLog, Reach};
+pub(crate) use log::{LogState, LogStatus, Sink, Trust};
 use record::{Doubt, Reason, Record};
 pub(crate) use tags::TagField;
 
@@ -93,6 +93,9 @@ pub(crate) enum PurgeError {
     /// It could not be made durable. Nothing was purged.
     #[error(transparent)]
     Log(#[from] PublishError),
+    /// The log cannot be reached. It is durable here, and applied nowhere until it is in the log.
+    #[error("the purge waits until the log can be reached; nothing is purged yet")]
+    Queued,
     /// It is in the log, and this node has not applied it in time.
     #[error("the purge has place {0} in the log, and is not applied here yet")]
     Pending(u64),
@@ -113,11 +116,17 @@ impl Journal {
 }
 
 impl Purges {
-    /// Opens the log in a folder, which is made where there is none, and applies what is in it.
+    /// Opens the file in a folder, which is made where there is none, and applies what is in it. `log` makes the log
+    /// that is followed from there, of the file and of what a sequence of its end has to be taken from for its place.
     ///
-    /// Where that is not possible, purges are counted and not kept: nothing that is stored outlives the process, so
-    /// only the audit trail is lost.
-    pub(crate) fn open(folder: Option<&Path>, sites: &Sites, now: Moment) -> Self {
+    /// Where there is no file, purges are counted and not kept: nothing that is stored outlives the process, so only the
+    /// audit trail is lost.
+    pub(crate) fn open(
+        folder: Option<&Path>,
+        sites: &Sites,
+        now: Moment,
+        log: impl FnOnce(LogFile, i64) -> Box<dyn PurgeLog>,
+    ) -> Self {
         let fresh = LogId(crate::token::number());
         let opened = folder.map(|folder| open_log(folder, fresh));
         let (file, records) = match opened {
@@ -128,32 +137,44 @@ impl Purges {
             }
             None => (LogFile::volatile(fresh), Vec::new()),
         };
+        let offset = last_offset(&records);
         let purges = Self {
             labeller: Labeller::default(),
             index: PurgeIndex::new(LABELS_MAX),
             log_id: file.id(),
-            applied: watch::Sender::new(file.last().0),
-            log: Box::new(LocalLog::new(file)),
+            applied: watch::Sender::new(0),
+            log: log(file, offset),
             journal: Mutex::default(),
         };
+        let mut offset = 0;
         for (sequence, payload) in records {
-            purges.reapply(sequence, &payload, sites, now);
+            purges.reapply(sequence, &payload, &mut offset, sites, now);
         }
         purges
     }
 
-    fn reapply(&self, sequence: Sequence, payload: &[u8], sites: &Sites, now: Moment) {
+    fn reapply(
+        &self,
+        sequence: Sequence,
+        payload: &[u8],
+        offset: &mut i64,
+        sites: &Sites,
+        now: Moment,
+    ) {
         match Record::read(payload) {
             Record::Purge(order) => {
-                let place = sequence.0;
+                let place = sequence.0.cast_signed().wrapping_sub(*offset);
                 let placed = Placed {
                     sequence,
-                    place,
+                    place: place.cast_unsigned(),
                     order,
                 };
                 self.apply(placed, sites, now);
             }
-            Record::Doubt(_) => self.index.doubt(sequence),
+            Record::Doubt(doubt) => {
+                *offset = doubt.offset;
+                self.index.doubt(sequence);
+            }
             Record::Unknown => {
                 let all = [self.label(Kind::All, &[])];
                 self.index.apply(sequence, &all, purge::Mode::Hard, now);
@@ -225,9 +246,10 @@ impl Purges {
         if let Some(known) = self.find(&order.id) {
             return Ok(known);
         }
-        let place = match self.log.publish(&order, None).await? {
+        let site = only_site(&order, sites);
+        let place = match self.log.publish(&order, site.as_deref()).await? {
             Published::At(place) => place,
-            Published::Queued => return Err(PurgeError::Pending(0)),
+            Published::Queued => return Err(PurgeError::Queued),
         };
         let mut applied = self.applied.subscribe();
         let waiting = applied.wait_for(|applied| *applied >= place);
@@ -241,6 +263,26 @@ impl Purges {
     /// The place in the log up to which everything is applied.
     pub(crate) fn applied(&self) -> u64 {
         *self.applied.borrow()
+    }
+
+    /// What may be done with what is stored.
+    pub(crate) fn trust(&self) -> Trust {
+        self.log.trust()
+    }
+
+    /// How far the other nodes are with a purge.
+    pub(crate) fn reach(&self, place: u64) -> Vec<Reach> {
+        self.log.reach(place)
+    }
+
+    /// Returns when all nodes have applied the purge at a place.
+    pub(crate) async fn reached_by_all(&self, place: u64) {
+        self.log.reached_by_all(place).await;
+    }
+
+    /// The node stops.
+    pub(crate) async fn leave(&self) {
+        self.log.leave().await;
     }
 
     /// How the log stands.
@@ -416,6 +458,46 @@ fn open_log(folder: &Path, fresh: LogId) -> Result<(LogFile, Vec<(Sequence, Byte
         records.push((file.last(), payload));
     }
     Ok((file, records))
+}
+
+/// What a sequence behind the last record has to be taken from for its place.
+fn last_offset(records: &[(Sequence, Bytes)]) -> i64 {
+    let newest_first = records.iter().rev();
+    let mut offsets = newest_first.filter_map(|(_, payload)| match Record::read(payload) {
+        Record::Doubt(doubt) => Some(doubt.offset),
+        Record::Purge(_) | Record::Unknown => None,
+    });
+    offsets.next().unwrap_or_default()
+}
+
+/// The only site that a purge touches, where there is one.
+pub(crate) fn only_site(order: &Order, sites: &Sites) -> Option<String> {
+    let mut all = order.scopes.iter().map(|scope| site_of(scope, sites));
+    let first = all.next()??;
+    all.all(|site| site.as_ref() == Some(&first))
+        .then_some(first)
+}
+
+/// Whether a purge touches no other site than that one. What is not served here touches nothing here.
+pub(crate) fn is_within(order: &Order, site: &str, sites: &Sites) -> bool {
+    order.scopes.iter().all(|scope| match scope {
+        Scope::All | Scope::Tag { site: None, .. } => false,
+        _ => site_of(scope, sites).is_none_or(|only| only == site),
+    })
+}
+
+/// The site that a scope is of, where that is one, and served here.
+fn site_of(scope: &Scope, sites: &Sites) -> Option<String> {
+    let host = match scope {
+        Scope::Site(site)
+        | Scope::Tag {
+            site: Some(site), ..
+        } => return Some(site.clone()),
+        Scope::All | Scope::Tag { site: None, .. } => return None,
+        Scope::Host(host) => host.to_ascii_lowercase(),
+        Scope::Url(url) | Scope::Prefix(url) => parse_url(url).ok()?.0,
+    };
+    sites.find(&host).map(|site| site.name.clone())
 }
 
 const fn mode(mode: Mode) -> purge::Mode {

@@ -67,6 +67,8 @@ pub enum Readiness {
     Ready,
     /// It finishes what is under way, and stops.
     Draining,
+    /// It has not reached the purge log since it was started.
+    Apart,
     /// It has still to apply so many purges.
     Replaying(u64),
     /// For so long it may have missed purges, which is more than is allowed.
@@ -78,6 +80,7 @@ impl Readiness {
         let why = match self {
             Self::Ready => return text(StatusCode::OK, "ready\n"),
             Self::Draining => "draining\n".to_owned(),
+            Self::Apart => "waiting for the purge log\n".to_owned(),
             Self::Replaying(left) => format!("replaying purges: {left} left\n"),
             Self::Lagging(lag) => format!(
                 "lagging: purges of the last {} s may be missing\n",

@@ -12,7 +12,9 @@ use purge_api::Order;
 use storage::purge::{LogError, LogFile, Sequence};
 use tokio::sync::oneshot;
 
-use super::log::{Event, LogState, LogStatus, Placed, PublishError, Published, PurgeLog, Sink};
+use super::log::{
+    Event, LogState, LogStatus, Placed, PublishError, Published, PurgeLog, Reach, Sink, Trust,
+};
 
 /// Purges that wait for the disk; one more is refused.
 const QUEUE_MAX: usize = 1024;
@@ -83,6 +85,18 @@ impl PurgeLog for LocalLog {
             state: LogState::Current,
         }
     }
+
+    fn trust(&self) -> Trust {
+        Trust::Full
+    }
+
+    fn reach(&self, _place: u64) -> Vec<Reach> {
+        Vec::new()
+    }
+
+    async fn reached_by_all(&self, _place: u64) {}
+
+    async fn leave(&self) {}
 }
 
 /// Writes what waits, and tells of it when the disk has it.
@@ -126,7 +140,7 @@ impl Writer {
                 self.last.store(next.0, Ordering::Release);
                 fresh
                     .into_iter()
-                    .for_each(|(sequence, order)| sink(event(sequence, order)));
+                    .for_each(|(sequence, order)| (sink.hear)(event(sequence, order)));
             }
             Err(_) => fresh
                 .iter()
@@ -193,12 +207,15 @@ mod tests {
         let log = LocalLog::new(file);
         let told = Arc::new(Blocking::new(Vec::new()));
         let heard = Arc::clone(&told);
-        log.start(Arc::new(move |event| {
-            if let Event::Purge(placed) = event {
-                assert_eq!(placed.order.mode, Mode::Hard);
-                heard.lock().unwrap().push(placed.place);
-            }
-        }));
+        log.start(Sink {
+            hear: Box::new(move |event| {
+                if let Event::Purge(placed) = event {
+                    assert_eq!(placed.order.mode, Mode::Hard);
+                    heard.lock().unwrap().push(placed.place);
+                }
+            }),
+            is_within: Box::new(|_, _| true),
+        });
         (log, told)
     }
 

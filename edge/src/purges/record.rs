@@ -32,6 +32,29 @@ pub(crate) struct Doubt {
 pub(crate) enum Reason {
     /// The file was damaged, or lost its end.
     Damage,
+    /// The node joined a log.
+    Joined,
+    /// The log was made anew.
+    Replaced,
+    /// The log has other messages, or none, where this node had read.
+    Rewound,
+    /// The log keeps no more what this node had read last.
+    Expired,
+    /// Messages were taken out of the log before this node had read them.
+    Gap,
+}
+
+impl Reason {
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Damage => "damage",
+            Self::Joined => "joined",
+            Self::Replaced => "replaced",
+            Self::Rewound => "rewound",
+            Self::Expired => "expired",
+            Self::Gap => "gap",
+        }
+    }
 }
 
 impl Record {

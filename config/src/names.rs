@@ -42,7 +42,7 @@ fn is_tchar(byte: u8) -> bool {
 /// Bytes of a stream's name.
 const STREAM_BYTES_MAX: usize = 32;
 
-/// The name of a stream of NATS JetStream.
+/// The name of a stream of a NATS server.
 pub(crate) fn stream(text: &str) -> Result<String, Fault> {
     let is_name = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
     match text.bytes().all(is_name) && (1..=STREAM_BYTES_MAX).contains(&text.len()) {
@@ -84,6 +84,20 @@ pub(crate) fn field(text: &str) -> Result<String, Fault> {
         )));
     }
     token(text).map(str::to_ascii_lowercase)
+}
+
+/// A media type in lower case, or the beginning or the end of one beside a `*` (RFC 9110 §8.3.1).
+pub(crate) fn media_type(text: &str) -> Result<String, Fault> {
+    let name = text.to_ascii_lowercase();
+    let plain = name.strip_prefix('*').or_else(|| name.strip_suffix('*'));
+    let slashes = name.matches('/').count();
+    let parts = plain.unwrap_or(&name).replace('/', "");
+    let is_type = slashes == 1 || (slashes == 0 && plain.is_some());
+    if is_type && !parts.contains('*') && token(&parts).is_ok() {
+        return Ok(name);
+    }
+    let fault = Fault::new(format!("{} is not a media type", quote(text)));
+    Err(fault.hint("write, for example, \"text/html\", \"text/*\" or \"*+json\""))
 }
 
 /// A cookie's name (RFC 6265 §4.1.1).

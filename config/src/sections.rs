@@ -1,6 +1,7 @@
 //! The tables of the file, one module each: their settings, and how they become the model.
 
 mod caching;
+mod codings;
 mod fleet;
 mod key;
 mod limits;
@@ -102,6 +103,7 @@ pub(crate) fn all() -> &'static [Rows] {
         key::KEY,
         key::QUERY,
         vary::VARY,
+        codings::CODINGS,
         rule::RULE,
         rule::MATCH,
         rule::HEADER,

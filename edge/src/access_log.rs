@@ -64,6 +64,9 @@ pub(crate) struct Line<'a> {
     pub ttl: Option<i64>,
     #[serde(skip_serializing_if = "is_false")]
     pub collapsed: bool,
+    /// The coding that the node converted the response to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub coding: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub origin_status: Option<u16>,
     pub duration_ms: f64,
@@ -366,6 +369,7 @@ mod tests {
             detail: None,
             ttl: Some(9),
             collapsed: false,
+            coding: None,
             origin_status: None,
             duration_ms: 0.5,
             referer: None,

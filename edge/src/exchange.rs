@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use http::{HeaderMap, Method, StatusCode};
+use policy::coding::Coding;
 use policy::key::CacheKey;
 use policy::request::RequestTerms;
 use policy::time::Timestamp;
@@ -137,6 +138,8 @@ pub(crate) struct Exchange {
     /// The status that the client was sent.
     pub status: Option<StatusCode>,
     pub outcome: Option<Outcome>,
+    /// The coding that the node converted the response to.
+    pub coding: Option<Coding>,
     /// Set where the request passes the cache by and goes through Pingora's own proxying.
     pub passing: Option<Passing>,
 }
@@ -175,6 +178,7 @@ impl Exchange {
             request: None,
             status: None,
             outcome: None,
+            coding: None,
             passing: None,
         }
     }

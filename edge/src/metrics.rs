@@ -12,6 +12,8 @@ use prometheus::{
 /// The site of requests that were for none.
 pub(crate) const NO_SITE: &str = "-";
 
+use policy::coding::Coding;
+
 use crate::outcome::Word;
 
 /// Seconds: from a hit in memory to an origin's timeout.
@@ -96,6 +98,8 @@ pub(crate) struct Metrics {
     pub nobody: Tally,
     origin_requests: IntCounterVec,
     origin_bytes: IntCounterVec,
+    coded_responses: IntCounterVec,
+    coder_bytes: IntCounterVec,
     pub connections: IntGauge,
     pub connections_refused: IntCounter,
     pub log_dropped: IntCounter,
@@ -142,6 +146,16 @@ impl Metrics {
                 "Content bytes received from origins.",
                 &["site"],
             )?,
+            coded_responses: counters(
+                "coded_responses_total",
+                "Responses sent in another content coding than they are stored in.",
+                &["site", "coding"],
+            )?,
+            coder_bytes: counters(
+                "coder_bytes_total",
+                "Content bytes converted to another coding, before and after.",
+                &["coding", "side"],
+            )?,
             connections: IntGauge::new("connections", "Connections of clients.")?,
             connections_refused: IntCounter::new(
                 "connections_refused_total",
@@ -186,13 +200,15 @@ impl Metrics {
             &["version"],
         )?;
         build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
-        let all: [Box<dyn Collector>; 17] = [
+        let all: Vec<Box<dyn Collector>> = vec![
             Box::new(build),
             Box::new(self.requests.clone()),
             Box::new(self.response_bytes.clone()),
             Box::new(self.durations.clone()),
             Box::new(self.origin_requests.clone()),
             Box::new(self.origin_bytes.clone()),
+            Box::new(self.coded_responses.clone()),
+            Box::new(self.coder_bytes.clone()),
             Box::new(self.connections.clone()),
             Box::new(self.connections_refused.clone()),
             Box::new(self.log_dropped.clone()),
@@ -246,6 +262,22 @@ impl Metrics {
         self.origin_bytes
             .with_label_values(&[site])
             .inc_by(bytes as u64);
+    }
+
+    /// A response that was sent in another coding than it is stored in.
+    pub(crate) fn coded_response(&self, site: &str, coding: Coding) {
+        let labels = [site, coding.as_str()];
+        self.coded_responses.with_label_values(&labels).inc();
+    }
+
+    /// Content that was converted to another coding.
+    pub(crate) fn coded(&self, coding: Coding, before: usize, after: usize) {
+        for (side, bytes) in [("before", before), ("after", after)] {
+            let labels = [coding.as_str(), side];
+            self.coder_bytes
+                .with_label_values(&labels)
+                .inc_by(bytes as u64);
+        }
     }
 
     /// Everything in the text format of Prometheus.

@@ -4,6 +4,7 @@ use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use http::HeaderName;
+use policy::coding::Coding;
 use purge_api::{Order, Readiness, Receipt, Refused, Status};
 use storage::{Flights, Memory, Moment, Uncacheable, VaryMemory};
 use tokio::sync::watch;
@@ -11,6 +12,7 @@ use tokio::sync::watch;
 use crate::access_log::{self, AccessLog, Line};
 use crate::cache::Head;
 use crate::clock::Clock;
+use crate::coding::Coder;
 use crate::downstream::{Facts, Limits};
 use crate::exchange::{Exchange, Request};
 use crate::metrics::{Metrics, NO_SITE, Purged, Stored};
@@ -36,6 +38,7 @@ pub(crate) struct Node {
     /// Ranges that are answered in one response.
     pub ranges_max: usize,
     pub memory: Arc<Memory<Head>>,
+    pub coder: Coder,
     pub flights: Flights<Head>,
     pub uncacheable: Uncacheable,
     /// Which fields select among a key's variants, as last seen.
@@ -107,6 +110,9 @@ impl Node {
             return self.metrics.request(nobody, word, sent, took);
         };
         self.metrics.request(&request.site.tally, word, sent, took);
+        if let Some(coding) = exchange.coding {
+            self.metrics.coded_response(&request.site.name, coding);
+        }
         if self.log.is_on() {
             self.log.write(&line(exchange, request, word, sent, took));
         }
@@ -144,6 +150,7 @@ impl Node {
             detail: Some(why),
             ttl: None,
             collapsed: false,
+            coding: None,
             origin_status: None,
             duration_ms: 0.0,
             referer: None,
@@ -180,6 +187,7 @@ fn line<'a>(
         detail: outcome.and_then(Outcome::detail),
         ttl: outcome.and_then(Outcome::ttl),
         collapsed,
+        coding: exchange.coding.map(Coding::as_str),
         origin_status: outcome
             .and_then(access_log::origin_status)
             .map(|status| status.as_u16()),

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use http::StatusCode;
+use policy::coding::Coding;
 use policy::store::DoNotStore;
 
 /// How a request ended.
@@ -79,6 +80,8 @@ pub(crate) enum Bypass {
     Crowded,
     /// The request that was waited for brought an answer that is for nobody else.
     NotShared,
+    /// Purges may be missing, and nothing stored is to be used then.
+    Lagging,
 }
 
 impl Bypass {
@@ -90,6 +93,7 @@ impl Bypass {
             Self::Upgrade => "upgrade",
             Self::Crowded => "crowded",
             Self::NotShared => "not-shared",
+            Self::Lagging => "purges-missing",
         }
     }
 }
@@ -142,17 +146,29 @@ pub(crate) enum Local {
     Refused(&'static str),
 }
 
+/// What is told beside the outcome itself.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Told<'a> {
+    /// The cache key, where it is asked for (RFC 9211 §2.7).
+    pub key: Option<&'a str>,
+    /// The coding that the node converted the response to: a parameter of its own.
+    pub coding: Option<Coding>,
+}
+
 /// Room for the parameters of most outcomes.
 const PARAMETERS_LEN: usize = 64;
 
 impl Outcome {
-    /// The value of `Cache-Status` that the node `name` adds, with the cache key where it is asked for.
+    /// The value of `Cache-Status` that the node `name` adds.
     #[must_use]
-    pub(crate) fn cache_status(&self, name: &str, key: Option<&str>) -> String {
+    pub(crate) fn cache_status(&self, name: &str, told: Told<'_>) -> String {
         let mut member = String::with_capacity(name.len() + PARAMETERS_LEN);
         member.push_str(name);
         self.write_parameters(&mut member);
-        if let Some(key) = key {
+        if let Some(coding) = told.coding {
+            push(&mut member, format_args!("; coding={}", coding.as_str()));
+        }
+        if let Some(key) = told.key {
             let key: String = key.chars().filter(char::is_ascii_graphic).collect();
             let escaped = key.replace('\\', "\\\\").replace('"', "\\\"");
             push(&mut member, format_args!("; key=\"{escaped}\""));
@@ -368,7 +384,7 @@ mod tests {
 
     #[track_caller]
     fn check(outcome: &Outcome, word: &str, member: &str) {
-        assert_eq!(outcome.cache_status("n", None), member);
+        assert_eq!(outcome.cache_status("n", Told::default()), member);
         assert_eq!(outcome.word().as_str(), word);
         assert!((outcome.word() as usize) < Word::COUNT);
     }
@@ -395,7 +411,11 @@ mod tests {
             ttl: 0,
             served: Served::Fresh,
         };
-        let member = hit.cache_status("n", Some("a\"b\\c\u{e9}"));
-        assert_eq!(member, "n; hit; ttl=0; key=\"a\\\"b\\\\c\"");
+        let told = Told {
+            key: Some("a\"b\\c\u{e9}"),
+            coding: Some(Coding::Gzip),
+        };
+        let member = hit.cache_status("n", told);
+        assert_eq!(member, "n; hit; ttl=0; coding=gzip; key=\"a\\\"b\\\\c\"");
     }
 }

@@ -271,11 +271,13 @@ impl Purges {
     }
 
     /// How far the other nodes are with a purge.
+    #[expect(dead_code, reason = "who asks is told of this node alone")]
     pub(crate) fn reach(&self, place: u64) -> Vec<Reach> {
         self.log.reach(place)
     }
 
     /// Returns when all nodes have applied the purge at a place.
+    #[expect(dead_code, reason = "who asks is told of this node alone")]
     pub(crate) async fn reached_by_all(&self, place: u64) {
         self.log.reached_by_all(place).await;
     }

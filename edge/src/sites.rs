@@ -158,6 +158,7 @@ pub(crate) struct Overrides {
     pub heuristic: Option<policy::settings::Heuristic>,
     pub targets: Option<Vec<HeaderName>>,
     pub vary: Option<policy::vary::VaryRules>,
+    pub codings: Option<policy::coding::CodingRules>,
     pub key: Option<KeyRules>,
     pub uncacheable: Option<Duration>,
 }
@@ -181,6 +182,8 @@ impl Overrides {
         set(&mut settings.heuristic, self.heuristic.as_ref());
         set(&mut settings.targets, self.targets.as_ref());
         set(&mut settings.vary, self.vary.as_ref());
+        set(&mut settings.codings, self.codings.as_ref());
+        settings.keep_codings_apart();
     }
 }
 

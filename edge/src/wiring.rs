@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use config::model;
 use http::{HeaderName, HeaderValue, Method, StatusCode};
+use policy::coding::{Coding, CodingRules};
 use policy::vary::{AcceptEncoding, AcceptLanguage, VaryRules};
 use storage::{FlightSettings, Flights, Memory, Uncacheable, VaryMemory};
 use tokio::sync::watch;
@@ -19,6 +20,7 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::access_log::{AccessLog, Format};
 use crate::clock::Clock;
+use crate::coding::Coder;
 use crate::downstream::Limits;
 use crate::fleet::{self, CursorFile, FleetLog, FleetMetrics, Outbox, Place};
 use crate::metrics::Metrics;
@@ -113,6 +115,8 @@ pub(crate) fn plan(
         std::io::stdout(),
         metrics.log_dropped.clone(),
     );
+    let memory = Memory::new(memory_settings(memory, &limits));
+    let coder = Coder::new(Arc::clone(&memory), Arc::clone(&metrics), threads);
     let sites = sites_by_host(sites)?;
     let moment = storage::Moment(clock.now().unix_millis());
     let state = crate::token::state_directory().map(|state| state.join(&name));
@@ -149,7 +153,8 @@ pub(crate) fn plan(
         limits: Arc::new(downstream_limits(&limits)),
         follower_wait: limits.follower_wait,
         ranges_max: limits.ranges,
-        memory: Memory::new(memory_settings(memory, &limits)),
+        memory,
+        coder,
         flights: Flights::new(FlightSettings {
             followers_max: limits.followers,
             flights_max: FLIGHTS_MAX,
@@ -200,8 +205,25 @@ fn fleet(
     Ok((fleet_settings(fleet, node), outbox, counters))
 }
 
+/// What `larder fleet init` does for a fleet.
+#[must_use]
+pub fn plan_fleet(fleet: model::Fleet, replicas: usize) -> fleet::setup::Plan {
+    let fleet::Settings {
+        servers,
+        access,
+        stream,
+        ..
+    } = fleet_settings(fleet, "");
+    fleet::setup::Plan {
+        servers,
+        access,
+        stream,
+        replicas,
+    }
+}
+
 /// The settings of a fleet, for the node of that name.
-pub(crate) fn fleet_settings(fleet: model::Fleet, node: &str) -> fleet::Settings {
+fn fleet_settings(fleet: model::Fleet, node: &str) -> fleet::Settings {
     let model::Fleet {
         servers,
         credentials,
@@ -467,8 +489,9 @@ fn treatment(caching: model::Caching) -> Treatment {
         targets,
         key,
         vary,
+        codings,
     } = caching;
-    Treatment {
+    let mut treatment = Treatment {
         cache: sites::UseCache::Allowed,
         settings: policy::settings::Settings {
             client_control: self::client_control(client_control),
@@ -478,11 +501,14 @@ fn treatment(caching: model::Caching) -> Treatment {
             stale: stale_defaults(&stale),
             stale_statuses: statuses(&stale.statuses),
             vary: vary_rules(vary),
+            codings: coding_rules(codings),
             ..policy::settings::Settings::default()
         },
         key: key_rules(key),
         uncacheable,
-    }
+    };
+    treatment.settings.keep_codings_apart();
+    treatment
 }
 
 const fn client_control(control: model::ClientControl) -> policy::settings::ClientControl {
@@ -581,6 +607,24 @@ fn vary_rules(vary: model::Vary) -> VaryRules {
     }
 }
 
+fn coding_rules(codings: model::Codings) -> CodingRules {
+    let model::Codings {
+        offer,
+        types,
+        least,
+    } = codings;
+    let coding = |coding| match coding {
+        model::Coding::Brotli => Coding::Brotli,
+        model::Coding::Zstd => Coding::Zstd,
+        model::Coding::Gzip => Coding::Gzip,
+    };
+    CodingRules {
+        offered: offer.into_iter().map(coding).collect(),
+        types,
+        least,
+    }
+}
+
 fn rule(rule: model::Rule) -> Rule {
     let model::Rule { matches, overrides } = rule;
     let model::Match {
@@ -619,6 +663,7 @@ fn rule_overrides(overrides: model::Overrides, statuses: &[StatusCode]) -> Overr
         targets,
         key,
         vary,
+        codings,
     } = overrides;
     let ttl = ttl.map(|ttl| match ttl {
         model::Ttl::Override(lifetime) => policy::settings::TtlOverride::Lifetime(lifetime),
@@ -641,6 +686,7 @@ fn rule_overrides(overrides: model::Overrides, statuses: &[StatusCode]) -> Overr
         heuristic: heuristic.map(self::heuristic),
         targets: targets.map(field_names),
         vary: vary.map(vary_rules),
+        codings: codings.map(coding_rules),
         key: key.map(key_rules),
         uncacheable,
     }

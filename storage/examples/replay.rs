@@ -1,13 +1,19 @@
-//! Replays a trace of requests through the memory tier and prints the hit ratios.
+//! Replays a trace of requests through the memory tier, or both tiers, and prints the hit ratios.
 //!
 //! ```text
 //! replay --trace FILE.csv [--capacity 1%] [--policy gdsf|lru] [--charge bodies|all] [--shards 64]
+//!        [--volume FILE [--disk 10%] [--admit always|second|third] [--scale 16]]
 //! ```
 //!
 //! The trace has a line `time,key,size` per request, under a header; `FILE` may be `-`. The capacity
 //! is a number of bytes, or a share of the bytes of all objects of the trace. With `--charge bodies`
 //! (the default) an object takes its size and no more, as in published simulations; with `all` it
 //! takes what it takes in the running node. No body is allocated.
+//!
+//! With `--volume` there is a disk tier: the real one, on that file, which is made and removed. It
+//! is filled and read as the node does it: a response is written when the disk says that it was
+//! asked for often enough, and what the disk answers moves to memory. `--scale` divides all sizes on
+//! the disk, so that a day of traffic fits a small one; the ratios stay.
 
 #![expect(clippy::print_stdout, reason = "a program for the command line")]
 #![expect(clippy::disallowed_methods, reason = "it measures how long it takes")]
@@ -16,10 +22,11 @@ use std::collections::HashMap;
 use std::io::Read;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Arc;
-use std::time::Instant;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use larder_storage::disk::{self, Admit, Disk, NewRecord, Recovery, VolumeSettings};
 use larder_storage::{Eviction, Head, Key, Memory, Settings, Variant};
 
 struct NoHead;
@@ -48,12 +55,19 @@ struct Options {
     policy: Eviction,
     charged: Charged,
     shards: usize,
+    scale: usize,
+    volume: Option<PathBuf>,
+    disk: String,
+    admit: Admit,
+    fresh_percent: Option<u32>,
+    kept_percent: Option<u32>,
 }
 
 #[derive(Default)]
 struct Score {
     requests: usize,
     hits: usize,
+    disk_hits: usize,
     bytes: usize,
     bytes_hit: usize,
 }
@@ -75,6 +89,12 @@ fn options() -> Result<Options, String> {
         policy: Eviction::SampledGdsf,
         charged: Charged::Bodies,
         shards: 64,
+        scale: 1,
+        volume: None,
+        disk: "10%".into(),
+        admit: Admit::Second,
+        fresh_percent: None,
+        kept_percent: None,
     };
     let mut arguments = std::env::args().skip(1);
     while let Some(name) = arguments.next() {
@@ -89,6 +109,14 @@ fn options() -> Result<Options, String> {
             ("--charge", "bodies") => options.charged = Charged::Bodies,
             ("--charge", "all") => options.charged = Charged::All,
             ("--shards", count) => options.shards = number(count)?,
+            ("--scale", divisor) => options.scale = number::<usize>(divisor)?.max(1),
+            ("--volume", file) => options.volume = Some(file.into()),
+            ("--disk", _) => options.disk = value,
+            ("--admit", "always") => options.admit = Admit::Always,
+            ("--admit", "second") => options.admit = Admit::Second,
+            ("--admit", "third") => options.admit = Admit::Third,
+            ("--fresh-percent", percent) => options.fresh_percent = Some(number(percent)?),
+            ("--kept-percent", percent) => options.kept_percent = Some(number(percent)?),
             _ => return Err(format!("unknown option: {name} {value}")),
         }
     }
@@ -105,54 +133,226 @@ fn replay(options: &Options) -> Result<(), String> {
         ..Settings::new(capacity)
     });
 
-    let began = Instant::now();
-    let score = run(&memory, &requests, options.charged);
-    let took = began.elapsed();
+    let node = Node {
+        memory,
+        disk: open_disk(options, &requests)?,
+        free: match options.charged {
+            Charged::Bodies => memory_overhead(capacity),
+            Charged::All => 0,
+        },
+        zeros: Bytes::from(vec![0; longest(&requests)]),
+        admit: options.admit,
+        scale: options.scale,
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build()
+        .map_err(|error| error.to_string())?;
 
-    let stats = memory.stats();
-    println!(
-        "object hit ratio {:.2}  byte hit ratio {:.2}  ({} requests, {} ns each; {capacity} bytes, {} objects, {} evictions)",
-        percent(score.hits, score.requests),
-        percent(score.bytes_hit, score.bytes),
-        score.requests,
-        took.as_nanos() / score.requests.max(1) as u128,
-        stats.objects,
-        stats.evictions,
-    );
+    let began = Instant::now();
+    let score = runtime.block_on(node.run(&requests));
+    let took = began.elapsed();
+    node.report(&score, took);
+    if let (Some(disk), Some(volume)) = (&node.disk, &options.volume) {
+        runtime.block_on(disk.close());
+        std::fs::remove_file(volume).map_err(|error| error.to_string())?;
+    }
     Ok(())
 }
 
-fn run(memory: &Arc<Memory<NoHead>>, requests: &[Request], charged: Charged) -> Score {
-    let longest = requests
-        .iter()
-        .map(|request| request.size)
-        .max()
-        .unwrap_or(0);
-    let zeros = Bytes::from(vec![0; longest]);
-    let free = match charged {
-        Charged::Bodies => memory.object_overhead(),
-        Charged::All => 0,
+fn memory_overhead(capacity: usize) -> usize {
+    Memory::<NoHead>::new(Settings::new(capacity)).object_overhead()
+}
+
+fn longest(requests: &[Request]) -> usize {
+    let sizes = requests.iter().map(|request| request.size);
+    sizes.max().unwrap_or(0)
+}
+
+/// The bytes of a record beside its body.
+const RECORD_OVERHEAD: usize = 128;
+
+/// Segments of a disk: as many as in the node, whatever the scale.
+const SEGMENTS: usize = 256;
+
+fn open_disk(options: &Options, requests: &[Request]) -> Result<Option<Arc<Disk>>, String> {
+    let Some(path) = options.volume.clone() else {
+        return Ok(None);
     };
-    let mut score = Score::default();
-    for request in requests {
+    let size = (capacity(&options.disk, requests)? / options.scale) as u64;
+    let defaults = disk::Settings::new(vec![VolumeSettings { path, size }], monotonic);
+    let settings = disk::Settings {
+        segment: (size / SEGMENTS as u64).next_power_of_two().max(16 * 1024),
+        fresh_percent: options.fresh_percent.unwrap_or(defaults.fresh_percent),
+        kept_percent: options.kept_percent.unwrap_or(defaults.kept_percent),
+        ..defaults
+    };
+    let disk = Disk::open(settings).map_err(|error| error.to_string())?;
+    while matches!(disk.recovered(), Recovery::Running { .. }) {
+        std::thread::yield_now();
+    }
+    Ok(Some(disk))
+}
+
+fn monotonic() -> Duration {
+    static BEGIN: OnceLock<Instant> = OnceLock::new();
+    BEGIN.get_or_init(Instant::now).elapsed()
+}
+
+/// Segments that are free when there is room.
+const SEGMENTS_FREE: u64 = 2;
+
+/// Pauses of 100 µs before it goes on without room.
+const PAUSES_MAX: u32 = 10_000;
+
+/// Both tiers, and what the node does with them.
+struct Node {
+    memory: Arc<Memory<NoHead>>,
+    disk: Option<Arc<Disk>>,
+    /// What an object takes in memory and is not charged for.
+    free: usize,
+    zeros: Bytes,
+    admit: Admit,
+    /// What sizes are divided by on the disk.
+    scale: usize,
+}
+
+const VARIANT: Variant = Variant([0; 16]);
+
+impl Node {
+    async fn run(&self, requests: &[Request]) -> Score {
+        let mut score = Score::default();
+        for request in requests {
+            score.requests += 1;
+            score.bytes += request.size;
+            if self.answer(request, &mut score).await {
+                score.hits += 1;
+                score.bytes_hit += request.size;
+            }
+        }
+        score
+    }
+
+    /// Answers a request; whether from a tier.
+    async fn answer(&self, request: &Request, score: &mut Score) -> bool {
         let mut key = [0; 16];
         key[..8].copy_from_slice(&request.key.to_le_bytes());
+        let key = Key(key);
 
-        score.requests += 1;
-        score.bytes += request.size;
-        if let Some(object) = memory.lookup(Key(key)).first() {
-            memory.accessed(object);
-            score.hits += 1;
-            score.bytes_hit += request.size;
-            continue;
+        if let Some(object) = self.memory.lookup(key).first() {
+            self.memory.accessed(object);
+            self.write(key, request.size);
+            return true;
         }
-        let body = zeros.slice(..request.size.saturating_sub(free));
+        if self.read(key).await {
+            score.disk_hits += 1;
+            self.remember(key, request.size);
+            return true;
+        }
+        self.remember(key, request.size);
+        self.write(key, request.size);
+        false
+    }
+
+    /// Has the disk answer.
+    async fn read(&self, key: Key) -> bool {
+        let Some(disk) = &self.disk else {
+            return false;
+        };
+        let Some(found) = disk.find(key).pop() else {
+            return false;
+        };
+        disk.accessed(&found);
+        disk.head(&found).await.is_ok()
+    }
+
+    fn remember(&self, key: Key, size: usize) {
+        let body = self.zeros.slice(..size.saturating_sub(self.free));
         // One that does not fit is not stored, as behind any other cache.
-        let _refused = memory
-            .insert_ready(Key(key), Variant([0; 16]), NoHead, body)
+        let _refused = self
+            .memory
+            .insert_ready(key, VARIANT, NoHead, body)
             .is_err();
     }
-    score
+
+    fn write(&self, key: Key, size: usize) {
+        let Some(disk) = &self.disk else {
+            return;
+        };
+        if !disk.asked(key, self.admit) || !disk.find(key).is_empty() {
+            return;
+        }
+        let free = if self.free > 0 { RECORD_OVERHEAD } else { 0 };
+        let len = (size / self.scale).saturating_sub(free);
+        let body = self.zeros.slice(..len);
+        // What the disk refuses is not stored; how often is in the report.
+        let _refused = try_write(disk, key, body).is_err();
+    }
+
+    fn report(&self, score: &Score, took: Duration) {
+        let stats = self.memory.stats();
+        println!(
+            "object hit ratio {:.2}  byte hit ratio {:.2}  ({} requests, {} ns each; {} bytes, {} objects, {} evictions)",
+            percent(score.hits, score.requests),
+            percent(score.bytes_hit, score.bytes),
+            score.requests,
+            took.as_nanos() / score.requests.max(1) as u128,
+            stats.capacity,
+            stats.objects,
+            stats.evictions,
+        );
+        let Some(disk) = &self.disk else {
+            return;
+        };
+        let stats = disk.stats();
+        let volume = &stats.volumes[0];
+        let written = usize::try_from(volume.bytes_written).unwrap_or(0);
+        println!(
+            "  of it from the disk {:.2}  written {:.2} of the bytes served  ({} bytes, {} objects, {} kept, {} refused)",
+            percent(score.disk_hits, score.requests),
+            percent(written * self.scale, score.bytes),
+            volume.capacity,
+            stats.objects,
+            volume.kept,
+            volume.refused_busy,
+        );
+    }
+}
+
+fn try_write(disk: &Disk, key: Key, mut body: Bytes) -> Result<(), disk::Refused> {
+    let mut writer = disk.writer(NewRecord {
+        key,
+        variant: VARIANT,
+        born: 0,
+        stored_at: 0,
+        head: Bytes::new(),
+        body_len: Some(body.len() as u64),
+    })?;
+    while !body.is_empty() {
+        wait_for_room(disk);
+        writer.write(body.split_to(body.len().min(PIECE)))?;
+    }
+    wait_for_room(disk);
+    writer.commit()
+}
+
+/// Bytes that arrive at once: the smallest chunk of a segment.
+const PIECE: usize = 64 * 1024;
+
+/// A trace is replayed faster than any disk works, and a response that is refused in its middle has
+/// been written for nothing.
+fn wait_for_room(disk: &Disk) {
+    let is_behind = |stats: &disk::Stats| {
+        stats.write_memory > 32 << 20 || stats.volumes[0].segments_free < SEGMENTS_FREE
+    };
+    let mut stats = disk.stats();
+    for _ in 0..PAUSES_MAX {
+        if !is_behind(&stats) {
+            return;
+        }
+        std::thread::sleep(Duration::from_micros(100));
+        stats = disk.stats();
+    }
 }
 
 fn trace(options: &Options) -> Result<Vec<Request>, String> {

@@ -3,6 +3,7 @@
 //!
 //! * [`Memory`] holds [`Object`]s by [`Key`] and [`Variant`] under one byte budget.
 //! * [`Fill`] is a body being received; any number of [`Reader`]s follow it while it is written.
+//! * [`Derived`] keeps what was made of a body with it: a stored response and its codings are one.
 //! * [`Flights`] lets one request lead the fill and the others follow it.
 //! * [`Uncacheable`] and [`VaryMemory`] remember, in bounded space, what the last answer taught.
 //!
@@ -26,6 +27,7 @@
 
 #![forbid(unsafe_code)]
 
+mod derived;
 pub mod disk;
 mod fill;
 mod flight;
@@ -38,6 +40,7 @@ mod settings;
 mod uncacheable;
 mod vary_memory;
 
+pub use derived::{DERIVED_MAX, Derived, Making, Turn};
 pub use fill::{Cut, Fill, Keep, Reader, WriteError};
 pub use flight::{Airborne, Boarding, FlightSettings, Flights, Follower, Landing, Lead};
 pub use key::{Key, Variant};

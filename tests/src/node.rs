@@ -36,6 +36,7 @@ pub struct Node {
     stderr: Lines,
     /// How far the node's wall clock is ahead.
     ahead: Duration,
+    args: Vec<String>,
 }
 
 /// How a program ended, and what it said.
@@ -90,22 +91,18 @@ impl Node {
         admin: SocketAddr,
         args: &[String],
     ) -> Self {
-        let clock = folder.path().join("clock");
-        fs::write(&clock, "0").expect("a writable folder");
-        let mut child = Command::new(ensure_binary())
-            .args(args)
-            .env("LARDER_TEST_CLOCK", &clock)
-            .env("XDG_STATE_HOME", folder.path())
-            .current_dir(folder.path())
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("the binary starts");
+        let mut node = Self::spawned(folder, address, admin, args);
+        node.wait_ready().await;
+        node
+    }
+
+    fn spawned(folder: TempDir, address: SocketAddr, admin: SocketAddr, args: &[String]) -> Self {
+        fs::write(folder.path().join("clock"), "0").expect("a writable folder");
+        let mut child = spawn(folder.path(), args);
         let stdout = Lines::collect(child.stdout.take());
         let stderr = Lines::collect(child.stderr.take());
         let ahead = Duration::ZERO;
-        let mut node = Self {
+        Self {
             child,
             address,
             admin,
@@ -113,12 +110,37 @@ impl Node {
             stdout,
             stderr,
             ahead,
-        };
-        node.wait_ready().await;
-        node
+            args: args.to_vec(),
+        }
     }
 
-    async fn wait_ready(&mut self) {
+    /// Starts a node with a configuration file, and does not wait until it is ready.
+    #[must_use]
+    pub fn begin(settings: &Settings) -> Self {
+        let folder = folder();
+        let (address, admin) = (loopback(), loopback());
+        let text = settings.text(address, admin, &folder.path().join("admin-token"));
+        let file = folder.path().join("larder.toml");
+        fs::write(&file, text).expect("a writable folder");
+        let args = ["run".into(), "--config".into(), file.display().to_string()];
+        Self::spawned(folder, address, admin, &args)
+    }
+
+    /// Kills the process (SIGKILL).
+    pub fn kill(&mut self) {
+        self.child.kill().expect("the process can be killed");
+        self.child.wait().expect("the process ends");
+    }
+
+    /// Starts the process that was killed as it was started, and does not wait until it is ready.
+    pub fn begin_again(&mut self) {
+        self.child = spawn(self.folder.path(), &self.args);
+        self.stdout = Lines::collect(self.child.stdout.take());
+        self.stderr = Lines::collect(self.child.stderr.take());
+    }
+
+    /// Waits until the node says that it is ready.
+    pub async fn wait_ready(&mut self) {
         let end = Instant::now() + PATIENCE;
         while !self.is_ready().await {
             if let Ok(Some(status)) = self.child.try_wait() {
@@ -312,6 +334,19 @@ impl Drop for Node {
 )]
 fn panic_note(text: &str) {
     eprintln!("standard error of the node:\n{text}");
+}
+
+fn spawn(folder: &Path, args: &[String]) -> Child {
+    Command::new(ensure_binary())
+        .args(args)
+        .env("LARDER_TEST_CLOCK", folder.join("clock"))
+        .env("XDG_STATE_HOME", folder)
+        .current_dir(folder)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the binary starts")
 }
 
 /// Runs the program with these arguments until it ends.

@@ -23,6 +23,8 @@ pub struct Caching {
     pub key: Key,
     /// How fields named by `Vary` are compared.
     pub vary: Vary,
+    /// Which content codings are made.
+    pub codings: Codings,
 }
 
 /// How far a client's directives reach (RFC 9111 §5.2.1). `only-if-cached` is always obeyed.
@@ -138,6 +140,28 @@ pub enum AcceptLanguage {
     Among(Vec<String>),
 }
 
+/// Which content codings are made of stored responses, and of which (RFC 9110 §8.4).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Codings {
+    /// The codings, the preferred first; empty is none at all.
+    pub offer: Vec<Coding>,
+    /// Media types, lower case; a `*` at one end stands for anything.
+    pub types: Vec<String>,
+    /// The shortest content, in bytes.
+    pub least: u64,
+}
+
+/// A content coding.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub enum Coding {
+    /// br
+    Brotli,
+    /// zstd
+    Zstd,
+    /// gzip
+    Gzip,
+}
+
 // === rules ===
 
 /// An exception for some requests or responses of a site.
@@ -203,6 +227,8 @@ pub struct Overrides {
     pub key: Option<Key>,
     /// See [`Caching::vary`]. What the rule leaves out of it is the site's. Never beside [`Match::status`].
     pub vary: Option<Vary>,
+    /// See [`Caching::codings`]. What the rule leaves out of it is the site's. Never beside [`Match::status`].
+    pub codings: Option<Codings>,
 }
 
 /// Whether the cache is used.

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::Tables;
+use super::codings::{self, CODINGS, CODINGS_KEY};
 use super::key::{self, KEY, KEY_KEY};
 use super::vary::{self, VARY, VARY_KEY};
 use crate::kinds::{Choice, Lasting, List, Text, Whole, values};
@@ -233,6 +234,10 @@ pub(crate) fn caching(site: &Section<'_>, reading: &mut Reading) -> Option<Cachi
         .section(&VARY_KEY, &VARY, reading)
         .and_then(|section| vary::vary(&section, None, reading));
 
+    let codings = site
+        .section(&CODINGS_KEY, &CODINGS, reading)
+        .and_then(|section| codings::codings(&section, None, reading));
+
     Some(Caching {
         client_control: client_control?,
         set_cookie: set_cookie?,
@@ -242,5 +247,6 @@ pub(crate) fn caching(site: &Section<'_>, reading: &mut Reading) -> Option<Cachi
         targets: values(targets?),
         key: key?,
         vary: vary?,
+        codings: codings?,
     })
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Tables, caching, key, vary};
+use super::{Tables, caching, codings, key, vary};
 use crate::glob::Glob;
 use crate::kinds::{Choice, Lasting, List, OneOrMore, Text, Truth, Whole, values};
 use crate::model::{
@@ -67,6 +67,7 @@ const UNCACHEABLE: Setting<Lasting> = otherwise(&caching::UNCACHEABLE);
 const TARGETS: Setting<List<Text<String>>> = otherwise(&caching::TARGETS);
 const KEY: Setting<Tables> = otherwise(&key::KEY_KEY);
 const VARY: Setting<Tables> = otherwise(&vary::VARY_KEY);
+const CODINGS: Setting<Tables> = otherwise(&codings::CODINGS_KEY);
 
 /// The same setting in a rule: left out, it is as the site says.
 const fn otherwise<R: Copy>(setting: &Setting<R>) -> Setting<R> {
@@ -87,7 +88,7 @@ const fn otherwise<R: Copy>(setting: &Setting<R>) -> Setting<R> {
 pub(crate) const RULE: Rows = Rows {
     path: "site.rule",
     about: "Exceptions, in order: of the rules that match, the first that gives a key decides it. \
-            What a rule leaves out of `stale`, `heuristic`, `key` or `vary` is as the site says.",
+            What a rule leaves out of `stale`, `heuristic`, `key`, `vary` or `codings` is as the site says.",
     rows: &[
         &MATCH_KEY as &dyn Row,
         &CACHE,
@@ -101,11 +102,12 @@ pub(crate) const RULE: Rows = Rows {
         &TARGETS,
         &KEY,
         &VARY,
+        &CODINGS,
     ],
 };
 
 /// What decides about the request comes too late when the status is known.
-const BEFORE_THE_RESPONSE: &[&str] = &[CLIENT_CONTROL.key, KEY.key, VARY.key];
+const BEFORE_THE_RESPONSE: &[&str] = &[CLIENT_CONTROL.key, KEY.key, VARY.key, CODINGS.key];
 
 /// Reads one rule of a site that caches as `base` says.
 pub(crate) fn rule(value: &Value, base: Option<&Caching>, reading: &mut Reading) -> Option<Rule> {
@@ -161,6 +163,9 @@ fn overrides(
         vary: section
             .given_section(&VARY, &vary::VARY, reading)
             .and_then(|given| vary::vary(&given, base.map(|base| &base.vary), reading)),
+        codings: section
+            .given_section(&CODINGS, &codings::CODINGS, reading)
+            .and_then(|given| codings::codings(&given, base.map(|base| &base.codings), reading)),
     })
 }
 

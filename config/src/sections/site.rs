@@ -5,7 +5,7 @@ use std::collections::hash_map::Entry;
 use std::time::Duration;
 
 use super::origin::OriginKind;
-use super::{Tables, caching, key, rule, vary};
+use super::{Tables, caching, codings, key, rule, vary};
 use crate::kinds::{Choice, Lasting, List, Text, Truth, Whole, values};
 use crate::model::{
     Caching, Debug, Forwarded, HostPattern, Origin, Rule, Site, UnknownTransferCoding, Upstream,
@@ -223,6 +223,7 @@ pub(crate) const SITE: Rows = Rows {
         &caching::TARGETS,
         &key::KEY_KEY,
         &vary::VARY_KEY,
+        &codings::CODINGS_KEY,
         &DEBUG,
         &RULES,
     ],

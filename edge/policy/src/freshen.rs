@@ -71,6 +71,9 @@ pub fn freshen_from_head(
     let related = *exchange.method == Method::HEAD
         && exchange.status == StatusCode::OK
         && stored.status == StatusCode::OK
+        // Another coding is another representation, whose fields say nothing about this one.
+        && exchange.response.get(header::CONTENT_ENCODING)
+            == stored.headers.get(header::CONTENT_ENCODING)
         && stored.selecting.matches(exchange.request, &settings.vary);
     if !related {
         return HeadVerdict::Unrelated;

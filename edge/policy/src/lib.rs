@@ -13,6 +13,7 @@
 //! | may this response be stored? | [`store::decide`] | §3 |
 //! | may a stale one take the place of an error? | [`stale::may_serve_stale`] | §4.2.4 |
 //! | what does an unsafe request invalidate? | [`invalidation::targets`] | §4.4 |
+//! | in which coding is it sent? | [`coding::choose`] | – |
 //! | what do the client's own conditions say? | [`conditional::evaluate`], [`range::answer`] | §4.3.2 |
 //!
 //! The most important type is [`store::Stored`]: the head of a stored response with everything its
@@ -24,6 +25,7 @@
 #![forbid(unsafe_code)]
 
 pub mod cache_control;
+pub mod coding;
 pub mod conditional;
 pub mod fields;
 mod framed_hash;

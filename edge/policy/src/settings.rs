@@ -8,7 +8,8 @@ use http::StatusCode;
 use http::header::HeaderName;
 
 use crate::cache_control::{OWN_TARGET, SURROGATE_CONTROL};
-use crate::vary::VaryRules;
+use crate::coding::CodingRules;
+use crate::vary::{AcceptEncoding, VaryRules};
 
 /// Everything about caching that is not for the origin or the client to say.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,6 +39,8 @@ pub struct Settings {
     pub status_ttl: Vec<(StatusCode, TtlOverride)>,
     /// How selecting header fields are normalised.
     pub vary: VaryRules,
+    /// Which content codings are made on demand.
+    pub codings: CodingRules,
 }
 
 impl Default for Settings {
@@ -60,6 +63,16 @@ impl Default for Settings {
             ttl: None,
             status_ttl: Vec::new(),
             vary: VaryRules::default(),
+            codings: CodingRules::default(),
+        }
+    }
+}
+
+impl Settings {
+    /// Where `Accept-Encoding` is compared byte by byte, the origin chooses codings, and nobody else.
+    pub fn keep_codings_apart(&mut self) {
+        if self.vary.accept_encoding == AcceptEncoding::Exact {
+            self.codings.offered.clear();
         }
     }
 }

@@ -1,10 +1,11 @@
 //! Storing responses (RFC 9111 §3): which, and what of them.
 
 use http::StatusCode;
-use http::header::{self, HeaderMap, HeaderValue};
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::method::Method;
 
 use crate::cache_control::{Directives, Flag, Scope};
+use crate::coding::{self, BY_DICTIONARY};
 use crate::freshness::{self, LifetimeSource, Reception, Revalidation, Terms};
 use crate::hop_by_hop;
 use crate::request::RequestTerms;
@@ -69,6 +70,7 @@ impl Stored {
         let reception = Reception::read(exchange);
         let mut headers = exchange.response.clone();
         remove_withheld(&mut headers, directives, settings);
+        coding::vary_on_dictionary(&mut headers);
         set_date(&mut headers, &reception);
         let terms = Terms::new(
             directives,
@@ -129,6 +131,8 @@ pub enum DoNotStore {
     VaryStar,
     /// `Vary` names too many fields.
     VaryLimit,
+    /// It is coded with a dictionary that the request did not name.
+    Dictionary,
     /// Nothing says how long it lives.
     NoFreshness,
     /// It is stale or `no-cache` from the start, and has nothing to be validated with.
@@ -148,6 +152,7 @@ impl DoNotStore {
             Self::Authorization => "authorization",
             Self::VaryStar => "vary-star",
             Self::VaryLimit => "vary-limit",
+            Self::Dictionary => "dictionary",
             Self::NoFreshness => "no-freshness",
             Self::NoValidator => "no-validator",
         }
@@ -164,6 +169,7 @@ impl DoNotStore {
             | Self::SetCookie
             | Self::VaryStar
             | Self::VaryLimit
+            | Self::Dictionary
             | Self::NoFreshness
             | Self::NoValidator => false,
         }
@@ -306,13 +312,45 @@ fn allows_sharing(directives: &Directives) -> bool {
 /// The fields of the request that select the response.
 fn selecting(exchange: &Exchange<'_>, settings: &Settings) -> Result<Selecting, DoNotStore> {
     match Nominated::by(exchange.response) {
-        Nominated::Fields(names) => Ok(Selecting::new(names, exchange.request, &settings.vary)),
+        Nominated::Fields(mut names) => {
+            select_by_coding(&mut names, exchange, settings)?;
+            Ok(Selecting::new(names, exchange.request, &settings.vary))
+        }
         //= https://www.rfc-editor.org/rfc/rfc9111#section-4.1
         //# A stored response with a Vary header field value containing a member "*" always fails to
         //# match.
         Nominated::Everything => Err(DoNotStore::VaryStar),
         Nominated::TooMany => Err(DoNotStore::VaryLimit),
     }
+}
+
+/// Corrects the nominated fields by how the response is coded.
+///
+/// A response whose coding the cache may change answers every client, whatever it takes: `Accept-Encoding` selects
+/// among codings, and those are made on demand. One that is coded with a dictionary answers only who has it: the
+/// origin has to say so in `Vary` (RFC 9842 §6.2), and one that forgot must not break other clients.
+fn select_by_coding(
+    names: &mut Vec<HeaderName>,
+    exchange: &Exchange<'_>,
+    settings: &Settings,
+) -> Result<(), DoNotStore> {
+    let rules = &settings.codings;
+    if coding::convertible(exchange.status, exchange.response, rules).is_some() {
+        names.retain(|name| *name != header::ACCEPT_ENCODING);
+    }
+    if !coding::needs_dictionary(exchange.response) {
+        return Ok(());
+    }
+    if !BY_DICTIONARY
+        .iter()
+        .all(|name| exchange.request.contains_key(name))
+    {
+        return Err(DoNotStore::Dictionary);
+    }
+    names.extend(BY_DICTIONARY);
+    names.sort_unstable_by(|one, other| one.as_str().cmp(other.as_str()));
+    names.dedup();
+    Ok(())
 }
 
 /// The last condition of RFC 9111 §3: something makes the response cacheable.

@@ -10,6 +10,7 @@ use crate::fields;
 use crate::framed_hash::FramedHash;
 use crate::store::Stored;
 
+pub(crate) use normalise::Weighted;
 pub use normalise::{AcceptEncoding, AcceptLanguage, VaryRules};
 
 /// How many fields a `Vary` may name; a response with more is not stored.

@@ -167,6 +167,11 @@ impl Fill {
         if let Some(stored) = self.selected.as_ref().and_then(|it| it.head().stored()) {
             policy::validation::add_validators(stored, &mut headers);
         }
+        let codings = &self.request.treatment.settings.codings;
+        let stored = self.selected.as_ref().and_then(|it| it.head().stored());
+        let coding =
+            stored.and_then(|it| policy::coding::convertible(it.status, &it.headers, codings));
+        policy::coding::ask(&mut headers, coding, codings);
         let asking = Asking {
             method: Method::GET,
             target: &self.request.head.target,

@@ -15,6 +15,7 @@ use crate::node::Node;
 use crate::outcome::{
     Answer, Forward, Forwarded, Outcome, Served, Share, seconds_left, seconds_over,
 };
+use crate::purges::Trust;
 
 /// What was found.
 pub(super) enum Found {
@@ -62,6 +63,14 @@ pub(super) fn find(node: &Node, request: &Request, waited: Option<Forward>) -> F
         (Life::Doubtful, _) => Reuse::Validate(Doubt::Stale {
             staleness: Duration::ZERO,
         }),
+        // So may any other be while purges may be missing, but for what was validated a moment ago.
+        (_, reuse)
+            if is_usable(&reuse) && waited.is_none() && node.purges.trust() != Trust::Full =>
+        {
+            Reuse::Validate(Doubt::Stale {
+                staleness: Duration::ZERO,
+            })
+        }
         (life, Reuse::Fresh { ttl }) => soften(life, stored, ttl, now),
         (_, reuse) => reuse,
     };

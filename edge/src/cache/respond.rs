@@ -11,12 +11,13 @@ use policy::store::Stored;
 use policy::time::Timestamp;
 use storage::{Object, Reader};
 
+use super::represent::{self, Representation};
 use super::{Client, Head, Interrupted};
 use crate::downstream::content_length;
 use crate::error::UpstreamError;
 use crate::exchange::{Exchange, Request};
 use crate::node::Node;
-use crate::outcome::Outcome;
+use crate::outcome::{Outcome, Told};
 use crate::sites::ShowKey;
 
 pub(crate) const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
@@ -65,26 +66,55 @@ pub(super) async fn stored(
 ) -> Result<(), Interrupted> {
     let head = Arc::clone(object.head());
     let stored = head.stored().ok_or(Interrupted::Origin)?;
-    let length = object.body().len();
+    let received = stored.reception.response_time;
     let mut headers = aged(stored, now);
-    if stored.status != StatusCode::NO_CONTENT {
+    let whole = (stored.status, &mut headers);
+    let representation = represent::of_stored(&node.coder, request, object, whole);
+    exchange.coding = representation.coding();
+    let (body, length) = match representation {
+        Representation::AsStored => (object.body().clone(), Some(object.body().len())),
+        Representation::Ready(_, body) => (body.clone(), Some(body.len())),
+        Representation::HeadOnly(_) => (object.body().clone(), None),
+        Representation::Underway(_, reader) => {
+            let incoming = Incoming {
+                status: stored.status,
+                headers,
+                received,
+                reader,
+            };
+            return pass_on(node, exchange, request, incoming, client).await;
+        }
+    };
+    if let Some(length) = length.filter(|_| stored.status != StatusCode::NO_CONTENT) {
         headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
     }
-    let received = stored.reception.response_time;
     let representation = Selected {
         status: stored.status,
         headers,
         part: Part::Whole,
     };
     let ranges_max = node.ranges_max;
-    let selected = select(request, representation, received, Some(length), ranges_max);
+    let selected = select(request, representation, received, length, ranges_max);
     let part = send_head(node, exchange, request, selected, client).await?;
-    send_object(object, part, client).await?;
+    send_body(&body, part, client).await?;
     client.end().await
 }
 
 /// Sends a response while it is being received.
 pub(super) async fn incoming(
+    node: &Node,
+    exchange: &mut Exchange,
+    request: &Request,
+    mut incoming: Incoming,
+    client: &mut impl Client,
+) -> Result<(), Interrupted> {
+    let whole = (incoming.status, &mut incoming.headers);
+    (incoming.reader, exchange.coding) =
+        represent::of_incoming(&node.coder, request, incoming.reader, whole);
+    pass_on(node, exchange, request, incoming, client).await
+}
+
+async fn pass_on(
     node: &Node,
     exchange: &mut Exchange,
     request: &Request,
@@ -198,7 +228,8 @@ async fn send_head(
     let key = (request.site.show_key == ShowKey::Yes).then(|| request.key.text());
     withhold(request, &mut headers);
     if let Some(outcome) = &exchange.outcome {
-        mark(node, &mut headers, outcome, key);
+        let coding = exchange.coding;
+        mark(node, &mut headers, outcome, Told { key, coding });
     }
     exchange.status = Some(status);
     client.head(status, headers).await?;
@@ -215,8 +246,8 @@ pub(crate) fn withhold(request: &Request, headers: &mut HeaderMap) {
 }
 
 /// Adds the node's own fields to a response: `Via`, `Cache-Status`, and `Date` where nobody gave one.
-pub(crate) fn mark(node: &Node, headers: &mut HeaderMap, outcome: &Outcome, key: Option<&str>) {
-    let status = outcome.cache_status(&node.name, key);
+pub(crate) fn mark(node: &Node, headers: &mut HeaderMap, outcome: &Outcome, told: Told<'_>) {
+    let status = outcome.cache_status(&node.name, told);
     if let Ok(status) = HeaderValue::try_from(status) {
         headers.append(CACHE_STATUS, status);
     }
@@ -232,12 +263,11 @@ pub(crate) fn date(node: &Node, headers: &mut HeaderMap) {
     }
 }
 
-async fn send_object(
-    object: &Object<Head>,
+async fn send_body(
+    body: &storage::Body,
     part: Part,
     client: &mut impl Client,
 ) -> Result<(), Interrupted> {
-    let body = object.body();
     match part {
         Part::Nothing => {}
         Part::Whole => send_slice(body, 0, body.len(), client).await?,
@@ -368,7 +398,7 @@ pub(crate) async fn made_up(
 ) -> Result<(), Interrupted> {
     plain(&mut headers, message.len());
     if let Some(outcome) = &exchange.outcome {
-        mark(node, &mut headers, outcome, None);
+        mark(node, &mut headers, outcome, Told::default());
     }
     exchange.status = Some(status);
     client.head(status, headers).await?;

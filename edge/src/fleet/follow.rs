@@ -280,7 +280,7 @@ impl Follower {
         let mut batch: Vec<Read> = Vec::with_capacity(all.len());
         for read in all {
             let before = batch.last().map(|it| it.place);
-            let before = before.or(self.cursor.as_ref().map(|it| it.place));
+            let before = before.or_else(|| self.cursor.as_ref().map(|it| it.place));
             if before.is_some_and(|before| read.place > before + 1) {
                 // Messages were taken out of the log before they came here.
                 self.apply_batch(std::mem::take(&mut batch), log);

@@ -57,8 +57,10 @@ impl Lag {
     /// Until when the lag is at most `most`.
     pub(crate) fn within(&self, most: Duration) -> Option<Instant> {
         let known = self.known?;
-        let ahead = known.server.saturating_sub(known.applied);
-        (known.ours + most).checked_sub(ahead)
+        // What was applied last may have been stamped before or after the clock was read last.
+        let later = known.applied.saturating_sub(known.server);
+        let earlier = known.server.saturating_sub(known.applied);
+        (known.ours + most + later).checked_sub(earlier)
     }
 }
 

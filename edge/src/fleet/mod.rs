@@ -1,4 +1,4 @@
-//! The log of purges that the nodes of a fleet share: a stream of NATS JetStream.
+//! The log of purges that the nodes of a fleet share: a stream of NATS `JetStream`.
 //!
 //! The engine is not trusted blindly. A log may lose its end and give the same numbers to other purges; so a node proves
 //! at every connection that the message it applied last still stands where it stood, and where it cannot, it casts doubt
@@ -37,6 +37,9 @@ use message::Subjects;
 pub(crate) use metrics::FleetMetrics;
 pub(crate) use outbox::Outbox;
 use view::View;
+
+/// What the client's own messages are told of; what matters of the rest is told here.
+pub const QUIET: &str = "async_nats=error";
 
 /// How long the server may take to answer one question.
 const ANSWER: Duration = Duration::from_secs(2);
@@ -247,7 +250,10 @@ impl Shared {
                             reconnects.inc();
                             tracing::info!("connected to the purge log");
                         }
-                        event => tracing::warn!(%event, "the purge log's connection"),
+                        async_nats::Event::Disconnected => {
+                            tracing::warn!("the connection to the purge log is lost");
+                        }
+                        event => tracing::debug!(%event, "the connection to the purge log"),
                     }
                 }
             });

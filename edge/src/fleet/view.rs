@@ -55,6 +55,8 @@ impl View {
         self.goal.store(last, Ordering::Release);
         self.connected.store(true, Ordering::Release);
         self.check_complete(applied);
+        let until = self.lag.lock().within(self.max_lag);
+        self.extend(until);
     }
 
     pub(crate) fn disconnected(&self) {
@@ -71,6 +73,11 @@ impl View {
         let until = lag.within(self.max_lag);
         drop(lag);
         self.check_complete(place);
+        self.extend(until);
+    }
+
+    /// Before everything that there was is applied, nothing is good.
+    fn extend(&self, until: Option<Instant>) {
         if self.complete.load(Ordering::Acquire) {
             let until = until.map_or(0, |until| self.millis(until));
             self.good_until.store(until, Ordering::Release);

@@ -20,7 +20,7 @@ use crate::exchange::{Exchange, Passing, Request};
 use crate::metrics::Asked;
 use crate::node::Node;
 use crate::origins::{Candidate, outbound};
-use crate::outcome::{Answer, Bypass, Forward, Forwarded, NotStored, Outcome, Share};
+use crate::outcome::{Answer, Bypass, Forward, Forwarded, NotStored, Outcome, Share, Told};
 use crate::sites::ShowKey;
 
 fn parts(exchange: &mut Exchange) -> Result<(Arc<Request>, &mut Passing)> {
@@ -143,7 +143,11 @@ pub(super) fn take_response(
     });
     let key = (request.site.show_key == ShowKey::Yes).then(|| request.key.text());
     cache::withhold(&request, &mut headers);
-    cache::mark(node, &mut headers, &outcome, key);
+    let told = Told {
+        key,
+        ..Told::default()
+    };
+    cache::mark(node, &mut headers, &outcome, told);
     exchange.outcome = Some(outcome);
     exchange.status = Some(status);
     replace(response, &headers)

@@ -36,12 +36,15 @@ pub(crate) struct Placed {
     pub order: Order,
 }
 
+/// Applies an event before it returns.
+pub(crate) type Hear = Box<dyn Fn(Event) + Send + Sync>;
+/// Whether a purge touches that site only.
+pub(crate) type IsWithin = Box<dyn Fn(&Order, &str) -> bool + Send + Sync>;
+
 /// Who hears of what is in a log.
 pub(crate) struct Sink {
-    /// Applies an event before it returns.
-    pub hear: Box<dyn Fn(Event) + Send + Sync>,
-    /// Whether a purge touches one site only.
-    pub is_within: Box<dyn Fn(&Order, &str) -> bool + Send + Sync>,
+    pub hear: Hear,
+    pub is_within: IsWithin,
 }
 
 /// What became of a purge that was given to a log.

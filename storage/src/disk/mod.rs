@@ -29,6 +29,7 @@
 //! The order of a key (`Shared::order`), then the log of a volume, then a shard of the index, then
 //! who lives in a segment, then the classes of a life.
 
+mod admission;
 mod allowance;
 mod error;
 mod flush;
@@ -64,6 +65,7 @@ use std::thread::JoinHandle;
 use bytes::Bytes;
 use parking_lot::Mutex;
 
+pub use admission::Admit;
 pub use error::{DiskError, InspectError, OpenError, Refused};
 pub use found::{BodyReader, Found};
 pub use health::Fault;
@@ -76,7 +78,7 @@ pub use writer::{NewRecord, Writer};
 
 use crate::{Key, Variant};
 use allowance::Allowance;
-use format::{Extent, Header, Kind, Removal, Stream, Target, checksum, table};
+use format::{Extent, Header, Kind, Removal, Target, checksum, table};
 use found::{Body, Loaded};
 use index::tag_of;
 use log::{Phase, Record};
@@ -187,6 +189,13 @@ impl Disk {
         BodyReader::new(found, range)
     }
 
+    /// A response for `key` comes from elsewhere, from memory or from an origin: whether it is time to
+    /// write it here too. That it was asked for is remembered.
+    pub fn asked(&self, key: Key, admit: Admit) -> bool {
+        let objects = self.shared.index.objects();
+        self.shared.asked.admits(tag_of(key), admit, objects)
+    }
+
     /// Begins to store an object.
     ///
     /// # Errors
@@ -216,7 +225,8 @@ impl Disk {
             header,
             parts: [head, &extents, &[]],
         };
-        let appended = object.volume.append(Stream::Fresh, record)?;
+        // The head stays in the queue that its object has reached.
+        let appended = object.volume.append(object.life.stream, record)?;
         let (life, header) = (&appended.life, &appended.header);
         let entry = recovery::entry_of(&object.volume, life, header, appended.class);
         if shared.index.swap(place, entry.with_hits(current.hits())) {
@@ -286,7 +296,8 @@ impl Disk {
         Stats::of(&self.shared)
     }
 
-    /// Ends it in order: all that was stored is written, with what a start needs to be quick.
+    /// Ends it in order: all that was stored is written, with what a start needs to be quick. A disk
+    /// that does not end in [`Settings::close_max`] is left to itself.
     pub async fn close(&self) {
         let (done, ended) = tokio::sync::oneshot::channel::<()>();
         self.stop(Phase::Closing);
@@ -299,7 +310,10 @@ impl Disk {
             });
         if waiting.is_ok() {
             // It ends by being dropped.
-            ended.await.unwrap_or_default();
+            let ended = tokio::time::timeout(self.shared.settings.close_max, ended);
+            if ended.await.is_err() {
+                tracing::error!("the disks did not end in time; what was not written is lost");
+            }
         }
     }
 

@@ -93,6 +93,8 @@ struct Disputed {
 struct Recoverer<'a> {
     shared: &'a Shared,
     volume: &'a Volume,
+    /// The first number of this run.
+    begin: u64,
     next: AtomicU32,
     found: Mutex<Vec<Arc<Life>>>,
     disputed: Mutex<Vec<Disputed>>,
@@ -104,6 +106,7 @@ pub(crate) fn recover(shared: &Shared, volume: &Volume) {
     let recoverer = Recoverer {
         shared,
         volume,
+        begin: shared.begin,
         next: AtomicU32::new(0),
         found: Mutex::default(),
         disputed: Mutex::default(),
@@ -144,7 +147,9 @@ impl Recoverer<'_> {
     /// Reads one segment; none if nobody lives there.
     fn load(&self, segment: u32) -> Result<Option<Arc<Life>>, DiskError> {
         let mark = self.volume.read_segment(segment, 0, MARK)?;
-        let Some(mark) = Mark::parse(self.volume.nonce, &mark) else {
+        // A life from the future was never begun here.
+        let mark = Mark::parse(self.volume.nonce, &mark).filter(|mark| mark.life < self.begin);
+        let Some(mark) = mark else {
             return Ok(None);
         };
         let life = Arc::new(Life::new(mark.life, segment, mark.stream));

@@ -22,6 +22,8 @@ pub struct Settings {
     pub io_queue: usize,
     /// How long a reader waits for the disk before it takes the object for lost.
     pub patience: Duration,
+    /// How long a clean stop waits for the disks.
+    pub close_max: Duration,
     /// Threads per volume that read the index back at start.
     pub recovery_threads: usize,
     /// The share of a full volume, in percent, that objects get before they must have been asked
@@ -84,6 +86,7 @@ impl Settings {
             io_threads: 8,
             io_queue: 256,
             patience: Duration::from_secs(2),
+            close_max: Duration::from_secs(20),
             recovery_threads: 4,
             fresh_percent: 10,
             kept_percent: 25,

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use parking_lot::{Mutex, MutexGuard, RwLock};
 
+use super::admission::Asked;
 use super::allowance::Allowance;
 use super::format::{HEADER, Header, Name};
 use super::index::{Index, spread};
@@ -27,10 +28,13 @@ pub(crate) struct Shared {
     pub(crate) settings: Settings,
     pub(crate) volumes: Vec<Arc<Volume>>,
     pub(crate) index: Index,
+    pub(crate) asked: Asked,
     pub(crate) numbers: Arc<Numbers>,
     pub(crate) allowance: Arc<Allowance>,
     pub(crate) progress: Progress,
     pub(crate) opened: Duration,
+    /// The first number of this run: what is on the disks has lower ones.
+    pub(crate) begin: u64,
     pub(crate) stopping: AtomicBool,
     orders: Box<[Mutex<()>]>,
     liveness: RwLock<Option<Liveness>>,
@@ -43,11 +47,14 @@ impl Shared {
         numbers: Arc<Numbers>,
         allowance: Arc<Allowance>,
     ) -> Arc<Self> {
+        let bytes = volumes.iter().map(|volume| volume.geometry.size).sum();
         Arc::new(Self {
             opened: (settings.monotonic)(),
+            begin: numbers.next(),
             settings,
             volumes,
             index: Index::new(),
+            asked: Asked::new(bytes),
             numbers,
             allowance,
             progress: Progress::default(),

@@ -168,13 +168,28 @@ impl<H: Head> Fill<H> {
         };
         let body = self.gather();
         let head = Arc::clone(&self.shared.head);
+        let derived = Arc::clone(&self.shared.derived);
         let variant = self.shared.name.1;
         let object = self
             .memory()
-            .publish(&self.claim, variant, (head, body), fixed);
+            .publish(&self.claim, variant, head, (body, derived), fixed);
         drop(in_flight);
         self.shared.change(Progress::complete);
         object
+    }
+
+    /// Ends a body that is made from another, and is to be kept with it: it becomes no object. None if it is not
+    /// complete, or there was no room to keep it.
+    pub(crate) fn finish_apart(mut self) -> Option<Body> {
+        let State::Storing { in_flight, .. } = std::mem::replace(&mut self.state, State::Ended)
+        else {
+            self.shared.change(Progress::complete);
+            return None;
+        };
+        let body = self.gather();
+        drop(in_flight);
+        self.shared.change(Progress::complete);
+        Some(body)
     }
 
     /// Ends the body before its end.

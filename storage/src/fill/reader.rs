@@ -10,14 +10,16 @@ use tokio::sync::{Notify, watch};
 
 use super::Cut;
 use super::progress::{Next, Progress};
-use crate::{Head, Key, Variant};
+use crate::{Derived, Head, Key, Variant};
 
 /// What the writer and the readers of one body share. The lock is held for a few pointers at a
 /// time, never for a copy, an eviction or a wait.
-pub(super) struct Shared<H> {
+pub(super) struct Shared<H: Head> {
     pub(super) name: (Key, Variant),
     pub(super) head: Arc<H>,
     pub(super) announced: Option<u64>,
+    /// What is made of the body while it comes in, and stays with it.
+    pub(super) derived: Arc<Derived<H>>,
     progress: Mutex<Progress>,
     /// Wakes the readers.
     changed: watch::Sender<()>,
@@ -31,6 +33,7 @@ impl<H: Head> Shared<H> {
             name,
             head: Arc::new(head),
             announced,
+            derived: Derived::none(),
             progress: Mutex::new(Progress::new(announced)),
             changed: watch::Sender::new(()),
             room: Notify::new(),
@@ -83,6 +86,11 @@ impl<H: Head> Reader<H> {
     /// Which variant of its key.
     pub fn variant(&self) -> Variant {
         self.shared.name.1
+    }
+
+    /// What is made of the body.
+    pub fn derived(&self) -> &Arc<Derived<H>> {
+        &self.shared.derived
     }
 
     /// The length of the body, if it was announced.

@@ -11,7 +11,7 @@ use crate::{Eviction, Head};
 ///
 /// All but [`Order::victim`] and [`Order::accessed`] are called under the index lock of the
 /// object's key, so that an object is a resident exactly while it is in the index.
-pub(super) enum Order<H> {
+pub(super) enum Order<H: Head> {
     SampledGdsf(SampledGdsf<H>),
     Lru(Recency<H>),
 }

@@ -33,7 +33,7 @@ const OWN_REFERENCES: usize = 2;
 
 type Residents<H> = Vec<Arc<Object<H>>>;
 
-pub(super) struct SampledGdsf<H> {
+pub(super) struct SampledGdsf<H: Head> {
     lists: [RwLock<Residents<H>>; LISTS],
     /// The bits of the age, a non-negative `f64`. It only rises.
     age: AtomicU64,
@@ -128,19 +128,19 @@ impl<H: Head> SampledGdsf<H> {
 }
 
 /// Where `object` is among the residents, if it is.
-fn place<H>(residents: &Residents<H>, object: &Arc<Object<H>>) -> Option<usize> {
+fn place<H: Head>(residents: &Residents<H>, object: &Arc<Object<H>>) -> Option<usize> {
     let place = object.rank.place.load(Ordering::Relaxed);
     let found = residents.get(place)?;
     Arc::ptr_eq(found, object).then_some(place)
 }
 
 /// The lowest so far among the sampled that are not in use.
-struct Lowest<H> {
+struct Lowest<H: Head> {
     priority: u64,
     object: Option<Arc<Object<H>>>,
 }
 
-impl<H> Default for Lowest<H> {
+impl<H: Head> Default for Lowest<H> {
     fn default() -> Self {
         Self {
             priority: u64::MAX,
@@ -149,7 +149,7 @@ impl<H> Default for Lowest<H> {
     }
 }
 
-impl<H> Lowest<H> {
+impl<H: Head> Lowest<H> {
     /// Looks at `count` random residents, or at each once if there are no more.
     fn consider_some(&mut self, residents: &Residents<H>, count: usize, draws: &mut Draws) {
         if residents.len() <= count {

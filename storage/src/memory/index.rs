@@ -10,19 +10,19 @@ use super::variants::Variants;
 use crate::{Head, Key};
 
 /// The map, spread over locks. The hash is keyed: nobody outside can aim at one shard.
-pub(super) struct Index<H> {
+pub(super) struct Index<H: Head> {
     shards: Box<[RwLock<Shard<H>>]>,
     hasher: RandomState,
 }
 
 /// What lies under one lock.
-pub(super) struct Shard<H> {
+pub(super) struct Shard<H: Head> {
     pub(super) stored: HashMap<Key, Variants<H>>,
     /// Keys for which something has been asked and not yet stored: as many as there are fills.
     pub(super) claims: Claims,
 }
 
-impl<H> Default for Shard<H> {
+impl<H: Head> Default for Shard<H> {
     fn default() -> Self {
         Self {
             stored: HashMap::new(),

@@ -14,7 +14,7 @@ const IN_USE_MAX: usize = 64;
 const OWN_REFERENCES: usize = 3;
 
 /// One list, not several: with 16 lists the hit ratio falls by half a point.
-pub(super) struct Recency<H>(Lru<Arc<Object<H>>, 1>);
+pub(super) struct Recency<H: Head>(Lru<Arc<Object<H>>, 1>);
 
 impl<H: Head> Recency<H> {
     pub(super) fn new() -> Self {

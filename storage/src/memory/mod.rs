@@ -24,7 +24,7 @@ pub use claim::Claim;
 pub use object::Object;
 pub use variants::Variants;
 
-use crate::{Fill, Head, Keep, Key, Settings, Variant};
+use crate::{Derived, Fill, Head, Keep, Key, Settings, Variant};
 use budget::Budget;
 use eviction::Order;
 use index::{Index, Shard};
@@ -42,7 +42,7 @@ const FRUITLESS_EVICTIONS_MAX: usize = 64;
 /// Stored responses by key and variant, under one byte budget.
 ///
 /// All methods take `&self`. Those that need room evict at once, on the caller's thread.
-pub struct Memory<H> {
+pub struct Memory<H: Head> {
     settings: Settings,
     budget: Arc<Budget>,
     index: Index<H>,
@@ -153,7 +153,8 @@ impl<H: Head> Memory<H> {
     ) -> Result<Arc<Object<H>>, Refused> {
         let stored = self.admit(head, body).inspect_err(|_| self.reject());
         let (head, body, charge) = stored?;
-        let object = self.object((key, variant), head, body, charge);
+        let bodies = (body, Derived::none());
+        let object = self.object((key, variant), head, bodies, charge);
         self.put(&mut self.index.write(key), &object);
         Ok(object)
     }
@@ -240,7 +241,8 @@ impl<H: Head> Memory<H> {
     fn overhead(&self) -> usize {
         size_of::<Object<H>>()
             + size_of::<H>()
-            + 2 * SHARED
+            + size_of::<Derived<H>>()
+            + 3 * SHARED
             + INDEX_SLOT
             + Order::<H>::overhead(self.settings.eviction)
     }
@@ -291,10 +293,11 @@ impl<H: Head> Memory<H> {
         &self,
         claim: &Claim<H>,
         variant: Variant,
-        (head, body): (Arc<H>, Body),
+        head: Arc<H>,
+        bodies: (Body, Arc<Derived<H>>),
         charge: Charge,
     ) -> Option<Arc<Object<H>>> {
-        let object = self.object((claim.key(), variant), head, body, charge);
+        let object = self.object((claim.key(), variant), head, bodies, charge);
         // Under the lock that whoever voids it takes: it is voided before, or removes the object after.
         let mut shard = self.index.write(claim.key());
         if !shard.claims.hold(claim.key(), claim.generation()) {
@@ -308,11 +311,11 @@ impl<H: Head> Memory<H> {
         &self,
         name: (Key, Variant),
         head: Arc<H>,
-        body: Body,
+        bodies: (Body, Arc<Derived<H>>),
         charge: Charge,
     ) -> Arc<Object<H>> {
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
-        Arc::new(Object::new(id, name, head, body, charge))
+        Arc::new(Object::new(id, name, head, bodies, charge))
     }
 
     fn put(&self, shard: &mut Shard<H>, object: &Arc<Object<H>>) {

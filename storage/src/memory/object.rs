@@ -6,17 +6,18 @@ use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use super::body::Body;
 use super::budget::Charge;
-use crate::{Head, Key, Variant};
+use crate::{Derived, Head, Key, Variant};
 
 /// A stored response: an opaque head and a body, both shared.
 ///
 /// Whoever sends the body should hold on to the `Arc` of the object meanwhile: eviction passes over
 /// objects in use, because evicting them frees nothing yet.
-pub struct Object<H> {
+pub struct Object<H: Head> {
     key: Key,
     variant: Variant,
     head: Arc<H>,
     body: Body,
+    derived: Arc<Derived<H>>,
     charge: Charge,
     /// Never used twice by different key, variant and body.
     pub(super) id: u64,
@@ -39,7 +40,7 @@ impl<H: Head> Object<H> {
         id: u64,
         (key, variant): (Key, Variant),
         head: Arc<H>,
-        body: Body,
+        (body, derived): (Body, Arc<Derived<H>>),
         charge: Charge,
     ) -> Self {
         Self {
@@ -47,6 +48,7 @@ impl<H: Head> Object<H> {
             variant,
             head,
             body,
+            derived,
             charge,
             id,
             rank: Rank::default(),
@@ -60,6 +62,7 @@ impl<H: Head> Object<H> {
             variant: self.variant,
             head,
             body: self.body.clone(),
+            derived: Arc::clone(&self.derived),
             charge,
             id: self.id,
             rank: self.rank.copied(),
@@ -86,9 +89,15 @@ impl<H: Head> Object<H> {
         &self.body
     }
 
-    /// What the budget pays for it, in bytes: body, head, and the places in the tables.
+    /// What was made of the body.
+    pub fn derived(&self) -> &Arc<Derived<H>> {
+        &self.derived
+    }
+
+    /// What the budget pays for it, in bytes: body and what was made of it, head, and the places in the tables.
     pub fn cost(&self) -> usize {
-        self.charge.bytes().saturating_add(self.body.cost())
+        let bodies = self.body.cost().saturating_add(self.derived.cost());
+        self.charge.bytes().saturating_add(bodies)
     }
 }
 
@@ -108,7 +117,7 @@ impl Rank {
     }
 }
 
-impl<H> fmt::Debug for Object<H> {
+impl<H: Head> fmt::Debug for Object<H> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Object")
             .field("key", &self.key)

@@ -10,9 +10,9 @@ use crate::{Head, Variant};
 /// The stored objects of one key at one moment, the one stored last first.
 ///
 /// Taking it copies one pointer. It stays as it is whatever happens to the cache.
-pub struct Variants<H>(Stored<H>);
+pub struct Variants<H: Head>(Stored<H>);
 
-enum Stored<H> {
+enum Stored<H: Head> {
     None,
     One(Arc<Object<H>>),
     Many(Arc<[Arc<Object<H>>]>),
@@ -60,7 +60,7 @@ impl<H: Head> Variants<H> {
     }
 }
 
-impl<H> From<Vec<Arc<Object<H>>>> for Variants<H> {
+impl<H: Head> From<Vec<Arc<Object<H>>>> for Variants<H> {
     fn from(objects: Vec<Arc<Object<H>>>) -> Self {
         match <[_; 1]>::try_from(objects) {
             Ok([object]) => Self(Stored::One(object)),
@@ -70,7 +70,7 @@ impl<H> From<Vec<Arc<Object<H>>>> for Variants<H> {
     }
 }
 
-impl<H> Deref for Variants<H> {
+impl<H: Head> Deref for Variants<H> {
     type Target = [Arc<Object<H>>];
 
     fn deref(&self) -> &Self::Target {
@@ -82,7 +82,7 @@ impl<H> Deref for Variants<H> {
     }
 }
 
-impl<H> Clone for Variants<H> {
+impl<H: Head> Clone for Variants<H> {
     fn clone(&self) -> Self {
         Self(match &self.0 {
             Stored::None => Stored::None,
@@ -92,7 +92,7 @@ impl<H> Clone for Variants<H> {
     }
 }
 
-impl<H> fmt::Debug for Variants<H> {
+impl<H: Head> fmt::Debug for Variants<H> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_list().entries(self.iter()).finish()
     }

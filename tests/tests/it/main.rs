@@ -6,11 +6,13 @@
 
 mod access_log;
 mod admin;
+mod codings;
 mod collapsed;
 mod conditional;
 mod config_errors;
 mod demo;
 mod exposition;
+mod fleet;
 mod framing;
 mod harness;
 mod hits;

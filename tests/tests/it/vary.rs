@@ -40,7 +40,8 @@ async fn every_variant_is_stored_beside_the_others() {
 #[tokio::test]
 async fn codings_that_mean_the_same_share_a_variant() {
     let origin = varying("Accept-Encoding").await;
-    let node = Node::before(&origin.url()).await;
+    let settings = Settings::origins(&[&origin.url()]).site("codings = { offer = [] }");
+    let node = Node::start(settings).await;
     node.get_with("/a", &[("Accept-Encoding", "gzip, br")])
         .await;
     let same = node.get_with("/a", &[("Accept-Encoding", "br,gzip")]).await;

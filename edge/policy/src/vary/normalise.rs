@@ -142,14 +142,14 @@ fn list(value: &[u8]) -> Vec<u8> {
 
 /// A member of a list with a weight (RFC 9110 §12.4.2), in lower case.
 #[derive(Debug, PartialEq, Eq)]
-struct Weighted {
-    item: Vec<u8>,
-    weight: u16,
+pub(crate) struct Weighted {
+    pub(crate) item: Vec<u8>,
+    pub(crate) weight: u16,
 }
 
 impl Weighted {
     /// `None` if there is more to the member than an item and a weight.
-    fn parse(member: &[u8]) -> Option<Self> {
+    pub(crate) fn parse(member: &[u8]) -> Option<Self> {
         let mut parts =
             fields::split(member, b';').map(|part| fields::trim(part).to_ascii_lowercase());
         let item = parts.next().filter(|item| !item.is_empty())?;

@@ -15,6 +15,10 @@ const MAGIC: [u8; 8] = *b"LARDERv\n";
 const FORMAT: u32 = 1;
 const LEN: usize = 64;
 
+/// The highest number that a start may begin with: what follows can be counted without an overflow.
+/// It leaves a quarter of a million starts.
+pub(crate) const NUMBERS_MAX: u64 = u64::MAX - (1 << 48);
+
 /// How a volume is divided. It follows from its size and the size of a segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Geometry {
@@ -131,10 +135,14 @@ impl Superblock {
         let Some(geometry) = Geometry::new(size, segment) else {
             return Reading::Other;
         };
+        let (nonce, next) = (from.get_u64_le(), from.get_u64_le());
+        if !(1..=NUMBERS_MAX).contains(&next) {
+            return Reading::Other;
+        }
         Reading::Valid(Self {
             geometry,
-            nonce: from.get_u64_le(),
-            next: from.get_u64_le(),
+            nonce,
+            next,
             failed,
         })
     }
@@ -158,6 +166,26 @@ mod tests {
             let mut flipped = bytes;
             flipped[bit / 8] ^= 1 << (bit % 8);
             assert!(!matches!(Superblock::parse(&flipped), Reading::Valid(_)));
+        }
+    }
+
+    #[test]
+    fn numbers_that_are_used_up_are_of_another_format() {
+        for (next, valid) in [
+            (0, false),
+            (1, true),
+            (NUMBERS_MAX, true),
+            (NUMBERS_MAX + 1, false),
+            (u64::MAX, false),
+        ] {
+            let superblock = Superblock {
+                geometry: Geometry::new(1 << 30, 1 << 20).unwrap(),
+                nonce: 7,
+                next,
+                failed: false,
+            };
+            let read = Superblock::parse(&superblock.encode());
+            assert_eq!(matches!(read, Reading::Valid(_)), valid, "{next}");
         }
     }
 

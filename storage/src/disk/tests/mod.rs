@@ -4,6 +4,7 @@
 
 mod basics;
 mod faults;
+mod image;
 mod kill;
 mod model;
 mod reclaim;

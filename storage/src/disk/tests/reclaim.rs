@@ -1,4 +1,5 @@
 use super::*;
+use crate::disk::format::Stream;
 
 const KIB: usize = 1024;
 

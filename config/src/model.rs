@@ -174,6 +174,8 @@ pub struct Limits {
     pub variants: usize,
     /// Concurrent streams of an HTTP/2 connection (RFC 9113 §6.5.2).
     pub h2_streams: u32,
+    /// Bytes of a QUERY's content that may be read before its way is decided (RFC 10008).
+    pub query_content: usize,
 }
 
 /// The certificates of all TLS listeners.

@@ -188,6 +188,7 @@ const ROWS: &[(In, &str, &str, &str, &str)] = &[
     (In::Table("limits"), "connections", "1",                     r#""many""#,             "15: expected a number from 1 to 10000000, found a string"),
     (In::Table("limits"), "followers",   "1",                     "1.5",                   "13: expected a number from 1 to 10000000, found a number with a fraction"),
     (In::Table("limits"), "follower_wait", r#""30s""#,            r#""1d""#,               "17: expected a duration"),
+    (In::Table("limits"), "query_content", r#""0B""#,             r#""17MiB""#,            "17: expected a size"),
     (In::Table("limits"), "ranges",      "1000",                  "1001",                  "10: expected a number from 1 to 1000, found `1001`"),
     (In::Table("limits"), "variants",    "10000",                 "10001",                 "12: expected a number"),
     (In::Table("limits"), "h2_streams",  "1",                     "99999",                 "14: expected a number"),

@@ -8,6 +8,8 @@ use http::{HeaderMap, Method, StatusCode};
 use policy::coding::Coding;
 use policy::key::CacheKey;
 use policy::request::RequestTerms;
+use policy::search::SearchVariance;
+use policy::store::Stored;
 use policy::time::Timestamp;
 use storage::Object;
 use wire::RequestHead;
@@ -16,6 +18,8 @@ use crate::cache::Head;
 use crate::downstream::Facts;
 use crate::origins::Candidate;
 use crate::outcome::{Forward, Outcome};
+use crate::queries::{self, Content, Epochs};
+use crate::searches::Searches;
 use crate::sites::{Asked, Site, Treatment};
 
 /// What a client asked, parsed once.
@@ -27,15 +31,38 @@ pub(crate) struct Request {
     pub treatment: Arc<Treatment>,
     pub terms: RequestTerms,
     pub key: CacheKey,
+    /// What the path's last response said of its queries: the key is the one that equal queries share.
+    pub search: Option<Arc<SearchVariance>>,
+    pub content: Content,
+}
+
+/// What earlier requests taught about keys.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Learnt<'a> {
+    pub searches: &'a Searches,
+    pub epochs: &'a Epochs,
 }
 
 impl Request {
     /// Finds out how the site treats a request.
-    pub(crate) fn new(head: Arc<RequestHead>, facts: Arc<Facts>, site: Arc<Site>) -> Self {
+    pub(crate) fn new(
+        (head, facts, content): (Arc<RequestHead>, Arc<Facts>, Content),
+        site: Arc<Site>,
+        learnt: Learnt<'_>,
+    ) -> Self {
         let treatment = site.treatment(&asked(&head), None);
         let terms = RequestTerms::read(&head.method, &head.headers, &treatment.settings);
         let parts = (&*head, &*facts, &*site);
-        let key = cache_key(parts, &head.target, &treatment, &head.headers);
+        let target = key_target(parts, &head.target);
+        let search = learnt
+            .searches
+            .recall(|| path_key(&target, &treatment, &head.headers));
+        let mut key = cache_key(&target, &treatment, &head.headers, search.as_deref());
+        if let (true, Some(content)) = (queries::is_query(&head.method), content.whole()) {
+            let epoch = learnt.epochs.of(storage::Key(key.hash()));
+            let about = queries::about_content(&head.headers);
+            key = key.with_content(&about, content, epoch);
+        }
         Self {
             head,
             facts,
@@ -43,6 +70,8 @@ impl Request {
             treatment,
             terms,
             key,
+            search,
+            content,
         }
     }
 
@@ -58,8 +87,24 @@ impl Request {
         storage::Key(self.key.hash())
     }
 
-    /// Where responses for another target of the same host would be stored, for a GET like this request.
-    pub(crate) fn key_of(&self, target: &str) -> storage::Key {
+    /// Whether a response under the request's key says itself that its query is equal to the request's.
+    pub(crate) fn is_found_by(&self, stored: &Stored) -> bool {
+        let Some(search) = &self.search else {
+            return true;
+        };
+        SearchVariance::read(&stored.headers).as_ref() == Some(&**search)
+    }
+
+    /// Where what is known of the path's queries is kept.
+    pub(crate) fn path_key(&self) -> storage::Key {
+        let parts = (&*self.head, &*self.facts, &*self.site);
+        let target = key_target(parts, &self.head.target);
+        path_key(&target, &self.treatment, self.headers())
+    }
+
+    /// Where responses for another target of the same host would be stored, for a GET like this request: as it is
+    /// asked for, and with all queries that are equal to it.
+    pub(crate) fn keys_of(&self, target: &str, searches: &Searches) -> Vec<storage::Key> {
         let (path, _) = split_target(target);
         let asked = Asked {
             method: &Method::GET,
@@ -68,8 +113,13 @@ impl Request {
         };
         let treatment = self.site.treatment(&asked, None);
         let parts = (&*self.head, &*self.facts, &*self.site);
-        let key = cache_key(parts, target, &treatment, self.headers());
-        storage::Key(key.hash())
+        let target = key_target(parts, target);
+        let headers = self.headers();
+        let search = searches.recall(|| path_key(&target, &treatment, headers));
+        let exact = cache_key(&target, &treatment, headers, None);
+        let shared = search.map(|search| cache_key(&target, &treatment, headers, Some(&search)));
+        let keys = [Some(exact), shared].into_iter().flatten();
+        keys.map(|key| storage::Key(key.hash())).collect()
     }
 
     /// How a response with this status is treated: rules may look at it.
@@ -94,22 +144,39 @@ impl Request {
 }
 
 fn cache_key(
-    (head, facts, site): (&RequestHead, &Facts, &Site),
-    target: &str,
+    target: &policy::key::Target<'_>,
     treatment: &Treatment,
     headers: &HeaderMap,
+    search: Option<&SearchVariance>,
 ) -> CacheKey {
+    match search {
+        Some(search) => CacheKey::searched(target, &treatment.key, headers, search),
+        None => CacheKey::new(target, &treatment.key, headers),
+    }
+}
+
+fn path_key(
+    target: &policy::key::Target<'_>,
+    treatment: &Treatment,
+    headers: &HeaderMap,
+) -> storage::Key {
+    storage::Key(CacheKey::of_path(target, &treatment.key, headers).hash())
+}
+
+fn key_target<'a>(
+    (head, facts, site): (&'a RequestHead, &Facts, &'a Site),
+    target: &'a str,
+) -> policy::key::Target<'a> {
     let (path, query) = split_target(target);
     let scheme = facts.scheme;
-    let target = policy::key::Target {
+    policy::key::Target {
         site: &site.name,
         scheme: scheme.as_str(),
         host: &head.authority.host,
         port: head.authority.port.unwrap_or_else(|| scheme.default_port()),
         path,
         query,
-    };
-    CacheKey::new(&target, &treatment.key, headers)
+    }
 }
 
 fn asked(head: &RequestHead) -> Asked<'_> {

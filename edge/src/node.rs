@@ -14,7 +14,7 @@ use crate::cache::Head;
 use crate::clock::Clock;
 use crate::coding::Coder;
 use crate::downstream::{Facts, Limits};
-use crate::exchange::{Exchange, Request};
+use crate::exchange::{Exchange, Learnt, Request};
 use crate::metrics::{Metrics, NO_SITE, Purged, Stored};
 use crate::origins::names::Names;
 use crate::origins::outbound::Marks;
@@ -22,6 +22,8 @@ use crate::outcome::{Local, Outcome, Share, Word};
 use crate::pingora::Authorities;
 use crate::pingora::fetch::Fetcher;
 use crate::purges::{self, LogState, Logged, PurgeError, Purges, Sink};
+use crate::queries::Epochs;
+use crate::searches::Searches;
 use crate::sites::Sites;
 
 /// Everything that requests share.
@@ -43,6 +45,11 @@ pub(crate) struct Node {
     pub uncacheable: Uncacheable,
     /// Which fields select among a key's variants, as last seen.
     pub vary: VaryMemory<Arc<[HeaderName]>>,
+    /// What origins have said of the queries of their paths.
+    pub searches: Searches,
+    pub epochs: Epochs,
+    /// Bytes of a QUERY's content that are read before its way is decided.
+    pub query_content: usize,
     pub fetcher: Fetcher,
     pub names: Arc<Names>,
     pub authorities: Arc<Authorities>,
@@ -90,6 +97,15 @@ impl Node {
         self.memory.remove(key);
         self.flights.dissolve(key);
         self.uncacheable.forget(key);
+        self.epochs.invalidate(key);
+    }
+
+    /// What earlier requests taught about keys.
+    pub(crate) const fn learnt(&self) -> Learnt<'_> {
+        Learnt {
+            searches: &self.searches,
+            epochs: &self.epochs,
+        }
     }
 
     /// Which variant a request would select, as far as is known before the origin answers.

@@ -126,6 +126,8 @@ pub(crate) enum NotStored {
     Displaced,
     /// It was purged while it was on its way.
     Purged,
+    /// It was asked for under a key that equal queries share, and says otherwise (`No-Vary-Search`).
+    OtherSearch,
 }
 
 /// Whether a request went to the origin itself.
@@ -338,6 +340,7 @@ impl NotStored {
             Self::TooLong => Some("too-long"),
             Self::Displaced => Some("displaced"),
             Self::Purged => Some("purged"),
+            Self::OtherSearch => Some("no-vary-search"),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Purging: what a response can be purged by, and what a purge does.
 
+mod groups;
 mod local;
 pub(crate) mod log;
 pub(crate) mod record;
@@ -50,6 +51,7 @@ enum Kind {
     Url,
     Prefix,
     Tag,
+    Search,
 }
 
 /// The purges of a node.
@@ -352,6 +354,12 @@ impl Purges {
         for tag in tags::tags(response, &site.tag_fields) {
             labels.push(self.label(Kind::Tag, &[name, &tag]));
         }
+        for tag in groups::tags(request, response) {
+            labels.push(self.label(Kind::Tag, &[name, tag.as_bytes()]));
+        }
+        if response.contains_key(policy::search::NO_VARY_SEARCH) {
+            labels.push(self.search_label(site, &authority.host, path));
+        }
         Membership::new(born, labels)
     }
 
@@ -379,6 +387,13 @@ impl Purges {
         };
         let key = CacheKey::new(&target, &rules, &headers);
         self.label(Kind::Url, &[&key.hash()])
+    }
+
+    /// All queries of a path whose responses say which of them are equal: a purge of one of their URLs does not know
+    /// under which of the others a response was stored, and takes them all.
+    fn search_label(&self, site: &Site, host: &str, path: &str) -> Label {
+        let parts = [site.name.as_bytes(), host.as_bytes(), path.as_bytes()];
+        self.label(Kind::Search, &parts)
     }
 
     fn prefix_label(&self, host: &str, prefix: &str) -> Label {
@@ -414,6 +429,7 @@ impl Purges {
                 let (host, target) = parse_url(url)?;
                 let site = known_host(sites, &host)?;
                 labels.push(self.url_label(site, &host, &target));
+                labels.push(self.search_label(site, &host, split_target(&target).0));
             }
             Scope::Prefix(prefix) => {
                 let (host, target) = parse_url(prefix)?;

@@ -18,6 +18,7 @@ use crate::downstream::{self, Facts, Io, Scheme, h1, h2};
 use crate::node::Node;
 use crate::pingora::Pipeline;
 use crate::pingora::session::Inbound;
+use crate::queries::Content;
 
 /// After an accept that failed for want of a file descriptor: there is no use in trying at once.
 pub(crate) const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -169,7 +170,11 @@ impl Server {
             exchange.close_after();
         }
         let exchange = downstream::Exchange::H1(Box::new(exchange));
-        let inbound = Inbound { facts, head };
+        let inbound = Inbound {
+            facts,
+            head,
+            content: Content::Unread,
+        };
         match self.pipeline.process(exchange, inbound).await? {
             downstream::Exchange::H1(exchange) => exchange.finish().await,
             downstream::Exchange::H2(_) => None,
@@ -212,7 +217,11 @@ impl Server {
             Err(error) => return tracing::debug!(%error, "a request did not end as announced"),
         };
         let exchange = downstream::Exchange::H2(Box::new(exchange));
-        let inbound = Inbound { facts, head };
+        let inbound = Inbound {
+            facts,
+            head,
+            content: Content::Unread,
+        };
         if let Some(downstream::Exchange::H2(exchange)) =
             self.pipeline.process(exchange, inbound).await
         {

@@ -30,7 +30,9 @@ use crate::origins::{self, Origin, Origins};
 use crate::pingora::Authorities;
 use crate::pingora::fetch::Fetcher;
 use crate::purges::{LocalLog, Purges, TagField};
+use crate::queries::Epochs;
 use crate::run::StartError;
+use crate::searches::Searches;
 use crate::sites::{self, Matcher, Overrides, Rule, Site, SiteParts, Sites, Treatment};
 use crate::tls::{self, Files, TlsError};
 
@@ -49,6 +51,8 @@ const FLIGHTS_MAX: usize = 16 * 1024;
 const UNCACHEABLE_MAX: usize = 64 * 1024;
 /// Keys whose selecting fields are remembered.
 const VARY_MAX: usize = 64 * 1024;
+/// Invalidations in a millisecond that one process may count (see `queries::Epochs`), as a power of two.
+const EPOCH_BITS: u32 = 20;
 /// Idle connections to origins that are kept, for each thread.
 const POOL_PER_THREAD: usize = 128;
 
@@ -161,6 +165,10 @@ pub(crate) fn plan(
         }),
         uncacheable: Uncacheable::new(UNCACHEABLE_MAX),
         vary: VaryMemory::new(VARY_MAX),
+        searches: Searches::new(),
+        // Another process has other epochs: this one counts on from its start.
+        epochs: Epochs::new(moment.0 << EPOCH_BITS),
+        query_content: limits.query_content,
         fetcher,
         names,
         authorities,
@@ -284,6 +292,7 @@ fn downstream_limits(limits: &model::Limits) -> Limits {
         follower_wait: _, // the node's
         ranges: _,        // the node's
         variants: _,      // the memory's
+        query_content: _, // the node's
         h2_streams,
     } = *limits;
     Limits {

@@ -163,10 +163,7 @@ fn monotonic() -> Duration {
 }
 
 fn open_now(dir: &Path, size: u64) -> Arc<Disk> {
-    let volume = VolumeSettings {
-        path: dir.join("volume"),
-        size,
-    };
+    let volume = VolumeSettings::new(dir.join("volume"), size);
     Disk::open(Settings::new(vec![volume], monotonic)).expect("a volume")
 }
 

@@ -180,7 +180,7 @@ fn open_disk(options: &Options, requests: &[Request]) -> Result<Option<Arc<Disk>
         return Ok(None);
     };
     let size = (capacity(&options.disk, requests)? / options.scale) as u64;
-    let defaults = disk::Settings::new(vec![VolumeSettings { path, size }], monotonic);
+    let defaults = disk::Settings::new(vec![VolumeSettings::new(path, size)], monotonic);
     let settings = disk::Settings {
         segment: (size / SEGMENTS as u64).next_power_of_two().max(16 * 1024),
         fresh_percent: options.fresh_percent.unwrap_or(defaults.fresh_percent),

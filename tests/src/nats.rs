@@ -5,16 +5,17 @@ use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tempfile::TempDir;
+use tokio::time::Instant;
 
 use crate::ports::free_port;
 
 /// How long a server may take until it listens.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// A running server with JetStream. It is killed when it is dropped.
+/// A running server with `JetStream`. It is killed when it is dropped.
 #[derive(Debug)]
 pub struct Nats {
     child: Option<Child>,

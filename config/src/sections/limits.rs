@@ -110,6 +110,13 @@ const RANGES: Setting<Whole<usize>> = count(
 );
 const VARIANTS: Setting<Whole<usize>> =
     count("variants", "64", 10_000, "Variants stored for one key.");
+const QUERY_CONTENT: Setting<Bytes<usize>> = Setting {
+    key: "query_content",
+    unset: Unset::Is("\"64KiB\""),
+    about: "A QUERY's content that is part of its cache key; a longer one passes the cache by.",
+    read: Bytes::new(0, 16 << 20),
+};
+
 const H2_STREAMS: Setting<Whole<u32>> = count(
     "h2_streams",
     "100",
@@ -134,6 +141,7 @@ pub(crate) const LIMITS: Rows = Rows {
         &RANGES,
         &VARIANTS,
         &H2_STREAMS,
+        &QUERY_CONTENT,
     ],
 };
 
@@ -152,6 +160,7 @@ pub(crate) fn limits(section: &Section<'_>, reading: &mut Reading) -> Option<Lim
     let ranges = section.value(&RANGES, reading);
     let variants = section.value(&VARIANTS, reading);
     let h2_streams = section.value(&H2_STREAMS, reading);
+    let query_content = section.value(&QUERY_CONTENT, reading);
 
     target_fits_head(target_bytes, head_bytes, section, reading);
     let head_bytes = head_bytes?;
@@ -169,6 +178,7 @@ pub(crate) fn limits(section: &Section<'_>, reading: &mut Reading) -> Option<Lim
         ranges: ranges?,
         variants: variants?,
         h2_streams: h2_streams?,
+        query_content: query_content?,
     })
 }
 

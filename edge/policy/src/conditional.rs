@@ -44,7 +44,7 @@ pub fn evaluate(
     //# A server MUST ignore all received preconditions if its response to the same request without
     //# those conditions, prior to processing the request content, would have been a status code other
     //# than a 2xx (Successful) or 412 (Precondition Failed).
-    let applicable = matches!(*method, Method::GET | Method::HEAD) && status.is_success();
+    let applicable = matches!(method.as_str(), "GET" | "HEAD" | "QUERY") && status.is_success();
     if !applicable {
         return Precondition::Proceed;
     }

@@ -49,14 +49,14 @@ pub fn targets(target: &Uri, response: &HeaderMap) -> Vec<Uri> {
 
 /// An origin (RFC 9110 §4.3.1): scheme, host and port.
 #[derive(PartialEq, Eq)]
-struct Origin {
+pub(crate) struct Origin {
     scheme: String,
     host: String,
     port: Option<u16>,
 }
 
 impl Origin {
-    fn of(uri: &Uri) -> Option<Self> {
+    pub(crate) fn of(uri: &Uri) -> Option<Self> {
         let scheme = uri.scheme_str()?.to_ascii_lowercase();
         let default = match &*scheme {
             "http" => Some(80),
@@ -68,6 +68,14 @@ impl Origin {
             port: uri.port_u16().or(default),
             scheme,
         })
+    }
+}
+
+impl std::fmt::Display for Origin {
+    /// With the port in any case.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { scheme, host, port } = self;
+        write!(f, "{scheme}://{host}:{}", port.unwrap_or_default())
     }
 }
 

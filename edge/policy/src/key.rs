@@ -4,6 +4,7 @@ use http::header::{self, HeaderMap, HeaderName};
 
 use crate::fields;
 use crate::framed_hash::FramedHash;
+use crate::search::SearchVariance;
 
 /// How much of a key is shown in `Cache-Status`, in bytes; the hash covers all of it.
 pub const KEY_TEXT_MAX: usize = 512;
@@ -99,7 +100,8 @@ pub struct Target<'a> {
 
 /// The cache key of a request.
 ///
-/// The method is no part of it: GET and HEAD share responses, and no other method looks any up.
+/// The method is no part of it: GET and HEAD share responses. A QUERY has its content in it, see
+/// [`CacheKey::with_content`], and no other method looks any up.
 //= https://www.rfc-editor.org/rfc/rfc9111#section-2
 //# The cache key is the information a cache uses to choose a response and is composed from, at a
 //# minimum, the request method and target URI used to retrieve the stored response
@@ -113,8 +115,63 @@ impl CacheKey {
     /// The key of a request for `target` with these header fields.
     pub fn new(target: &Target<'_>, rules: &KeyRules, request: &HeaderMap) -> Self {
         let query = target.query.and_then(|query| rules.query.apply(query));
+        Self::build(target, rules, request, query, Search::AsSent)
+    }
 
+    /// The key that all requests share whose queries are equal to the origin (`No-Vary-Search`).
+    pub fn searched(
+        target: &Target<'_>,
+        rules: &KeyRules,
+        request: &HeaderMap,
+        variance: &SearchVariance,
+    ) -> Self {
+        let query = target.query.and_then(|query| rules.query.apply(query));
+        match variance.canonical(query.as_deref()) {
+            Some(query) => Self::build(target, rules, request, Some(query), Search::Canonical),
+            None => Self::build(target, rules, request, query, Search::AsSent),
+        }
+    }
+
+    /// The key of a path, whatever its query: what is known of all its queries is kept under it.
+    pub fn of_path(target: &Target<'_>, rules: &KeyRules, request: &HeaderMap) -> Self {
+        Self::build(target, rules, request, None, Search::Ignored)
+    }
+
+    /// The key of a request with content that says what is asked (RFC 10008 §2.7): beside the content, the fields
+    /// that are about it. A request of another epoch has another key.
+    #[must_use]
+    pub fn with_content(self, about: &[Option<&[u8]>], content: &[u8], epoch: u64) -> Self {
         let mut hash = FramedHash::default();
+        hash.part(&self.hash)
+            .part(b"QUERY")
+            .part(&epoch.to_be_bytes());
+        for field in about {
+            hash.optional(*field);
+        }
+        hash.part(content);
+        Self {
+            hash: hash.finish(),
+            text: self.text,
+        }
+    }
+
+    fn build(
+        target: &Target<'_>,
+        rules: &KeyRules,
+        request: &HeaderMap,
+        query: Option<String>,
+        search: Search,
+    ) -> Self {
+        let mut hash = FramedHash::default();
+        match search {
+            Search::AsSent => {}
+            Search::Canonical => {
+                hash.part(b"search");
+            }
+            Search::Ignored => {
+                hash.part(b"path");
+            }
+        }
         hash.part(target.site.as_bytes())
             .part(target.scheme.as_bytes())
             .part(target.host.as_bytes())
@@ -144,6 +201,17 @@ impl CacheKey {
     pub fn text(&self) -> &str {
         &self.text
     }
+}
+
+/// What stands for the query in a key.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+enum Search {
+    /// Itself.
+    AsSent,
+    /// What counts of it.
+    Canonical,
+    /// Nothing.
+    Ignored,
 }
 
 impl QueryRules {
@@ -242,6 +310,45 @@ mod tests {
 
     fn key(target: Target<'_>) -> CacheKey {
         CacheKey::new(&target, &KeyRules::default(), &HeaderMap::new())
+    }
+
+    #[test]
+    fn the_content_of_a_query_counts_and_what_is_said_about_it() {
+        let with = |about: Option<&[u8]>, content: &[u8], epoch| {
+            key(TARGET).with_content(&[about], content, epoch).hash()
+        };
+        let json = Some(&b"application/json"[..]);
+        let keys = [
+            key(TARGET).hash(),
+            with(None, b"", 0),
+            with(None, b"a", 0),
+            with(json, b"a", 0),
+            with(json, b"b", 0),
+            with(json, b"b", 1),
+        ];
+        for (at, one) in keys.iter().enumerate() {
+            assert!(keys[at + 1..].iter().all(|other| other != one));
+        }
+        assert_eq!(with(json, b"a", 0), with(json, b"a", 0));
+    }
+
+    #[test]
+    fn queries_that_are_equal_to_the_origin_share_a_key() {
+        let said = crate::testing::headers(&[("no-vary-search", "params=(\"utm\")")]);
+        let variance = SearchVariance::read(&said).unwrap();
+        let searched = |query| {
+            let target = Target { query, ..TARGET };
+            CacheKey::searched(&target, &KeyRules::default(), &HeaderMap::new(), &variance)
+        };
+        assert_eq!(searched(Some("a=1&utm=2")), searched(Some("a=1")));
+        assert_eq!(searched(Some("utm=2")), searched(None));
+        assert_ne!(searched(Some("a=1")), searched(Some("a=2")));
+        // It is never that of one query.
+        let exact = |query| key(Target { query, ..TARGET });
+        assert_ne!(searched(Some("a=1")).hash(), exact(Some("a=1")).hash());
+        assert_ne!(searched(None).hash(), exact(None).hash());
+        let path = CacheKey::of_path(&TARGET, &KeyRules::default(), &HeaderMap::new());
+        assert_ne!(path.hash(), exact(None).hash());
     }
 
     #[test]

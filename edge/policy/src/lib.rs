@@ -31,15 +31,18 @@ pub mod fields;
 mod framed_hash;
 pub mod freshen;
 pub mod freshness;
+pub mod groups;
 pub mod hop_by_hop;
 pub mod invalidation;
 pub mod key;
 pub mod range;
 pub mod request;
 pub mod reuse;
+pub mod search;
 pub mod settings;
 pub mod stale;
 pub mod store;
+mod structured;
 #[cfg(test)]
 mod testing;
 pub mod time;

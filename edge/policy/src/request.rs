@@ -12,7 +12,7 @@ use crate::settings::{ClientControl, Settings};
 /// How a request begins its way.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub enum Plan {
-    /// Look for a stored response; GET and HEAD.
+    /// Look for a stored response; GET and HEAD, and QUERY with its content (RFC 10008 §2.7).
     Lookup,
     /// Pass it on, store nothing, invalidate nothing.
     Bypass(Bypass),
@@ -68,7 +68,7 @@ pub fn plan(method: &Method, headers: &HeaderMap, settings: &Settings) -> Plan {
 /// What a method means for a cache.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Semantics {
-    /// GET and HEAD: responses are stored and reused.
+    /// GET, HEAD and QUERY: responses are stored and reused.
     Retrieval,
     /// Changes nothing, and its responses are not stored.
     Safe,
@@ -80,9 +80,10 @@ impl Semantics {
     /// The safe methods of the IANA registry; CONNECT is not safe, but names no resource either.
     pub(crate) fn of(method: &Method) -> Self {
         match method.as_str() {
-            "GET" | "HEAD" => Self::Retrieval,
-            "OPTIONS" | "TRACE" | "CONNECT" | "PROPFIND" | "REPORT" | "SEARCH" | "QUERY"
-            | "PRI" => Self::Safe,
+            "GET" | "HEAD" | "QUERY" => Self::Retrieval,
+            "OPTIONS" | "TRACE" | "CONNECT" | "PROPFIND" | "REPORT" | "SEARCH" | "PRI" => {
+                Self::Safe
+            }
             _ => Self::Unsafe,
         }
     }

@@ -113,7 +113,7 @@ impl Stored {
 /// Why a response is not stored.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub enum DoNotStore {
-    /// The method is not GET.
+    /// The method is neither GET nor QUERY.
     Method,
     /// Responses with this status code are not stored.
     Status(StatusCode),
@@ -185,7 +185,7 @@ pub fn decide(exchange: &Exchange<'_>, settings: &Settings) -> Result<Stored, Do
     //= https://www.rfc-editor.org/rfc/rfc9111#section-3
     //# A cache MUST NOT store a response to a request unless: the request method is understood by the
     //# cache;
-    if *exchange.method != Method::GET {
+    if *exchange.method != Method::GET && exchange.method.as_str() != "QUERY" {
         return Err(DoNotStore::Method);
     }
     storable(exchange, settings)

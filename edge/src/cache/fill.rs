@@ -173,10 +173,14 @@ impl Fill {
             stored.and_then(|it| policy::coding::convertible(it.status, &it.headers, codings));
         policy::coding::ask(&mut headers, coding, codings);
         let asking = Asking {
-            method: Method::GET,
+            method: match self.request.content.whole() {
+                Some(_) => self.request.method().clone(),
+                None => Method::GET,
+            },
             target: &self.request.head.target,
             authority: &self.request.head.authority,
             headers,
+            content: self.request.content.whole().cloned(),
             site: &self.request.site,
         };
         self.node.fetcher.fetch(asking, &self.interim).await
@@ -290,6 +294,11 @@ impl Fill {
     async fn store(self, fetched: Fetched, stored: Stored, uncacheable: Duration) {
         let node = &self.node;
         let key = self.request.storage_key();
+        let search = self.request.search.as_deref();
+        let path = || self.request.path_key();
+        if !node.searches.agree(path, search, &fetched.headers) {
+            return self.pass_on(fetched, NotStored::OtherSearch).await;
+        }
         match stored.selecting.names() {
             [] => node.vary.forget(key),
             names => node.vary.learn(key, names.into()),

@@ -41,7 +41,14 @@ enum Refresh {
 pub(super) fn find(node: &Node, request: &Request, waited: Option<Forward>) -> Found {
     let settings = &request.treatment.settings;
     let variants = node.memory.lookup(request.storage_key());
-    let alive = || variants.iter().filter(|object| is_alive(node, object));
+    let is_equal = |object: &Object<Head>| {
+        let stored = object.head().stored();
+        stored.is_some_and(|stored| request.is_found_by(stored))
+    };
+    let alive = || {
+        let variants = variants.iter();
+        variants.filter(|object| is_alive(node, object) && is_equal(object))
+    };
     let heads = alive().filter_map(|object| object.head().stored());
     let selected = policy::vary::select(heads, request.headers(), &settings.vary);
     let Some(object) = selected.and_then(|index| alive().nth(index).cloned()) else {

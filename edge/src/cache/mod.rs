@@ -231,6 +231,7 @@ fn passes_by(request: &Request) -> Option<Forward> {
         return Some(Forward::Bypass(Bypass::Rule));
     }
     match policy::request::plan(&head.method, &head.headers, settings) {
+        Plan::Lookup if request.content.whole().is_some() => None,
         Plan::Lookup if head.framing == Framing::None => None,
         // The key says nothing of a request's content.
         Plan::Lookup => Some(Forward::Bypass(Bypass::Content)),
@@ -348,7 +349,8 @@ fn suits(node: &Node, request: &Request, reader: &Reader<Head>) -> bool {
         return false;
     }
     reader.head().stored().is_some_and(|stored| {
-        stored.selecting.matches(request.headers(), &settings.vary)
+        request.is_found_by(stored)
+            && stored.selecting.matches(request.headers(), &settings.vary)
             && find::is_usable(&policy::reuse::reuse(
                 &request.terms,
                 stored,

@@ -45,6 +45,8 @@ pub(crate) struct Asking<'a> {
     pub target: &'a str,
     pub authority: &'a Authority,
     pub headers: HeaderMap,
+    /// Of a QUERY.
+    pub content: Option<Bytes>,
     pub site: &'a Arc<Site>,
 }
 
@@ -192,6 +194,10 @@ async fn send(
 ) -> Result<(), Box<Error>> {
     let mut headers = asking.headers.clone();
     outbound::name_host(&mut headers, &candidate.origin);
+    let content = asking.content.clone();
+    if let Some(content) = &content {
+        headers.insert(header::CONTENT_LENGTH, HeaderValue::from(content.len()));
+    }
     let fields = Some(headers.len());
     let mut request =
         RequestHeader::build(asking.method.clone(), asking.target.as_bytes(), fields)?;
@@ -209,12 +215,20 @@ async fn send(
             request.set_uri(uri.map_err(invalid)?);
             request.set_version(Version::HTTP_2);
             append(&mut request, &headers)?;
-            session.write_request_header(Box::new(request), true)
+            session.write_request_header(Box::new(request), content.is_none())?;
+            match content {
+                Some(content) => session.write_request_body(content, true).await,
+                None => Ok(()),
+            }
         }
         HttpSession::H1(session) => {
             request.set_version(Version::HTTP_11);
             append(&mut request, &headers)?;
             session.write_request_header(Box::new(request)).await?;
+            if let Some(content) = content {
+                session.write_body(&content).await?;
+                session.finish_body().await?;
+            }
             Ok(())
         }
         HttpSession::Custom(()) => Err(Error::new(ErrorType::InternalError)),

@@ -13,7 +13,7 @@ pub(crate) mod session;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, StatusCode};
 use pingora_core::apps::HttpServerApp;
 use pingora_core::modules::http::HttpModules;
@@ -32,6 +32,7 @@ use crate::downstream;
 use crate::exchange::{Exchange, Request};
 use crate::node::Node;
 use crate::outcome::{Local, Outcome};
+use crate::queries::{self, Content};
 use client::SessionClient;
 use session::{Downstream, Inbound, Returned};
 
@@ -42,6 +43,7 @@ pub const QUIET: &str =
 /// The pipeline of a node.
 pub(crate) struct Pipeline {
     proxy: Arc<HttpProxy<Filters>>,
+    query_content: usize,
     stopping: watch::Receiver<bool>,
 }
 
@@ -53,9 +55,11 @@ impl Pipeline {
             upstream_keepalive_pool_size: node.pool,
             ..ServerConf::default()
         };
+        let query_content = node.query_content;
         let proxy = pingora_proxy::http_proxy(&Arc::new(settings), Filters { node });
         Self {
             proxy: Arc::new(proxy),
+            query_content,
             stopping,
         }
     }
@@ -63,9 +67,20 @@ impl Pipeline {
     /// Takes an exchange through the pipeline and gives it back, unless it broke.
     pub(crate) async fn process(
         &self,
-        exchange: downstream::Exchange,
-        inbound: Inbound,
+        mut exchange: downstream::Exchange,
+        mut inbound: Inbound,
     ) -> Option<downstream::Exchange> {
+        if queries::is_query(&inbound.head.method) {
+            // Its way depends on its content.
+            inbound.content = match content(&mut exchange, self.query_content).await {
+                Ok(content) => content,
+                Err(error) => {
+                    tracing::debug!(%error, "the content of a query did not come");
+                    exchange.abandon();
+                    return None;
+                }
+            };
+        }
         let returned = Returned::default();
         let session = Downstream::new(exchange, inbound, Arc::clone(&returned));
         match session {
@@ -77,6 +92,21 @@ impl Pipeline {
         }
         returned.lock().take()
     }
+}
+
+/// Reads a request's content, as long as it is not longer than `most` bytes.
+async fn content(
+    exchange: &mut downstream::Exchange,
+    most: usize,
+) -> Result<Content, downstream::ClientError> {
+    let mut read = BytesMut::new();
+    while read.len() <= most {
+        let Some(data) = exchange.read_body().await? else {
+            return Ok(Content::Whole(read.freeze()));
+        };
+        read.extend_from_slice(&data);
+    }
+    Ok(Content::Beginning(read.freeze()))
 }
 
 /// What the pipeline does at each step.
@@ -92,7 +122,12 @@ impl Filters {
         exchange: &mut Exchange,
     ) -> Result<Option<Arc<Request>>> {
         let inbound = session.req_header().extensions.get::<Inbound>().cloned();
-        let Some(Inbound { facts, head }) = inbound else {
+        let Some(Inbound {
+            facts,
+            head,
+            content,
+        }) = inbound
+        else {
             return Error::e_explain(ErrorType::InternalError, "a session without its request");
         };
         let Some(site) = self.node.sites.find(&head.authority.host).cloned() else {
@@ -113,7 +148,11 @@ impl Filters {
                 .await?;
             return Ok(None);
         }
-        let request = Arc::new(Request::new(head, facts, site));
+        let request = Arc::new(Request::new(
+            (head, facts, content),
+            site,
+            self.node.learnt(),
+        ));
         exchange.request = Some(Arc::clone(&request));
         Ok(Some(request))
     }
@@ -193,7 +232,9 @@ impl ProxyHttp for Filters {
         response: &mut ResponseHeader,
         exchange: &mut Exchange,
     ) -> Result<()> {
-        pass::take_response(&self.node, response, exchange)
+        pass::take_response(&self.node, response, exchange)?;
+        pass::invalidate_groups(&self.node, response, exchange).await;
+        Ok(())
     }
 
     fn upstream_response_body_filter(

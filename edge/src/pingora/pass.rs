@@ -213,7 +213,19 @@ fn invalidate(node: &Node, request: &Request, headers: &HeaderMap) {
         let path = target
             .path_and_query()
             .map_or("/", http::uri::PathAndQuery::as_str);
-        node.invalidate(request.key_of(path));
+        for key in request.keys_of(path, &node.searches) {
+            node.invalidate(key);
+        }
+    }
+}
+
+/// Invalidates the cache groups that a response names (RFC 9875 §3).
+pub(super) async fn invalidate_groups(node: &Node, response: &ResponseHeader, exchange: &Exchange) {
+    let status = response.status;
+    let succeeded = status.is_success() || status.is_redirection();
+    if let Some(request) = &exchange.request {
+        node.invalidate_groups(request, succeeded, &response.headers)
+            .await;
     }
 }
 

@@ -20,6 +20,7 @@ use pingora_http::{RequestHeader, ResponseHeader};
 use wire::{Framing, RequestHead, Upgrade};
 
 use crate::downstream::{ClientError, Exchange, Facts};
+use crate::queries::Content;
 
 /// What of a request's content is kept so that the request can be sent to an origin a second time.
 const RETRY_BUFFER_MAX: usize = 64 * 1024;
@@ -32,6 +33,7 @@ pub(crate) type Returned = Arc<Mutex<Option<Exchange>>>;
 pub(crate) struct Inbound {
     pub facts: Arc<Facts>,
     pub head: Arc<RequestHead>,
+    pub content: Content,
 }
 
 /// One request and its response on their way through the pipeline.
@@ -44,6 +46,8 @@ pub(crate) struct Downstream {
     client: SocketAddr,
     server: SocketAddr,
     read: usize,
+    /// Content that was read before, and is to be read once more.
+    again: Option<Bytes>,
     retry: Option<Retry>,
     total_drain_timeout: Option<Duration>,
 }
@@ -74,6 +78,7 @@ impl Downstream {
             response: None,
             client: inbound.facts.client.into(),
             server: inbound.facts.local.into(),
+            again: inbound.content.read().filter(|content| !content.is_empty()),
             inbound,
             read: 0,
             retry: None,
@@ -180,7 +185,10 @@ impl Session for Downstream {
     }
 
     async fn read_body_bytes(&mut self) -> Result<Option<Bytes>> {
-        let data = self.exchange()?.read_body().await.map_err(downstream)?;
+        let data = match self.again.take() {
+            Some(again) => Some(again),
+            None => self.exchange()?.read_body().await.map_err(downstream)?,
+        };
         if let Some(data) = &data {
             self.read += data.len();
             self.keep_for_retry(data);
@@ -270,7 +278,9 @@ impl Session for Downstream {
     }
 
     fn is_body_done(&mut self) -> bool {
-        !self.awaits_upgrade() && self.exchange.as_ref().is_none_or(Exchange::is_body_done)
+        !self.awaits_upgrade()
+            && self.again.is_none()
+            && self.exchange.as_ref().is_none_or(Exchange::is_body_done)
     }
 
     /// Called more than once, and not at all when a request fails: the exchange is given back on drop.

@@ -116,6 +116,16 @@ pub(crate) fn settle(volume: &Volume) {
         volume.dirty.notify_one();
         volume.clean.wait_for(&mut log, LINGER);
     }
+    drop(log);
+    let is_settled = || {
+        volume
+            .bodies
+            .as_ref()
+            .is_none_or(|bodies| bodies.is_settled())
+    };
+    while !is_settled() {
+        std::thread::sleep(LINGER / 10);
+    }
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! An object on a disk, held fast.
 
 use std::fmt;
+use std::io::ErrorKind;
 use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 
@@ -8,7 +9,7 @@ use bytes::Bytes;
 
 use super::Shared;
 use super::error::DiskError;
-use super::format::{Header, Sums, length};
+use super::format::{ELSEWHERE, Extent, Header, Sums, length};
 use super::front::{self, BodyPlace};
 use super::health::Fault;
 use super::life::{Class, Life};
@@ -30,8 +31,16 @@ pub(crate) struct Object {
     pub(crate) entry: Entry,
     pub(crate) class: Class,
     loaded: OnceLock<Loaded>,
-    /// A read of the record that is under way.
-    loading: tokio::sync::Mutex<Option<Answer>>,
+    loading: tokio::sync::Mutex<Loading>,
+}
+
+/// The reads that are under way. They stay while they are waited for: whoever drops the future that
+/// waits loses no read.
+#[derive(Default)]
+struct Loading {
+    record: Option<Answer>,
+    /// The record, and its body from elsewhere.
+    body: Option<(Loaded, Answer)>,
 }
 
 /// What the record says, once it has been read.
@@ -45,6 +54,11 @@ pub(crate) enum Body {
     /// Read already, and checked.
     Read(Bytes),
     Chunks(Vec<Chunk>),
+    /// Read from another engine as a whole, and checked.
+    Elsewhere {
+        bytes: Bytes,
+        extents: Vec<Extent>,
+    },
 }
 
 /// A part of a body, and its segment held fast.
@@ -116,30 +130,68 @@ impl Object {
         if let Some(loaded) = self.loaded.get() {
             return Ok(loaded);
         }
-        let loaded = self
-            .read_front()
-            .await
-            .inspect_err(|error| self.failed(*error))?;
+        let read = self.read().await;
+        let loaded = read.inspect_err(|error| self.failed(*error))?;
         Ok(self.loaded.get_or_init(|| loaded))
     }
 
-    async fn read_front(&self) -> Result<Loaded, DiskError> {
-        let (volume, life, entry) = (&self.volume, &self.life, &self.entry);
+    async fn read(&self) -> Result<Loaded, DiskError> {
         let mut loading = self.loading.lock().await;
-        if loading.is_none() {
-            let len = front::span(volume, entry);
-            match volume.read(life, entry.place().at(), len)? {
-                Reading::Ready(bytes) => return self.take_apart(&bytes),
-                Reading::Waiting(answer) => *loading = Some(answer),
-            }
+        if loading.body.is_none() {
+            let loaded = self.read_front(&mut loading.record).await?;
+            let Some(answer) = self.ask_elsewhere(&loaded)? else {
+                return Ok(loaded);
+            };
+            loading.body = Some((loaded, answer));
         }
-        // The answer stays while it is waited for: whoever drops this future loses no read.
-        let Some(answer) = &mut *loading else {
+        let Some((_, answer)) = &mut loading.body else {
             return Err(DiskError::Gone);
         };
         let bytes = self.wait(answer).await;
-        *loading = None;
+        let (loaded, _) = loading.body.take().ok_or(DiskError::Gone)?;
+        self.with_body(loaded, bytes?)
+    }
+
+    async fn read_front(&self, record: &mut Option<Answer>) -> Result<Loaded, DiskError> {
+        let (volume, life, entry) = (&self.volume, &self.life, &self.entry);
+        if record.is_none() {
+            let len = front::span(volume, entry);
+            match volume.read(life, entry.place().at(), len)? {
+                Reading::Ready(bytes) => return self.take_apart(&bytes),
+                Reading::Waiting(answer) => *record = Some(answer),
+            }
+        }
+        let Some(answer) = record else {
+            return Err(DiskError::Gone);
+        };
+        let bytes = self.wait(answer).await;
+        *record = None;
         self.take_apart(&bytes?)
+    }
+
+    /// Asks another engine for the body, if one has it.
+    fn ask_elsewhere(&self, loaded: &Loaded) -> Result<Option<Answer>, DiskError> {
+        let Body::Elsewhere { extents, .. } = &loaded.body else {
+            return Ok(None);
+        };
+        let bodies = self.volume.bodies.as_ref().ok_or(DiskError::Gone)?;
+        let id = extents.first().ok_or(DiskError::Gone)?.life;
+        bodies.get(id).map(Some)
+    }
+
+    fn with_body(&self, loaded: Loaded, bytes: Bytes) -> Result<Loaded, DiskError> {
+        let Body::Elsewhere { extents, .. } = loaded.body else {
+            return Ok(loaded);
+        };
+        if bytes.len() as u64 != loaded.header.body_len {
+            return Err(DiskError::Damaged);
+        }
+        let chunks = bytes.chunks(self.volume.geometry.chunk as usize);
+        for (chunk, extent) in chunks.zip(&extents) {
+            front::check_blocks(&self.volume, chunk, 0, &extent.sums)?;
+        }
+        let body = Body::Elsewhere { bytes, extents };
+        Ok(Loaded { body, ..loaded })
     }
 
     fn take_apart(&self, bytes: &Bytes) -> Result<Loaded, DiskError> {
@@ -166,6 +218,14 @@ impl Object {
                 at: header.body_at(),
                 sums: header.sums,
             }],
+            BodyPlace::Spread(extents) if extents.iter().all(is_elsewhere) => {
+                let bytes = Bytes::new();
+                return Ok(if extents.is_empty() {
+                    Body::Read(bytes)
+                } else {
+                    Body::Elsewhere { bytes, extents }
+                });
+            }
             BodyPlace::Spread(extents) => {
                 let pinned = extents.iter().map(|extent| {
                     let life = self.volume.lives.pin_life(extent.segment, extent.life)?;
@@ -186,6 +246,9 @@ impl Object {
         let patience = self.shared.settings.patience;
         match tokio::time::timeout(patience, answer).await {
             Ok(Ok(Ok(buffer))) => Ok(self.volume.have_read(buffer)),
+            // Another engine has forgotten it. No disk fails so.
+            Ok(Ok(Err(error))) if error.kind() == ErrorKind::NotFound => Err(DiskError::Gone),
+            Ok(Ok(Err(error))) if error.kind() == ErrorKind::WouldBlock => Err(DiskError::Busy),
             Ok(Ok(Err(error))) => Err(self.volume.read_failed(&error)),
             Ok(Err(_)) => Err(DiskError::Offline),
             Err(_) => {
@@ -204,6 +267,10 @@ impl Object {
         }
         self.shared.index.take(self.entry.tag, self.entry.place());
     }
+}
+
+fn is_elsewhere(extent: &Extent) -> bool {
+    extent.segment == ELSEWHERE
 }
 
 impl fmt::Debug for Found {
@@ -260,7 +327,7 @@ impl BodyReader {
         }
         let found = self.found.clone();
         match &found.0.load().await?.body {
-            Body::Read(bytes) => Ok(Some(self.take(bytes, 0))),
+            Body::Read(bytes) | Body::Elsewhere { bytes, .. } => Ok(Some(self.take(bytes, 0))),
             Body::Chunks(chunks) => {
                 let next = self.next_piece(&found.0, chunks).await;
                 next.inspect_err(|error| found.0.failed(*error)).map(Some)

@@ -81,10 +81,7 @@ enum Depth {
 }
 
 fn look(dir_or_volume: &Path, depth: Depth) -> Result<Report, InspectError> {
-    let settings = VolumeSettings {
-        path: dir_or_volume.to_path_buf(),
-        size: 0,
-    };
+    let settings = VolumeSettings::new(dir_or_volume.to_path_buf(), 0);
     let path = settings.file();
     let unreadable = |source| InspectError::Unreadable {
         path: path.clone(),

@@ -20,7 +20,7 @@ use bytes::Bytes;
 
 use super::Shared;
 use super::error::{DiskError, Refused};
-use super::format::{Extent, Header, Kind, MARK, Stream, checksum, table};
+use super::format::{ELSEWHERE, Extent, Header, Kind, MARK, Stream, checksum, table};
 use super::front::{self, BodyPlace, Front};
 use super::health::Fault;
 use super::index::tag_of;
@@ -325,7 +325,7 @@ impl Reclaim<'_> {
         // An object may lie in many segments, which go one after the other. Only with the last of
         // them has it been through the queue.
         let pass = match old.last() {
-            Some(last) if !self.has(last) => Pass::Partial,
+            Some(last) if last.segment != ELSEWHERE && !self.has(last) => Pass::Partial,
             _ => Pass::Complete,
         };
         self.replace(entry, front, header, [&front.head, &table, &[]], pass)

@@ -31,10 +31,13 @@
 
 mod admission;
 mod allowance;
+mod bodies;
 mod error;
 mod flush;
 mod format;
 mod found;
+#[cfg(feature = "foyer")]
+mod foyer;
 mod front;
 mod ghost;
 mod health;
@@ -71,13 +74,14 @@ pub use found::{BodyReader, Found};
 pub use health::Fault;
 pub use inspect::{Report, VolumeReport, inspect, verify};
 pub use recovery::Recovery;
-pub use settings::{Settings, VolumeSettings};
+pub use settings::{Engine, Settings, VolumeSettings};
 pub use shared::Liveness;
 pub use stats::{Stats, VolumeStats};
 pub use writer::{NewRecord, Writer};
 
 use crate::{Key, Variant};
 use allowance::Allowance;
+use bodies::Ending;
 use format::{Extent, Header, Kind, Removal, Target, checksum, table};
 use found::{Body, Loaded};
 use index::tag_of;
@@ -133,6 +137,10 @@ impl Disk {
             for _ in 0..self.shared.settings.io_threads.max(1) {
                 self.spawn("read", volume, |_, volume| volume.pool.serve())?;
             }
+            let bodies = volume.bodies.as_ref();
+            self.threads
+                .lock()
+                .extend(bodies.and_then(|bodies| bodies.thread()));
         }
         Ok(())
     }
@@ -332,6 +340,12 @@ impl Disk {
             volume.reclaim.notify_all();
             volume.removals.close();
             volume.pool.close();
+            if let Some(bodies) = &volume.bodies {
+                bodies.close(match phase {
+                    Phase::Abandoned => Ending::Lost,
+                    Phase::Open | Phase::Closing => Ending::Written,
+                });
+            }
         }
     }
 }
@@ -341,6 +355,7 @@ fn updated(volume: &Volume, loaded: &Loaded, segment: u32, head: &Bytes) -> (Hea
     let old = &loaded.header;
     let extents: Vec<Extent> = match &loaded.body {
         Body::Read(bytes) if bytes.is_empty() => Vec::new(),
+        Body::Elsewhere { extents, .. } => extents.clone(),
         Body::Read(_) => vec![Extent {
             life: old.life,
             segment,

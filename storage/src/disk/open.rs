@@ -8,8 +8,12 @@ use std::sync::atomic::AtomicBool;
 use parking_lot::{Condvar, Mutex};
 
 use super::allowance::{Allowance, Buffers};
+#[cfg(not(feature = "foyer"))]
+use super::bodies::none as keeper;
 use super::error::OpenError;
 use super::format::{self, BLOCK, Geometry, SUPERBLOCKS, Superblock, length, round_up};
+#[cfg(feature = "foyer")]
+use super::foyer as keeper;
 use super::ghost::Ghost;
 use super::health::Health;
 use super::life::Lives;
@@ -18,7 +22,8 @@ use super::medium::{Medium, NoFile, VolumeFile};
 use super::pool::Pool;
 use super::removals::Removals;
 use super::settings::{
-    SEGMENT_MAX, SEGMENT_MIN, SEGMENTS_MIN, Settings, VOLUMES_MAX, VolumeSettings,
+    Engine, SEGMENT_MAX, SEGMENT_MIN, SEGMENTS_MIN, Settings, VOLUMES_MAX, VolumeSettings,
+    bodies_dir,
 };
 use super::volume::{Counters, Numbers, Volume};
 
@@ -31,6 +36,8 @@ const BUFFER_MAX: u64 = 4 * 1024 * 1024;
 /// A file with its superblock read or made, and all of its room reserved.
 pub(crate) struct Prepared {
     pub(crate) path: PathBuf,
+    /// Of the whole volume.
+    pub(crate) size: u64,
     pub(crate) medium: Arc<dyn Medium>,
     pub(crate) superblock: Superblock,
 }
@@ -61,16 +68,19 @@ fn format_the_absent(prepared: &mut [Prepared]) -> Result<(), OpenError> {
         let volume = one.path.display();
         tracing::warn!(%volume, "the volume was not there in the last run; it is formatted anew");
         one.superblock.nonce = nonce();
-        format(&*one.medium, &one.superblock).map_err(|source| unusable(&one.path, source))?;
+        format(&one.path, &*one.medium, &one.superblock)
+            .map_err(|source| unusable(&one.path, source))?;
     }
     Ok(())
 }
 
 fn prepare_one(settings: &VolumeSettings, segment: u64) -> Result<Prepared, OpenError> {
     let path = settings.file();
-    let geometry = Geometry::new(settings.size, segment).ok_or_else(|| OpenError::TooSmall {
+    let segment = settings.log_segment(segment);
+    let size = settings.log_size();
+    let geometry = Geometry::new(size, segment).ok_or_else(|| OpenError::TooSmall {
         path: path.clone(),
-        size: settings.size,
+        size,
         segment,
         needed: size_for(segment),
     })?;
@@ -79,7 +89,7 @@ fn prepare_one(settings: &VolumeSettings, segment: u64) -> Result<Prepared, Open
     let found = if is_new {
         None
     } else {
-        read_superblock(&file, &path, &geometry)?
+        read_superblock(&file, &path, &geometry, settings.engine)?
     };
     let reserved = file.reserve(geometry.size);
     reserved.map_err(|error| refused(&path, &geometry, error))?;
@@ -89,12 +99,14 @@ fn prepare_one(settings: &VolumeSettings, segment: u64) -> Result<Prepared, Open
         nonce: nonce(),
         next: 1,
         failed: false,
+        engine: settings.engine,
     });
     if found.is_none() {
-        format(&file, &superblock).map_err(|source| unusable(&path, source))?;
+        format(&path, &file, &superblock).map_err(|source| unusable(&path, source))?;
     }
     Ok(Prepared {
         path,
+        size: settings.size,
         medium: Arc::new(file),
         superblock,
     })
@@ -114,6 +126,7 @@ fn read_superblock(
     file: &VolumeFile,
     path: &Path,
     geometry: &Geometry,
+    engine: Engine,
 ) -> Result<Option<Superblock>, OpenError> {
     let len = file.len().map_err(|source| unusable(path, source))?;
     let mut blocks = vec![0; usize::try_from(len.min(2 * BLOCK)).unwrap_or(0)];
@@ -135,6 +148,9 @@ fn read_superblock(
         Some(superblock) if superblock.failed => {
             tracing::warn!(%volume, "the volume failed in an earlier run; it is formatted anew");
         }
+        Some(superblock) if superblock.engine != engine => {
+            tracing::warn!(%volume, "the volume was of another engine; it is formatted anew");
+        }
         Some(superblock) if superblock.geometry == *geometry => return Ok(Some(superblock)),
         Some(_) => tracing::warn!(%volume, "the volume has another size; it is formatted anew"),
         None if copies.contains(&format::Reading::Other) => {
@@ -149,7 +165,12 @@ fn read_superblock(
     Ok(None)
 }
 
-fn format(file: &dyn Medium, superblock: &Superblock) -> std::io::Result<()> {
+fn format(path: &Path, file: &dyn Medium, superblock: &Superblock) -> std::io::Result<()> {
+    // Numbers begin anew: no body of before may be found by one of them.
+    let bodies = bodies_dir(path);
+    if bodies.is_dir() {
+        std::fs::remove_dir_all(bodies)?;
+    }
     // Written, not only reserved: a later write there must change no metadata, or it would have to
     // wait for the journal of the file system.
     let zeros = vec![0; length(superblock.geometry.removals)];
@@ -215,6 +236,7 @@ fn assemble_one(
 ) -> std::io::Result<Volume> {
     let Prepared {
         path,
+        size,
         medium,
         superblock,
     } = prepared;
@@ -228,8 +250,18 @@ fn assemble_one(
         .try_for_each(|at| medium.write_durably(&taken.encode(), *at))?;
     let removals = Removals::default();
     removals.load(&*medium, &geometry, superblock.nonce, numbers.next())?;
+    let bodies = match superblock.engine {
+        Engine::Log => None,
+        Engine::Foyer => {
+            let (dir, size) = (bodies_dir(&path), size - geometry.size);
+            Some(keeper::open(&dir, size, settings)?)
+        }
+    };
     Ok(Volume {
         id,
+        size,
+        bodies,
+        engine: superblock.engine,
         health: Health::new(path.clone()),
         path,
         pool: Pool::new(Arc::clone(&medium), settings.io_queue),

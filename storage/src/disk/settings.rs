@@ -1,6 +1,6 @@
 //! What an operator decides about the disk tier, and the limits of everything in it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// The settings of a [`Disk`](super::Disk).
@@ -42,9 +42,50 @@ pub struct VolumeSettings {
     pub path: PathBuf,
     /// Bytes that it takes from the file system, exactly.
     pub size: u64,
+    /// What keeps the bodies.
+    pub engine: Engine,
 }
 
+/// What keeps the bodies of a volume.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Engine {
+    /// The log that keeps everything else.
+    #[default]
+    Log,
+    /// foyer, in a directory beside the log. It takes bodies up to 4 MiB, reads them as a whole, and
+    /// evicts in an order of its own. The crate's feature `foyer` builds it in.
+    Foyer,
+}
+
+/// The share of a volume that the log gets where another engine keeps the bodies.
+const LOG_SHARE: u64 = 8;
+
 impl VolumeSettings {
+    /// A volume of the default engine.
+    pub fn new(path: PathBuf, size: u64) -> Self {
+        Self {
+            path,
+            size,
+            engine: Engine::default(),
+        }
+    }
+
+    /// The bytes of the log.
+    pub(crate) fn log_size(&self) -> u64 {
+        match self.engine {
+            Engine::Log => self.size,
+            Engine::Foyer => self.size / LOG_SHARE,
+        }
+    }
+
+    /// The segment of the log, if that is the segment of a whole volume.
+    pub(crate) fn log_segment(&self, segment: u64) -> u64 {
+        match self.engine {
+            Engine::Log => segment,
+            Engine::Foyer => (segment / LOG_SHARE).clamp(SEGMENT_MIN, SEGMENT_MAX),
+        }
+    }
+
     /// The file that holds the volume.
     pub fn file(&self) -> PathBuf {
         if self.path.is_dir() {
@@ -53,6 +94,13 @@ impl VolumeSettings {
             self.path.clone()
         }
     }
+}
+
+/// Where another engine keeps the bodies of the volume with this file.
+pub(crate) fn bodies_dir(file: &Path) -> PathBuf {
+    let mut name = file.as_os_str().to_owned();
+    name.push(".bodies");
+    name.into()
 }
 
 /// What the file is called if only a directory was named.

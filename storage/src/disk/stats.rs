@@ -87,18 +87,20 @@ impl VolumeStats {
     fn of(volume: &Volume) -> Self {
         let now = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let (counters, health) = (&volume.counters, &volume.health);
+        let bodies = volume.bodies.as_ref();
+        let elsewhere = bodies.map_or(0, |bodies| bodies.bytes_written());
         let log = volume.log.lock();
         let (free, pinned) = (log.free.len() as u64, log.leaving.len() as u64);
         drop(log);
         Self {
             path: volume.path.clone(),
-            capacity: volume.geometry.size,
+            capacity: volume.size,
             segments_free: free,
             segments: u64::from(volume.geometry.count),
             segments_pinned: pinned,
             offline: health.is_offline(),
             bytes_read: now(&counters.bytes_read),
-            bytes_written: now(&counters.bytes_written),
+            bytes_written: now(&counters.bytes_written) + elsewhere,
             reads_waited: now(&counters.waited),
             refused_busy: now(&counters.busy),
             evicted: now(&counters.evicted),

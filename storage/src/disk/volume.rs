@@ -8,6 +8,7 @@ use bytes::Bytes;
 use parking_lot::{Condvar, Mutex};
 
 use super::allowance::Buffers;
+use super::bodies::Bodies;
 use super::error::DiskError;
 use super::format::{Geometry, SUPERBLOCKS, Superblock};
 use super::ghost::Ghost;
@@ -17,6 +18,7 @@ use super::log::Log;
 use super::medium::Medium;
 use super::pool::{Answer, Pool};
 use super::removals::Removals;
+use super::settings::Engine;
 
 /// The order of everything that is stored or removed, on all volumes.
 #[derive(Debug)]
@@ -42,6 +44,8 @@ pub(crate) struct Volume {
     pub(crate) id: u8,
     pub(crate) path: PathBuf,
     pub(crate) medium: Arc<dyn Medium>,
+    /// The bytes of everything it may take.
+    pub(crate) size: u64,
     pub(crate) geometry: Geometry,
     pub(crate) nonce: u64,
     pub(crate) numbers: Arc<Numbers>,
@@ -56,6 +60,9 @@ pub(crate) struct Volume {
     pub(crate) buffers: Arc<Buffers>,
     pub(crate) removals: Removals,
     pub(crate) pool: Pool,
+    /// Who keeps the bodies, if it is not the log.
+    pub(crate) bodies: Option<Arc<dyn Bodies>>,
+    pub(crate) engine: Engine,
     pub(crate) ghost: Ghost,
     pub(crate) health: Health,
     /// A segment could not be read at the start: nobody knows what it holds.
@@ -160,6 +167,7 @@ impl Volume {
             nonce: self.nonce,
             next: self.numbers.next(),
             failed: true,
+            engine: self.engine,
         };
         for at in SUPERBLOCKS {
             if let Err(error) = self.medium.write_durably(&superblock.encode(), at) {

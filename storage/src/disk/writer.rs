@@ -7,8 +7,9 @@ use bytes::Bytes;
 
 use super::Shared;
 use super::allowance::Held;
+use super::bodies::Bodies;
 use super::error::Refused;
-use super::format::{Extent, Header, Kind, Name, Stream, Sums, checksum, table};
+use super::format::{ELSEWHERE, Extent, Header, Kind, Name, Stream, Sums, checksum, table};
 use super::front;
 use super::index::tag_of;
 use super::log::Record;
@@ -41,6 +42,7 @@ pub struct Writer {
     shared: Arc<Shared>,
     volume: Arc<Volume>,
     record: NewRecord,
+    body_max: u64,
     stream: Stream,
     /// No removal that came later is undone by this object.
     begun: u64,
@@ -54,12 +56,17 @@ pub struct Writer {
 
 impl Writer {
     pub(crate) fn new(shared: &Arc<Shared>, record: NewRecord) -> Result<Self, Refused> {
-        let too_long = record.body_len.is_some_and(|len| len > shared.body_max());
+        let tag = tag_of(record.key);
+        let volume = shared.home(tag).ok_or(Refused::Offline)?;
+        let body_max = volume
+            .bodies
+            .as_ref()
+            .map_or(u64::MAX, |bodies| bodies.longest());
+        let body_max = body_max.min(shared.body_max());
+        let too_long = record.body_len.is_some_and(|len| len > body_max);
         if too_long || record.head.len() as u64 > HEAD_MAX {
             return Err(Refused::TooLong);
         }
-        let tag = tag_of(record.key);
-        let volume = shared.home(tag).ok_or(Refused::Offline)?;
         let stream = if volume.ghost.remembers(tag) {
             Stream::Kept
         } else {
@@ -71,6 +78,7 @@ impl Writer {
             shared: Arc::clone(shared),
             volume,
             record,
+            body_max,
             stream,
             staged: Vec::new(),
             extents: Vec::new(),
@@ -121,11 +129,14 @@ impl Writer {
 
     fn take(&mut self, mut bytes: &[u8]) -> Result<(), Refused> {
         self.taken += bytes.len() as u64;
-        if self.taken > self.shared.body_max() {
+        if self.taken > self.body_max {
             return Err(Refused::TooLong);
         }
         if self.record.body_len.is_some_and(|len| self.taken > len) {
             return Err(Refused::WrongLength);
+        }
+        if self.volume.bodies.is_some() {
+            return self.stage(bytes);
         }
         let chunk = self.volume.geometry.chunk as usize;
         while !bytes.is_empty() {
@@ -140,13 +151,36 @@ impl Writer {
                 continue;
             }
             let (now, later) = bytes.split_at(bytes.len().min(chunk - self.staged.len()));
-            if !self.held.grow(now.len()) {
-                return Err(Refused::Busy);
-            }
-            self.staged.extend_from_slice(now);
+            self.stage(now)?;
             bytes = later;
         }
         Ok(())
+    }
+
+    fn stage(&mut self, bytes: &[u8]) -> Result<(), Refused> {
+        if !self.held.grow(bytes.len()) {
+            return Err(Refused::Busy);
+        }
+        self.staged.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    /// Gives the body, which is all staged, to the engine that keeps it.
+    fn give(&mut self, bodies: &dyn Bodies) -> Result<(), Refused> {
+        let id = self.volume.numbers.take(1);
+        let chunk = self.volume.geometry.chunk;
+        let chunks = (0..)
+            .step_by(chunk as usize)
+            .zip(self.staged.chunks(chunk as usize));
+        let extents = chunks.map(|(at, chunk)| Extent {
+            life: id,
+            segment: ELSEWHERE,
+            at,
+            sums: front::sums_of(&self.volume, chunk),
+        });
+        self.extents = extents.collect();
+        let held = std::mem::replace(&mut self.held, Held::none(&self.shared.allowance));
+        bodies.put(id, std::mem::take(&mut self.staged).into(), held)
     }
 
     fn write_staged(&mut self) -> Result<(), Refused> {
@@ -167,6 +201,11 @@ impl Writer {
     }
 
     fn finish(&mut self) -> Result<(), Refused> {
+        if let Some(bodies) = self.volume.bodies.clone()
+            && !self.staged.is_empty()
+        {
+            self.give(&*bodies)?;
+        }
         if self.extents.is_empty() {
             let sums = front::sums_of(&self.volume, &self.staged);
             let header = self.header(Kind::Inline, sums);

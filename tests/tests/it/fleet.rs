@@ -1,11 +1,14 @@
 //! Several nodes with one purge log in a NATS server: the real server, killed, frozen and set back.
 
-use std::time::{Duration, Instant};
+use std::fs;
+use std::net::SocketAddr;
+use std::time::Duration;
 
 use larder_tests::{
     Client, Nats, Node, Origin, Reply, Response, Settings, eventually, run_to_exit,
 };
 use serde_json::Value;
+use tokio::time::Instant;
 
 /// What the log and the nodes do by themselves takes less, on a busy machine too.
 const SOON: Duration = Duration::from_secs(15);
@@ -51,23 +54,17 @@ fn member(origin: &Origin, nats: &Nats, name: &str) -> Settings {
 
 /// Makes the stream, as an operator does; its log's id.
 async fn init(settings: &Settings) -> String {
-    let folder = tempfile::tempdir().unwrap();
-    let any = "127.0.0.1:0".parse().unwrap();
+    let folder = tempfile::tempdir().expect("a temporary folder");
     let token = folder.path().join("token");
-    std::fs::write(&token, "a-token-for-the-tests-of-32-chars").unwrap();
-    let text = settings
-        .text(any, any, &token)
-        .replace("127.0.0.1:0", "127.0.0.1:1");
-    let text = text.replacen("127.0.0.1:1", "127.0.0.1:2", 1);
-    std::fs::write(folder.path().join("larder.toml"), text).unwrap();
-    let exit = run_to_exit(&["fleet", "init", "--config", "larder.toml"], folder.path()).await;
+    fs::write(&token, "a-token-for-the-tests-of-32-chars").expect("a writable folder");
+    let address = |port| SocketAddr::from(([127, 0, 0, 1], port));
+    let text = settings.text(address(1), address(2), &token);
+    fs::write(folder.path().join("larder.toml"), text).expect("a writable folder");
+    let arguments = ["fleet", "init", "--config", "larder.toml"];
+    let exit = run_to_exit(&arguments, folder.path()).await;
     assert_eq!(exit.code, Some(0), "{}", exit.stderr);
-    exit.stdout
-        .rsplit(' ')
-        .next()
-        .unwrap_or_default()
-        .trim()
-        .to_owned()
+    let log = exit.stdout.rsplit(' ').next().unwrap_or_default();
+    log.trim().to_owned()
 }
 
 async fn fleet_of(count: usize, origin: &Origin, nats: &Nats) -> Vec<Node> {
@@ -80,16 +77,19 @@ async fn fleet_of(count: usize, origin: &Origin, nats: &Nats) -> Vec<Node> {
     nodes
 }
 
-async fn applied(node: &Node) -> u64 {
-    let metrics = node.metrics().await;
-    metrics.sum("larder_purge_sequence", &[]) as u64
+/// Up to where a node has applied its log.
+async fn applied(node: &Node) -> f64 {
+    node.metrics().await.sum("larder_purge_sequence", &[])
+}
+
+fn sequence(receipt: &Value) -> f64 {
+    receipt["sequence"].as_f64().expect("a sequence")
 }
 
 /// Waits until a node has applied a purge.
 async fn has_applied(node: &Node, receipt: &Value) {
-    let sequence = receipt["sequence"].as_u64().expect("a sequence");
     let end = Instant::now() + SOON;
-    while applied(node).await < sequence {
+    while applied(node).await < sequence(receipt) {
         assert!(Instant::now() < end, "not applied after {SOON:?}");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
@@ -123,10 +123,7 @@ async fn a_node_that_was_away_replays_before_it_is_ready_and_serves_nothing_purg
     away.signal("STOP");
     let last = purge_many(&nodes[0], many).await;
     let receipt = purge(&nodes[0], r#"{"tags":["x"]}"#).await;
-    assert_eq!(
-        receipt["sequence"].as_u64() > last["sequence"].as_u64(),
-        true
-    );
+    assert!(sequence(&receipt) > sequence(&last));
     away.signal("CONT");
     has_applied(&away, &receipt).await;
     assert!(!away.get("/x").await.is_hit());
@@ -139,7 +136,7 @@ async fn a_node_that_was_away_replays_before_it_is_ready_and_serves_nothing_purg
     away.begin_again();
     away.wait_ready().await;
     let took = began.elapsed();
-    assert!(applied(&away).await >= receipt["sequence"].as_u64().unwrap());
+    assert!(applied(&away).await >= sequence(&receipt));
     told(&format!("a start with {many} purges to replay: {took:?}"));
 }
 
@@ -227,17 +224,17 @@ async fn a_log_that_regrew_beyond_the_cursor_is_told_from_the_one_that_was_read(
     // The cursor is kept with the next tick.
     let cursor = nodes[1].folder().join("larder/b/fleet-cursor.json");
     let place = || {
-        let text = std::fs::read_to_string(&cursor).unwrap_or_default();
+        let text = fs::read_to_string(&cursor).unwrap_or_default();
         let cursor: Value = serde_json::from_str(&text).unwrap_or_default();
-        cursor["place"].as_u64().unwrap_or_default()
+        cursor["place"].as_f64().unwrap_or_default()
     };
-    eventually(SOON, || place() >= receipt["sequence"].as_u64().unwrap()).await;
+    eventually(SOON, || place() >= sequence(&receipt)).await;
     nodes[1].kill();
     nats.kill();
     nats.restore(&copy);
     nats.begin();
     let receipt = purge_many(&nodes[0], 50).await;
-    assert!(receipt["sequence"].as_u64().unwrap() > place());
+    assert!(sequence(&receipt) > place());
     nodes[1].begin_again();
     nodes[1].wait_ready().await;
     let metrics = nodes[1].metrics().await;
@@ -358,7 +355,7 @@ async fn a_purge_may_wait_in_the_outbox_until_the_log_is_back() {
             .table("fleet", "unreachable = \"queue\"")
     };
     init(&settings("any")).await;
-    let mut nodes = vec![
+    let mut nodes = [
         Node::start(settings("a")).await,
         Node::start(settings("b")).await,
     ];

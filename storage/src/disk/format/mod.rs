@@ -15,7 +15,7 @@ mod removal;
 mod segment;
 mod superblock;
 
-pub(crate) use record::{Extent, HEADER, Header, Kind, Name, Sums, extents, table};
+pub(crate) use record::{ELSEWHERE, Extent, HEADER, Header, Kind, Name, Sums, extents, table};
 pub(crate) use removal::{REMOVAL, Removal, Slot, Target};
 pub(crate) use segment::{MARK, Mark, SEAL, Seal, Stream};
 pub(crate) use superblock::{BLOCK, Geometry, Reading, SUPERBLOCKS, Superblock};

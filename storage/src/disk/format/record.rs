@@ -170,6 +170,10 @@ pub(crate) struct Extent {
     pub(crate) sums: Sums,
 }
 
+/// The segment of bytes that another engine keeps. The life is the number of the body, and the
+/// position is one in the body.
+pub(crate) const ELSEWHERE: u32 = u32::MAX;
+
 impl Extent {
     /// The extents in `bytes`, in order.
     pub(crate) fn parse_all(bytes: &[u8]) -> impl Iterator<Item = Self> + '_ {

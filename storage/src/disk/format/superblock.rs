@@ -3,7 +3,7 @@
 use bytes::{Buf, BufMut};
 
 use super::{REMOVAL, round_up, seal, sealed};
-use crate::disk::settings::{SEGMENT_MAX, SEGMENT_MIN, SEGMENTS_MAX, SEGMENTS_MIN};
+use crate::disk::settings::{Engine, SEGMENT_MAX, SEGMENT_MIN, SEGMENTS_MAX, SEGMENTS_MIN};
 
 /// A block of the file.
 pub(crate) const BLOCK: u64 = 4096;
@@ -14,6 +14,10 @@ pub(crate) const SUPERBLOCKS: [u64; 2] = [0, BLOCK];
 const MAGIC: [u8; 8] = *b"LARDERv\n";
 const FORMAT: u32 = 1;
 const LEN: usize = 64;
+
+/// Flags.
+const FAILED: u32 = 1;
+const FOYER: u32 = 2;
 
 /// The highest number that a start may begin with: what follows can be counted without an overflow.
 /// It leaves a quarter of a million starts.
@@ -91,6 +95,7 @@ pub(crate) struct Superblock {
     pub(crate) next: u64,
     /// The volume failed too often, and what it holds may miss removals.
     pub(crate) failed: bool,
+    pub(crate) engine: Engine,
 }
 
 /// What the first block of a file says.
@@ -108,7 +113,11 @@ impl Superblock {
         let mut to = &mut block[..];
         to.put_slice(&MAGIC);
         to.put_u32_le(FORMAT);
-        to.put_u32_le(u32::from(self.failed));
+        let engine = match self.engine {
+            Engine::Log => 0,
+            Engine::Foyer => FOYER,
+        };
+        to.put_u32_le(u32::from(self.failed) | engine);
         to.put_u64_le(self.geometry.size);
         to.put_u64_le(self.geometry.segment);
         to.put_u64_le(self.nonce);
@@ -130,7 +139,7 @@ impl Superblock {
         if from.get_u32_le() != FORMAT {
             return Reading::Other;
         }
-        let failed = from.get_u32_le() != 0;
+        let flags = from.get_u32_le();
         let (size, segment) = (from.get_u64_le(), from.get_u64_le());
         let Some(geometry) = Geometry::new(size, segment) else {
             return Reading::Other;
@@ -143,7 +152,12 @@ impl Superblock {
             geometry,
             nonce,
             next,
-            failed,
+            failed: flags & FAILED != 0,
+            engine: if flags & FOYER == 0 {
+                Engine::Log
+            } else {
+                Engine::Foyer
+            },
         })
     }
 }
@@ -159,6 +173,7 @@ mod tests {
             nonce: 7,
             next: 9,
             failed: false,
+            engine: Engine::Log,
         };
         let bytes = superblock.encode();
         assert_eq!(Superblock::parse(&bytes), Reading::Valid(superblock));
@@ -183,6 +198,7 @@ mod tests {
                 nonce: 7,
                 next,
                 failed: false,
+                engine: Engine::Foyer,
             };
             let read = Superblock::parse(&superblock.encode());
             assert_eq!(matches!(read, Reading::Valid(_)), valid, "{next}");

@@ -138,6 +138,9 @@ fn any_range_of_a_body_is_the_same_bytes() {
 
 #[test]
 fn a_range_reads_no_more_than_its_blocks() {
+    if !bodies_are_in_the_log() {
+        return;
+    }
     let place = Place::new();
     let disk = place.open();
     disk.put(1, 1, &Content::of(1, 130_001));
@@ -319,7 +322,7 @@ fn an_inspection_tells_what_a_start_would_find() {
         assert_eq!((report.damaged, report.removals), (0, 1));
         assert_eq!(report.newest, Some(1_700_000_000));
     }
-    assert!(verify(&place.file()).unwrap().volumes[0].verified > 40);
+    assert!(verify(&place.file()).unwrap().volumes[0].verified >= LENGTHS.len() as u64);
     assert!(matches!(
         inspect(&place.dir()),
         Err(InspectError::Unreadable { .. })

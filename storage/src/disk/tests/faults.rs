@@ -155,11 +155,7 @@ fn a_volume_that_keeps_failing_is_taken_out_and_formatted_at_the_next_start() {
 #[test]
 fn another_volume_serves_on_when_one_is_taken_out() {
     let mut place = Place::new();
-    let second = VolumeSettings {
-        path: place.dir().join("second"),
-        size: 2 << 20,
-    };
-    place.settings.volumes.push(second);
+    place.add_volume();
     let disk = place.open();
     fill(&disk, 0..300);
     let on = |volume: u8| {
@@ -328,11 +324,7 @@ fn a_file_system_without_room_is_one_clear_error() {
 #[test]
 fn a_volume_that_missed_a_run_missed_removals_and_is_formatted_anew() {
     let mut place = Place::new();
-    let second = VolumeSettings {
-        path: place.dir().join("second"),
-        size: 2 << 20,
-    };
-    place.settings.volumes.push(second.clone());
+    let second = place.add_volume();
     let disk = place.open();
     fill(&disk, 0..100);
     block_on(disk.close());

@@ -4,6 +4,8 @@
 
 mod basics;
 mod faults;
+#[cfg(feature = "foyer")]
+mod foyer;
 mod image;
 mod kill;
 mod model;
@@ -32,6 +34,24 @@ pub(super) fn ticking() -> Duration {
     Duration::from_millis(TICKS.fetch_add(1, Ordering::Relaxed))
 }
 
+/// What keeps the bodies: all of these tests are for each of the engines.
+///
+/// ```text
+/// LARDER_TEST_ENGINE=foyer cargo test -p larder-storage --features foyer disk
+/// ```
+pub(super) fn engine() -> Engine {
+    match std::env::var("LARDER_TEST_ENGINE").as_deref() {
+        Ok("foyer") => Engine::Foyer,
+        Ok(other) => panic!("no such engine: {other}"),
+        Err(_) => Engine::Log,
+    }
+}
+
+/// Whether it is of the log how bodies are stored.
+pub(super) fn bodies_are_in_the_log() -> bool {
+    engine() == Engine::Log
+}
+
 pub(super) const SEGMENT: u64 = 64 * 1024;
 
 impl Place {
@@ -42,10 +62,15 @@ impl Place {
 
     pub(super) fn of(size: u64, segment: u64) -> Self {
         let dir = tempfile::tempdir().unwrap();
+        let engine = engine();
+        // A log of the same size, whoever keeps the bodies.
+        let share = if engine == Engine::Log { 1 } else { 8 };
         let volume = VolumeSettings {
             path: dir.path().join("volume"),
-            size,
+            size: share * size,
+            engine,
         };
+        let segment = share * segment;
         let settings = Settings {
             segment,
             object_max: size / 4,
@@ -53,6 +78,21 @@ impl Place {
             ..Settings::new(vec![volume], ticking)
         };
         Self { dir, settings }
+    }
+
+    /// A second volume like the first.
+    pub(super) fn add_volume(&mut self) -> VolumeSettings {
+        let second = VolumeSettings {
+            path: self.dir().join("second"),
+            ..self.settings.volumes[0].clone()
+        };
+        self.settings.volumes.push(second.clone());
+        second
+    }
+
+    /// The length of the file of the log.
+    pub(super) fn file_len(&self) -> u64 {
+        self.settings.volumes[0].log_size()
     }
 
     pub(super) fn file(&self) -> PathBuf {

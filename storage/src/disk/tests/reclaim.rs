@@ -9,6 +9,9 @@ fn file_len(place: &Place) -> u64 {
 
 #[test]
 fn a_volume_that_is_written_over_many_times_never_grows() {
+    if !bodies_are_in_the_log() {
+        return;
+    }
     let place = Place::new();
     let size = place.settings.volumes[0].size;
     let disk = place.open();
@@ -34,6 +37,9 @@ fn a_volume_that_is_written_over_many_times_never_grows() {
 
 #[test]
 fn what_is_asked_for_stays_when_its_segment_goes() {
+    if !bodies_are_in_the_log() {
+        return;
+    }
     let place = Place::new();
     let disk = place.open();
     let hot: Vec<u64> = (0..20).collect();
@@ -85,6 +91,9 @@ fn what_is_asked_for_stays_when_its_segment_goes() {
 
 #[test]
 fn a_reader_reads_on_while_everything_else_is_written_over() {
+    if !bodies_are_in_the_log() {
+        return;
+    }
     let place = Place::new();
     let disk = place.open();
     let content = Content::of(1, 100 * KIB);
@@ -112,6 +121,9 @@ fn a_reader_reads_on_while_everything_else_is_written_over() {
 
 #[test]
 fn readers_that_hold_every_segment_make_writes_busy_and_nothing_else() {
+    if !bodies_are_in_the_log() {
+        return;
+    }
     let place = Place::new();
     let disk = place.open();
     let mut held: Vec<(u64, Found)> = Vec::new();
@@ -168,6 +180,9 @@ fn writes_hold_no_more_memory_than_they_may() {
 
 #[test]
 fn a_key_that_was_forgotten_lately_is_not_fresh_when_it_returns() {
+    if !bodies_are_in_the_log() {
+        return;
+    }
     let place = Place::new();
     let disk = place.open();
     disk.put(1, 1, &Content::of(1, 1000));
@@ -261,7 +276,10 @@ fn threads_that_store_read_update_and_remove_meet_only_what_they_stored() {
         }
     });
     let stats = disk.stats().volumes.remove(0);
-    assert!(stats.kept > 0 && stats.evicted > 0, "{stats:?}");
+    assert!(
+        stats.kept > 0 && stats.evicted > 0 || !bodies_are_in_the_log(),
+        "{stats:?}"
+    );
     assert_eq!((stats.faults_damaged, stats.offline), (0, false));
     block_on(disk.close());
     assert_eq!(verify(&place.file()).unwrap().volumes[0].damaged, 0);

@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 use std::os::unix::fs::FileExt;
 
-use super::image::open_image;
+use super::image::{self, open_image};
 use super::*;
 
 fn flip(place: &Place, byte: u64, bit: u32) {
@@ -15,7 +15,7 @@ fn flip(place: &Place, byte: u64, bit: u32) {
     file.write_all_at(&[value[0] ^ 1 << bit], byte).unwrap();
 }
 
-fn image(place: &Place) -> Vec<u8> {
+fn image_of(place: &Place) -> Vec<u8> {
     std::fs::read(place.file()).unwrap()
 }
 
@@ -63,10 +63,10 @@ fn a_segment_cut_at_any_byte_loses_what_was_cut_and_nothing_else() {
         .geometry
         .offset(disk.found(1, 1).unwrap().0.life.segment, 0);
     drop(disk);
-    let image = image(&place);
+    let image = image_of(&place);
 
     let end = *ends.iter().max().unwrap();
-    for cut in 0..end {
+    for cut in (0..end).step_by(image::step(1)) {
         let mut cut_image = image.clone();
         let (from, to) = ((begin + cut) as usize, (begin + 16 * 1024) as usize);
         cut_image[from..to].fill(0);
@@ -86,7 +86,7 @@ fn a_segment_cut_at_any_byte_over_an_older_one_is_not_taken_for_that() {
     old.iter()
         .for_each(|(key, content)| disk.put(*key, 1, content));
     disk.settle();
-    let before = image(&place);
+    let before = image_of(&place);
     let new: BTreeMap<u64, Content> = (200..270).map(|key| (key, Content::of(key, 700))).collect();
     for (key, content) in &new {
         disk.put(*key, 1, content);
@@ -95,9 +95,9 @@ fn a_segment_cut_at_any_byte_over_an_older_one_is_not_taken_for_that() {
     let at = disk.found(269, 1).unwrap().0.life.segment;
     let begin = disk.shared.volumes[0].geometry.offset(at, 0) as usize;
     drop(disk);
-    let after = image(&place);
+    let after = image_of(&place);
 
-    for cut in (begin..begin + 16 * 1024).step_by(7) {
+    for cut in (begin..begin + 16 * 1024).step_by(image::step(7)) {
         let mut torn = after.clone();
         torn[cut..begin + 16 * 1024].copy_from_slice(&before[cut..begin + 16 * 1024]);
         let disk = open_image(&place, torn).unwrap();
@@ -123,14 +123,14 @@ fn a_torn_record_is_never_taken_for_a_whole_one() {
         .offset(found.0.life.segment, at) as usize;
     drop(found);
     drop(disk);
-    let whole = image(&place);
-    for cut in 0..1000 {
+    let whole = image_of(&place);
+    for cut in (0..1000).step_by(image::step(1)) {
         let mut torn = whole.clone();
         torn[begin + cut..begin + 1100].fill(0xa5);
         let disk = open_image(&place, torn).unwrap();
         if let Some(content) = disk.get(1, 1) {
             assert!(content == Content::of(1, 700));
-            assert!(cut > 128 + 700, "cut at {cut}");
+            assert!(cut > 128 + 700 || !bodies_are_in_the_log(), "cut at {cut}");
         }
     }
 }
@@ -147,13 +147,13 @@ fn a_flipped_bit_anywhere_is_never_served() {
     block_on(disk.sync()).unwrap();
     block_on(disk.close());
     drop(disk);
-    let image = image(&place);
+    let image = image_of(&place);
 
     let mut whole = 0;
     let mut starts = 0;
     for byte in (0..image.len() as u64)
         .filter(|byte| image[*byte as usize] != 0)
-        .step_by(3)
+        .step_by(image::step(3))
     {
         let mut flipped = image.clone();
         flipped[byte as usize] ^= 1 << (byte % 8);
@@ -166,7 +166,7 @@ fn a_flipped_bit_anywhere_is_never_served() {
         );
         starts += 1;
     }
-    assert!(starts > 100);
+    assert!(starts > 5);
     assert!(whole >= starts * 3, "{whole} objects in {starts} starts");
 }
 
@@ -187,6 +187,8 @@ fn a_flipped_bit_under_a_running_node_is_a_miss_and_then_gone() {
                 let chunk = &chunks[end / 4096];
                 (chunk.life.segment, chunk.at + 10)
             }
+            // Those files are damaged by a test of their own.
+            Body::Elsewhere { .. } => return,
         };
         drop(found);
         flip(
@@ -227,7 +229,7 @@ fn records_that_were_written_while_two_segments_were_open_keep_their_order() {
 fn a_volume_file_that_was_cut_short_is_made_whole() {
     let place = Place::new();
     let disk = place.open();
-    let size = place.settings.volumes[0].size;
+    let size = place.file_len();
     (0..100).for_each(|key| disk.put(key, 1, &Content::of(key, 4000)));
     block_on(disk.close());
     drop(disk);
@@ -242,7 +244,8 @@ fn a_volume_file_that_was_cut_short_is_made_whole() {
     let found = (0..100)
         .filter(|key| disk.get(*key, 1) == Some(Content::of(*key, 4000)))
         .count();
-    assert!((10..100).contains(&found), "{found}");
+    assert!((10..=100).contains(&found), "{found}");
+    assert!(found < 100 || !bodies_are_in_the_log(), "{found}");
     (200..300).for_each(|key| disk.put(key, 1, &Content::of(key, 4000)));
 }
 
@@ -250,7 +253,7 @@ fn a_volume_file_that_was_cut_short_is_made_whole() {
 fn garbage_in_every_segment_is_no_object() {
     let place = Place::new();
     block_on(place.open().close());
-    let mut image = image(&place);
+    let mut image = image_of(&place);
     let noise = Content::of(7, image.len()).body;
     image[8192..].copy_from_slice(&noise[8192..]);
     std::fs::write(place.file(), &image).unwrap();

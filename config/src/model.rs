@@ -5,6 +5,7 @@
 
 mod caching;
 mod fleet;
+mod purging;
 mod site;
 
 use std::net::SocketAddr;
@@ -14,6 +15,7 @@ use std::time::Duration;
 
 pub use caching::*;
 pub use fleet::*;
+pub use purging::*;
 pub use site::*;
 
 /// A complete configuration.
@@ -25,6 +27,8 @@ pub struct Config {
     pub admin: Admin,
     /// The fleet that the node belongs to, if it does to one.
     pub fleet: Option<Fleet>,
+    /// Who may purge as clients of other caches do.
+    pub dialects: Dialects,
     /// The memory tier.
     pub memory: Memory,
     /// What is logged.
@@ -75,6 +79,8 @@ pub struct Admin {
     pub listen: SocketAddr,
     /// A readable file that holds the bearer token; present whenever `listen` is not a loopback address.
     pub token_file: Option<PathBuf>,
+    /// Further tokens, each for a part of the API.
+    pub tokens: Vec<AdminToken>,
 }
 
 /// The memory tier.

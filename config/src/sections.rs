@@ -7,6 +7,7 @@ mod key;
 mod limits;
 mod node;
 mod origin;
+mod purging;
 mod rule;
 mod site;
 mod vary;
@@ -55,6 +56,7 @@ const fn table(key: &'static str, about: &'static str) -> Setting<Tables> {
 const NODE: Setting<Tables> = table("node", node::NODE.about);
 const ADMIN: Setting<Tables> = table("admin", node::ADMIN.about);
 const FLEET: Setting<Tables> = table("fleet", fleet::FLEET.about);
+const DIALECTS: Setting<Tables> = table("dialects", purging::DIALECTS.about);
 const MEMORY: Setting<Tables> = table("memory", node::MEMORY.about);
 const LOG: Setting<Tables> = table("log", node::LOG.about);
 const LIMITS: Setting<Tables> = table("limits", limits::LIMITS.about);
@@ -76,6 +78,7 @@ const ROOT: Rows = Rows {
         &NODE as &dyn Row,
         &ADMIN,
         &FLEET,
+        &DIALECTS,
         &MEMORY,
         &LOG,
         &LIMITS,
@@ -91,6 +94,8 @@ pub(crate) fn all() -> &'static [Rows] {
         node::LISTENER,
         node::ADMIN,
         fleet::FLEET,
+        purging::TOKEN,
+        purging::DIALECTS,
         node::MEMORY,
         node::LOG,
         limits::LIMITS,
@@ -122,6 +127,9 @@ pub(crate) fn config(file: &Value, reading: &mut Reading) -> Option<Config> {
     let fleet = root
         .section(&FLEET, &fleet::FLEET, reading)
         .and_then(|section| fleet::fleet(&section, reading));
+    let dialects = root
+        .section(&DIALECTS, &purging::DIALECTS, reading)
+        .and_then(|section| purging::dialects(&section, reading));
     let memory = root
         .section(&MEMORY, &node::MEMORY, reading)
         .and_then(|section| node::memory(&section, reading));
@@ -141,10 +149,14 @@ pub(crate) fn config(file: &Value, reading: &mut Reading) -> Option<Config> {
     let (node, admin, tls) = (node?, admin?, tls?);
     addresses_are_apart(&node, &admin, reading);
     certificates_are_used(&node, &tls, reading);
+    if let (Some(tokens), Some(sites)) = (&admin.tokens, &sites) {
+        purging::tokens_name_sites(tokens, sites, reading);
+    }
     Some(Config {
         node: node.finish()?,
         admin: admin.finish()?,
         fleet: fleet?,
+        dialects: dialects?,
         memory: memory?,
         log: log?,
         limits: limits?,

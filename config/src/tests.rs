@@ -41,7 +41,8 @@ fn a_site_with_an_origin_is_a_configuration() {
         config.admin,
         Admin {
             listen: "127.0.0.1:9180".parse().unwrap(),
-            token_file: None
+            token_file: None,
+            tokens: Vec::new(),
         }
     );
     assert_eq!(
@@ -195,6 +196,17 @@ const ROWS: &[(In, &str, &str, &str, &str)] = &[
     (In::Table("tls"), "certificates",   "[]",                    r#"[{ cert = "x.pem", key = "Cargo.toml" }]"#, "26: cannot read `x.pem`"),
     (In::Table("tls"), "certificates",   "[]",                    r#"[{ cert = "Cargo.toml" }]"#, "17: `key` is missing"),
     (In::Table("tls"), "certificates",   "[]",                    r#"[{ cert = "Cargo.toml", key = "Cargo.toml" }]"#, "17: no listener uses this certificate"),
+    (In::Table("admin"), "tokens",       r#"[{ name = "a", file = "Cargo.toml", may = ["read"] }]"#, r#"[{ name = "a", file = "Cargo.toml", may = ["purge"] }]"#, "53: expected \"read\" or"),
+    (In::Table("admin"), "tokens",       "[]",                    r#"[{ name = "a", file = "Cargo.toml", may = [] }]"#, "52: expected a list"),
+    (In::Table("admin"), "tokens",       "[]",                    r#"[{ name = "admin", file = "Cargo.toml", may = ["read"], rate = 1 }]"#, "11: `admin` is another token's name"),
+    (In::Table("admin"), "tokens",       "[]",                    r#"[{ name = "a", file = "Cargo.toml", may = ["read"], sites = ["www"] }]"#, "11: there is no site `www`"),
+    (In::Table("dialects"), "purge",     r#"["127.0.0.1"]"#,      r#"["localhost"]"#,      "10: `localhost` is no address and no network"),
+    (In::Table("dialects"), "xkey",      r#"["10.0.0.0/8"]"#,     r#"["10.0.0.1/8"]"#,     "9: `10.0.0.1/8` has an address within a network; write \"10.0.0.0/8\""),
+    (In::Table("dialects"), "ban",       r#"["::1"]"#,            r#""::1""#,              "7: expected a list"),
+    (In::Table("dialects"), "magento",   "[]",                    r#"["10.0.0.0/33"]"#,    "12: `10.0.0.0/33` is no address"),
+    (In::Table("dialects"), "fastly",    "[]",                    r#"[1]"#,                "11: expected an address"),
+    (In::Table("dialects"), "cloudflare", "[]",                   r#"true"#,               "14: expected a list"),
+    (In::Table("dialects"), "souin",     "[]",                    r#"[""]"#,               "10: `` is no address"),
     (In::Site, "name",                   r#""www""#,              "1",                     "8: expected a token of at most 64 characters, found a number"),
     (In::Site, "hosts",                  r#"["a.example", "*.b.example", "*"]"#, r#"["a.example:80"]"#, "10: `a.example:80` is not a host; write \"a.example\""),
     (In::Site, "hosts",                  r#"["a.example"]"#,      r#"["a.example", "A.example"]"#, "23: it is there twice"),
@@ -243,6 +255,7 @@ const ROWS: &[(In, &str, &str, &str, &str)] = &[
     (In::Site, "vary.accept_language",   r#"["en", "pt-BR"]"#,    r#"["en_US"]"#,          "25: `en_US` is not a language tag"),
     (In::Site, "vary.accept_language",   r#""exact""#,            r#""de""#,               "24: expected \"normalise\" or \"exact\", found `de`"),
     (In::Site, "vary",                   r#"{ ignore = ["Accept-Encoding"] }"#, r#"{ ignore = ["Accept-Encoding"], accept_encoding = "exact" }"#, "40: `accept_encoding` has no effect on a field that is ignored"),
+    (In::Site, "tag_fields",             r#"["X-Tags"]"#,         r#"["a b"]"#,            "15: `a b` is not a token"),
     (In::Site, "debug",                  "true",                  r#""key""#,              "9: expected true or false, found a string"),
     (In::Site, "rule",                   "[]",                    "{}",                    "1: expected tables, found a table"),
     (In::Origin, "url",                  r#""http://a.example""#, "80",                    "7: expected a URL such as"),
@@ -298,7 +311,7 @@ fn every_key_says_what_it_accepts() {
 fn headers(path: &str) -> (String, String) {
     let whole = |header: String| (header, String::new());
     match path {
-        "node.listen" | "tls.certificates" => whole(format!("[[{path}]]\n")),
+        "node.listen" | "tls.certificates" | "admin.tokens" => whole(format!("[[{path}]]\n")),
         "site" => whole("[[site]]\n".to_owned()),
         "site.origins" | "site.rule" => whole(format!("[[site]]\n[[{path}]]\n")),
         _ => match (path.strip_prefix("site.rule."), path.strip_prefix("site.")) {
@@ -671,6 +684,7 @@ fn init_says_what_the_flags_say() {
     expected.admin = Admin {
         listen: "127.0.0.1:9999".parse().unwrap(),
         token_file: Some(PathBuf::from("Cargo.toml")),
+        tokens: Vec::new(),
     };
     expected.memory = Memory {
         size: 64 << 20,

@@ -5,13 +5,12 @@ use std::sync::Arc;
 use bytes::BytesMut;
 use http::header;
 use http::{HeaderValue, Method};
-use purge_api::{Api, Asked, BODY_MAX};
+use purge_api::{Asked, BODY_MAX};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 
 use crate::cache;
 use crate::downstream::{ClientError, Facts, Io, Scheme, h1};
-use crate::exchange::split_target;
 use crate::node::Node;
 
 /// Connections that the admin listener holds at once.
@@ -20,7 +19,6 @@ const CONNECTIONS_MAX: usize = 64;
 /// Serves the admin API.
 #[derive(Clone)]
 pub(crate) struct Admin {
-    pub api: Arc<Api>,
     pub node: Arc<Node>,
     /// Turns when the node has drained: until then, it says that it is draining.
     pub stopping: watch::Receiver<bool>,
@@ -86,16 +84,16 @@ impl Admin {
     ) -> Result<Option<h1::Connection>, ClientError> {
         let mut exchange = h1::Exchange::new(connection, head);
         let body = read_body(&mut exchange).await?;
-        let (path, _) = split_target(&head.target);
         let node = &*self.node;
         let asked = Asked {
+            client: exchange.client(),
             method: &head.method,
-            path,
+            host: &head.authority.host,
+            target: &head.target,
             headers: &head.headers,
             body: body.as_deref(),
         };
-        // A purge waits for the disk.
-        let response = tokio::task::block_in_place(|| self.api.answer(&asked, node));
+        let response = node.api.answer(&asked, node).await;
         let (mut parts, body) = response.into_parts();
         let length = HeaderValue::from(body.len());
         parts.headers.insert(header::CONTENT_LENGTH, length);

@@ -2,8 +2,9 @@
 
 use std::path::PathBuf;
 
+use clap::ValueEnum;
 use clap::{Args, Parser, Subcommand};
-use larder::purge_command::{Mode, Reach, Request};
+use larder::purge_command::{Intent, Mode, Reach, Request};
 
 /// A caching edge in front of an origin.
 #[derive(Debug, Parser)]
@@ -72,7 +73,18 @@ pub(crate) enum Fleet {
     },
 }
 
+/// Whom a purge waits for.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum Wait {
+    None,
+    Local,
+    All,
+}
+
 /// What to purge, and where.
+///
+/// The status is 0 when the purge is applied where it was waited for, 1 when the node refused it or could not be
+/// asked, 2 when the command line is wrong, 3 when the purge is durable and not all nodes have applied it in time.
 #[derive(Args, Debug)]
 #[command(group(clap::ArgGroup::new("what").required(true).multiple(true)))]
 #[expect(
@@ -92,6 +104,9 @@ pub(crate) struct Purge {
     /// Everything of this host.
     #[arg(long, value_name = "HOST", group = "what")]
     host: Vec<String>,
+    /// What is stored under this cache key: 32 hexadecimal digits.
+    #[arg(long, value_name = "HASH", group = "what")]
+    key: Vec<String>,
     /// Everything, or everything of `--site`.
     #[arg(long, group = "what")]
     all: bool,
@@ -101,9 +116,18 @@ pub(crate) struct Purge {
     /// Mark as stale instead: it may be sent while it is refreshed, and when the origin fails.
     #[arg(long)]
     soft: bool,
+    /// Print what would be purged, and purge nothing.
+    #[arg(long)]
+    dry_run: bool,
+    /// Whom to wait for: nobody, the node that is asked, or all of its fleet.
+    #[arg(long, value_name = "WHOM", value_enum, default_value = "local")]
+    wait: Wait,
     /// Why, for the audit trail.
     #[arg(long, value_name = "TEXT")]
     reason: Option<String>,
+    /// Who, for the audit trail.
+    #[arg(long, value_name = "NAME")]
+    actor: Option<String>,
     /// Print what the node answers, as JSON.
     #[arg(long)]
     pub json: bool,
@@ -122,10 +146,22 @@ impl From<&Purge> for Request {
             tags: purge.tag.clone(),
             prefixes: purge.prefix.clone(),
             hosts: purge.host.clone(),
+            keys: purge.key.clone(),
             site: purge.site.clone(),
             reach: if purge.all { Reach::All } else { Reach::Named },
             mode: if purge.soft { Mode::Soft } else { Mode::Hard },
+            intent: if purge.dry_run {
+                Intent::DryRun
+            } else {
+                Intent::Purge
+            },
+            wait: match purge.wait {
+                Wait::None => larder::purge_command::Wait::None,
+                Wait::Local => larder::purge_command::Wait::Local,
+                Wait::All => larder::purge_command::Wait::All,
+            },
             reason: purge.reason.clone(),
+            actor: purge.actor.clone(),
         }
     }
 }

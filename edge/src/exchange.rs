@@ -12,7 +12,7 @@ use policy::search::SearchVariance;
 use policy::store::Stored;
 use policy::time::Timestamp;
 use storage::Object;
-use wire::RequestHead;
+use wire::{Authority, RequestHead};
 
 use crate::cache::Head;
 use crate::downstream::Facts;
@@ -130,6 +130,12 @@ impl Request {
     /// A number that tells this request's multipart boundary from others.
     pub(crate) fn seed(&self) -> u64 {
         RandomState::new().hash_one(self.key.hash())
+    }
+
+    /// Host and target, for people.
+    pub(crate) fn uri_text(&self) -> Box<str> {
+        let Authority { host, .. } = &self.head.authority;
+        [host.as_str(), &self.head.target].concat().into()
     }
 
     /// The target URI (RFC 9110 §7.1), where it can be written as one.

@@ -3,6 +3,8 @@
 
 mod access_log;
 mod admin;
+mod api;
+mod audit;
 mod cache;
 mod clock;
 mod coding;

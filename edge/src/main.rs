@@ -9,7 +9,7 @@ use clap::Parser as _;
 use cli::{Cli, Command};
 use config::{Config, model};
 use larder::fleet::{self, setup::Done};
-use larder::purge_command::{Answer, Request};
+use larder::purge_command::{Answer, Outcome, Request};
 use larder::token::{self, Found, Place};
 use larder::{Drained, Running, demo};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -21,6 +21,8 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 /// The configuration is wrong.
 const EXIT_CONFIGURATION: u8 = 2;
+/// A purge is durable, and not all nodes have applied it.
+const EXIT_PENDING: u8 = 3;
 /// Takes the place of `log.level`, for one run.
 const LOG_VARIABLE: &str = "LARDER_LOG";
 
@@ -88,18 +90,21 @@ fn purge(asked: &cli::Purge) -> ExitCode {
             show(&format!("{}\n", answer.document));
             exit(&answer)
         }
-        Ok(answer) if answer.is_applied() => show(&format!("{}\n", answer.line())),
-        Ok(answer) => failed(&answer.line()),
+        Ok(answer) if answer.outcome() == Outcome::Refused => failed(&answer.lines()),
+        Ok(answer) => {
+            show(&format!("{}\n", answer.lines()));
+            exit(&answer)
+        }
         Err(error) => failed(&error),
     }
 }
 
-/// A status that scripts can trust: success means that the purge is applied.
+/// A status that scripts can trust: success means that the purge is applied where it was waited for.
 fn exit(answer: &Answer) -> ExitCode {
-    if answer.is_applied() {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
+    match answer.outcome() {
+        Outcome::Done => ExitCode::SUCCESS,
+        Outcome::Refused => ExitCode::FAILURE,
+        Outcome::Pending => ExitCode::from(EXIT_PENDING),
     }
 }
 

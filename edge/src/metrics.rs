@@ -1,5 +1,7 @@
 //! Counters of a node. Labels are sites and fixed words; nothing of a request becomes one.
 
+mod purges;
+
 use std::sync::OnceLock;
 use std::time::Duration;
 
@@ -56,7 +58,10 @@ pub(crate) struct Stored {
 pub(crate) struct Purged {
     pub sequence: u64,
     pub last: u64,
+    pub forgotten: u64,
+    pub resets: u64,
     pub labels: u64,
+    pub removed: u64,
 }
 
 /// The counters of one site's requests, by how they ended. They are looked up by their labels once.
@@ -108,9 +113,7 @@ pub(crate) struct Metrics {
     bytes_max: IntGauge,
     evictions: IntGauge,
     rejected: IntGauge,
-    purge_sequence: IntGauge,
-    purge_log_sequence: IntGauge,
-    purge_labels: IntGauge,
+    pub purges: purges::Purges,
 }
 
 impl Metrics {
@@ -182,12 +185,7 @@ impl Metrics {
                 "cache_rejected_total",
                 "Responses that the memory tier had no room for.",
             )?,
-            purge_sequence: IntGauge::new("purge_sequence", "The last purge that was applied.")?,
-            purge_log_sequence: IntGauge::new(
-                "purge_log_sequence",
-                "The last place in the purge log that this node knows of.",
-            )?,
-            purge_labels: IntGauge::new("purge_labels", "Names with purges that are remembered.")?,
+            purges: purges::Purges::new()?,
             registry,
         };
         metrics.register()?;
@@ -217,11 +215,9 @@ impl Metrics {
             Box::new(self.bytes_max.clone()),
             Box::new(self.evictions.clone()),
             Box::new(self.rejected.clone()),
-            Box::new(self.purge_sequence.clone()),
-            Box::new(self.purge_log_sequence.clone()),
-            Box::new(self.purge_labels.clone()),
         ];
         all.into_iter()
+            .chain(self.purges.collectors())
             .try_for_each(|metric| self.registry.register(metric))
     }
 
@@ -282,9 +278,7 @@ impl Metrics {
 
     /// Everything in the text format of Prometheus.
     pub(crate) fn text(&self, stored: Stored, purged: Purged) -> String {
-        self.purge_sequence.set(gauge(purged.sequence));
-        self.purge_log_sequence.set(gauge(purged.last));
-        self.purge_labels.set(gauge(purged.labels));
+        self.purges.set(purged);
         self.objects.set(gauge(stored.objects));
         let held = stored.bytes.saturating_sub(stored.in_flight);
         self.bytes.with_label_values(&["stored"]).set(gauge(held));

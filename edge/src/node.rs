@@ -5,23 +5,24 @@ use std::time::{Duration, Instant};
 
 use http::HeaderName;
 use policy::coding::Coding;
-use purge_api::{Order, Readiness, Receipt, Refused, Status};
+use purge_api::Api;
 use storage::{Flights, Memory, Moment, Uncacheable, VaryMemory};
 use tokio::sync::watch;
 
 use crate::access_log::{self, AccessLog, Line};
+use crate::audit::Audit;
 use crate::cache::Head;
 use crate::clock::Clock;
 use crate::coding::Coder;
 use crate::downstream::{Facts, Limits};
 use crate::exchange::{Exchange, Learnt, Request};
-use crate::metrics::{Metrics, NO_SITE, Purged, Stored};
+use crate::metrics::{Metrics, NO_SITE};
 use crate::origins::names::Names;
 use crate::origins::outbound::Marks;
 use crate::outcome::{Local, Outcome, Share, Word};
 use crate::pingora::Authorities;
 use crate::pingora::fetch::Fetcher;
-use crate::purges::{self, LogState, Logged, PurgeError, Purges, Sink};
+use crate::purges::{self, Purges, Sink};
 use crate::queries::Epochs;
 use crate::searches::Searches;
 use crate::sites::Sites;
@@ -34,6 +35,9 @@ pub(crate) struct Node {
     pub started: Instant,
     pub sites: Sites,
     pub purges: Purges,
+    /// Who may use the admin API, and purge.
+    pub api: Api,
+    pub audit: Audit,
     pub limits: Arc<Limits>,
     /// How long a request waits for another one's fill.
     pub follower_wait: Duration,
@@ -134,15 +138,6 @@ impl Node {
         }
     }
 
-    fn receipt(&self, logged: Logged) -> Receipt {
-        let Logged { sequence, order } = logged;
-        Receipt {
-            order,
-            sequence: sequence.0,
-            node: self.name.clone(),
-        }
-    }
-
     /// Tells of what was no request.
     pub(crate) fn refused(&self, facts: &Facts, status: u16, why: &'static str) {
         let word = Outcome::Local(Local::Refused(why)).word();
@@ -210,85 +205,5 @@ fn line<'a>(
         duration_ms: took.as_secs_f64() * 1000.0,
         referer,
         user_agent,
-    }
-}
-
-impl purge_api::Node for Node {
-    fn readiness(&self) -> Readiness {
-        if *self.stopping.borrow() {
-            return Readiness::Draining;
-        }
-        match self.purges.log_status().state {
-            LogState::Current => Readiness::Ready,
-            LogState::Unknown => Readiness::Apart,
-            LogState::Replaying(left) => Readiness::Replaying(left),
-            LogState::Lagging(lag) => Readiness::Lagging(lag),
-        }
-    }
-
-    fn metrics(&self) -> String {
-        let stats = self.memory.stats();
-        let stored = Stored {
-            objects: stats.objects as u64,
-            bytes: stats.bytes as u64,
-            bytes_max: stats.capacity as u64,
-            evictions: stats.evictions,
-            rejected: stats.rejected,
-            in_flight: stats.in_flight_bytes as u64,
-        };
-        let purged = Purged {
-            sequence: self.purges.applied(),
-            last: self.purges.log_status().last,
-            labels: self.purges.len() as u64,
-        };
-        self.metrics.text(stored, purged)
-    }
-
-    fn now(&self) -> String {
-        access_log::rfc3339(self.clock.now())
-    }
-
-    fn new_id(&self) -> String {
-        // Time first, so that identifiers sort as the purges came.
-        let random = crate::token::instance().unwrap_or_default();
-        format!("{:012x}-{random}", self.clock.now().unix_millis())
-    }
-
-    fn purge(&self, order: Order) -> Result<Receipt, Refused> {
-        let purging = self.purges.purge(order, &self.sites);
-        match tokio::runtime::Handle::current().block_on(purging) {
-            Ok(logged) => Ok(self.receipt(logged)),
-            Err(error @ (PurgeError::Log(_) | PurgeError::Queued | PurgeError::Pending(_))) => {
-                tracing::error!(%error, "a purge was not accepted");
-                Err(Refused::Unavailable(error.to_string()))
-            }
-            Err(error) => Err(Refused::Invalid(error.to_string())),
-        }
-    }
-
-    fn purges(&self, most: usize) -> Vec<Receipt> {
-        let last = self.purges.last(most).into_iter();
-        last.map(|logged| self.receipt(logged)).collect()
-    }
-
-    fn purge_by_id(&self, id: &str) -> Option<Receipt> {
-        self.purges.find(id).map(|logged| self.receipt(logged))
-    }
-
-    fn status(&self) -> Status {
-        let stats = self.memory.stats();
-        let mut sites: Vec<String> = self.sites.names().map(str::to_owned).collect();
-        sites.sort_unstable();
-        sites.dedup();
-        Status {
-            node: self.name.clone(),
-            version: env!("CARGO_PKG_VERSION"),
-            uptime_seconds: (self.clock.instant() - self.started).as_secs(),
-            sites,
-            objects: stats.objects as u64,
-            bytes: stats.bytes as u64,
-            bytes_max: stats.capacity as u64,
-            connections: u64::try_from(self.metrics.connections.get()).unwrap_or(0),
-        }
     }
 }

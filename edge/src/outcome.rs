@@ -146,6 +146,8 @@ pub(crate) enum Local {
     OnlyIfCached,
     /// The request was refused for this reason.
     Refused(&'static str),
+    /// The request purged something.
+    Purged,
 }
 
 /// What is told beside the outcome itself.
@@ -205,6 +207,7 @@ impl Outcome {
             Self::Forwarded(forwarded) => forwarded.word(),
             Self::Local(Local::OnlyIfCached) => Word::OnlyIfCached,
             Self::Local(Local::Refused(_)) => Word::Refused,
+            Self::Local(Local::Purged) => Word::Purge,
         }
     }
 
@@ -242,6 +245,7 @@ pub(crate) enum Word {
     Pass,
     Error,
     OnlyIfCached,
+    Purge,
     /// The last one: see [`Word::COUNT`].
     Refused,
 }
@@ -261,6 +265,7 @@ impl Word {
             Self::Pass => "pass",
             Self::Error => "error",
             Self::OnlyIfCached => "only_if_cached",
+            Self::Purge => "purge",
             Self::Refused => "refused",
         }
     }
@@ -350,6 +355,7 @@ impl Local {
         match self {
             Self::OnlyIfCached => "only-if-cached",
             Self::Refused(why) => why,
+            Self::Purged => "purge",
         }
     }
 }

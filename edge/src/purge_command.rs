@@ -4,12 +4,12 @@ use std::io::{Read as _, Write as _};
 use std::net::{TcpStream, ToSocketAddrs as _};
 use std::time::Duration;
 
-pub use purge_api::Mode;
 use purge_api::Token;
+pub use purge_api::{Mode, Wait};
 use serde_json::{Value, json};
 
 /// How long a node may take to answer.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(90);
 /// Bytes of an answer.
 const ANSWER_MAX: u64 = 16 * 1024 * 1024;
 
@@ -24,14 +24,43 @@ pub struct Request {
     pub prefixes: Vec<String>,
     /// Hosts.
     pub hosts: Vec<String>,
+    /// Exact cache keys, by their hashes.
+    pub keys: Vec<String>,
     /// The site that tags, or everything, are meant of.
     pub site: Option<String>,
     /// What the keys mean.
     pub reach: Reach,
     /// How.
     pub mode: Mode,
+    /// Whether it is meant, or only asked about.
+    pub intent: Intent,
+    /// Whom the answer waits for.
+    pub wait: Wait,
     /// Why, for the audit trail.
     pub reason: Option<String>,
+    /// Who, for the audit trail.
+    pub actor: Option<String>,
+}
+
+/// Whether a purge is meant.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Intent {
+    /// It is.
+    #[default]
+    Purge,
+    /// Only what it would name is asked for.
+    DryRun,
+}
+
+/// How it went, as scripts want to know it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Outcome {
+    /// It is applied everywhere that was waited for; or it was a dry run.
+    Done,
+    /// It is durable, and not all nodes that were waited for have applied it yet.
+    Pending,
+    /// The node refused it: nothing was purged.
+    Refused,
 }
 
 /// Whether only what is named is meant.
@@ -54,24 +83,82 @@ pub struct Answer {
 }
 
 impl Answer {
-    /// Whether the purge was applied.
+    /// How it went.
     #[must_use]
-    pub const fn is_applied(&self) -> bool {
-        self.status == 200
+    pub const fn outcome(&self) -> Outcome {
+        match self.status {
+            200 => Outcome::Done,
+            202 => Outcome::Pending,
+            _ => Outcome::Refused,
+        }
     }
 
-    /// One line for people.
+    /// What to tell people: a line for each node, and one for all.
     #[must_use]
-    pub fn line(&self) -> String {
-        let text = |name: &str| match &self.document[name] {
-            Value::String(text) => text.clone(),
-            other => other.to_string(),
-        };
-        if self.is_applied() {
-            let (sequence, node, id) = (text("sequence"), text("node"), text("id"));
-            return format!("purged: sequence {sequence} on {node}, id {id}");
+    pub fn lines(&self) -> String {
+        let document = &self.document;
+        if self.outcome() == Outcome::Refused {
+            let (title, detail) = (text(&document["title"]), text(&document["detail"]));
+            return format!("{title}: {detail}");
         }
-        format!("{}: {}", text("title"), text("detail"))
+        if document["dry_run"] == true {
+            return dry_run(document);
+        }
+        let nodes = document["nodes"].as_array().into_iter().flatten();
+        let missing = document["missing"].as_array().into_iter().flatten();
+        let missing = missing.map(|name| format!("  {}: not applied yet", text(name)));
+        let mut lines: Vec<String> = nodes.map(node).chain(missing).collect();
+        let (sequence, id) = (text(&document["sequence"]), text(&document["id"]));
+        if document["state"] == "queued" {
+            return format!(
+                "queued on this node until the log can be reached, and applied nowhere: id {id}"
+            );
+        }
+        let what = match self.outcome() {
+            Outcome::Done => "purged",
+            Outcome::Pending | Outcome::Refused => "logged, and not applied everywhere yet",
+        };
+        let counted = match &document["matched"] {
+            Value::Null => String::new(),
+            matched => format!(", {}", size(matched)),
+        };
+        lines.push(format!("{what}: sequence {sequence}, id {id}{counted}"));
+        lines.join("\n")
+    }
+}
+
+fn dry_run(document: &Value) -> String {
+    let samples = document["samples"].as_array().into_iter().flatten();
+    let mut lines: Vec<String> = samples
+        .map(|sample| {
+            let (uri, status) = (text(&sample["uri"]), text(&sample["status"]));
+            format!("  {uri}  {status}, {} bytes", text(&sample["bytes"]))
+        })
+        .collect();
+    lines.insert(0, format!("would purge {}", size(document)));
+    lines.join("\n")
+}
+
+fn size(matched: &Value) -> String {
+    let (objects, bytes) = (text(&matched["objects"]), text(&matched["bytes"]));
+    format!("{objects} objects, {bytes} bytes")
+}
+
+fn node(applied: &Value) -> String {
+    let name = text(&applied["node"]);
+    match (&applied["applied_at"], applied["latency_ms"].as_f64()) {
+        (Value::String(at), Some(latency)) => {
+            format!("  {name}: applied at {at}, after {latency:.1} ms")
+        }
+        (Value::String(at), None) => format!("  {name}: applied at {at}"),
+        _ => format!("  {name}: applied"),
+    }
+}
+
+fn text(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
     }
 }
 
@@ -99,10 +186,19 @@ impl Request {
             "tags": self.tags,
             "prefixes": self.prefixes,
             "hosts": self.hosts,
+            "keys": self.keys,
             "all": self.reach == Reach::All,
             "mode": self.mode,
+            "dry_run": self.intent == Intent::DryRun,
+            "wait": self.wait,
+            "count": self.wait != Wait::None,
         });
-        for (name, text) in [("site", &self.site), ("reason", &self.reason)] {
+        let texts = [
+            ("site", &self.site),
+            ("reason", &self.reason),
+            ("actor", &self.actor),
+        ];
+        for (name, text) in texts {
             if let Some(text) = text {
                 body[name] = json!(text);
             }
@@ -140,14 +236,19 @@ mod tests {
 
     #[test]
     fn an_answer_is_understood() {
-        let bytes = b"HTTP/1.1 200 OK\r\nA: b\r\n\r\n{\"sequence\":3,\"node\":\"n\",\"id\":\"x\"}";
+        let bytes = b"HTTP/1.1 200 OK\r\nA: b\r\n\r\n{\"sequence\":3,\"id\":\"x\",\
+            \"matched\":{\"objects\":1,\"bytes\":2},\
+            \"nodes\":[{\"node\":\"n\",\"applied_at\":\"t\",\"latency_ms\":1.25}]}";
         let answer = parse(bytes).unwrap();
-        assert!(answer.is_applied());
-        assert_eq!(answer.line(), "purged: sequence 3 on n, id x");
+        assert_eq!(answer.outcome(), Outcome::Done);
+        let lines = "  n: applied at t, after 1.2 ms\npurged: sequence 3, id x, 1 objects, 2 bytes";
+        assert_eq!(answer.lines(), lines);
         let bytes = b"HTTP/1.1 401 Unauthorized\r\n\r\n{\"title\":\"no\",\"detail\":\"token\"}";
         let answer = parse(bytes).unwrap();
-        assert!(!answer.is_applied());
-        assert_eq!(answer.line(), "no: token");
+        assert_eq!(answer.outcome(), Outcome::Refused);
+        assert_eq!(answer.lines(), "no: token");
+        let bytes = b"HTTP/1.1 202 Accepted\r\n\r\n{}";
+        assert_eq!(parse(bytes).unwrap().outcome(), Outcome::Pending);
         assert!(parse(b"HTTP/1.1 200 OK\r\n\r\n<html>").is_none());
         assert!(parse(b"").is_none());
     }

@@ -3,32 +3,38 @@
 mod groups;
 mod local;
 pub(crate) mod log;
+mod preview;
 pub(crate) mod record;
+mod sweep;
 mod tags;
 
 use std::collections::VecDeque;
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::HeaderMap;
 use parking_lot::Mutex;
 use policy::key::{CacheKey, KeyRules};
-use purge_api::{Mode, Order, Scope};
+use policy::time::Timestamp;
+use purge_api::{Filter, Mode, Order, Scope};
 use storage::Moment;
 use storage::purge::{
     self, Label, Labeller, Life, LogError, LogFile, LogId, Membership, PurgeIndex, Sequence,
 };
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::time::timeout;
 
 use crate::exchange::{Request, split_target};
 use crate::sites::{Asked, Site, Sites};
 
 pub(crate) use local::LocalLog;
-use log::{Event, Placed, PublishError, Published, PurgeLog, Reach};
-pub(crate) use log::{LogState, LogStatus, Sink, Trust};
+use log::{Event, Placed, PublishError, Published, PurgeLog};
+pub(crate) use log::{LogState, LogStatus, Reach, Reached, Sink, Trust};
+pub(crate) use preview::preview;
 use record::{Doubt, Reason, Record};
+pub(crate) use sweep::{Matched, Sweeper, run as sweep};
 pub(crate) use tags::TagField;
 
 /// Path segments that a prefix can name; what lies deeper is purged with them.
@@ -38,8 +44,8 @@ pub(crate) const PREFIX_DEPTH_MAX: usize = 32;
 const LABELS_MAX: usize = 1_000_000;
 /// Purges that can be asked about, and repeated without effect.
 const KEPT_MAX: usize = 10_000;
-/// How long a purge that is in the log may take until it is applied here.
-const APPLY_PATIENCE: Duration = Duration::from_secs(10);
+/// Dry runs under way at once.
+const PREVIEWS_MAX: usize = 1;
 
 /// What a label stands for.
 #[derive(Clone, Copy, Debug)]
@@ -52,6 +58,7 @@ enum Kind {
     Prefix,
     Tag,
     Search,
+    Key,
 }
 
 /// The purges of a node.
@@ -64,6 +71,11 @@ pub(crate) struct Purges {
     journal: Mutex<Journal>,
     /// The place in the log up to which everything is applied.
     applied: watch::Sender<u64>,
+    pub sweeper: Sweeper,
+    /// Dry runs that may be begun.
+    pub previews: Semaphore,
+    /// How often purges were found to be missing since the node was started: everything is validated then.
+    resets: AtomicU64,
 }
 
 /// The last of what was applied.
@@ -76,8 +88,36 @@ struct Journal {
 /// A purge and its place in the order.
 #[derive(Clone, Debug)]
 pub(crate) struct Logged {
+    /// In the log.
     pub sequence: Sequence,
+    /// In this node's own order.
+    pub own: Sequence,
     pub order: Order,
+    /// What of it was stored, once the sweeper has counted.
+    pub matched: Option<Matched>,
+    /// None where that was before the node was started.
+    pub applied: Option<Applied>,
+}
+
+/// When a purge was applied here.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Applied {
+    pub at: Timestamp,
+    /// Since this node accepted it; none where another one did.
+    pub took: Option<Duration>,
+}
+
+/// A purge that is applied.
+#[derive(Clone, Debug)]
+pub(crate) enum Accepted {
+    /// By now.
+    Now(Logged),
+    /// It was already: this was a repetition.
+    Before(Logged),
+    /// Not yet: it is in the log, and that is all that was waited for, or for long enough.
+    Later(Logged),
+    /// Nowhere: it is durable here, and waits until the log can be reached.
+    Queued(Order),
 }
 
 /// Why a purge was not applied.
@@ -92,21 +132,24 @@ pub(crate) enum PurgeError {
     /// More segments than [`PREFIX_DEPTH_MAX`].
     #[error("`{0}` has more than {PREFIX_DEPTH_MAX} path segments")]
     Depth(String),
+    /// It is no key's hash.
+    #[error("`{0}` is no key: a key is 32 hexadecimal digits")]
+    Key(String),
     /// It could not be made durable. Nothing was purged.
     #[error(transparent)]
     Log(#[from] PublishError),
-    /// The log cannot be reached. It is durable here, and applied nowhere until it is in the log.
-    #[error("the purge waits until the log can be reached; nothing is purged yet")]
-    Queued,
-    /// It is in the log, and this node has not applied it in time.
-    #[error("the purge has place {0} in the log, and is not applied here yet")]
-    Pending(u64),
 }
 
 impl Journal {
     fn find(&self, id: &str) -> Option<Logged> {
         let mut newest_first = self.last.iter().rev();
         newest_first.find(|it| it.order.id == id).cloned()
+    }
+
+    /// The purge at a place of this node's own order.
+    fn at(&mut self, own: Sequence) -> Option<&mut Logged> {
+        let place = self.last.binary_search_by_key(&own, |it| it.own);
+        self.last.get_mut(place.ok()?)
     }
 
     fn keep(&mut self, logged: Logged) {
@@ -131,22 +174,28 @@ impl Purges {
     ) -> Self {
         let fresh = LogId(crate::token::number());
         let opened = folder.map(|folder| open_log(folder, fresh));
-        let (file, records) = match opened {
-            Some(Ok(opened)) => opened,
-            Some(Err(error)) => {
-                tracing::warn!(%error, "purges are not kept beyond this process");
-                (LogFile::volatile(fresh), Vec::new())
-            }
-            None => (LogFile::volatile(fresh), Vec::new()),
-        };
-        let offset = last_offset(&records);
+        let opened = opened.unwrap_or_else(|| Ok(Opened::volatile(fresh)));
+        let opened = opened.unwrap_or_else(|error| {
+            tracing::warn!(%error, "purges are not kept beyond this process");
+            Opened::volatile(fresh)
+        });
+        let Opened {
+            file,
+            records,
+            resets,
+        } = opened;
+        let log_id = file.id();
+        let log = log(file, last_offset(&records));
         let purges = Self {
             labeller: Labeller::default(),
             index: PurgeIndex::new(LABELS_MAX),
-            log_id: file.id(),
-            applied: watch::Sender::new(0),
-            log: log(file, offset),
+            log_id,
+            applied: watch::Sender::new(applied_at_start(&*log)),
+            log,
             journal: Mutex::default(),
+            sweeper: Sweeper::default(),
+            previews: Semaphore::new(PREVIEWS_MAX),
+            resets: AtomicU64::new(resets),
         };
         let mut offset = 0;
         for (sequence, payload) in records {
@@ -171,7 +220,7 @@ impl Purges {
                     place: place.cast_unsigned(),
                     order,
                 };
-                self.apply(placed, sites, now);
+                self.apply(placed, sites, (now, None));
             }
             Record::Doubt(doubt) => {
                 *offset = doubt.offset;
@@ -194,11 +243,14 @@ impl Purges {
         let place = match event {
             Event::Purge(placed) => {
                 let place = placed.place;
-                self.apply(placed, sites, now);
+                let at = Timestamp::from_unix_millis(now.0);
+                let applied = Applied { at, took: None };
+                self.apply(placed, sites, (now, Some(applied)));
                 place
             }
             Event::Doubt { sequence, place } => {
                 self.index.doubt(sequence);
+                self.resets.fetch_add(1, Ordering::Relaxed);
                 place
             }
             Event::Passed(place) => place,
@@ -206,7 +258,7 @@ impl Purges {
         self.applied.send_replace(place);
     }
 
-    fn apply(&self, placed: Placed, sites: &Sites, now: Moment) {
+    fn apply(&self, placed: Placed, sites: &Sites, (now, applied): (Moment, Option<Applied>)) {
         let Placed {
             sequence,
             place,
@@ -219,8 +271,28 @@ impl Purges {
             }
         }
         self.index.apply(sequence, &labels, mode(order.mode), now);
-        let sequence = Sequence(place);
-        self.journal.lock().keep(Logged { sequence, order });
+        self.journal.lock().keep(Logged {
+            sequence: Sequence(place),
+            own: sequence,
+            order,
+            matched: None,
+            applied,
+        });
+        if applied.is_some() {
+            self.sweeper.applied(sequence, labels);
+        }
+    }
+
+    /// Keeps how long a purge took that this node accepted.
+    pub(crate) fn took(&self, mut logged: Logged, took: Duration) -> Logged {
+        if let Some(kept) = self.journal.lock().at(logged.own) {
+            kept.applied = kept.applied.map(|it| Applied {
+                took: Some(took),
+                ..it
+            });
+            logged = kept.clone();
+        }
+        logged
     }
 
     /// What was accepted elsewhere, or under another configuration, may name a site or host that is not served here.
@@ -237,29 +309,54 @@ impl Purges {
                 Ok((host, _)) => self.label(Kind::Host, &[host.as_bytes()]),
                 Err(_) => self.label(Kind::All, &[]),
             },
-            Scope::All | Scope::Tag { site: None, .. } => self.label(Kind::All, &[]),
+            Scope::All | Scope::Key(_) | Scope::Tag { site: None, .. } => {
+                self.label(Kind::All, &[])
+            }
         }
     }
 
-    /// Makes a purge durable, and waits until it is applied. A purge with the identifier of one of the last is that
-    /// one.
-    pub(crate) async fn purge(&self, order: Order, sites: &Sites) -> Result<Logged, PurgeError> {
+    /// Makes a purge durable, and waits until it is applied here, if at all for so long. A purge with the identifier of
+    /// one of the last is that one.
+    pub(crate) async fn purge(
+        &self,
+        order: Order,
+        sites: &Sites,
+        patience: Option<Duration>,
+    ) -> Result<Accepted, PurgeError> {
         self.labels_of(&order, sites)?;
         if let Some(known) = self.find(&order.id) {
-            return Ok(known);
+            return Ok(Accepted::Before(known));
         }
         let site = only_site(&order, sites);
         let place = match self.log.publish(&order, site.as_deref()).await? {
             Published::At(place) => place,
-            Published::Queued => return Err(PurgeError::Queued),
+            Published::Queued => return Ok(Accepted::Queued(order)),
         };
+        // Who does not wait is told what is so already.
+        let waiting = self.applied_here(&order.id, place);
+        Ok(match timeout(patience.unwrap_or_default(), waiting).await {
+            Ok(logged) => Accepted::Now(logged),
+            Err(_elapsed) => Accepted::Later(Logged {
+                sequence: Sequence(place),
+                own: self.latest(),
+                order,
+                matched: None,
+                applied: None,
+            }),
+        })
+    }
+
+    /// Waits until a purge is applied here. Its place alone does not tell: a log that lost its end gives places again.
+    async fn applied_here(&self, id: &str, place: u64) -> Logged {
         let mut applied = self.applied.subscribe();
-        let waiting = applied.wait_for(|applied| *applied >= place);
-        let waited = timeout(APPLY_PATIENCE, waiting).await;
-        waited.map_err(|_elapsed| PurgeError::Pending(place))?.ok();
-        let sequence = Sequence(place);
-        let known = self.find(&order.id);
-        Ok(known.unwrap_or(Logged { sequence, order }))
+        loop {
+            let reached = *applied.borrow_and_update() >= place;
+            if let Some(logged) = reached.then(|| self.find(id)).flatten() {
+                return logged;
+            }
+            // The sender is a part of this.
+            drop(applied.changed().await);
+        }
     }
 
     /// The place in the log up to which everything is applied.
@@ -273,13 +370,11 @@ impl Purges {
     }
 
     /// How far the other nodes are with a purge.
-    #[expect(dead_code, reason = "who asks is told of this node alone")]
     pub(crate) fn reach(&self, place: u64) -> Vec<Reach> {
         self.log.reach(place)
     }
 
     /// Returns when all nodes have applied the purge at a place.
-    #[expect(dead_code, reason = "who asks is told of this node alone")]
     pub(crate) async fn reached_by_all(&self, place: u64) {
         self.log.reached_by_all(place).await;
     }
@@ -287,6 +382,11 @@ impl Purges {
     /// The node stops.
     pub(crate) async fn leave(&self) {
         self.log.leave().await;
+    }
+
+    /// How often purges were found to be missing.
+    pub(crate) fn resets(&self) -> u64 {
+        self.resets.load(Ordering::Relaxed)
     }
 
     /// How the log stands.
@@ -301,10 +401,13 @@ impl Purges {
         self.log_id
     }
 
-    /// The last purges, the newest first.
-    pub(crate) fn last(&self, most: usize) -> Vec<Logged> {
+    /// The last purges that are asked for and may be seen, the newest first: one more than the page has.
+    pub(crate) fn last(&self, filter: &Filter, sees: &dyn Fn(&Order) -> bool) -> Vec<Logged> {
         let journal = self.journal.lock();
-        journal.last.iter().rev().take(most).cloned().collect()
+        let before = |it: &&Logged| filter.before.is_none_or(|before| it.sequence.0 < before);
+        let newest_first = journal.last.iter().rev().filter(before);
+        let found = newest_first.filter(|it| filter.admits(&it.order) && sees(&it.order));
+        found.take(filter.limit + 1).cloned().collect()
     }
 
     /// One of the last purges.
@@ -315,6 +418,11 @@ impl Purges {
     /// The sequence that a response is born at whose request is sent now.
     pub(crate) fn latest(&self) -> Sequence {
         self.index.latest()
+    }
+
+    /// The sequence up to which everything was swept.
+    pub(crate) fn forgotten(&self) -> Sequence {
+        self.index.forgotten()
     }
 
     /// What the purges leave of a response.
@@ -331,13 +439,18 @@ impl Purges {
         self.labeller.label(kind as u8, parts)
     }
 
-    /// Everything that the response to a request can be purged by.
+    /// What the response to a request can be purged by, and since when.
     pub(crate) fn membership(
         &self,
         born: Sequence,
         request: &Request,
         response: &HeaderMap,
     ) -> Membership {
+        Membership::new(born, self.labels(request, response))
+    }
+
+    /// Everything that the response to a request can be purged by.
+    pub(crate) fn labels(&self, request: &Request, response: &HeaderMap) -> Vec<Label> {
         let site = &*request.site;
         let authority = &request.head.authority;
         let name = site.name.as_bytes();
@@ -346,6 +459,7 @@ impl Purges {
             self.label(Kind::Site, &[name]),
             self.label(Kind::Host, &[authority.host.as_bytes()]),
             self.url_label(site, &authority.host, &request.head.target),
+            self.label(Kind::Key, &[&request.key.hash()]),
         ];
         let (path, _) = split_target(&request.head.target);
         for prefix in prefixes(path) {
@@ -360,7 +474,7 @@ impl Purges {
         if response.contains_key(policy::search::NO_VARY_SEARCH) {
             labels.push(self.search_label(site, &authority.host, path));
         }
-        Membership::new(born, labels)
+        labels
     }
 
     /// The URL as the site's key rules see it, whatever the scheme: fields and cookies in the key make variants of it.
@@ -400,7 +514,8 @@ impl Purges {
         self.label(Kind::Prefix, &[host.as_bytes(), prefix.as_bytes()])
     }
 
-    fn labels_of(&self, order: &Order, sites: &Sites) -> Result<Vec<Label>, PurgeError> {
+    /// What an order names.
+    pub(crate) fn labels_of(&self, order: &Order, sites: &Sites) -> Result<Vec<Label>, PurgeError> {
         let mut labels = Vec::new();
         for scope in &order.scopes {
             self.add_labels(scope, sites, &mut labels)?;
@@ -431,6 +546,10 @@ impl Purges {
                 labels.push(self.url_label(site, &host, &target));
                 labels.push(self.search_label(site, &host, split_target(&target).0));
             }
+            Scope::Key(key) => {
+                let hash = parse_key(key).ok_or_else(|| PurgeError::Key(key.clone()))?;
+                labels.push(self.label(Kind::Key, &[&hash]));
+            }
             Scope::Prefix(prefix) => {
                 let (host, target) = parse_url(prefix)?;
                 known_host(sites, &host)?;
@@ -460,12 +579,31 @@ impl Purges {
 }
 
 /// The log in a folder and its records. Where some may be missing, the last one says so.
-fn open_log(folder: &Path, fresh: LogId) -> Result<(LogFile, Vec<(Sequence, Bytes)>), LogError> {
+/// A log's file, and what was in it.
+struct Opened {
+    file: LogFile,
+    records: Vec<(Sequence, Bytes)>,
+    /// One where it was damaged.
+    resets: u64,
+}
+
+impl Opened {
+    fn volatile(id: LogId) -> Self {
+        Self {
+            file: LogFile::volatile(id),
+            records: Vec::new(),
+            resets: 0,
+        }
+    }
+}
+
+fn open_log(folder: &Path, fresh: LogId) -> Result<Opened, LogError> {
     if let Err(error) = std::fs::create_dir_all(folder) {
         tracing::debug!(%error, "no folder for the purge log");
     }
     let (mut file, recovered) = LogFile::open(&folder.join("purges.log"), fresh)?;
     let mut records = recovered.records;
+    let mut resets = 0;
     if recovered.damage == purge::Damage::Found {
         tracing::error!(
             "the purge log is damaged: purges may be missing from it, and everything stored is validated"
@@ -474,8 +612,38 @@ fn open_log(folder: &Path, fresh: LogId) -> Result<(LogFile, Vec<(Sequence, Byte
         let payload = Doubt { doubt, offset }.payload();
         file.append(std::slice::from_ref(&payload))?;
         records.push((file.last(), payload));
+        resets = 1;
     }
-    Ok((file, records))
+    Ok(Opened {
+        file,
+        records,
+        resets,
+    })
+}
+
+/// The host that a scope names, in lower case, where it names one.
+pub(crate) fn host_of(scope: &Scope) -> Option<String> {
+    match scope {
+        Scope::Host(host) => Some(host.to_ascii_lowercase()),
+        Scope::Url(url) | Scope::Prefix(url) => Some(parse_url(url).ok()?.0),
+        Scope::All | Scope::Site(_) | Scope::Key(_) | Scope::Tag { .. } => None,
+    }
+}
+
+/// The hash of a cache key from its digits.
+fn parse_key(digits: &str) -> Option<[u8; 16]> {
+    let all = digits.len() == 32 && digits.bytes().all(|digit| digit.is_ascii_hexdigit());
+    let hash = u128::from_str_radix(digits, 16).ok().filter(|_| all)?;
+    Some(hash.to_be_bytes())
+}
+
+/// Up to where a log is applied when its file was read; one that others share is to tell.
+fn applied_at_start(log: &dyn PurgeLog) -> u64 {
+    let LogStatus { last, state } = log.status();
+    match state {
+        LogState::Current => last,
+        LogState::Unknown | LogState::Replaying(_) | LogState::Lagging(_) => 0,
+    }
 }
 
 /// What a sequence behind the last record has to be taken from for its place.
@@ -499,7 +667,7 @@ pub(crate) fn only_site(order: &Order, sites: &Sites) -> Option<String> {
 /// Whether a purge touches no other site than that one. What is not served here touches nothing here.
 pub(crate) fn is_within(order: &Order, site: &str, sites: &Sites) -> bool {
     order.scopes.iter().all(|scope| match scope {
-        Scope::All | Scope::Tag { site: None, .. } => false,
+        Scope::All | Scope::Key(_) | Scope::Tag { site: None, .. } => false,
         _ => site_of(scope, sites).is_none_or(|only| only == site),
     })
 }
@@ -511,7 +679,7 @@ fn site_of(scope: &Scope, sites: &Sites) -> Option<String> {
         | Scope::Tag {
             site: Some(site), ..
         } => return Some(site.clone()),
-        Scope::All | Scope::Tag { site: None, .. } => return None,
+        Scope::All | Scope::Key(_) | Scope::Tag { site: None, .. } => return None,
         Scope::Host(host) => host.to_ascii_lowercase(),
         Scope::Url(url) | Scope::Prefix(url) => parse_url(url).ok()?.0,
     };

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use purge_api::{Api, Token};
+use purge_api::Token;
 use socket2::{Domain, Socket, Type};
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
@@ -13,6 +13,7 @@ use tokio::time::timeout;
 use crate::admin::Admin;
 use crate::node::Node;
 use crate::pingora::Pipeline;
+use crate::purges;
 use crate::server::{Listener, Server};
 use crate::tls::TlsError;
 use crate::wiring::{self, Plan};
@@ -78,9 +79,10 @@ pub fn start(config: config::Config, token: Token) -> Result<Running, StartError
         admin,
         connections,
         grace,
-    } = wiring::plan(config, stopping.clone())?;
+    } = wiring::plan(config, token, stopping.clone())?;
     let node = Arc::new(node);
     node.follow_purges();
+    tokio::spawn(purges::sweep(Arc::clone(&node)));
     let admin_socket = bind(admin)?;
     let mut sockets = Vec::new();
     for listener in listeners {
@@ -108,9 +110,7 @@ pub fn start(config: config::Config, token: Token) -> Result<Running, StartError
     for listener in sockets {
         tokio::spawn(server.clone().listen(listener));
     }
-    let api = Arc::new(Api::new(token));
     let admin_server = Admin {
-        api,
         node: Arc::clone(&node),
         stopping: admin_stopping,
     };

@@ -56,7 +56,8 @@ pub fn find(file: Option<&Path>) -> Result<Found, String> {
     make(&path)
 }
 
-fn read(path: &Path) -> Result<Found, String> {
+/// The token in a file.
+pub(crate) fn read(path: &Path) -> Result<Found, String> {
     let named = |error: &dyn std::fmt::Display| format!("admin token {}: {error}", path.display());
     let text = fs::read_to_string(path).map_err(|error| named(&error))?;
     let token = Token::parse(&text).map_err(|error| named(&error))?;

@@ -14,11 +14,13 @@ use config::model;
 use http::{HeaderName, HeaderValue, Method, StatusCode};
 use policy::coding::{Coding, CodingRules};
 use policy::vary::{AcceptEncoding, AcceptLanguage, VaryRules};
+use purge_api::{Access, Api, Dialect, Dialects, Grant, Permission, Token};
 use storage::{FlightSettings, Flights, Memory, Uncacheable, VaryMemory};
 use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 
 use crate::access_log::{AccessLog, Format};
+use crate::audit::Audit;
 use crate::clock::Clock;
 use crate::coding::Coder;
 use crate::downstream::Limits;
@@ -36,15 +38,6 @@ use crate::searches::Searches;
 use crate::sites::{self, Matcher, Overrides, Rule, Site, SiteParts, Sites, Treatment};
 use crate::tls::{self, Files, TlsError};
 
-/// Where origins write tags, as the caches and applications do that brought them up.
-const TAG_FIELDS: [&str; 6] = [
-    "surrogate-key",
-    "cache-tag",
-    "xkey",
-    "x-cache-tags",
-    "x-magento-tags",
-    "cache-groups",
-];
 /// Fills under way at once; requests beyond it go to the origin by themselves.
 const FLIGHTS_MAX: usize = 16 * 1024;
 /// Answers that are remembered to be uncacheable.
@@ -74,12 +67,14 @@ pub(crate) struct Planned {
 /// Builds a node from its configuration.
 pub(crate) fn plan(
     config: model::Config,
+    token: Token,
     stopping: watch::Receiver<bool>,
 ) -> Result<Plan, StartError> {
     let model::Config {
         node,
         admin,
         fleet,
+        dialects,
         memory,
         log,
         limits,
@@ -96,6 +91,7 @@ pub(crate) fn plan(
     let model::Admin {
         listen: admin,
         token_file: _, // read before: see `token`
+        tokens,
     } = admin;
     let threads = threads.map_or_else(default_threads, usize::from);
     let connections = u32::try_from(limits.connections).unwrap_or(u32::MAX);
@@ -150,6 +146,8 @@ pub(crate) fn plan(
     let node = Node {
         name,
         purges,
+        api: Api::new(self::access(token, tokens)?, self::dialects(dialects)),
+        audit: Audit::default(),
         guard: tiered::LoopGuard::new(&instance),
         started: clock.instant(),
         clock,
@@ -263,6 +261,56 @@ fn fleet_settings(fleet: model::Fleet, node: &str) -> fleet::Settings {
         publish_timeout,
         forget_after,
     }
+}
+
+/// Who may use the admin API: the one token for everything, and those for parts of it.
+fn access(admin: Token, tokens: Vec<model::AdminToken>) -> Result<Access, StartError> {
+    let mut grants = vec![Grant::admin(admin)];
+    for token in tokens {
+        let model::AdminToken {
+            name,
+            file,
+            may,
+            sites,
+            rate,
+        } = token;
+        let found = crate::token::read(&file).map_err(StartError::System)?;
+        let may = may.into_iter().map(permission);
+        grants.push(Grant::new(name, found.token, may, sites, rate));
+    }
+    Ok(Access::new(grants))
+}
+
+const fn permission(permission: model::Permission) -> Permission {
+    match permission {
+        model::Permission::Read => Permission::Read,
+        model::Permission::Url => Permission::Url,
+        model::Permission::Tag => Permission::Tag,
+        model::Permission::Prefix => Permission::Prefix,
+        model::Permission::Host => Permission::Host,
+        model::Permission::Key => Permission::Key,
+        model::Permission::All => Permission::All,
+    }
+}
+
+fn dialects(dialects: model::Dialects) -> Dialects {
+    let model::Dialects {
+        purge,
+        xkey,
+        ban,
+        magento,
+        fastly,
+        cloudflare,
+        souin,
+    } = dialects;
+    Dialects::default()
+        .open(Dialect::Purge, purge)
+        .open(Dialect::Xkey, xkey)
+        .open(Dialect::Ban, ban)
+        .open(Dialect::Magento, magento)
+        .open(Dialect::Fastly, fastly)
+        .open(Dialect::Cloudflare, cloudflare)
+        .open(Dialect::Souin, souin)
 }
 
 /// One thread for each core.
@@ -383,6 +431,7 @@ fn site(site: model::Site) -> Result<Site, TlsError> {
         rules,
         forwarded,
         pass_unkeyed,
+        tag_fields,
         debug,
     } = site;
     Ok(Site::new(SiteParts {
@@ -394,9 +443,10 @@ fn site(site: model::Site) -> Result<Site, TlsError> {
             model::Forwarded::Off => sites::ForwardedFor::Off,
         },
         unkeyed: unkeyed(&pass_unkeyed),
-        tag_fields: TAG_FIELDS
-            .map(|name| TagField::new(HeaderName::from_static(name)))
-            .to_vec(),
+        tag_fields: field_names(tag_fields)
+            .into_iter()
+            .map(TagField::new)
+            .collect(),
         show_key: match debug {
             model::Debug::Off => sites::ShowKey::No,
             model::Debug::CacheKey => sites::ShowKey::Yes,

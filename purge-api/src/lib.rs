@@ -1,16 +1,31 @@
 //! The admin API of a node: who may ask, what is asked, and how it is answered.
 //!
-//! This crate turns requests into responses and does no IO: the node serves them on its admin listener, never on one
-//! for clients. `/healthz`, `/readyz` and `/metrics` are open to whoever reaches that listener; every other route needs
-//! the bearer token.
+//! This crate turns requests into responses and does no IO. The node serves [`Api::answer`] on its admin listener:
+//! `/healthz`, `/readyz`, `/metrics` and the API's description are open to whoever reaches that; every other route
+//! needs a token. On listeners for clients it serves [`Api::client_dialect`]: the methods by which plug-ins purge
+//! caches, each where the configuration opens it.
 #![forbid(unsafe_code)]
 
+mod access;
 mod auth;
+mod bucket;
+mod dialect;
+mod filter;
+mod node;
+mod openapi;
 mod order;
 mod problem;
+mod receipt;
 mod routes;
 
+pub use access::{Access, Denied, Grant, Permission};
 pub use auth::{Token, TokenError};
-pub use order::{BODY_MAX, Mode, Order, OrderError, Receipt, Scope};
+pub use dialect::{Dialect, Dialects};
+pub use filter::Filter;
+pub use node::{Node, Readiness, Refusal, Refused, Status};
+pub use order::{
+    BODY_MAX, Count, Intent, Mode, Order, OrderError, Patience, Scope, Sent, Stamp, Wait,
+};
 pub use problem::Problem;
-pub use routes::{Api, Asked, Node, Readiness, Refused, Status};
+pub use receipt::{Applied, Matched, Page, Preview, Receipt, SAMPLES_MAX, Sample, State};
+pub use routes::{Api, Asked};

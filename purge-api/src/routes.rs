@@ -1,173 +1,232 @@
 //! What the admin listener answers.
 
-use std::time::Duration;
+use std::net::IpAddr;
 
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 use serde::Serialize;
 
-use crate::auth::Token;
-use crate::order::{Order, Receipt};
+use crate::access::{Access, Grant, Permission};
+use crate::dialect::Dialects;
+use crate::filter::Filter;
+use crate::node::{Node, Readiness, Refusal};
+use crate::openapi;
+use crate::order::{Intent, Sent, Stamp};
 use crate::problem::Problem;
-
-/// The node behind the API.
-pub trait Node {
-    /// Whether it takes requests of clients.
-    fn readiness(&self) -> Readiness;
-    /// All metrics in the text format of Prometheus.
-    fn metrics(&self) -> String;
-    /// What it is doing.
-    fn status(&self) -> Status;
-    /// Now, in RFC 3339.
-    fn now(&self) -> String;
-    /// An identifier that nobody else has.
-    fn new_id(&self) -> String;
-    /// Makes a purge durable and applies it. A purge whose identifier is known already is not applied again.
-    ///
-    /// # Errors
-    /// [`Refused`] where nothing was purged.
-    fn purge(&self, order: Order) -> Result<Receipt, Refused>;
-    /// The last purges, the newest first, at most so many.
-    fn purges(&self, most: usize) -> Vec<Receipt>;
-    /// One purge.
-    fn purge_by_id(&self, id: &str) -> Option<Receipt>;
-}
-
-/// Why nothing was purged.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub enum Refused {
-    /// The purge names what the node does not serve.
-    Invalid(String),
-    /// The log cannot be written.
-    Unavailable(String),
-}
+use crate::receipt::{Page, Preview, Receipt, State};
 
 /// A request to the API.
 #[derive(Clone, Copy, Debug)]
 pub struct Asked<'a> {
-    /// Its method.
+    /// Who asks.
+    pub client: IpAddr,
+    /// The request's method.
     pub method: &'a Method,
-    /// Its path, as it was sent.
-    pub path: &'a str,
+    /// Its host, in lower case and without a port.
+    pub host: &'a str,
+    /// Its path and query, as they were sent.
+    pub target: &'a str,
     /// Its fields.
     pub headers: &'a HeaderMap,
     /// Its content; none where there was more than [`BODY_MAX`](crate::BODY_MAX) bytes of it.
     pub body: Option<&'a [u8]>,
 }
 
-/// Purges in one answer.
-const LIST_MAX: usize = 1000;
-const IDEMPOTENCY_KEY: &str = "idempotency-key";
+impl<'a> Asked<'a> {
+    pub(crate) fn path(&self) -> &'a str {
+        let target = self.target;
+        target.split_once('?').map_or(target, |(path, _)| path)
+    }
 
-/// Whether a node takes requests of clients.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Readiness {
-    /// Its listeners are open.
-    Ready,
-    /// It finishes what is under way, and stops.
-    Draining,
-    /// It has not reached the purge log since it was started.
-    Apart,
-    /// It has still to apply so many purges.
-    Replaying(u64),
-    /// For so long it may have missed purges, which is more than is allowed.
-    Lagging(Duration),
-}
-
-impl Readiness {
-    fn response(self) -> Response<Bytes> {
-        let why = match self {
-            Self::Ready => return text(StatusCode::OK, "ready\n"),
-            Self::Draining => "draining\n".to_owned(),
-            Self::Apart => "waiting for the purge log\n".to_owned(),
-            Self::Replaying(left) => format!("replaying purges: {left} left\n"),
-            Self::Lagging(lag) => format!(
-                "lagging: purges of the last {} s may be missing\n",
-                lag.as_secs()
-            ),
-        };
-        text(StatusCode::SERVICE_UNAVAILABLE, why)
+    fn query(&self) -> Option<&'a str> {
+        self.target.split_once('?').map(|(_, query)| query)
     }
 }
 
-/// A node in figures.
-#[derive(Clone, Debug, Serialize)]
-pub struct Status {
-    /// The node's name.
-    pub node: String,
-    /// The program's version.
-    pub version: &'static str,
-    /// Since it was started.
-    pub uptime_seconds: u64,
-    /// The sites, by name.
-    pub sites: Vec<String>,
-    /// Responses in the memory tier.
-    pub objects: u64,
-    /// Bytes charged to the memory tier: bodies, heads, index, fills.
-    pub bytes: u64,
-    /// The most that may be charged.
-    pub bytes_max: u64,
-    /// Connections of clients.
-    pub connections: u64,
-}
+const IDEMPOTENCY_KEY: &str = "idempotency-key";
 
 /// The admin API.
 #[derive(Debug)]
 pub struct Api {
-    token: Token,
+    pub(crate) access: Access,
+    pub(crate) dialects: Dialects,
+}
+
+/// What came of a purge.
+#[derive(Clone, Debug)]
+pub(crate) enum Given {
+    Receipt(Receipt),
+    Preview(Preview),
 }
 
 impl Api {
-    /// An API that the token opens.
+    /// An API that these tokens open, and these dialects.
     #[must_use]
-    pub const fn new(token: Token) -> Self {
-        Self { token }
+    pub const fn new(access: Access, dialects: Dialects) -> Self {
+        Self { access, dialects }
     }
 
     /// Answers a request. Its path is taken as it is: nothing is decoded or resolved, so nothing leads around a check.
-    #[must_use]
-    pub fn answer(&self, asked: &Asked<'_>, node: &impl Node) -> Response<Bytes> {
-        let Asked { method, path, .. } = *asked;
-        match path {
-            "/healthz" => read(method, || text(StatusCode::OK, "ok\n")),
-            "/readyz" => read(method, || node.readiness().response()),
-            "/metrics" => read(method, || exposition(node.metrics())),
-            _ if !self.token.admits(asked.headers) => Problem::Unauthorised.response(),
-            "/v1/status" => read(method, || json(&node.status())),
-            "/v1/purges" if *method == Method::POST => purge(asked, node),
-            "/v1/purges" => read(method, || json(&node.purges(LIST_MAX))),
-            _ => match path
-                .strip_prefix("/v1/purges/")
-                .map(|id| node.purge_by_id(id))
-            {
-                Some(Some(receipt)) => read(method, || json(&receipt)),
-                _ => Problem::NotFound.response(),
-            },
+    pub async fn answer<N: Node>(&self, asked: &Asked<'_>, node: &N) -> Response<Bytes> {
+        let method = asked.method;
+        match asked.path() {
+            "/healthz" => return read(method, || text(StatusCode::OK, "ok\n")),
+            "/readyz" => return read(method, || readiness(node.readiness())),
+            "/metrics" => return read(method, || exposition(node.metrics())),
+            "/v1/openapi.json" => {
+                let document = || response(StatusCode::OK, JSON, openapi::TEXT.into());
+                return read(method, document);
+            }
+            _ => {}
+        }
+        if let Some(answer) = self.admin_dialect(asked, node).await {
+            return answer;
+        }
+        let Some(grant) = self.access.by_bearer(asked.headers) else {
+            return refuse(asked, node, None, &Problem::Unauthorised);
+        };
+        match granted(asked, node, grant).await {
+            Ok(answer) => answer,
+            Err(problem) => refuse(asked, node, Some(&grant.name), &problem),
         }
     }
 }
 
-fn purge(asked: &Asked<'_>, node: &impl Node) -> Response<Bytes> {
-    let Some(body) = asked.body else {
-        return Problem::TooLarge.response();
+/// What a token opens.
+async fn granted<N: Node>(
+    asked: &Asked<'_>,
+    node: &N,
+    grant: &Grant,
+) -> Result<Response<Bytes>, Problem> {
+    grant.count(node.instant())?;
+    let path = asked.path();
+    match *asked.method {
+        Method::POST if path == "/v1/purges" => {
+            let (status, body) = match purge(asked, node, grant).await? {
+                Given::Receipt(receipt) if receipt.state != State::Applied => {
+                    (StatusCode::ACCEPTED, json(&receipt))
+                }
+                Given::Receipt(receipt) => (StatusCode::OK, json(&receipt)),
+                Given::Preview(preview) => (StatusCode::OK, json(&preview)),
+            };
+            return Ok(response(status, JSON, body));
+        }
+        Method::GET | Method::HEAD => {}
+        _ if is_route(path) => return Err(Problem::Method),
+        _ => return Err(Problem::NotFound),
+    }
+    let body = match path {
+        "/v1/status" => grant
+            .allows(Permission::Read)
+            .map(|()| json(&node.status()))?,
+        "/v1/purges" => json(&list(asked, node, grant)?),
+        _ => json(&one(path, node, grant)?),
     };
+    Ok(response(StatusCode::OK, JSON, body))
+}
+
+fn is_route(path: &str) -> bool {
+    matches!(path, "/v1/status" | "/v1/purges") || path.starts_with("/v1/purges/")
+}
+
+fn list<N: Node>(asked: &Asked<'_>, node: &N, grant: &Grant) -> Result<Page, Problem> {
+    grant.allows(Permission::Read)?;
+    let filter = Filter::parse(asked.query()).map_err(Problem::Invalid)?;
+    let sees = |order: &_| grant.sees(order, |scope| node.site_of(scope));
+    let mut purges = node.purges(&filter, &sees);
+    let more = purges.len() > filter.limit;
+    purges.truncate(filter.limit);
+    let last = purges.last().map(|receipt| receipt.sequence);
+    let next = last.filter(|_| more);
+    Ok(Page { purges, next })
+}
+
+fn one<N: Node>(path: &str, node: &N, grant: &Grant) -> Result<Receipt, Problem> {
+    grant.allows(Permission::Read)?;
+    let id = path.strip_prefix("/v1/purges/").ok_or(Problem::NotFound)?;
+    let receipt = node.purge_by_id(id).ok_or(Problem::NotFound)?;
+    // Who may not see it does not learn that it exists.
+    if !grant.sees(&receipt.order, |scope| node.site_of(scope)) {
+        return Err(Problem::NotFound);
+    }
+    Ok(receipt)
+}
+
+async fn purge<N: Node>(asked: &Asked<'_>, node: &N, grant: &Grant) -> Result<Given, Problem> {
+    let body = asked.body.ok_or(Problem::TooLarge)?;
+    let sent = Sent::parse(body, stamp(asked, node, &grant.name)?)?;
+    give(node, Some(grant), sent).await
+}
+
+/// Gives an order, as far as the token goes; without one, somebody else has found out that it may be given.
+pub(crate) async fn give<N: Node>(
+    node: &N,
+    grant: Option<&Grant>,
+    sent: Sent,
+) -> Result<Given, Problem> {
+    let Sent {
+        mut order,
+        intent,
+        patience,
+    } = sent;
+    if let Some(grant) = grant {
+        match intent {
+            Intent::Purge => grant.permits(&order)?,
+            Intent::DryRun => grant.allows(Permission::Read)?,
+        }
+        grant.narrow(&mut order, |scope| node.site_of(scope))?;
+    }
+    Ok(match intent {
+        Intent::Purge => Given::Receipt(node.purge(order, patience).await?),
+        Intent::DryRun => Given::Preview(node.preview(&order).await?),
+    })
+}
+
+pub(crate) fn stamp<N: Node>(asked: &Asked<'_>, node: &N, by: &str) -> Result<Stamp, Problem> {
     let id = match asked.headers.get(IDEMPOTENCY_KEY).map(HeaderValue::to_str) {
         Some(Ok(id)) => id.to_owned(),
-        Some(Err(_)) => {
-            return Problem::Invalid("Idempotency-Key is not text".to_owned()).response();
-        }
+        Some(Err(_)) => return Err(Problem::Invalid("Idempotency-Key is not text".to_owned())),
         None => node.new_id(),
     };
-    let order = match Order::parse(body, id, node.now()) {
-        Ok(order) => order,
-        Err(error) => return Problem::Invalid(error.to_string()).response(),
+    Ok(Stamp {
+        id,
+        by: by.to_owned(),
+        accepted_at: node.now(),
+    })
+}
+
+/// Tells of a refusal, and answers it.
+pub(crate) fn refuse<N: Node>(
+    asked: &Asked<'_>,
+    node: &N,
+    by: Option<&str>,
+    problem: &Problem,
+) -> Response<Bytes> {
+    node.refused(&Refusal {
+        by,
+        client: asked.client,
+        method: asked.method.as_str(),
+        path: asked.path(),
+        problem,
+    });
+    problem.response()
+}
+
+const JSON: &str = "application/json";
+
+fn readiness(readiness: Readiness) -> Response<Bytes> {
+    let why = match readiness {
+        Readiness::Ready => return text(StatusCode::OK, "ready\n"),
+        Readiness::Draining => "draining\n".to_owned(),
+        Readiness::Apart => "waiting for the purge log\n".to_owned(),
+        Readiness::Replaying(left) => format!("replaying purges: {left} left\n"),
+        Readiness::Lagging(lag) => format!(
+            "lagging: purges of the last {} s may be missing\n",
+            lag.as_secs()
+        ),
     };
-    match node.purge(order) {
-        Ok(receipt) => json(&receipt),
-        Err(Refused::Invalid(why)) => Problem::Invalid(why).response(),
-        Err(Refused::Unavailable(why)) => Problem::Unavailable(why).response(),
-    }
+    text(StatusCode::SERVICE_UNAVAILABLE, why)
 }
 
 fn read(method: &Method, answer: impl FnOnce() -> Response<Bytes>) -> Response<Bytes> {
@@ -195,190 +254,15 @@ fn exposition(metrics: String) -> Response<Bytes> {
     response(StatusCode::OK, kind, Bytes::from(metrics))
 }
 
-fn json(value: &impl Serialize) -> Response<Bytes> {
-    let body = serde_json::to_vec(value).unwrap_or_default();
-    response(StatusCode::OK, "application/json", Bytes::from(body))
+fn json(value: &impl Serialize) -> Bytes {
+    Bytes::from(serde_json::to_vec(value).unwrap_or_default())
+}
+
+/// A document in JSON, as dialects answer.
+pub(crate) fn document(status: StatusCode, body: Bytes) -> Response<Bytes> {
+    response(status, JSON, body)
 }
 
 #[cfg(test)]
-mod tests {
-    use http::header::AUTHORIZATION;
-
-    use super::*;
-    use crate::order::Scope;
-
-    struct Fixed(Readiness);
-
-    impl Node for Fixed {
-        fn readiness(&self) -> Readiness {
-            self.0
-        }
-
-        fn metrics(&self) -> String {
-            "larder_up 1\n".to_owned()
-        }
-
-        fn status(&self) -> Status {
-            Status {
-                node: "n".to_owned(),
-                version: "0",
-                uptime_seconds: 1,
-                sites: vec!["s".to_owned()],
-                objects: 2,
-                bytes: 3,
-                bytes_max: 4,
-                connections: 5,
-            }
-        }
-
-        fn now(&self) -> String {
-            "now".to_owned()
-        }
-
-        fn new_id(&self) -> String {
-            "made".to_owned()
-        }
-
-        fn purge(&self, order: Order) -> Result<Receipt, Refused> {
-            let unknown = Scope::Host("unknown".to_owned());
-            if order.scopes.contains(&unknown) {
-                return Err(Refused::Invalid("unknown".to_owned()));
-            }
-            Ok(Receipt {
-                order,
-                sequence: 7,
-                node: "n".to_owned(),
-            })
-        }
-
-        fn purges(&self, _most: usize) -> Vec<Receipt> {
-            Vec::new()
-        }
-
-        fn purge_by_id(&self, _id: &str) -> Option<Receipt> {
-            None
-        }
-    }
-
-    const TOKEN: &str = "0123456789abcdef";
-
-    fn post(body: Option<&[u8]>, id: Option<&'static str>) -> (StatusCode, serde_json::Value) {
-        let api = Api::new(Token::parse(TOKEN).unwrap());
-        let mut headers = HeaderMap::new();
-        let bearer = HeaderValue::try_from(format!("Bearer {TOKEN}")).unwrap();
-        headers.insert(AUTHORIZATION, bearer);
-        if let Some(id) = id {
-            headers.insert(IDEMPOTENCY_KEY, HeaderValue::from_static(id));
-        }
-        let asked = Asked {
-            method: &Method::POST,
-            path: "/v1/purges",
-            headers: &headers,
-            body,
-        };
-        let response = api.answer(&asked, &Fixed(Readiness::Ready));
-        let document = serde_json::from_slice(response.body()).unwrap();
-        (response.status(), document)
-    }
-
-    #[test]
-    fn a_purge_is_answered_with_its_sequence() {
-        let (status, receipt) = post(Some(br#"{"tags":["a"]}"#), None);
-        assert_eq!(status, StatusCode::OK);
-        assert_eq!(receipt["sequence"], 7);
-        assert_eq!(receipt["id"], "made");
-        assert_eq!(receipt["mode"], "hard");
-        let (_, receipt) = post(Some(br#"{"all":true}"#), Some("mine"));
-        assert_eq!(receipt["id"], "mine");
-    }
-
-    #[test]
-    fn what_cannot_be_purged_says_why() {
-        let check = |body, status: StatusCode| {
-            let (answered, problem) = post(body, None);
-            assert_eq!(answered, status, "{problem}");
-            assert_eq!(problem["status"], status.as_u16());
-            assert!(problem["detail"].as_str().is_some_and(|it| !it.is_empty()));
-        };
-        check(Some(b"{}".as_slice()), StatusCode::UNPROCESSABLE_ENTITY);
-        check(
-            Some(br#"{"hosts":["unknown"]}"#),
-            StatusCode::UNPROCESSABLE_ENTITY,
-        );
-        check(None, StatusCode::PAYLOAD_TOO_LARGE);
-    }
-
-    #[track_caller]
-    fn check(method: Method, path: &str, token: Option<&'static str>, status: u16) -> Bytes {
-        let api = Api::new(Token::parse("0123456789abcdef").unwrap());
-        let mut headers = HeaderMap::new();
-        if let Some(token) = token {
-            headers.insert(AUTHORIZATION, HeaderValue::from_static(token));
-        }
-        let asked = Asked {
-            method: &method,
-            path,
-            headers: &headers,
-            body: Some(b""),
-        };
-        let response = api.answer(&asked, &Fixed(Readiness::Ready));
-        assert_eq!(response.status(), status, "{method} {path}");
-        response.into_body()
-    }
-
-    #[test]
-    #[rustfmt::skip]
-    fn what_is_open_and_what_is_not() {
-        let right = Some("Bearer 0123456789abcdef");
-        check(Method::GET,    "/healthz",            None,                 200);
-        check(Method::HEAD,   "/readyz",             None,                 200);
-        check(Method::GET,    "/metrics",            None,                 200);
-        check(Method::POST,   "/healthz",            None,                 405);
-        check(Method::GET,    "/v1/status",          None,                 401);
-        check(Method::GET,    "/v1/status",          Some("Bearer wrong"), 401);
-        check(Method::GET,    "/v1/status",          right,                200);
-        check(Method::DELETE, "/v1/status",          right,                405);
-        check(Method::POST,   "/v1/purges",          None,                 401);
-        check(Method::GET,    "/v1/purges",          right,                200);
-        check(Method::DELETE, "/v1/purges",          right,                405);
-        check(Method::GET,    "/v1/purges/none",     right,                404);
-        check(Method::GET,    "/",                   None,                 401);
-        check(Method::GET,    "/",                   right,                404);
-        check(Method::GET,    "/healthz/../v1/status", None,               401);
-        check(Method::GET,    "//v1/status",         right,                404);
-    }
-
-    #[test]
-    fn a_problem_says_what_to_do() {
-        let body = check(Method::GET, "/v1/status", None, 401);
-        let document: serde_json::Value = serde_json::from_slice(&body).unwrap();
-        assert_eq!(document["status"], 401);
-        assert!(document["detail"].as_str().unwrap().contains("Bearer"));
-    }
-
-    #[test]
-    fn a_node_that_is_not_ready_says_why() {
-        let api = Api::new(Token::parse("0123456789abcdef").unwrap());
-        for (readiness, status, why) in [
-            (Readiness::Ready, 200, "ready"),
-            (Readiness::Draining, 503, "draining"),
-            (Readiness::Replaying(7), 503, "replaying purges: 7 left"),
-            (
-                Readiness::Lagging(Duration::from_secs(12)),
-                503,
-                "lagging: purges of the last 12 s",
-            ),
-        ] {
-            let asked = Asked {
-                method: &Method::GET,
-                path: "/readyz",
-                headers: &HeaderMap::new(),
-                body: Some(b""),
-            };
-            let response = api.answer(&asked, &Fixed(readiness));
-            assert_eq!(response.status(), status);
-            let body = String::from_utf8_lossy(response.body()).into_owned();
-            assert!(body.starts_with(why), "{body}");
-        }
-    }
-}
+#[path = "routes_tests.rs"]
+mod tests;

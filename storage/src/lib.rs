@@ -44,7 +44,7 @@ pub use derived::{DERIVED_MAX, Derived, Making, Turn};
 pub use fill::{Cut, Fill, Keep, Reader, WriteError};
 pub use flight::{Airborne, Boarding, FlightSettings, Flights, Follower, Landing, Lead};
 pub use key::{Key, Variant};
-pub use memory::{Body, Claim, Memory, Object, Refused, Removed, Stats, Variants};
+pub use memory::{Body, Claim, Memory, Object, Refused, Removed, Stats, Variants, Walk};
 pub use moment::Moment;
 pub use settings::{Eviction, Settings};
 pub use uncacheable::Uncacheable;

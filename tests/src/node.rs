@@ -139,6 +139,17 @@ impl Node {
         self.stderr = Lines::collect(self.child.stderr.take());
     }
 
+    /// Kills the process (SIGKILL), lets `meanwhile` do something to its folder, and starts it again as it was started.
+    pub async fn restart_after_kill(&mut self, meanwhile: impl FnOnce(&Path)) {
+        self.child.kill().expect("the process can be killed");
+        self.child.wait().expect("the process ends");
+        meanwhile(self.folder.path());
+        self.child = spawn(self.folder.path(), &self.args);
+        self.stdout = Lines::collect(self.child.stdout.take());
+        self.stderr = Lines::collect(self.child.stderr.take());
+        self.wait_ready().await;
+    }
+
     /// Waits until the node says that it is ready.
     pub async fn wait_ready(&mut self) {
         let end = Instant::now() + PATIENCE;

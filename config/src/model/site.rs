@@ -26,6 +26,8 @@ pub struct Site {
     pub forwarded: Forwarded,
     /// Request fields that reach the origin although responses may be built from them unseen; lower case.
     pub pass_unkeyed: Vec<String>,
+    /// Response fields that carry tags; lower case.
+    pub tag_fields: Vec<String>,
     /// What `Cache-Status` tells of the cache key.
     pub debug: Debug,
 }

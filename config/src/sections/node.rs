@@ -5,10 +5,11 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::purging::TokenKind;
 use crate::kinds::{Bytes, Choice, Lasting, List, ReadableFile, Text, Truth, Whole, values};
 use crate::model::{
-    AccessLog, Admin, Certificate, Eviction, Level, Listener, ListenerTransport, Log, Memory, Node,
-    Tls,
+    AccessLog, Admin, AdminToken, Certificate, Eviction, Level, Listener, ListenerTransport, Log,
+    Memory, Node, Tls,
 };
 use crate::names;
 use crate::problems::{Fault, quote};
@@ -182,10 +183,20 @@ const TOKEN_FILE: Setting<ReadableFile> = Setting {
     read: ReadableFile,
 };
 
+const TOKENS: Setting<List<TokenKind>> = Setting {
+    key: "tokens",
+    unset: Unset::Is("[]"),
+    about: "Further tokens, each for a part of the API: see `admin.tokens`.",
+    read: List {
+        of: TokenKind,
+        least: 0,
+    },
+};
+
 pub(crate) const ADMIN: Rows = Rows {
     path: "admin",
     about: "The administration listener.",
-    rows: &[&ADMIN_LISTEN as &dyn Row, &TOKEN_FILE],
+    rows: &[&ADMIN_LISTEN as &dyn Row, &TOKEN_FILE, &TOKENS],
 };
 
 /// What `[admin]` says.
@@ -193,6 +204,7 @@ pub(crate) const ADMIN: Rows = Rows {
 pub(crate) struct AdminRead {
     pub(crate) listen: Option<At<SocketAddr>>,
     token_file: Option<PathBuf>,
+    pub(crate) tokens: Option<Vec<At<AdminToken>>>,
 }
 
 /// Reads `[admin]`.
@@ -216,7 +228,11 @@ pub(crate) fn admin(section: &Section<'_>, reading: &mut Reading) -> AdminRead {
         let hint = "add token_file = \"FILE\" to [admin] (--admin-token-file FILE), or listen on 127.0.0.1";
         reading.refuse(span, Fault::new(message).hint(hint));
     }
-    AdminRead { listen, token_file }
+    AdminRead {
+        listen,
+        token_file,
+        tokens: section.value(&TOKENS, reading),
+    }
 }
 
 impl AdminRead {
@@ -224,6 +240,7 @@ impl AdminRead {
         Some(Admin {
             listen: self.listen?.value,
             token_file: self.token_file,
+            tokens: values(self.tokens?),
         })
     }
 }

@@ -183,6 +183,21 @@ const PASS_UNKEYED: Setting<List<Text<String>>> = Setting {
     },
 };
 
+const TAG_FIELDS: Setting<List<Text<String>>> = Setting {
+    key: "tag_fields",
+    unset: Unset::Is(
+        "[\"Surrogate-Key\", \"Cache-Tag\", \"xkey\", \"X-Cache-Tags\", \"X-Magento-Tags\", \"Cache-Groups\"]",
+    ),
+    about: "Response fields with the tags that it can be purged by. Clients get none of them but `Cache-Groups`.",
+    read: List {
+        of: Text {
+            accepts: "a field's name",
+            parse: names::field,
+        },
+        least: 0,
+    },
+};
+
 const DEBUG: Setting<Truth> = Setting {
     key: "debug",
     unset: Unset::Is("false"),
@@ -224,6 +239,7 @@ pub(crate) const SITE: Rows = Rows {
         &key::KEY_KEY,
         &vary::VARY_KEY,
         &codings::CODINGS_KEY,
+        &TAG_FIELDS,
         &DEBUG,
         &RULES,
     ],
@@ -280,6 +296,7 @@ struct SiteRead {
     rules: Option<Vec<Rule>>,
     forwarded: Option<Forwarded>,
     pass_unkeyed: Option<Vec<String>>,
+    tag_fields: Option<Vec<String>>,
     debug: Option<bool>,
 }
 
@@ -315,6 +332,7 @@ fn site(value: &Value, reading: &mut Reading) -> Option<SiteRead> {
         rules: rules.and_then(|rules| rules.into_iter().collect()),
         forwarded: section.value(&FORWARDED, reading),
         pass_unkeyed: section.value(&PASS_UNKEYED, reading).map(values),
+        tag_fields: section.value(&TAG_FIELDS, reading).map(values),
         debug: section.value(&DEBUG, reading),
     })
 }
@@ -357,6 +375,7 @@ impl SiteRead {
             rules: self.rules?,
             forwarded: self.forwarded?,
             pass_unkeyed: self.pass_unkeyed?,
+            tag_fields: self.tag_fields?,
             debug: if self.debug? {
                 Debug::CacheKey
             } else {

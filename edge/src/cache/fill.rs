@@ -234,7 +234,7 @@ impl Fill {
     fn head(&self, stored: Stored) -> Head {
         let purges = &self.node.purges;
         let membership = purges.membership(self.born, &self.request, &stored.headers);
-        Head::kept(stored, membership)
+        Head::kept(stored, membership, self.request.uri_text())
     }
 
     /// Whether those who wait may use a response as this request may.
@@ -312,17 +312,20 @@ impl Fill {
         let answer = Answer::Stored(ttl(&stored, node.clock.now()));
         let variant = storage::Variant(stored.selecting.variant());
         let head = self.head(stored);
-        if matches!(head.life(&self.node.purges), Life::Gone | Life::Doubtful) {
+        if head.life(&self.node.purges) != Life::Alive {
+            node.metrics.purges.fills.inc();
             return self.pass_on(fetched, NotStored::Purged).await;
         }
         let claim = self.claim;
         let fill = claim.begin(variant, head, length, Keep::Store);
+        node.purges.sweeper.follow(fill.reader().head());
         let landing = if shareable {
             Landing::Streaming(fill.reader())
         } else {
             Landing::NotShareable
         };
-        let stream = self.audience.stream(fetched, fill, landing, answer);
+        let node = Arc::clone(&self.node);
+        let stream = self.audience.stream(&node, fetched, fill, landing, answer);
         stream.await;
     }
 
@@ -350,7 +353,13 @@ impl Fill {
         self.node.uncacheable.remember(key, variant, until);
     }
 
-    async fn pass_on(self, fetched: Fetched, why: NotStored) {
+    async fn pass_on(mut self, fetched: Fetched, why: NotStored) {
+        if matches!(why, NotStored::Purged)
+            && let Some(lead) = self.audience.lead.take()
+        {
+            // Who waits may have come after the purge: they look again, and ask together.
+            drop(lead.land(Landing::Refreshed));
+        }
         let nobody = storage::Variant(Default::default());
         let length = content_length(&fetched.headers);
         let fill = self
@@ -358,7 +367,7 @@ impl Fill {
             .begin(nobody, Head::PassedOn, length, Keep::PassOn);
         let answer = Answer::NotStored(why);
         self.audience
-            .stream(fetched, fill, Landing::NotShareable, answer)
+            .stream(&self.node, fetched, fill, Landing::NotShareable, answer)
             .await;
     }
 }
@@ -384,6 +393,7 @@ impl Audience {
     /// Moves the body from the origin into the fill, which its readers follow.
     async fn stream(
         self,
+        node: &Node,
         mut fetched: Fetched,
         fill: storage::Fill<Head>,
         landing: Landing<Head>,
@@ -401,7 +411,7 @@ impl Audience {
         // those who find it stale would follow it in vain.
         let airborne = self.lead.map(|lead| lead.land(landing));
         hand_over(self.reply, Reply::Streaming(streaming));
-        let poured = pour(&mut fetched, fill, announced).await;
+        let poured = pour(node, &mut fetched, fill, announced).await;
         drop(airborne);
         if poured == Poured::ToTheEnd {
             fetched.release().await;
@@ -418,6 +428,7 @@ enum Poured {
 
 /// Moves a body to its end, or to where it breaks off.
 async fn pour(
+    node: &Node,
     fetched: &mut Fetched,
     mut fill: storage::Fill<Head>,
     announced: Option<u64>,
@@ -445,7 +456,13 @@ async fn pour(
             break;
         }
     }
-    fill.finish();
+    if fill.is_storing() && fill.head().life(&node.purges) != Life::Alive {
+        // Stored, it would take the place of what was asked for since.
+        node.metrics.purges.fills.inc();
+        fill.finish_unstored();
+    } else {
+        fill.finish();
+    }
     Poured::ToTheEnd
 }
 

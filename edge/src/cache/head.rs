@@ -3,7 +3,7 @@
 use bytes::BytesMut;
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 use policy::store::Stored;
-use storage::purge::{Life, Membership, Sequence};
+use storage::purge::{Life, Membership};
 
 use crate::purges::Purges;
 
@@ -37,23 +37,33 @@ impl storage::Head for Head {
 pub(crate) struct Cached {
     pub stored: Stored,
     pub membership: Membership,
+    /// Host and target, for people.
+    pub uri: Box<str>,
 }
 
 impl Cached {
     fn weight(&self) -> usize {
-        let Self { stored, membership } = self;
+        let Self {
+            stored,
+            membership,
+            uri,
+        } = self;
         let names = stored.headers.keys().filter(|name| is_own_text(name));
         // Its own size is part of the object's.
         let owned = stored.weight().saturating_sub(size_of::<Stored>());
-        owned + names.count() * NAME_OVERHEAD + membership.weight()
+        owned + names.count() * NAME_OVERHEAD + membership.weight() + uri.len()
     }
 }
 
 impl Head {
     /// A head that is kept: in as little memory as it needs.
-    pub(crate) fn kept(mut stored: Stored, membership: Membership) -> Self {
+    pub(crate) fn kept(mut stored: Stored, membership: Membership, uri: Box<str>) -> Self {
         stored.headers = packed(&stored.headers);
-        Self::Stored(Cached { stored, membership })
+        Self::Stored(Cached {
+            stored,
+            membership,
+            uri,
+        })
     }
 
     pub(crate) const fn stored(&self) -> Option<&Stored> {
@@ -63,11 +73,11 @@ impl Head {
         }
     }
 
-    /// The sequence that it was born at.
-    pub(crate) fn born(&self) -> Sequence {
+    /// What is kept, where something is.
+    pub(crate) const fn cached(&self) -> Option<&Cached> {
         match self {
-            Self::Stored(cached) => cached.membership.born(),
-            Self::PassedOn => Sequence::default(),
+            Self::Stored(cached) => Some(cached),
+            Self::PassedOn => None,
         }
     }
 

@@ -38,7 +38,7 @@ use crate::sites::UseCache;
 use fill::Fill;
 pub(crate) use fill::Interim;
 use find::{Found, Hit, find};
-pub(crate) use head::Head;
+pub(crate) use head::{Cached, Head};
 pub(crate) use respond::{date, failure as answer_failure, made_up, mark, plain, withhold};
 
 /// How often a request that waited in vain looks again before it goes alone.

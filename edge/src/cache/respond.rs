@@ -406,10 +406,10 @@ pub(crate) async fn made_up(
     client.end().await
 }
 
-/// The fields of a short text that nobody stores.
+/// The fields of a short answer that nobody stores: text, unless it says what it is.
 pub(crate) fn plain(headers: &mut HeaderMap, length: usize) {
     let text = HeaderValue::from_static("text/plain; charset=utf-8");
-    headers.insert(header::CONTENT_TYPE, text);
+    headers.entry(header::CONTENT_TYPE).or_insert(text);
     headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
 }

@@ -188,6 +188,11 @@ impl Exchange {
         }
     }
 
+    /// Where the request came from.
+    pub(crate) fn client(&self) -> std::net::IpAddr {
+        self.connection.facts.client.ip()
+    }
+
     /// The connection ends with this response.
     pub(crate) fn close_after(&mut self) {
         self.persistence = Persistence::Close;

@@ -11,6 +11,7 @@ use async_nats::jetstream::stream::{Info, LastRawMessageErrorKind, Stream};
 use bytes::Bytes;
 use futures::StreamExt as _;
 use storage::purge::{LogFile, Sequence};
+use tokio::sync::watch;
 use tokio::time::sleep;
 
 use super::cursor::{Cursor, CursorFile};
@@ -43,6 +44,8 @@ enum Interruption {
     Read(String),
     #[error("a message was lost on its way")]
     Lost,
+    #[error("there is a new connection")]
+    Reconnected,
 }
 
 /// Follows the log of a fleet.
@@ -101,6 +104,9 @@ impl Follower {
         loop {
             let Err(interruption) = self.session().await;
             self.shared.view.disconnected();
+            if matches!(interruption, Interruption::Reconnected) {
+                continue;
+            }
             let why = interruption.to_string();
             // The same again and again is told once.
             if why != told {
@@ -114,6 +120,7 @@ impl Follower {
     /// One connection to the log, until it breaks.
     async fn session(&mut self) -> Result<std::convert::Infallible, Interruption> {
         let context = self.shared.context().await;
+        let connections = self.shared.connections.subscribe();
         let name = self.shared.settings.stream.clone();
         let stream = context.get_stream(&name).await;
         let stream = stream.map_err(|error| Interruption::Stream(error.to_string()))?;
@@ -129,7 +136,7 @@ impl Follower {
             behind = info.state.last_sequence.saturating_sub(applied),
             "following the purge log"
         );
-        self.read(&stream, &log, applied).await
+        self.read(&stream, &log, applied, connections).await
     }
 
     /// From where to read on: behind the cursor if that is proven, else from the end, with everything in doubt.
@@ -208,6 +215,7 @@ impl Follower {
         stream: &Stream,
         log: &str,
         applied: u64,
+        mut connections: watch::Receiver<u64>,
     ) -> Result<std::convert::Infallible, Interruption> {
         let broken = |error: &dyn std::fmt::Display| Interruption::Read(error.to_string());
         let consumer = stream.create_consumer(pull::Config {
@@ -230,7 +238,14 @@ impl Follower {
         let messages = messages.await.map_err(|error| broken(&error))?;
         let mut batches = messages.ready_chunks(WRITTEN_MAX);
         let mut delivered = 0;
-        while let Some(batch) = batches.next().await {
+        loop {
+            let batch = tokio::select! {
+                batch = batches.next() => batch,
+                _ = connections.changed() => return Err(Interruption::Reconnected),
+            };
+            let Some(batch) = batch else {
+                return Err(broken(&"the server ended it"));
+            };
             let mut read = Vec::with_capacity(batch.len());
             let mut end = None;
             for message in batch {
@@ -250,7 +265,6 @@ impl Follower {
                 return Err(end);
             }
         }
-        Err(broken(&"the server ended it"))
     }
 
     fn parse(&self, message: &Message, delivered: &mut u64) -> Result<Read, Interruption> {

@@ -115,6 +115,7 @@ pub(super) fn everything(id: &str, site: Option<String>) -> Order {
         mode: Mode::Hard,
         reason: Some("a message that this version does not understand".to_owned()),
         actor: None,
+        by: "-".to_owned(),
         accepted_at: String::new(),
     }
 }

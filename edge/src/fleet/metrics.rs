@@ -35,7 +35,7 @@ impl FleetMetrics {
             )?,
             resets: IntCounterVec::new(
                 Opts::new(
-                    "purge_resets_total",
+                    "fleet_resets_total",
                     "How often everything stored had to be validated because purges may have been missed.",
                 ),
                 &["reason"],

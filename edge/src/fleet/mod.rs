@@ -124,6 +124,8 @@ pub(crate) struct Shared {
     outbox: Option<Outbox>,
     /// None until the client was made.
     client: watch::Sender<Option<Context>>,
+    /// Counts connections: what a server knew of a reader may have gone with the last one.
+    connections: Arc<watch::Sender<u64>>,
 }
 
 impl FleetLog {
@@ -141,6 +143,7 @@ impl FleetLog {
             view: View::new(settings.max_lag, settings.on_lag, now),
             members: Members::new(&settings.node, settings.forget_after),
             client: watch::Sender::new(None),
+            connections: Arc::new(watch::Sender::new(0)),
             settings,
             clock,
             metrics,
@@ -239,15 +242,18 @@ impl Shared {
     async fn client(&self) -> Result<Context, String> {
         let options = options(&self.settings.access).await?;
         let reconnects = self.metrics.reconnects.clone();
+        let connections = Arc::clone(&self.connections);
         let options = options
             .name(format!("larder {}", self.settings.node))
             .retry_on_initial_connect()
             .event_callback(move |event| {
                 let reconnects = reconnects.clone();
+                let connections = Arc::clone(&connections);
                 async move {
                     match event {
                         async_nats::Event::Connected => {
                             reconnects.inc();
+                            connections.send_modify(|count| *count += 1);
                             tracing::info!("connected to the purge log");
                         }
                         async_nats::Event::Disconnected => {

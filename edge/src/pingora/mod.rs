@@ -23,12 +23,13 @@ use pingora_core::upstreams::peer::HttpPeer;
 use pingora_core::{Error, ErrorSource, ErrorType, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::{FailToProxy, HttpProxy, ProxyHttp, ProxyWarnLogContext, Session};
+use purge_api::Asked;
 use tokio::sync::watch;
 
 pub(crate) use peer::Authorities;
 
 use crate::cache::{self, Interrupted, Served};
-use crate::downstream;
+use crate::downstream::{self, Facts};
 use crate::exchange::{Exchange, Request};
 use crate::node::Node;
 use crate::outcome::{Local, Outcome};
@@ -130,6 +131,9 @@ impl Filters {
         else {
             return Error::e_explain(ErrorType::InternalError, "a session without its request");
         };
+        if self.purge(session, exchange, &facts, &head).await? {
+            return Ok(None);
+        }
         let Some(site) = self.node.sites.find(&head.authority.host).cloned() else {
             let status = StatusCode::MISDIRECTED_REQUEST;
             self.refuse(session, exchange, status, "unknown-host")
@@ -142,12 +146,6 @@ impl Filters {
                 .await?;
             return Ok(None);
         }
-        if head.method.as_str() == "PURGE" || head.method.as_str() == "BAN" {
-            let status = StatusCode::METHOD_NOT_ALLOWED;
-            self.refuse(session, exchange, status, "admin-method")
-                .await?;
-            return Ok(None);
-        }
         let request = Arc::new(Request::new(
             (head, facts, content),
             site,
@@ -155,6 +153,40 @@ impl Filters {
         ));
         exchange.request = Some(Arc::clone(&request));
         Ok(Some(request))
+    }
+
+    /// Answers a request that purges in one of the dialects.
+    async fn purge(
+        &self,
+        session: &mut Session,
+        exchange: &mut Exchange,
+        facts: &Facts,
+        head: &wire::RequestHead,
+    ) -> Result<bool> {
+        let node = &*self.node;
+        let asked = Asked {
+            client: facts.client.ip(),
+            method: &head.method,
+            host: &head.authority.host,
+            target: &head.target,
+            headers: &head.headers,
+            body: Some(&[]),
+        };
+        let Some(answer) = node.api.client_dialect(&asked, node).await else {
+            return Ok(false);
+        };
+        let (parts, body) = answer.into_parts();
+        exchange.outcome = Some(Outcome::Local(if parts.status.is_success() {
+            Local::Purged
+        } else {
+            Local::Refused("purge-refused")
+        }));
+        let message = String::from_utf8_lossy(&body).into_owned();
+        let mut client = SessionClient(session);
+        let headers = parts.headers;
+        let answered = cache::made_up(node, exchange, &mut client, parts.status, headers, message);
+        answered.await.map_err(broken)?;
+        Ok(true)
     }
 
     async fn refuse(

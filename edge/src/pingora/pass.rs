@@ -189,13 +189,13 @@ fn act(node: &Node, request: &Request, passing: &Passing, status: StatusCode, he
     }
     let selected = passing.selected.as_ref();
     if let (Some(object), true) = (selected, *method == Method::HEAD)
-        && let Some(stored) = object.head().stored()
+        && let Some(cached) = object.head().cached()
     {
-        match policy::freshen::freshen_from_head(stored, &answer, &treatment.settings) {
+        match policy::freshen::freshen_from_head(&cached.stored, &answer, &treatment.settings) {
             HeadVerdict::Updated(stored) => {
-                let born = object.head().born();
-                let membership = node.purges.membership(born, request, &stored.headers);
-                let head = Arc::new(Head::kept(stored, membership));
+                let labels = node.purges.labels(request, &stored.headers);
+                let membership = cached.membership.relabelled(labels);
+                let head = Arc::new(Head::kept(stored, membership, cached.uri.clone()));
                 node.memory.update_head(object, head);
             }
             HeadVerdict::Invalidate => node.memory.remove_object(object),

@@ -27,7 +27,11 @@ impl TagField {
     /// The field as those who brought it up write it; others are lists with commas.
     pub(crate) fn new(name: HeaderName) -> Self {
         let separator = match name.as_str() {
-            "surrogate-key" | "xkey" => Separator::Space,
+            "surrogate-key"
+            | "xkey"
+            | "cache-tags"
+            | "purge-cache-tags"
+            | "x-drupal-cache-tags" => Separator::Space,
             "cache-groups" => Separator::QuotedList,
             _ => Separator::Comma,
         };

@@ -178,6 +178,21 @@ impl<H: Head> Fill<H> {
         object
     }
 
+    /// Ends the body for its readers, and stores nothing of it: what it tells is out of date by now.
+    pub fn finish_unstored(mut self) {
+        let written = self.shared.progress().end();
+        if let Some(announced) = self.shared.announced.filter(|length| *length != written) {
+            return self.fail(Cut::Length { announced });
+        }
+        self.state = State::Ended;
+        self.shared.change(Progress::complete);
+    }
+
+    /// The head that it is stored under.
+    pub fn head(&self) -> &Arc<H> {
+        &self.shared.head
+    }
+
     /// Ends a body that is made from another, and is to be kept with it: it becomes no object. None if it is not
     /// complete, or there was no room to keep it.
     pub(crate) fn finish_apart(mut self) -> Option<Body> {

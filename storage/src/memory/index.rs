@@ -49,6 +49,12 @@ impl<H: Head> Index<H> {
         self.shard(key).write()
     }
 
+    /// The keys under one of the locks; none beyond the last.
+    pub(super) fn keys(&self, shard: usize) -> Option<Vec<Key>> {
+        let shard = self.shards.get(shard)?.read();
+        Some(shard.stored.keys().copied().collect())
+    }
+
     /// Whether a claim to `key` of this generation has not been voided.
     pub(super) fn holds(&self, key: Key, generation: u64) -> bool {
         self.shard(key).read().claims.hold(key, generation)

@@ -9,6 +9,7 @@ mod index;
 mod lru;
 mod object;
 mod variants;
+mod walk;
 
 use std::fmt;
 use std::mem::size_of;
@@ -23,6 +24,7 @@ pub(crate) use budget::{Charge, InFlight, PIECE_OVERHEAD, paid};
 pub use claim::Claim;
 pub use object::Object;
 pub use variants::Variants;
+pub use walk::Walk;
 
 use crate::{Derived, Fill, Head, Keep, Key, Settings, Variant};
 use budget::Budget;

@@ -5,8 +5,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::RwLock;
 
+use super::membership::Known;
 use super::{Label, Membership, Sequence};
 use crate::Moment;
+
+/// Labels that are forgotten under one lock.
+const FORGET_STEP: usize = 512;
+/// The index gives memory back when less than one place in so many is taken.
+const SPARSE: usize = 4;
 
 /// How a purge is meant.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
@@ -44,7 +50,7 @@ struct Purged {
 /// The purges that were applied, by label.
 ///
 /// Purges may be applied more than once and in any order: only the highest sequence counts. Labels that nothing stored
-/// can be older than are forgotten by [`PurgeIndex::forget_before`].
+/// can be older than are forgotten by [`PurgeIndex::forget`].
 #[derive(Debug)]
 pub struct PurgeIndex {
     labels: RwLock<HashMap<Label, Purged>>,
@@ -109,7 +115,7 @@ impl PurgeIndex {
     #[must_use]
     pub fn life(&self, membership: &Membership) -> Life {
         if membership.is_proven(self.latest()) {
-            return Life::Alive;
+            return known_life(membership);
         }
         self.examine(membership)
     }
@@ -121,30 +127,20 @@ impl PurgeIndex {
         if !membership.is_proven(floor) {
             return Life::Gone;
         }
-        let doubt = Sequence(self.doubt.load(Ordering::Acquire));
-        let mut life = Life::Alive;
         for entry in membership.labels().iter().filter_map(|it| purged.get(it)) {
             if entry.hard > membership.born() {
                 return Life::Gone;
             }
             if entry.soft > membership.born() {
-                life = match life {
-                    Life::Stale { since } => Life::Stale {
-                        since: since.min(entry.soft_at),
-                    },
-                    _ => Life::Stale {
-                        since: entry.soft_at,
-                    },
-                };
+                membership.soften(entry.soft_at);
             }
         }
+        let doubt = Sequence(self.doubt.load(Ordering::Acquire));
         if !membership.is_proven(doubt) {
-            return Life::Doubtful;
+            membership.doubt();
         }
-        if life == Life::Alive {
-            membership.prove(latest);
-        }
-        life
+        membership.prove(latest);
+        known_life(membership)
     }
 
     /// Labels with purges that are remembered.
@@ -159,10 +155,43 @@ impl PurgeIndex {
         self.labels.read().is_empty()
     }
 
-    /// Forgets purges up to `sequence`, once nothing that was born before it is stored or on its way.
-    pub fn forget_before(&self, sequence: Sequence) {
+    /// Forgets the purges up to `sequence`. From now on, what was born before it is gone unless [`PurgeIndex::life`] was
+    /// asked for it since that purge was applied: whoever forgets goes through what is stored before.
+    pub fn forget(&self, sequence: Sequence) {
         let outlived = |purged: &Purged| purged.hard.max(purged.soft) <= sequence;
-        self.labels.write().retain(|_, purged| !outlived(purged));
+        self.floor.fetch_max(sequence.0, Ordering::Release);
+        let labels = self.labels.read();
+        let outlived_labels = labels.iter().filter(|(_, purged)| outlived(purged));
+        let all: Vec<Label> = outlived_labels.map(|(label, _)| *label).collect();
+        drop(labels);
+        // In steps: who is being answered waits for one of them at most.
+        for some in all.chunks(FORGET_STEP) {
+            let mut labels = self.labels.write();
+            for label in some {
+                if labels.get(label).is_some_and(outlived) {
+                    labels.remove(label);
+                }
+            }
+        }
+        let mut labels = self.labels.write();
+        if labels.len() < labels.capacity() / SPARSE {
+            labels.shrink_to_fit();
+        }
+    }
+
+    /// The sequence up to which purges were forgotten.
+    #[must_use]
+    pub fn forgotten(&self) -> Sequence {
+        Sequence(self.floor.load(Ordering::Acquire))
+    }
+}
+
+/// What is left of a response by the purges that are accounted for.
+fn known_life(membership: &Membership) -> Life {
+    match membership.known() {
+        Known::Fresh => Life::Alive,
+        Known::Stale(since) => Life::Stale { since },
+        Known::Doubtful => Life::Doubtful,
     }
 }
 
@@ -255,12 +284,25 @@ mod tests {
     #[test]
     fn what_is_outlived_is_forgotten() {
         let index = PurgeIndex::new(100);
+        let (proven, soft) = (member(0, &[99]), member(0, &[50]));
         for label in 1..=10 {
             index.apply(Sequence(label), &[Label(label)], Mode::Hard, NOW);
         }
-        index.forget_before(Sequence(7));
-        assert_eq!(index.len(), 3);
+        index.apply(Sequence(11), &[Label(50)], Mode::Soft, NOW);
+        assert_eq!(index.life(&proven), Life::Alive);
+        assert_eq!(index.life(&soft), Life::Stale { since: NOW });
+        index.forget(Sequence(7));
+        assert_eq!(index.len(), 4);
         check("a later purge stays", &index, 7, &[8], Life::Gone);
+        index.forget(Sequence(11));
+        assert!(index.is_empty());
+        check("nobody looked at it in time", &index, 10, &[98], Life::Gone);
+        assert_eq!(index.life(&proven), Life::Alive);
+        assert_eq!(index.life(&soft), Life::Stale { since: NOW });
+        let relabelled = soft.relabelled(vec![Label(51)]);
+        assert_eq!(index.life(&relabelled), Life::Stale { since: NOW });
+        index.apply(Sequence(12), &[Label(51)], Mode::Hard, NOW);
+        assert_eq!(index.life(&relabelled), Life::Gone);
     }
 
     proptest! {
@@ -298,6 +340,34 @@ mod tests {
                 };
                 prop_assert_eq!(straight.life(&member(born, &labels)), expected);
                 prop_assert_eq!(shuffled.life(&member(born, &labels)), expected);
+            }
+        }
+
+        /// Whatever is swept when, nothing that a purge names survives, and what was looked at in time does.
+        #[test]
+        fn sweeping_changes_nothing_for_what_is_looked_at(
+            steps in prop::collection::vec((0u64..6, any::<bool>(), any::<bool>()), 1..30),
+            members in prop::collection::vec(prop::collection::vec(0u64..6, 0..4), 1..10),
+        ) {
+            let (swept, plain) = (PurgeIndex::new(100), PurgeIndex::new(100));
+            let new = |labels: &Vec<u64>| (member(0, labels), member(0, labels));
+            let members: Vec<_> = members.iter().map(new).collect();
+            for (number, (label, hard, sweep)) in (1..).zip(steps) {
+                let mode = if hard { Mode::Hard } else { Mode::Soft };
+                for index in [&swept, &plain] {
+                    index.apply(Sequence(number), &[Label(label)], mode, NOW);
+                }
+                if sweep {
+                    let upto = swept.latest();
+                    for (member, _) in &members {
+                        prop_assert_ne!(swept.life(member), Life::Doubtful);
+                    }
+                    swept.forget(upto);
+                    prop_assert!(swept.is_empty());
+                }
+            }
+            for (one, other) in &members {
+                prop_assert_eq!(swept.life(one), plain.life(other));
             }
         }
     }

@@ -1,16 +1,32 @@
-//! What a stored response can be purged by, and since when it is proven not to be.
+//! What a stored response can be purged by, and what is known of the purges since.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::{Label, Sequence};
+use crate::Moment;
+
+/// Neither softly purged nor in doubt.
+const FRESH: u64 = u64::MAX;
+/// In doubt: worse than stale since whatever moment.
+const DOUBTFUL: u64 = 0;
 
 /// The labels of a stored response and the sequence that it was born at.
 #[derive(Debug)]
 pub struct Membership {
     born: Sequence,
     labels: Box<[Label]>,
-    /// The sequence up to which no purge was found to match: most checks are one comparison with it.
+    /// The sequence up to which all purges are accounted for: most checks are one comparison with it.
     proven: AtomicU64,
+    /// When it was softly purged by one of those, in the milliseconds of a [`Moment`], or [`FRESH`] or [`DOUBTFUL`].
+    stale: AtomicU64,
+}
+
+/// What the purges up to what is proven made of a response.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Known {
+    Fresh,
+    Stale(Moment),
+    Doubtful,
 }
 
 impl Membership {
@@ -21,6 +37,20 @@ impl Membership {
             born,
             labels: labels.into_boxed_slice(),
             proven: AtomicU64::new(born.0),
+            stale: AtomicU64::new(FRESH),
+        }
+    }
+
+    /// The same response under other labels: what is known of the purges so far holds on.
+    #[must_use]
+    pub fn relabelled(&self, labels: Vec<Label>) -> Self {
+        // In this order: what is proven is never newer than what is known of it.
+        let proven = self.proven.load(Ordering::Acquire);
+        Self {
+            born: self.born,
+            labels: labels.into_boxed_slice(),
+            proven: AtomicU64::new(proven),
+            stale: AtomicU64::new(self.stale.load(Ordering::Acquire)),
         }
     }
 
@@ -43,10 +73,29 @@ impl Membership {
     }
 
     pub(super) fn is_proven(&self, latest: Sequence) -> bool {
-        self.proven.load(Ordering::Relaxed) >= latest.0
+        self.proven.load(Ordering::Acquire) >= latest.0
     }
 
     pub(super) fn prove(&self, latest: Sequence) {
-        self.proven.fetch_max(latest.0, Ordering::Relaxed);
+        self.proven.fetch_max(latest.0, Ordering::AcqRel);
+    }
+
+    /// It is stale, at the latest since then.
+    pub(super) fn soften(&self, since: Moment) {
+        self.stale
+            .fetch_min(since.0.max(DOUBTFUL + 1), Ordering::AcqRel);
+    }
+
+    /// Some purges are not known that may have named it.
+    pub(super) fn doubt(&self) {
+        self.stale.store(DOUBTFUL, Ordering::Release);
+    }
+
+    pub(super) fn known(&self) -> Known {
+        match self.stale.load(Ordering::Acquire) {
+            FRESH => Known::Fresh,
+            DOUBTFUL => Known::Doubtful,
+            since => Known::Stale(Moment(since)),
+        }
     }
 }

@@ -104,7 +104,7 @@ async fn a_purge_on_one_node_is_one_on_all() {
         node.get("/other").await;
         assert!(node.get("/x").await.is_hit());
     }
-    let receipt = purge(&nodes[1], r#"{"tags":["x"]}"#).await;
+    let receipt = purge(&nodes[1], r#"{"tags":["x"],"timeout_ms":20000}"#).await;
     for node in &nodes {
         has_applied(node, &receipt).await;
         assert!(!node.get("/x").await.is_hit());
@@ -119,10 +119,10 @@ async fn a_node_that_was_away_replays_before_it_is_ready_and_serves_nothing_purg
     let many = many();
     let mut away = nodes.remove(1);
     away.get("/x").await;
-    purge(&nodes[0], r#"{"tags":["nothing"]}"#).await;
+    purge(&nodes[0], r#"{"tags":["nothing"],"timeout_ms":20000}"#).await;
     away.signal("STOP");
     let last = purge_many(&nodes[0], many).await;
-    let receipt = purge(&nodes[0], r#"{"tags":["x"]}"#).await;
+    let receipt = purge(&nodes[0], r#"{"tags":["x"],"timeout_ms":20000}"#).await;
     assert!(sequence(&receipt) > sequence(&last));
     away.signal("CONT");
     has_applied(&away, &receipt).await;
@@ -131,7 +131,7 @@ async fn a_node_that_was_away_replays_before_it_is_ready_and_serves_nothing_purg
     // Killed, it comes back to where it was.
     away.kill();
     purge_many(&nodes[0], many).await;
-    let receipt = purge(&nodes[0], r#"{"tags":["y"]}"#).await;
+    let receipt = purge(&nodes[0], r#"{"tags":["y"],"timeout_ms":20000}"#).await;
     let began = Instant::now();
     away.begin_again();
     away.wait_ready().await;
@@ -163,21 +163,21 @@ async fn purge_many(node: &Node, count: usize) -> Value {
             let fields = [("Authorization", bearer.as_str())];
             let mut client = Client::connect(admin).await;
             for each in 0..share {
-                let body = format!("{{\"tags\":[\"t{nth}-{each}\"]}}");
+                let body = format!("{{\"tags\":[\"t{nth}-{each}\"],\"timeout_ms\":20000}}");
                 let answer = client.upload("POST", "/v1/purges", &fields, body.as_bytes());
                 assert_eq!(answer.await.status, 200);
             }
         });
     }
     all.join_all().await;
-    purge(node, r#"{"tags":["last"]}"#).await
+    purge(node, r#"{"tags":["last"],"timeout_ms":20000}"#).await
 }
 
 #[tokio::test]
 async fn a_log_set_back_to_an_older_copy_casts_doubt_on_everything() {
     let (mut nats, origin) = (Nats::start(), counting().await);
     let nodes = fleet_of(2, &origin, &nats).await;
-    purge(&nodes[0], r#"{"tags":["first"]}"#).await;
+    purge(&nodes[0], r#"{"tags":["first"],"timeout_ms":20000}"#).await;
     nats.kill();
     let backup = tempfile::tempdir().unwrap();
     let copy = backup.path().join("copy");
@@ -195,14 +195,14 @@ async fn a_log_set_back_to_an_older_copy_casts_doubt_on_everything() {
     nats.begin();
     for node in &nodes {
         let rewound = [("reason", "rewound")];
-        node.metrics_when(|it| it.sum("larder_purge_resets_total", &rewound) >= 1.0)
+        node.metrics_when(|it| it.sum("larder_fleet_resets_total", &rewound) >= 1.0)
             .await;
         let answer = node.get("/x").await;
         assert!(!answer.is_hit(), "it may have been purged");
         assert!(node.get("/x").await.is_hit(), "it was validated");
     }
     // Numbers that were given before are given again, and purge all the same.
-    let receipt = purge(&nodes[0], r#"{"tags":["x"]}"#).await;
+    let receipt = purge(&nodes[0], r#"{"tags":["x"],"timeout_ms":20000}"#).await;
     for node in &nodes {
         has_applied(node, &receipt).await;
         assert!(!node.get("/x").await.is_hit());
@@ -213,7 +213,7 @@ async fn a_log_set_back_to_an_older_copy_casts_doubt_on_everything() {
 async fn a_log_that_regrew_beyond_the_cursor_is_told_from_the_one_that_was_read() {
     let (mut nats, origin) = (Nats::start(), counting().await);
     let mut nodes = fleet_of(2, &origin, &nats).await;
-    purge(&nodes[0], r#"{"tags":["first"]}"#).await;
+    purge(&nodes[0], r#"{"tags":["first"],"timeout_ms":20000}"#).await;
     nats.kill();
     let backup = tempfile::tempdir().unwrap();
     let copy = backup.path().join("copy");
@@ -238,7 +238,7 @@ async fn a_log_that_regrew_beyond_the_cursor_is_told_from_the_one_that_was_read(
     nodes[1].begin_again();
     nodes[1].wait_ready().await;
     let metrics = nodes[1].metrics().await;
-    let rewound = metrics.sum("larder_purge_resets_total", &[("reason", "rewound")]);
+    let rewound = metrics.sum("larder_fleet_resets_total", &[("reason", "rewound")]);
     assert!(rewound >= 1.0, "{metrics:?}");
 }
 
@@ -253,7 +253,7 @@ async fn a_server_killed_under_publishing_loses_no_purge_and_doubles_none() {
         let mut client = Client::connect(admin).await;
         let mut acknowledged = Vec::new();
         for nth in 0..150 {
-            let body = format!("{{\"tags\":[\"t{nth}\"]}}");
+            let body = format!("{{\"tags\":[\"t{nth}\"],\"timeout_ms\":20000}}");
             let answer = client.upload("POST", "/v1/purges", &fields, body.as_bytes());
             let answer = answer.await;
             assert_eq!(answer.status, 200, "{}", answer.text());
@@ -271,9 +271,11 @@ async fn a_server_killed_under_publishing_loses_no_purge_and_doubles_none() {
     let last = &acknowledged.last().unwrap().0;
     has_applied(&nodes[1], &serde_json::json!({ "sequence": last })).await;
     for node in &nodes {
-        let list = api(node, "GET", "/v1/purges", "").await;
-        let list: Vec<Value> = serde_json::from_slice(&list.body).unwrap();
-        let applied: Vec<_> = list
+        let list = api(node, "GET", "/v1/purges?limit=1000", "").await;
+        let list: Value = serde_json::from_slice(&list.body).unwrap();
+        let applied: Vec<_> = list["purges"]
+            .as_array()
+            .unwrap()
             .iter()
             .rev()
             .map(|receipt| (receipt["sequence"].clone(), receipt["id"].clone()))
@@ -338,7 +340,13 @@ async fn without_the_log_a_purge_is_refused_and_applied_nowhere() {
     let node = Node::start(settings).await;
     node.get("/x").await;
     nats.kill();
-    let answer = api(&node, "POST", "/v1/purges", r#"{"tags":["x"]}"#).await;
+    let answer = api(
+        &node,
+        "POST",
+        "/v1/purges",
+        r#"{"tags":["x"],"timeout_ms":20000}"#,
+    )
+    .await;
     assert_eq!(answer.status, 503, "{}", answer.text());
     assert!(node.get("/x").await.is_hit(), "not on this node alone");
     nats.begin();
@@ -361,9 +369,15 @@ async fn a_purge_may_wait_in_the_outbox_until_the_log_is_back() {
     ];
     nodes[1].get("/x").await;
     nats.kill();
-    let answer = api(&nodes[0], "POST", "/v1/purges", r#"{"tags":["x"]}"#).await;
-    assert!(matches!(answer.status, 202 | 503), "{}", answer.text());
-    assert!(answer.text().contains("waits until the log can be reached"));
+    let answer = api(
+        &nodes[0],
+        "POST",
+        "/v1/purges",
+        r#"{"tags":["x"],"timeout_ms":20000}"#,
+    )
+    .await;
+    assert_eq!(answer.status, 202, "{}", answer.text());
+    assert!(answer.text().contains("\"state\":\"queued\""));
     // It survives the node, too.
     nodes[0].kill();
     nodes[0].begin_again();
@@ -386,4 +400,50 @@ async fn a_stream_is_made_once_and_checked_from_then_on() {
     let log = init(&settings).await;
     assert_eq!(log.len(), 32);
     assert_eq!(init(&settings).await, log);
+}
+
+#[tokio::test]
+async fn who_waits_for_all_is_told_of_each_node_and_of_those_that_are_missing() {
+    let (nats, origin) = (Nats::start(), counting().await);
+    let nodes = fleet_of(3, &origin, &nats).await;
+    for node in &nodes {
+        node.metrics_when(|it| it.sum("larder_fleet_nodes", &[]) == 3.0)
+            .await;
+    }
+    let all = r#"{"tags":["x"],"wait":"all","timeout_ms":10000}"#;
+    let receipt = purge(&nodes[0], all).await;
+    assert_eq!(receipt["state"], "applied", "{receipt}");
+    assert_eq!(names(&receipt), ["a", "b", "c"]);
+    for node in receipt["nodes"].as_array().unwrap() {
+        assert!(node["applied_at"].is_string(), "{receipt}");
+    }
+    nodes[2].signal("STOP");
+    let answer = api(
+        &nodes[0],
+        "POST",
+        "/v1/purges",
+        r#"{"tags":["y"],"wait":"all","timeout_ms":300}"#,
+    )
+    .await;
+    assert_eq!(answer.status, 202, "{}", answer.text());
+    let receipt: Value = serde_json::from_slice(&answer.body).unwrap();
+    assert_eq!(receipt["missing"], serde_json::json!(["c"]));
+    nodes[2].signal("CONT");
+    // Whoever asks later is told when it was applied there.
+    let target = format!("/v1/purges/{}", receipt["id"].as_str().unwrap());
+    let end = Instant::now() + SOON;
+    loop {
+        let answer = api(&nodes[0], "GET", &target, "").await;
+        let receipt: Value = serde_json::from_slice(&answer.body).unwrap();
+        if names(&receipt) == ["a", "b", "c"] {
+            break;
+        }
+        assert!(Instant::now() < end, "{receipt}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+fn names(receipt: &Value) -> Vec<&str> {
+    let nodes = receipt["nodes"].as_array().expect("nodes").iter();
+    nodes.filter_map(|node| node["node"].as_str()).collect()
 }

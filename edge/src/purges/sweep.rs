@@ -1,0 +1,233 @@
+//! The sweeper: takes what was purged out of the memory, counts it, and lets the index of purges forget.
+//!
+//! It is for memory alone: what is purged is gone for requests before the sweeper knows of it.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use storage::Walk;
+use storage::purge::{Label, Life, Membership, Sequence};
+use tokio::sync::{Notify, watch};
+
+use super::Purges;
+use crate::cache::Head;
+use crate::node::Node;
+
+/// Keys that are looked at between two pauses.
+const STEP: usize = 256;
+/// The sweeper rests so many times as long as it took: it takes a fifth of one core at most.
+const REST: u32 = 4;
+/// Purges that wait to be counted; more are swept without.
+const UNCOUNTED_MAX: usize = 10_000;
+/// Fills under way whose ends nobody looks for yet.
+const FOLLOWED_MIN: usize = 64;
+
+/// What a purge named of what was stored.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(crate) struct Matched {
+    pub objects: u64,
+    /// As the memory's budget counts them.
+    pub bytes: u64,
+}
+
+/// What the sweeper has to do.
+#[derive(Debug)]
+pub(crate) struct Sweeper {
+    /// Responses that are being received: no walk through the memory sees them.
+    followed: Mutex<Followed>,
+    uncounted: Mutex<Vec<Uncounted>>,
+    wake: Notify,
+    /// Everything up to it was counted.
+    counted: watch::Sender<Sequence>,
+    removed: AtomicU64,
+}
+
+#[derive(Debug, Default)]
+struct Followed {
+    heads: Vec<Weak<Head>>,
+    /// When so many are there, those that have ended are taken out.
+    most: usize,
+}
+
+/// A purge that was applied and not counted yet.
+#[derive(Debug)]
+struct Uncounted {
+    sequence: Sequence,
+    labels: Vec<Label>,
+}
+
+impl Default for Sweeper {
+    fn default() -> Self {
+        Self {
+            followed: Mutex::default(),
+            uncounted: Mutex::default(),
+            wake: Notify::new(),
+            counted: watch::Sender::new(Sequence::default()),
+            removed: AtomicU64::new(0),
+        }
+    }
+}
+
+impl Sweeper {
+    /// A response begins to be received.
+    pub(crate) fn follow(&self, head: &Arc<Head>) {
+        let mut followed = self.followed.lock();
+        if followed.heads.len() >= followed.most {
+            followed.heads.retain(|head| head.strong_count() > 0);
+            followed.most = (2 * followed.heads.len()).max(FOLLOWED_MIN);
+        }
+        followed.heads.push(Arc::downgrade(head));
+    }
+
+    /// A purge was applied.
+    pub(super) fn applied(&self, sequence: Sequence, labels: Vec<Label>) {
+        let mut uncounted = self.uncounted.lock();
+        if uncounted.len() < UNCOUNTED_MAX {
+            uncounted.push(Uncounted { sequence, labels });
+        }
+        drop(uncounted);
+        self.wake.notify_one();
+    }
+
+    /// Returns when what that purge named is counted.
+    pub(crate) async fn counted(&self, sequence: Sequence) {
+        let mut counted = self.counted.subscribe();
+        // The sender is a part of this.
+        drop(counted.wait_for(|counted| *counted >= sequence).await);
+    }
+
+    /// Objects removed so far.
+    pub(crate) fn removed(&self) -> u64 {
+        self.removed.load(Ordering::Relaxed)
+    }
+
+    fn followed(&self) -> Vec<Arc<Head>> {
+        let followed = self.followed.lock();
+        followed.heads.iter().filter_map(Weak::upgrade).collect()
+    }
+
+    fn take_uncounted(&self, upto: Sequence) -> Vec<Uncounted> {
+        let mut uncounted = self.uncounted.lock();
+        let (now, later) = uncounted.drain(..).partition(|it| it.sequence <= upto);
+        *uncounted = later;
+        now
+    }
+}
+
+/// Sweeps after purges, until the process ends.
+pub(crate) async fn run(node: Arc<Node>) {
+    // What the log brought back names nothing that is in memory.
+    node.purges.sweeper.wake.notify_one();
+    loop {
+        node.purges.sweeper.wake.notified().await;
+        let began = node.clock.instant();
+        sweep(&node).await;
+        let took = node.clock.instant() - began;
+        tokio::time::sleep(took.saturating_mul(REST).max(Duration::from_millis(1))).await;
+    }
+}
+
+/// Goes through all that is stored, in steps between which others run.
+async fn sweep(node: &Node) {
+    let purges = &node.purges;
+    let upto = purges.latest();
+    let mut tally = Tally::of(purges.sweeper.take_uncounted(upto));
+    for head in purges.sweeper.followed() {
+        // Asked about by now, it is not taken for one that nobody looked at.
+        head.life(purges);
+    }
+    let mut walk = Walk::new();
+    let mut removed = 0;
+    while walk.step(&node.memory, STEP, |object| {
+        if let Some(cached) = object.head().cached() {
+            tally.count(&cached.membership, object.cost() as u64);
+        }
+        if object.head().life(purges) == Life::Gone {
+            node.memory.remove_object(object);
+            removed += 1;
+        }
+    }) {
+        tokio::task::yield_now().await;
+    }
+    purges.sweeper.removed.fetch_add(removed, Ordering::Relaxed);
+    purges.index.forget(upto);
+    tracing::debug!(upto = upto.0, removed, "purged responses were swept");
+    tally.tell(purges);
+    purges.sweeper.counted.send_replace(upto);
+}
+
+/// How much each of several purges names.
+struct Tally {
+    purges: Vec<(Sequence, Matched)>,
+    /// Which of the purges name a label.
+    by_label: HashMap<Label, Vec<usize>>,
+}
+
+impl Tally {
+    fn of(purges: Vec<Uncounted>) -> Self {
+        let mut by_label: HashMap<Label, Vec<usize>> = HashMap::new();
+        for (index, purge) in purges.iter().enumerate() {
+            for label in &purge.labels {
+                by_label.entry(*label).or_default().push(index);
+            }
+        }
+        let purges = purges.iter().map(|it| (it.sequence, Matched::default()));
+        Self {
+            purges: purges.collect(),
+            by_label,
+        }
+    }
+
+    fn count(&mut self, membership: &Membership, bytes: u64) {
+        let named = membership.labels().iter();
+        let mut named: Vec<usize> = named
+            .filter_map(|label| self.by_label.get(label))
+            .flatten()
+            .copied()
+            .collect();
+        named.sort_unstable();
+        named.dedup();
+        for index in named {
+            let (sequence, matched) = &mut self.purges[index];
+            if *sequence > membership.born() {
+                matched.objects += 1;
+                matched.bytes += bytes;
+            }
+        }
+    }
+
+    fn tell(self, purges: &Purges) {
+        let mut journal = purges.journal.lock();
+        for (sequence, matched) in self.purges {
+            if let Some(logged) = journal.at(sequence) {
+                logged.matched = Some(matched);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_several_labels_name_counts_once_for_each_purge() {
+        let [a, b, c] = ["a", "b", "c"].map(|name| {
+            let labeller = storage::purge::Labeller::default();
+            labeller.label(0, &[name.as_bytes()])
+        });
+        let purge = |sequence, labels: &[Label]| Uncounted {
+            sequence: Sequence(sequence),
+            labels: labels.to_vec(),
+        };
+        let mut tally = Tally::of(vec![purge(1, &[a, b]), purge(2, &[b]), purge(3, &[c])]);
+        tally.count(&Membership::new(Sequence(0), vec![a, b]), 10);
+        tally.count(&Membership::new(Sequence(1), vec![b]), 100);
+        let counted: Vec<_> = tally.purges.iter().map(|it| it.1).collect();
+        let matched = |objects, bytes| Matched { objects, bytes };
+        assert_eq!(counted, [matched(1, 10), matched(2, 110), matched(0, 0)]);
+    }
+}

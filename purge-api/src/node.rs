@@ -1,0 +1,122 @@
+//! The node behind the API.
+
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+
+use crate::filter::Filter;
+use crate::order::{Order, Patience, Scope};
+use crate::problem::Problem;
+use crate::receipt::{Preview, Receipt};
+
+/// The node behind the API.
+pub trait Node: Sync {
+    /// Whether it takes requests of clients.
+    fn readiness(&self) -> Readiness;
+    /// All metrics in the text format of Prometheus.
+    fn metrics(&self) -> String;
+    /// What it is doing.
+    fn status(&self) -> Status;
+    /// Now, in RFC 3339.
+    fn now(&self) -> String;
+    /// Now, for measuring.
+    fn instant(&self) -> Instant;
+    /// An identifier that nobody else has.
+    fn new_id(&self) -> String;
+    /// The site that answers for what a scope names, where that is one.
+    fn site_of(&self, scope: &Scope) -> Option<String>;
+    /// Makes a purge durable and applies it. A purge whose identifier is known already is not applied again.
+    ///
+    /// # Errors
+    /// [`Refused`] where nothing was purged.
+    fn purge(
+        &self,
+        order: Order,
+        patience: Patience,
+    ) -> impl Future<Output = Result<Receipt, Refused>> + Send;
+    /// What a purge would name.
+    ///
+    /// # Errors
+    /// [`Refused`] where it names what the node does not serve, or another one is under way.
+    fn preview(&self, order: &Order) -> impl Future<Output = Result<Preview, Refused>> + Send;
+    /// The last purges that `filter` admits and `sees` lets through, the newest first: one more than the page has, to
+    /// know whether there are more.
+    fn purges(&self, filter: &Filter, sees: &dyn Fn(&Order) -> bool) -> Vec<Receipt>;
+    /// One purge.
+    fn purge_by_id(&self, id: &str) -> Option<Receipt>;
+    /// Something was refused: for the audit trail.
+    fn refused(&self, refusal: &Refusal<'_>);
+}
+
+/// Why nothing was purged.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Refused {
+    /// The purge names what the node does not serve.
+    Invalid(String),
+    /// Something of its kind is under way.
+    Busy,
+    /// The log cannot be written.
+    Unavailable(String),
+}
+
+impl From<Refused> for Problem {
+    fn from(refused: Refused) -> Self {
+        match refused {
+            Refused::Invalid(why) => Self::Invalid(why),
+            Refused::Busy => Self::Busy,
+            Refused::Unavailable(why) => Self::Unavailable(why),
+        }
+    }
+}
+
+/// A request that was refused.
+#[derive(Clone, Copy, Debug)]
+pub struct Refusal<'a> {
+    /// The name of its token, or of its dialect; none where it had neither.
+    pub by: Option<&'a str>,
+    /// Where it came from.
+    pub client: IpAddr,
+    /// Its method.
+    pub method: &'a str,
+    /// Its path.
+    pub path: &'a str,
+    /// What was wrong with it.
+    pub problem: &'a Problem,
+}
+
+/// Whether a node takes requests of clients.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Readiness {
+    /// Its listeners are open.
+    Ready,
+    /// It finishes what is under way, and stops.
+    Draining,
+    /// It has not reached the purge log since it was started.
+    Apart,
+    /// It has still to apply so many purges.
+    Replaying(u64),
+    /// For so long it may have missed purges, which is more than is allowed.
+    Lagging(Duration),
+}
+
+/// A node in figures.
+#[derive(Clone, Debug, Serialize)]
+pub struct Status {
+    /// The node's name.
+    pub node: String,
+    /// The program's version.
+    pub version: &'static str,
+    /// Since it was started.
+    pub uptime_seconds: u64,
+    /// The sites, by name.
+    pub sites: Vec<String>,
+    /// Responses in the memory tier.
+    pub objects: u64,
+    /// Bytes charged to the memory tier: bodies, heads, index, fills.
+    pub bytes: u64,
+    /// The most that may be charged.
+    pub bytes_max: u64,
+    /// Connections of clients.
+    pub connections: u64,
+}

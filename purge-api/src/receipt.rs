@@ -1,0 +1,92 @@
+//! What a node answers to a purge.
+
+use serde::Serialize;
+
+use crate::order::Order;
+
+/// A purge that was accepted.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Receipt {
+    /// What was asked.
+    #[serde(flatten)]
+    pub order: Order,
+    /// Its place in the order of purges.
+    pub sequence: u64,
+    /// How far it got while the answer waited.
+    pub state: State,
+    /// What it named of what the node had stored; none while that is not counted.
+    pub matched: Option<Matched>,
+    /// The nodes that have applied it.
+    pub nodes: Vec<Applied>,
+    /// The nodes that are known and did not tell that they have.
+    pub missing: Vec<String>,
+}
+
+/// How far a purge got.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum State {
+    /// It is durable on the node that was asked, and is applied nowhere until it is in the log.
+    Queued,
+    /// It is durable, and not every node that was waited for has told that it applied it.
+    Logged,
+    /// It is applied where it was waited for.
+    Applied,
+}
+
+/// What a purge named.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Serialize)]
+pub struct Matched {
+    /// Stored responses.
+    pub objects: u64,
+    /// Their bytes, as the memory tier counts them.
+    pub bytes: u64,
+}
+
+/// A node's part in a purge.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Applied {
+    /// The node.
+    pub node: String,
+    /// When it applied the purge, in RFC 3339; none for one that was applied again when the node started.
+    pub applied_at: Option<String>,
+    /// From the acceptance to there, in milliseconds.
+    pub latency_ms: Option<f64>,
+}
+
+/// What a purge would name, were it meant.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
+pub struct Preview {
+    /// Always true: nothing was purged.
+    pub dry_run: bool,
+    /// How much.
+    #[serde(flatten)]
+    pub matched: Matched,
+    /// A few of them.
+    pub samples: Vec<Sample>,
+}
+
+/// A stored response.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
+pub struct Sample {
+    /// Host and target.
+    pub uri: String,
+    /// The hash of its cache key, for `keys`.
+    pub key: String,
+    /// Its status.
+    pub status: u16,
+    /// Its bytes, as the memory tier counts them.
+    pub bytes: u64,
+}
+
+/// Samples in a preview.
+pub const SAMPLES_MAX: usize = 10;
+
+/// A part of the audit trail, the newest first.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Page {
+    /// The purges.
+    pub purges: Vec<Receipt>,
+    /// What to send as `before` for the next page; none on the last.
+    pub next: Option<u64>,
+}

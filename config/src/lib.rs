@@ -10,6 +10,7 @@
 
 #![forbid(unsafe_code)]
 
+mod explain;
 mod glob;
 mod init;
 mod kinds;
@@ -26,6 +27,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
+pub use explain::explain_key;
 pub use glob::Glob;
 pub use init::{Flags, from_flags, init};
 pub use model::Config;

@@ -105,6 +105,15 @@ pub(crate) fn cookie(text: &str) -> Result<String, Fault> {
     token(text).map(str::to_owned)
 }
 
+/// Printable ASCII that begins and ends with something visible.
+pub(crate) fn word(text: &str) -> Result<String, Fault> {
+    let printable = text.bytes().all(|byte| matches!(byte, b' '..=b'~'));
+    if text.is_empty() || !printable || text.trim() != text {
+        return Err(Fault::new(format!("{} is not a word", quote(text))));
+    }
+    Ok(text.to_owned())
+}
+
 /// A language tag in lower case: letters and digits between hyphens (RFC 5646 §2.1).
 pub(crate) fn language(text: &str) -> Result<String, Fault> {
     let subtag = |part: &str| {

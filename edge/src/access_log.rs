@@ -58,6 +58,9 @@ pub(crate) struct Line<'a> {
     /// Content bytes sent.
     pub bytes: u64,
     pub outcome: &'static str,
+    /// Why the request went towards the origin (RFC 9211 §2.2).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fwd: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub detail: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -366,6 +369,7 @@ mod tests {
             status: 200,
             bytes: 5,
             outcome: "hit",
+            fwd: None,
             detail: None,
             ttl: Some(9),
             collapsed: false,

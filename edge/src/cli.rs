@@ -26,6 +26,10 @@ pub(crate) enum Command {
     },
     /// Checks a configuration: no output and status 0, or every problem and status 2.
     Check {
+        /// Explain the cache keys: what of a request reaches the origin without being in them, and why that is safe or
+        /// not.
+        #[arg(long)]
+        explain_key: bool,
         /// The configuration.
         file: PathBuf,
     },

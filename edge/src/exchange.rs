@@ -1,5 +1,6 @@
 //! One request on its way: what was asked, what was found, how it ended. It is Pingora's context.
 
+use std::borrow::Cow;
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
 use std::time::Instant;
@@ -9,12 +10,13 @@ use policy::coding::Coding;
 use policy::key::CacheKey;
 use policy::request::RequestTerms;
 use policy::search::SearchVariance;
-use policy::store::Stored;
+use policy::settings::DeceptionGuard;
+use policy::store::{DoNotStore, Stored};
 use policy::time::Timestamp;
 use storage::Object;
 use wire::{Authority, RequestHead};
 
-use crate::cache::Head;
+use crate::cache::{Copying, Head};
 use crate::downstream::Facts;
 use crate::origins::Candidate;
 use crate::outcome::{Forward, Outcome};
@@ -127,6 +129,45 @@ impl Request {
         self.site.treatment(&asked(&self.head), Some(status))
     }
 
+    /// Whether the cache may answer it, as far as the request tells.
+    pub(crate) fn is_for_the_cache(&self) -> bool {
+        crate::cache::passes_by(self).is_none()
+    }
+
+    /// The target that the origin is asked for: without the parameters that nobody keyed.
+    pub(crate) fn origin_target(&self) -> Cow<'_, str> {
+        let target = &self.head.target;
+        if !self.is_for_the_cache() {
+            return Cow::Borrowed(target);
+        }
+        let (path, query) = split_target(target);
+        match self.treatment.key.origin_query(query) {
+            None => Cow::Borrowed(path),
+            Some(kept) if Some(&*kept) == query => Cow::Borrowed(target),
+            Some(kept) => Cow::Owned(format!("{path}?{kept}")),
+        }
+    }
+
+    /// Whether a response with this head is what its path promises.
+    pub(crate) fn guard(
+        &self,
+        status: StatusCode,
+        headers: &HeaderMap,
+        guard: DeceptionGuard,
+    ) -> Result<(), DoNotStore> {
+        let (path, _) = split_target(&self.head.target);
+        policy::deception::check(path, status, headers, guard)
+    }
+
+    /// How the response would be treated if this were a GET.
+    pub(crate) fn treatment_as_get(&self, status: StatusCode) -> Arc<Treatment> {
+        let asked = Asked {
+            method: &Method::GET,
+            ..asked(&self.head)
+        };
+        self.site.treatment(&asked, Some(status))
+    }
+
     /// A number that tells this request's multipart boundary from others.
     pub(crate) fn seed(&self) -> u64 {
         RandomState::new().hash_one(self.key.hash())
@@ -228,6 +269,8 @@ pub(crate) struct Passing {
     /// Interim responses so far.
     pub interim: usize,
     pub sent: Option<Timestamp>,
+    /// The response to a POST may be stored for a later GET.
+    pub copying: Copying,
 }
 
 impl Passing {
@@ -239,6 +282,7 @@ impl Passing {
             attempt: 0,
             interim: 0,
             sent: None,
+            copying: Copying::No,
         }
     }
 }

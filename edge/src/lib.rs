@@ -27,6 +27,7 @@ mod server;
 mod sites;
 mod tls;
 pub mod token;
+mod varied;
 mod wiring;
 
 pub use crate::pingora::QUIET;

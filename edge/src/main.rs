@@ -35,7 +35,8 @@ fn main() -> ExitCode {
             config: None,
             flags,
         } => run(config::from_flags(&flags.into()), None),
-        Command::Check { file } => match config::load(&file) {
+        Command::Check { explain_key, file } => match config::load(&file) {
+            Ok(config) if explain_key => show(&config::explain_key(&config)),
             Ok(_) => ExitCode::SUCCESS,
             Err(problems) => misconfigured(&problems),
         },

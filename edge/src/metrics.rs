@@ -101,6 +101,8 @@ pub(crate) struct Metrics {
     durations: HistogramVec,
     /// Requests that were for no site.
     pub nobody: Tally,
+    forwarded: IntCounterVec,
+    unkeyed_vary: IntCounterVec,
     origin_requests: IntCounterVec,
     origin_bytes: IntCounterVec,
     coded_responses: IntCounterVec,
@@ -139,6 +141,17 @@ impl Metrics {
                 &["site", "outcome"],
             )?,
             nobody: Tally::new(NO_SITE),
+            forwarded: counters(
+                "forwarded_total",
+                "Requests that went towards an origin, by why, and by what else Cache-Status says of them.",
+                &["site", "why", "detail"],
+            )?,
+            unkeyed_vary: counters(
+                "unkeyed_vary_total",
+                "Responses stored that vary on a field which the site neither normalises nor has in its key, \
+                 or ignores.",
+                &["site", "care"],
+            )?,
             origin_requests: counters(
                 "origin_requests_total",
                 "Requests sent to origins, further attempts included.",
@@ -203,6 +216,8 @@ impl Metrics {
             Box::new(self.requests.clone()),
             Box::new(self.response_bytes.clone()),
             Box::new(self.durations.clone()),
+            Box::new(self.forwarded.clone()),
+            Box::new(self.unkeyed_vary.clone()),
             Box::new(self.origin_requests.clone()),
             Box::new(self.origin_bytes.clone()),
             Box::new(self.coded_responses.clone()),
@@ -245,6 +260,16 @@ impl Metrics {
             response_bytes: self.response_bytes.with_label_values(&labels),
             durations: self.durations.with_label_values(&labels),
         }
+    }
+
+    /// A request that went towards an origin.
+    pub(crate) fn forwarded(&self, site: &str, why: &str, detail: &str) {
+        self.forwarded.with_label_values(&[site, why, detail]).inc();
+    }
+
+    /// A stored response that varies on a field without the operator's care.
+    pub(crate) fn unkeyed_vary(&self, site: &str, care: &str) {
+        self.unkeyed_vary.with_label_values(&[site, care]).inc();
     }
 
     /// A request to an origin.

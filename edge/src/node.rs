@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use http::HeaderName;
 use policy::coding::Coding;
+use policy::vary::Care;
 use purge_api::Api;
 use storage::{Flights, Memory, Moment, Uncacheable, VaryMemory};
 use tokio::sync::watch;
@@ -19,13 +20,14 @@ use crate::exchange::{Exchange, Learnt, Request};
 use crate::metrics::{Metrics, NO_SITE};
 use crate::origins::names::Names;
 use crate::origins::outbound::Marks;
-use crate::outcome::{Local, Outcome, Share, Word};
+use crate::outcome::{Forward, Local, Outcome, Share, Word};
 use crate::pingora::Authorities;
 use crate::pingora::fetch::Fetcher;
 use crate::purges::{self, Purges, Sink};
 use crate::queries::Epochs;
 use crate::searches::Searches;
-use crate::sites::Sites;
+use crate::sites::{Sites, Treatment};
+use crate::varied;
 
 /// Everything that requests share.
 pub(crate) struct Node {
@@ -120,6 +122,30 @@ impl Node {
         Some(storage::Variant(variant))
     }
 
+    /// Remembers which fields select among the responses of a key.
+    pub(crate) fn learn(&self, key: storage::Key, stored: &policy::store::Stored) {
+        match stored.selecting.names() {
+            [] => self.vary.forget(key),
+            names => self.vary.learn(key, names.into()),
+        }
+    }
+
+    /// Tells of a response that is stored and varies on what the operator has not cared for: counts it, and warns of
+    /// each field once.
+    pub(crate) fn varied(&self, request: &Request, stored: &policy::store::Stored) {
+        let Treatment { settings, key, .. } = &*request.treatment;
+        let site = &request.site;
+        for name in stored.selecting.names() {
+            let care = match settings.vary.care_for(name) {
+                Care::Normalised => continue,
+                _ if key.headers.contains(name) => continue,
+                care => care,
+            };
+            self.metrics.unkeyed_vary(&site.name, varied::word(care));
+            site.varied.tell(&site.name, name, care);
+        }
+    }
+
     /// Tells the one outcome of an exchange: to the metrics and to the access log.
     pub(crate) fn finished(&self, exchange: &Exchange, sent: u64) {
         let took = self.clock.instant() - exchange.started;
@@ -130,6 +156,11 @@ impl Node {
             return self.metrics.request(nobody, word, sent, took);
         };
         self.metrics.request(&request.site.tally, word, sent, took);
+        if let Some(why) = outcome.and_then(Outcome::forward) {
+            let detail = outcome.and_then(Outcome::detail).unwrap_or("-");
+            let site = &request.site.name;
+            self.metrics.forwarded(site, why.as_str(), detail);
+        }
         if let Some(coding) = exchange.coding {
             self.metrics.coded_response(&request.site.name, coding);
         }
@@ -158,6 +189,7 @@ impl Node {
             status,
             bytes: 0,
             outcome: word.as_str(),
+            fwd: None,
             detail: Some(why),
             ttl: None,
             collapsed: false,
@@ -195,6 +227,7 @@ fn line<'a>(
         status: exchange.status.map_or(0, |status| status.as_u16()),
         bytes,
         outcome: word.as_str(),
+        fwd: outcome.and_then(Outcome::forward).map(Forward::as_str),
         detail: outcome.and_then(Outcome::detail),
         ttl: outcome.and_then(Outcome::ttl),
         collapsed,

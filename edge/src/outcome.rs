@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use http::StatusCode;
+use http::header::{self, HeaderName};
 use policy::coding::Coding;
 use policy::store::DoNotStore;
 
@@ -58,11 +59,50 @@ pub(crate) enum Forward {
     /// Nothing is stored for the URI.
     UriMiss,
     /// Something is stored for the URI, and it does not match the selecting fields.
-    VaryMiss,
+    VaryMiss(Differs),
     /// The request's own directives did not allow the stored response.
     Request,
     /// The stored response is stale.
     Stale,
+}
+
+/// The selecting field in which a request differs from those that are stored. The fields are few, so that a metric can
+/// tell them.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Differs {
+    Accept,
+    AcceptEncoding,
+    AcceptLanguage,
+    Cookie,
+    Origin,
+    UserAgent,
+    OtherField,
+}
+
+impl Differs {
+    pub(crate) fn of(field: &HeaderName) -> Self {
+        match *field {
+            header::ACCEPT => Self::Accept,
+            header::ACCEPT_ENCODING => Self::AcceptEncoding,
+            header::ACCEPT_LANGUAGE => Self::AcceptLanguage,
+            header::COOKIE => Self::Cookie,
+            header::ORIGIN => Self::Origin,
+            header::USER_AGENT => Self::UserAgent,
+            _ => Self::OtherField,
+        }
+    }
+
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Accept => "vary-accept",
+            Self::AcceptEncoding => "vary-accept-encoding",
+            Self::AcceptLanguage => "vary-accept-language",
+            Self::Cookie => "vary-cookie",
+            Self::Origin => "vary-origin",
+            Self::UserAgent => "vary-user-agent",
+            Self::OtherField => "vary-other-field",
+        }
+    }
 }
 
 /// Why the cache did not handle a request that it could have handled.
@@ -221,6 +261,15 @@ impl Outcome {
         }
     }
 
+    /// Why it went towards the origin, if it did.
+    #[must_use]
+    pub(crate) const fn forward(&self) -> Option<Forward> {
+        match self {
+            Self::Forwarded(forwarded) => Some(forwarded.why),
+            Self::Hit { .. } | Self::Local(_) => None,
+        }
+    }
+
     /// What was left of the freshness lifetime of what was sent, in seconds.
     #[must_use]
     pub(crate) fn ttl(&self) -> Option<i64> {
@@ -279,7 +328,7 @@ impl Forwarded {
             (Answer::StaleInstead(_), _) => Word::Stale,
             (_, Forward::Bypass(_)) => Word::Bypass,
             (_, Forward::Method) => Word::Pass,
-            (_, Forward::UriMiss | Forward::VaryMiss) => Word::Miss,
+            (_, Forward::UriMiss | Forward::VaryMiss(_)) => Word::Miss,
             (_, Forward::Stale | Forward::Request) => Word::Expired,
         }
     }
@@ -309,18 +358,20 @@ impl Forwarded {
             (Answer::StaleInstead(_), _) => Some("stale-if-error"),
             (_, Forward::Bypass(bypass)) => Some(bypass.as_str()),
             (Answer::NotStored(reason), _) => reason.as_str(),
+            (Answer::Stored(_), Forward::VaryMiss(differs)) => Some(differs.as_str()),
             (Answer::Stored(_) | Answer::Freshened(_), _) => None,
         }
     }
 }
 
 impl Forward {
-    const fn as_str(self) -> &'static str {
+    /// The token of RFC 9211 §2.2.
+    pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::Bypass(_) => "bypass",
             Self::Method => "method",
             Self::UriMiss => "uri-miss",
-            Self::VaryMiss => "vary-miss",
+            Self::VaryMiss(_) => "vary-miss",
             Self::Request => "request",
             Self::Stale => "stale",
         }
@@ -407,6 +458,7 @@ mod tests {
         check(&Outcome::Hit { ttl: -2, served: Served::WhileRevalidating },"updating", "n; hit; ttl=-2; detail=stale-while-revalidate");
         check(&forwarded(F::UriMiss, 200, A::Stored(60 * second), S::Alone),     "miss", "n; fwd=uri-miss; fwd-status=200; ttl=60; stored");
         check(&forwarded(F::UriMiss, 200, A::Stored(60 * second), S::Collapsed), "miss", "n; fwd=uri-miss; fwd-status=200; ttl=60; stored; collapsed");
+        check(&forwarded(F::VaryMiss(Differs::UserAgent), 200, A::Stored(second), S::Alone), "miss", "n; fwd=vary-miss; fwd-status=200; ttl=1; stored; detail=vary-user-agent");
         check(&forwarded(F::Stale, 304, A::Freshened(9 * second), S::Alone), "revalidated", "n; fwd=stale; fwd-status=304; ttl=9; stored");
         check(&forwarded(F::Stale, 503, A::StaleInstead(7 * second), S::Alone), "stale", "n; fwd=stale; fwd-status=503; ttl=-7; detail=stale-if-error");
         check(&forwarded(F::Bypass(Bypass::Rule), 200, A::NotStored(NotStored::PassedBy), S::Alone), "bypass", "n; fwd=bypass; fwd-status=200; detail=rule");

@@ -12,6 +12,7 @@ use policy::settings::Settings;
 use crate::metrics::Tally;
 use crate::origins::Origins;
 use crate::purges::TagField;
+use crate::varied::Varied;
 
 /// Combinations of matching rules that are kept ready; beyond it, one is put together for each request.
 const TREATMENTS_MAX: usize = 1024;
@@ -70,6 +71,8 @@ pub(crate) struct Site {
     pub base: Arc<Treatment>,
     pub rules: Vec<Rule>,
     pub tally: Tally,
+    /// Fields that responses were seen to vary on without the operator's care.
+    pub varied: Varied,
     treatments: RwLock<HashMap<Vec<usize>, Arc<Treatment>>>,
 }
 
@@ -158,6 +161,7 @@ pub(crate) struct Overrides {
     pub heuristic: Option<policy::settings::Heuristic>,
     pub targets: Option<Vec<HeaderName>>,
     pub vary: Option<policy::vary::VaryRules>,
+    pub deception_guard: Option<policy::settings::DeceptionGuard>,
     pub codings: Option<policy::coding::CodingRules>,
     pub key: Option<KeyRules>,
     pub uncacheable: Option<Duration>,
@@ -182,6 +186,7 @@ impl Overrides {
         set(&mut settings.heuristic, self.heuristic.as_ref());
         set(&mut settings.targets, self.targets.as_ref());
         set(&mut settings.vary, self.vary.as_ref());
+        set(&mut settings.deception_guard, self.deception_guard.as_ref());
         set(&mut settings.codings, self.codings.as_ref());
         settings.keep_codings_apart();
     }
@@ -215,6 +220,7 @@ impl Site {
             show_key,
             base: Arc::new(base),
             rules,
+            varied: Varied::default(),
             treatments: RwLock::default(),
         }
     }

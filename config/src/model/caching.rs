@@ -25,6 +25,17 @@ pub struct Caching {
     pub vary: Vary,
     /// Which content codings are made.
     pub codings: Codings,
+    /// Whether content that its path does not promise is stored.
+    pub deception_guard: DeceptionGuard,
+}
+
+/// Whether content that its path does not promise is stored.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub enum DeceptionGuard {
+    /// It is not.
+    On,
+    /// It is, if nothing else forbids it.
+    Off,
 }
 
 /// How far a client's directives reach (RFC 9111 §5.2.1). `only-if-cached` is always obeyed.
@@ -85,6 +96,17 @@ pub struct Key {
     pub headers: Vec<String>,
     /// Cookies by name.
     pub cookies: Vec<String>,
+    /// What becomes of the parameters that do not belong to the key.
+    pub unkeyed_query: UnkeyedQuery,
+}
+
+/// What becomes of the parameters that do not belong to the key.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub enum UnkeyedQuery {
+    /// The origin is not sent them.
+    Drop,
+    /// The origin is sent them.
+    Pass,
 }
 
 /// Parameters of the query that belong to the key. A pattern is a name, or the beginning of one and a `*`.
@@ -118,6 +140,28 @@ pub struct Vary {
     pub accept_encoding: AcceptEncoding,
     /// How `Accept-Language` is compared.
     pub accept_language: AcceptLanguage,
+    /// The cookies that are compared, and sent to the origin; `None` is all of them.
+    pub cookies: Option<Vec<String>>,
+    /// How `User-Agent` is compared.
+    pub user_agent: UserAgent,
+}
+
+/// How `User-Agent` is compared.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum UserAgent {
+    /// As sent.
+    Exact,
+    /// By the first of these classes that it belongs to.
+    Classes(Vec<DeviceClass>),
+}
+
+/// A class of devices.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeviceClass {
+    /// A token.
+    pub name: String,
+    /// What is in the `User-Agent` of its devices: one of these, in any case.
+    pub words: Vec<String>,
 }
 
 /// How `Accept-Encoding` is compared.
@@ -136,6 +180,8 @@ pub enum AcceptLanguage {
     Normalise,
     /// As sent.
     Exact,
+    /// As `Normalise`, but a fresh response in the one language that is preferred to all others will do.
+    Preferred,
     /// By the most preferred of these language tags, lower case; the first where the client prefers none.
     Among(Vec<String>),
 }
@@ -227,6 +273,8 @@ pub struct Overrides {
     pub key: Option<Key>,
     /// See [`Caching::vary`]. What the rule leaves out of it is the site's. Never beside [`Match::status`].
     pub vary: Option<Vary>,
+    /// See [`Caching::deception_guard`].
+    pub deception_guard: Option<DeceptionGuard>,
     /// See [`Caching::codings`]. What the rule leaves out of it is the site's. Never beside [`Match::status`].
     pub codings: Option<Codings>,
 }

@@ -6,8 +6,8 @@ use super::Tables;
 use super::codings::{self, CODINGS, CODINGS_KEY};
 use super::key::{self, KEY, KEY_KEY};
 use super::vary::{self, VARY, VARY_KEY};
-use crate::kinds::{Choice, Lasting, List, Text, Whole, values};
-use crate::model::{Caching, ClientControl, Heuristic, SetCookie, Stale};
+use crate::kinds::{Choice, Lasting, List, Text, Truth, Whole, values};
+use crate::model::{Caching, ClientControl, DeceptionGuard, Heuristic, SetCookie, Stale};
 use crate::names;
 use crate::problems::Fault;
 use crate::raw::{At, Span};
@@ -61,6 +61,23 @@ pub(crate) const TARGETS: Setting<List<Text<String>>> = Setting {
         least: 0,
     },
 };
+
+pub(crate) const DECEPTION_GUARD: Setting<Truth> = Setting {
+    key: "deception_guard",
+    unset: Unset::Is("true"),
+    about: "Whether a response is kept out of the cache whose type is not what the suffix of its path promises, or whose \
+            path the origin may take for another one (`/account/x.css` with a page, `/static/..%2faccount`).",
+    read: Truth,
+};
+
+/// What a truth value of [`DECEPTION_GUARD`] means.
+pub(crate) const fn deception_guard(on: bool) -> DeceptionGuard {
+    if on {
+        DeceptionGuard::On
+    } else {
+        DeceptionGuard::Off
+    }
+}
 
 fn target(text: &str) -> Result<String, Fault> {
     match names::field(text)?.as_str() {
@@ -233,6 +250,7 @@ pub(crate) fn caching(site: &Section<'_>, reading: &mut Reading) -> Option<Cachi
     let vary = site
         .section(&VARY_KEY, &VARY, reading)
         .and_then(|section| vary::vary(&section, None, reading));
+    let guard = site.value(&DECEPTION_GUARD, reading);
 
     let codings = site
         .section(&CODINGS_KEY, &CODINGS, reading)
@@ -247,6 +265,7 @@ pub(crate) fn caching(site: &Section<'_>, reading: &mut Reading) -> Option<Cachi
         targets: values(targets?),
         key: key?,
         vary: vary?,
+        deception_guard: deception_guard(guard?),
         codings: codings?,
     })
 }

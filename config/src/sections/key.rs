@@ -3,7 +3,7 @@
 use super::Tables;
 use super::caching::unplaced;
 use crate::kinds::{Choice, List, Text, Truth, values};
-use crate::model::{Key, Query, QueryOrder};
+use crate::model::{Key, Query, QueryOrder, UnkeyedQuery};
 use crate::names;
 use crate::problems::Fault;
 use crate::raw::{Says, Value};
@@ -11,10 +11,12 @@ use crate::setting::{Read, Reading, Row, Rows, Section, Setting, Unset};
 
 pub(crate) const KEY_KEY: Setting<Tables> = Setting {
     key: "key",
-    unset: Unset::Is("{ query = \"all\", sort = false, headers = [], cookies = [] }"),
+    unset: Unset::Is(
+        "{ query = \"all\", sort = false, headers = [], cookies = [], unkeyed_query = \"drop\" }",
+    ),
     about: "What the cache key is made of, beside site, scheme, host and path.",
     read: Tables {
-        accepts: "a table of `query`, `sort`, `headers`, `cookies`",
+        accepts: "a table of `query`, `sort`, `headers`, `cookies`, `unkeyed_query`",
     },
 };
 
@@ -58,10 +60,24 @@ const COOKIES: Setting<List<Text<String>>> = Setting {
     },
 };
 
+const UNKEYED_QUERY: Setting<Choice<UnkeyedQuery>> = Setting {
+    key: "unkeyed_query",
+    unset: Unset::Is("\"drop\""),
+    about: "Parameters that do not belong to the key: are not sent to the origin, which could build from them what others \
+            are answered, or are.",
+    read: Choice(&[("drop", UnkeyedQuery::Drop), ("pass", UnkeyedQuery::Pass)]),
+};
+
 pub(crate) const KEY: Rows = Rows {
     path: "site.key",
     about: KEY_KEY.about,
-    rows: &[&QUERY_KEY as &dyn Row, &SORT, &HEADERS, &COOKIES],
+    rows: &[
+        &QUERY_KEY as &dyn Row,
+        &SORT,
+        &HEADERS,
+        &COOKIES,
+        &UNKEYED_QUERY,
+    ],
 };
 
 fn key_field(text: &str) -> Result<String, Fault> {
@@ -86,6 +102,19 @@ pub(crate) fn key(section: &Section<'_>, base: Option<&Key>, reading: &mut Readi
     let headers = section.value_or(&HEADERS, base.map(|base| unplaced(&base.headers)), reading);
     let cookies = section.value_or(&COOKIES, base.map(|base| unplaced(&base.cookies)), reading);
 
+    let unkeyed_query =
+        section.value_or(&UNKEYED_QUERY, base.map(|base| base.unkeyed_query), reading);
+
+    if query == Some(Query::All)
+        && unkeyed_query == Some(UnkeyedQuery::Pass)
+        && section.has(&UNKEYED_QUERY)
+    {
+        let fault = Fault::new("`unkeyed_query` has no effect beside query = \"all\"");
+        reading.refuse(
+            section.key_span_of(&UNKEYED_QUERY),
+            fault.hint("remove it: every parameter is part of the key"),
+        );
+    }
     if query == Some(Query::Ignore) && sort == Some(true) && section.has(&SORT) {
         let fault = Fault::new("`sort` has no effect beside query = \"ignore\"");
         reading.refuse(
@@ -103,6 +132,7 @@ pub(crate) fn key(section: &Section<'_>, base: Option<&Key>, reading: &mut Readi
         query_order,
         headers: values(headers?),
         cookies: values(cookies?),
+        unkeyed_query: unkeyed_query?,
     })
 }
 

@@ -67,6 +67,7 @@ const UNCACHEABLE: Setting<Lasting> = otherwise(&caching::UNCACHEABLE);
 const TARGETS: Setting<List<Text<String>>> = otherwise(&caching::TARGETS);
 const KEY: Setting<Tables> = otherwise(&key::KEY_KEY);
 const VARY: Setting<Tables> = otherwise(&vary::VARY_KEY);
+const DECEPTION_GUARD: Setting<Truth> = otherwise(&caching::DECEPTION_GUARD);
 const CODINGS: Setting<Tables> = otherwise(&codings::CODINGS_KEY);
 
 /// The same setting in a rule: left out, it is as the site says.
@@ -102,6 +103,7 @@ pub(crate) const RULE: Rows = Rows {
         &TARGETS,
         &KEY,
         &VARY,
+        &DECEPTION_GUARD,
         &CODINGS,
     ],
 };
@@ -163,6 +165,9 @@ fn overrides(
         vary: section
             .given_section(&VARY, &vary::VARY, reading)
             .and_then(|given| vary::vary(&given, base.map(|base| &base.vary), reading)),
+        deception_guard: section
+            .given(&DECEPTION_GUARD, reading)
+            .map(caching::deception_guard),
         codings: section
             .given_section(&CODINGS, &codings::CODINGS, reading)
             .and_then(|given| codings::codings(&given, base.map(|base| &base.codings), reading)),

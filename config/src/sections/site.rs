@@ -238,6 +238,7 @@ pub(crate) const SITE: Rows = Rows {
         &caching::TARGETS,
         &key::KEY_KEY,
         &vary::VARY_KEY,
+        &caching::DECEPTION_GUARD,
         &codings::CODINGS_KEY,
         &TAG_FIELDS,
         &DEBUG,

@@ -47,6 +47,13 @@ pub fn targets(target: &Uri, response: &HeaderMap) -> Vec<Uri> {
     targets
 }
 
+/// Whether a reference in a response for `target`, which is absolute, names `target` itself.
+pub(crate) fn refers_to(target: &Uri, reference: &str) -> bool {
+    resolve(target, reference).is_some_and(|uri| {
+        uri.path_and_query() == target.path_and_query() && Origin::of(&uri) == Origin::of(target)
+    })
+}
+
 /// An origin (RFC 9110 §4.3.1): scheme, host and port.
 #[derive(PartialEq, Eq)]
 pub(crate) struct Origin {

@@ -1,5 +1,7 @@
 //! The cache key (RFC 9111 §2).
 
+use std::borrow::Cow;
+
 use http::header::{self, HeaderMap, HeaderName};
 
 use crate::fields;
@@ -18,6 +20,36 @@ pub struct KeyRules {
     pub headers: Vec<HeaderName>,
     /// Cookies that are part of the key, by name.
     pub cookies: Vec<String>,
+    /// Whether the origin is sent the parameters that are no part of the key.
+    pub unkeyed_query: UnkeyedQuery,
+}
+
+/// Whether the origin is sent the parameters that are no part of the key.
+#[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
+pub enum UnkeyedQuery {
+    /// It is not: it cannot build from them what others are answered.
+    #[default]
+    Drop,
+    /// It is.
+    Pass,
+}
+
+impl KeyRules {
+    /// The query that the origin is sent for a request that the cache may answer. The order is the
+    /// client's.
+    pub fn origin_query<'a>(&self, query: Option<&'a str>) -> Option<Cow<'a, str>> {
+        let query = query?;
+        match (self.unkeyed_query, &self.query.keep) {
+            (UnkeyedQuery::Pass, _) | (UnkeyedQuery::Drop, Keep::All) => Some(Cow::Borrowed(query)),
+            (UnkeyedQuery::Drop, keep) => {
+                let kept = query
+                    .split('&')
+                    .filter(|parameter| keep.keeps(name_of(parameter)));
+                let kept: Vec<&str> = kept.collect();
+                (!kept.is_empty()).then(|| Cow::Owned(kept.join("&")))
+            }
+        }
+    }
 }
 
 /// What becomes of the query. The default keeps it as it was sent.
@@ -310,6 +342,30 @@ mod tests {
 
     fn key(target: Target<'_>) -> CacheKey {
         CacheKey::new(&target, &KeyRules::default(), &HeaderMap::new())
+    }
+
+    #[test]
+    #[rustfmt::skip]
+    fn the_origin_sees_of_the_query_what_the_key_has() {
+        #[track_caller]
+        fn check(keep: Keep, unkeyed_query: UnkeyedQuery, query: Option<&str>, expected: Option<&str>) {
+            let rules = KeyRules {
+                query: QueryRules { keep, order: Order::ByName },
+                unkeyed_query,
+                ..KeyRules::default()
+            };
+            assert_eq!(rules.origin_query(query).as_deref(), expected, "{query:?}");
+        }
+        use UnkeyedQuery::{Drop, Pass};
+        let except = || Keep::Except(vec![Pattern::new("utm_*")]);
+        check(Keep::All,     Drop, Some("b&a=1"),           Some("b&a=1"));
+        check(Keep::All,     Drop, Some(""),                Some(""));
+        check(Keep::Nothing, Drop, Some("b&a=1"),           None);
+        check(Keep::Nothing, Pass, Some("b&a=1"),           Some("b&a=1"));
+        check(except(),      Drop, Some("b&utm_x=1&a=1&b"), Some("b&a=1&b"));
+        check(except(),      Drop, Some("utm_x=1"),         None);
+        check(except(),      Pass, Some("utm_x=1"),         Some("utm_x=1"));
+        check(except(),      Drop, None,                    None);
     }
 
     #[test]

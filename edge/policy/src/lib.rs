@@ -10,7 +10,7 @@
 //! | may it be used, and how? | [`reuse::reuse`] | §4, §4.2 |
 //! | how is it validated? | [`validation::add_validators`] | §4.3.1 |
 //! | what does the 304 make of it? | [`freshen::freshen`] | §4.3.4 |
-//! | may this response be stored? | [`store::decide`] | §3 |
+//! | may this response be stored? | [`store::decide`], [`post::decide`], [`deception::check`] | §3 |
 //! | may a stale one take the place of an error? | [`stale::may_serve_stale`] | §4.2.4 |
 //! | what does an unsafe request invalidate? | [`invalidation::targets`] | §4.4 |
 //! | in which coding is it sent? | [`coding::choose`] | – |
@@ -27,6 +27,7 @@
 pub mod cache_control;
 pub mod coding;
 pub mod conditional;
+pub mod deception;
 pub mod fields;
 mod framed_hash;
 pub mod freshen;
@@ -35,6 +36,7 @@ pub mod groups;
 pub mod hop_by_hop;
 pub mod invalidation;
 pub mod key;
+pub mod post;
 pub mod range;
 pub mod request;
 pub mod reuse;

@@ -39,6 +39,8 @@ pub struct Settings {
     pub status_ttl: Vec<(StatusCode, TtlOverride)>,
     /// How selecting header fields are normalised.
     pub vary: VaryRules,
+    /// Whether content that its path does not promise is stored.
+    pub deception_guard: DeceptionGuard,
     /// Which content codings are made on demand.
     pub codings: CodingRules,
 }
@@ -63,6 +65,7 @@ impl Default for Settings {
             ttl: None,
             status_ttl: Vec::new(),
             vary: VaryRules::default(),
+            deception_guard: DeceptionGuard::default(),
             codings: CodingRules::default(),
         }
     }
@@ -92,6 +95,16 @@ pub enum ClientControl {
     Validate,
     /// All request directives count, `max-stale`, `min-fresh` and `no-store` included.
     Obey,
+}
+
+/// Whether content that its path does not promise is stored: see [`deception`](crate::deception).
+#[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
+pub enum DeceptionGuard {
+    /// It is not. The shipped default: such a response is hardly ever meant to be shared.
+    #[default]
+    On,
+    /// It is, if nothing else forbids it.
+    Off,
 }
 
 /// What becomes of a response that sets a cookie.

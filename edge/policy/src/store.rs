@@ -14,6 +14,13 @@ use crate::time::Timestamp;
 use crate::validation;
 use crate::vary::{Nominated, Selecting};
 
+/// The size of a request's fields, names and values, up to which any server takes them: half of the
+/// least limit in use, of 8 KiB, as proxies on the way add their own.
+pub const USUAL_FIELDS_SIZE_MAX: usize = 4096;
+
+/// The number of a request's fields up to which any server takes them; the least limit in use is 100.
+pub const USUAL_FIELDS_MAX: usize = 64;
+
 /// A request that was forwarded, and the response to it.
 #[derive(Copy, Clone, Debug)]
 pub struct Exchange<'a> {
@@ -131,12 +138,21 @@ pub enum DoNotStore {
     VaryStar,
     /// `Vary` names too many fields.
     VaryLimit,
+    /// `Vary` names a field that the node writes by itself for each client.
+    VaryClient,
     /// It is coded with a dictionary that the request did not name.
     Dictionary,
     /// Nothing says how long it lives.
     NoFreshness,
     /// It is stale or `no-cache` from the start, and has nothing to be validated with.
     NoValidator,
+    /// It is an error, and the request was so unusual that another for the same resource may fare
+    /// better.
+    RequestError,
+    /// Its content is not what the suffix of the path promises.
+    Suffix,
+    /// The origin may take the path for another one.
+    Path,
 }
 
 impl DoNotStore {
@@ -152,9 +168,13 @@ impl DoNotStore {
             Self::Authorization => "authorization",
             Self::VaryStar => "vary-star",
             Self::VaryLimit => "vary-limit",
+            Self::VaryClient => "vary-client",
             Self::Dictionary => "dictionary",
             Self::NoFreshness => "no-freshness",
             Self::NoValidator => "no-validator",
+            Self::RequestError => "request-error",
+            Self::Suffix => "deception-suffix",
+            Self::Path => "deception-path",
         }
     }
 
@@ -162,16 +182,19 @@ impl DoNotStore {
     /// that is stored.
     pub const fn is_about_request(self) -> bool {
         match self {
-            Self::Method | Self::RequestNoStore | Self::Authorization => true,
+            Self::Method | Self::RequestNoStore | Self::Authorization | Self::RequestError => true,
             Self::Status(_)
             | Self::NoStore
             | Self::Private
             | Self::SetCookie
             | Self::VaryStar
             | Self::VaryLimit
+            | Self::VaryClient
             | Self::Dictionary
             | Self::NoFreshness
-            | Self::NoValidator => false,
+            | Self::NoValidator
+            | Self::Suffix
+            | Self::Path => false,
         }
     }
 }
@@ -191,7 +214,8 @@ pub fn decide(exchange: &Exchange<'_>, settings: &Settings) -> Result<Stored, Do
     storable(exchange, settings)
 }
 
-/// As [`decide`], for any method: a HEAD or a 304 brings what a stored GET is updated with.
+/// As [`decide`], for any method: a HEAD or a 304 brings what a stored GET is updated with, and a POST
+/// what takes its place.
 pub(crate) fn storable(exchange: &Exchange<'_>, settings: &Settings) -> Result<Stored, DoNotStore> {
     let directives = governing(exchange, settings);
     permitted(exchange, &directives, settings)?;
@@ -231,6 +255,9 @@ fn permitted(
     permitted_by_status(exchange.status, directives)?;
     permitted_by_directives(exchange.status, directives)?;
 
+    if is_error(exchange.status) && !is_usual(exchange.request) {
+        return Err(DoNotStore::RequestError);
+    }
     let request = RequestTerms::read(exchange.method, exchange.request, settings);
     //= https://www.rfc-editor.org/rfc/rfc9111#section-5.2.1.5
     //# The no-store request directive indicates that a cache MUST NOT store any part of either this
@@ -247,6 +274,24 @@ fn permitted(
         return Err(DoNotStore::Authorization);
     }
     permitted_by_cookies(exchange.response, directives, settings.set_cookie)
+}
+
+fn is_error(status: StatusCode) -> bool {
+    status.is_client_error() || status.is_server_error()
+}
+
+/// Whether nothing in the fields of a request, which the key does not tell, is likely to be refused by
+/// some server: neither their size, nor their number, nor an octet beyond ASCII. An error that one
+/// client can provoke would otherwise be everybody's.
+fn is_usual(request: &HeaderMap) -> bool {
+    let size: usize = request
+        .iter()
+        .map(|(name, value)| name.as_str().len() + value.len())
+        .sum();
+    let is_ascii = |value: &HeaderValue| value.as_bytes().is_ascii();
+    size <= USUAL_FIELDS_SIZE_MAX
+        && request.len() <= USUAL_FIELDS_MAX
+        && request.values().all(is_ascii)
 }
 
 /// An origin that lists `Set-Cookie` in `private` or `no-cache` has said what is to become of it.
@@ -312,6 +357,10 @@ fn allows_sharing(directives: &Directives) -> bool {
 /// The fields of the request that select the response.
 fn selecting(exchange: &Exchange<'_>, settings: &Settings) -> Result<Selecting, DoNotStore> {
     match Nominated::by(exchange.response) {
+        // What the origin has chosen by, no client tells.
+        Nominated::Fields(names) if settings.vary.tells_clients_apart(&names) => {
+            Err(DoNotStore::VaryClient)
+        }
         Nominated::Fields(mut names) => {
             select_by_coding(&mut names, exchange, settings)?;
             Ok(Selecting::new(names, exchange.request, &settings.vary))
@@ -631,6 +680,41 @@ mod tests {
     }
 
     #[test]
+    fn an_error_that_the_request_may_have_provoked_is_not_stored() {
+        let long = "x".repeat(USUAL_FIELDS_SIZE_MAX - 1);
+        let longer = format!("{long}x");
+        let names: Vec<_> = (0..=USUAL_FIELDS_MAX).map(|n| format!("a{n}")).collect();
+        let many: Vec<_> = names.iter().map(|name| (name.as_str(), "")).collect();
+        let refused = Err(DoNotStore::RequestError);
+        for status in [400, 404, 405, 413, 414, 500, 501, 503] {
+            let given = |asked: &[(&str, &str)]| fresh().status(status).asked(asked);
+            check(&given(&[("a", "b")]), Ok(()));
+            check(&given(&[("a", &long)]), Ok(()));
+            check(&given(&[("a", &longer)]), refused);
+            check(&given(&many[1..]), Ok(()));
+            check(&given(&many), refused);
+            check(&given(&[("a", "caf\u{e9}")]), refused);
+        }
+        for status in [200, 301, 308] {
+            check(&fresh().status(status).asked(&[("a", &longer)]), Ok(()));
+        }
+    }
+
+    #[test]
+    fn what_varies_by_client_is_not_stored() {
+        let settings = Settings {
+            vary: crate::vary::VaryRules {
+                own: vec![HeaderName::from_static("x-forwarded-for")],
+                ..Default::default()
+            },
+            ..Settings::default()
+        };
+        let given = fresh().and("vary", "accept, X-Forwarded-For");
+        check_under(&given, &settings, Err(DoNotStore::VaryClient));
+        check(&given, Ok(()));
+    }
+
+    #[test]
     fn vary_decides_too() {
         for star in ["*", "*, *", ", *", "*, Foo", "Foo, *"] {
             check(&fresh().and("vary", star), Err(DoNotStore::VaryStar));
@@ -815,6 +899,10 @@ mod tests {
             DoNotStore::VaryLimit,
             DoNotStore::NoFreshness,
             DoNotStore::NoValidator,
+            DoNotStore::VaryClient,
+            DoNotStore::RequestError,
+            DoNotStore::Suffix,
+            DoNotStore::Path,
         ];
         let tokens: std::collections::BTreeSet<_> = reasons.map(DoNotStore::as_str).into();
         assert_eq!(tokens.len(), reasons.len());
@@ -823,7 +911,7 @@ mod tests {
                 .iter()
                 .filter(|reason| reason.is_about_request())
                 .count(),
-            3
+            4
         );
     }
 

@@ -1,6 +1,10 @@
 //! Selecting among responses by `Vary` (RFC 9111 §4.1).
 
+mod cookies;
+mod devices;
+mod languages;
 mod normalise;
+mod weighted;
 
 use std::cmp::Reverse;
 
@@ -10,8 +14,9 @@ use crate::fields;
 use crate::framed_hash::FramedHash;
 use crate::store::Stored;
 
-pub(crate) use normalise::Weighted;
-pub use normalise::{AcceptEncoding, AcceptLanguage, VaryRules};
+pub use devices::{DEVICE_CLASS, DeviceClass};
+pub use normalise::{AcceptEncoding, AcceptLanguage, Care, Cookies, UserAgent, VaryRules};
+pub(crate) use weighted::Weighted;
 
 /// How many fields a `Vary` may name; a response with more is not stored.
 pub const SELECTING_FIELDS_MAX: usize = 32;
@@ -89,8 +94,22 @@ impl Selecting {
     //# If (after any normalization that might take place) a header field is absent from a request, it
     //# can only match another request if it is also absent there.
     pub fn matches(&self, request: &HeaderMap, rules: &VaryRules) -> bool {
+        self.mismatch(request, rules).is_none()
+    }
+
+    /// The first of the selecting fields that `request` has otherwise.
+    pub fn mismatch(&self, request: &HeaderMap, rules: &VaryRules) -> Option<&HeaderName> {
+        self.mismatches(request, rules).next()
+    }
+
+    fn mismatches(
+        &self,
+        request: &HeaderMap,
+        rules: &VaryRules,
+    ) -> impl Iterator<Item = &HeaderName> {
         self.fields()
-            .all(|(name, value)| rules.normalised(name, request).as_deref() == value)
+            .filter(|(name, value)| rules.normalised(name, request).as_deref() != *value)
+            .map(|(name, _)| name)
     }
 
     /// What [`variant_of`] says of the request these fields come from.
@@ -136,9 +155,43 @@ pub fn select<'a>(
     request: &HeaderMap,
     rules: &VaryRules,
 ) -> Option<usize> {
+    most_recent(candidates, |stored| {
+        stored.selecting.matches(request, rules)
+    })
+}
+
+/// Where none is selected: the most recent stored response in the one language that the request
+/// wants most, if [`AcceptLanguage::Preferred`] allows it and nothing but `Accept-Language` differs.
+/// It may be used while it is fresh, and no longer: what its validation says is about another request.
+///
+//= https://www.rfc-editor.org/rfc/rfc9111#section-4.1
+//= type=exception
+//= reason=Configured. The section lets a cache choose by quality values among responses that match; an operator who knows that the origin chooses by nothing else may let it choose among all.
+//# the cache MUST NOT use that stored response without revalidation unless all the presented request
+//# header fields nominated by that Vary field value match those fields in the original request
+pub fn select_by_language<'a>(
+    candidates: impl Iterator<Item = &'a Stored>,
+    request: &HeaderMap,
+    rules: &VaryRules,
+) -> Option<usize> {
+    if rules.accept_language != AcceptLanguage::Preferred {
+        return None;
+    }
+    let favourite = languages::favourite(request)?;
+    most_recent(candidates, |stored| {
+        let mut mismatches = stored.selecting.mismatches(request, rules);
+        languages::is_in(&stored.headers, &favourite)
+            && mismatches.all(|name| *name == header::ACCEPT_LANGUAGE)
+    })
+}
+
+fn most_recent<'a>(
+    candidates: impl Iterator<Item = &'a Stored>,
+    suits: impl Fn(&Stored) -> bool,
+) -> Option<usize> {
     candidates
         .enumerate()
-        .filter(|(_, stored)| stored.selecting.matches(request, rules))
+        .filter(|(_, stored)| suits(stored))
         .min_by_key(|(_, stored)| {
             let varies = !stored.selecting.names().is_empty();
             Reverse((
@@ -256,5 +309,39 @@ mod tests {
         check(&stored, "3", Some(3));
         check(&stored[..3], "3", None);
         check(&[], "1", None);
+    }
+
+    #[test]
+    #[rustfmt::skip]
+    fn a_language_is_selected_by_weight_where_the_operator_says_so() {
+        let given = |asked: &str, language: &str| {
+            Given::response(&[
+                ("cache-control", "max-age=5000"),
+                ("vary", "accept-language, x"),
+                ("content-language", language),
+            ])
+            .asked(&[("accept-language", asked), ("x", "1")])
+            .stored()
+        };
+        let stored = [given("en, de", "de"), given("fr", "fr, en"), given("pt", "pt-BR")];
+        let preferred = VaryRules {
+            accept_language: AcceptLanguage::Preferred,
+            ..VaryRules::default()
+        };
+        let found = |asked: &str, x: &str, rules: &VaryRules| {
+            let request = headers(&[("accept-language", asked), ("x", x)]);
+            assert_eq!(select(stored.iter(), &request, rules), None, "{asked}");
+            select_by_language(stored.iter(), &request, rules)
+        };
+        assert_eq!(found("fr;q=0.5, de;q=1.0", "1", &preferred), Some(0));
+        assert_eq!(found("DE, en;q=0.9",       "1", &preferred), Some(0));
+        assert_eq!(found("pt-br, pt;q=0.9",    "1", &preferred), Some(2));
+        // Another field differs; or the origin may have something that is wanted as much, or more.
+        assert_eq!(found("de, fr;q=0.5",       "2", &preferred), None);
+        assert_eq!(found("it, de;q=0.9",       "1", &preferred), None);
+        assert_eq!(found("it, de",             "1", &preferred), None);
+        assert_eq!(found("de-AT, de;q=0.9",    "1", &preferred), None);
+        assert_eq!(found("fr;q=0.5",           "1", &preferred), None);
+        assert_eq!(found("de, fr;q=0.5",       "1", &VaryRules::default()), None);
     }
 }

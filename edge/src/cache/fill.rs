@@ -167,6 +167,7 @@ impl Fill {
         if let Some(stored) = self.selected.as_ref().and_then(|it| it.head().stored()) {
             policy::validation::add_validators(stored, &mut headers);
         }
+        let target = self.request.origin_target();
         let codings = &self.request.treatment.settings.codings;
         let stored = self.selected.as_ref().and_then(|it| it.head().stored());
         let coding =
@@ -177,7 +178,7 @@ impl Fill {
                 Some(_) => self.request.method().clone(),
                 None => Method::GET,
             },
-            target: &self.request.head.target,
+            target: &target,
             authority: &self.request.head.authority,
             headers,
             content: self.request.content.whole().cloned(),
@@ -269,13 +270,20 @@ impl Fill {
             };
             return self.audience.tell(Landing::Failed, reply);
         }
-        match policy::store::decide(&self.policy_exchange(&fetched), &treatment.settings) {
+        match self.decide(&fetched, &treatment.settings) {
             Ok(stored) => self.store(fetched, stored, treatment.uncacheable).await,
             Err(reason) => {
                 self.remember(&fetched, reason, treatment.uncacheable);
                 self.pass_on(fetched, NotStored::Policy(reason)).await;
             }
         }
+    }
+
+    fn decide(&self, fetched: &Fetched, settings: &Settings) -> Result<Stored, DoNotStore> {
+        let guard = settings.deception_guard;
+        self.request
+            .guard(fetched.status, &fetched.headers, guard)?;
+        policy::store::decide(&self.policy_exchange(fetched), settings)
     }
 
     /// The stored response that spares the client a failure (RFC 5861 §4).
@@ -299,10 +307,8 @@ impl Fill {
         if !node.searches.agree(path, search, &fetched.headers) {
             return self.pass_on(fetched, NotStored::OtherSearch).await;
         }
-        match stored.selecting.names() {
-            [] => node.vary.forget(key),
-            names => node.vary.learn(key, names.into()),
-        }
+        node.learn(key, &stored);
+        node.varied(&self.request, &stored);
         let length = content_length(&fetched.headers);
         if length.is_some_and(|length| !node.memory.is_storable(length)) {
             self.remember_uncacheable(fetched.response_time, uncacheable);
@@ -502,7 +508,7 @@ impl Body {
 }
 
 /// What is left of a stored response's freshness lifetime.
-fn ttl(stored: &Stored, now: Timestamp) -> Duration {
+pub(super) fn ttl(stored: &Stored, now: Timestamp) -> Duration {
     let age = stored.reception.current_age(now);
     stored.terms.freshness_lifetime.saturating_sub(age)
 }

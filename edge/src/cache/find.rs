@@ -13,7 +13,7 @@ use super::{Client, Head, Interrupted, Wait, refresh, respond};
 use crate::exchange::{Exchange, Request};
 use crate::node::Node;
 use crate::outcome::{
-    Answer, Forward, Forwarded, Outcome, Served, Share, seconds_left, seconds_over,
+    Answer, Differs, Forward, Forwarded, Outcome, Served, Share, seconds_left, seconds_over,
 };
 use crate::purges::Trust;
 
@@ -49,12 +49,20 @@ pub(super) fn find(node: &Node, request: &Request, waited: Option<Forward>) -> F
         let variants = variants.iter();
         variants.filter(|object| is_alive(node, object) && is_equal(object))
     };
-    let heads = alive().filter_map(|object| object.head().stored());
-    let selected = policy::vary::select(heads, request.headers(), &settings.vary);
-    let Some(object) = selected.and_then(|index| alive().nth(index).cloned()) else {
+    let heads = || alive().filter_map(|object| object.head().stored());
+    let (asked, vary) = (request.headers(), &settings.vary);
+    let selected = policy::vary::select(heads(), asked, vary);
+    let similar = match selected {
+        Some(_) => None,
+        None => policy::vary::select_by_language(heads(), asked, vary),
+    };
+    let Some(object) = selected
+        .or(similar)
+        .and_then(|index| alive().nth(index).cloned())
+    else {
         let why = match alive().next() {
             None => Forward::UriMiss,
-            Some(_) => Forward::VaryMiss,
+            Some(object) => Forward::VaryMiss(differs(object, request)),
         };
         return nothing(why);
     };
@@ -88,6 +96,10 @@ pub(super) fn find(node: &Node, request: &Request, waited: Option<Forward>) -> F
             let outcome = stale(staleness, Served::WhileRevalidating);
             (outcome, Refresh::Behind)
         }
+        // What a validation says of it is about a request that it does not match.
+        Reuse::Validate(_) if similar.is_some() => {
+            return nothing(Forward::VaryMiss(Differs::AcceptLanguage));
+        }
         Reuse::Validate(doubt) => {
             return Found::Doubtful(Wait {
                 why: why(doubt),
@@ -101,6 +113,14 @@ pub(super) fn find(node: &Node, request: &Request, waited: Option<Forward>) -> F
         refresh,
         now,
     })
+}
+
+/// In what a request differs from those that a stored response answers.
+fn differs(object: &Object<Head>, request: &Request) -> Differs {
+    let vary = &request.treatment.settings.vary;
+    let stored = object.head().stored();
+    let field = stored.and_then(|stored| stored.selecting.mismatch(request.headers(), vary));
+    field.map_or(Differs::OtherField, Differs::of)
 }
 
 /// Whether a stored response was not purged. One that was has no business in the memory any more.

@@ -15,6 +15,7 @@
 mod fill;
 mod find;
 mod head;
+mod post;
 mod represent;
 mod respond;
 mod send;
@@ -39,6 +40,7 @@ use fill::Fill;
 pub(crate) use fill::Interim;
 use find::{Found, Hit, find};
 pub(crate) use head::{Cached, Head};
+pub(crate) use post::Copying;
 pub(crate) use respond::{date, failure as answer_failure, made_up, mark, plain, withhold};
 
 /// How often a request that waited in vain looks again before it goes alone.
@@ -221,7 +223,7 @@ async fn not_cached(
 }
 
 /// Whether a request is none of the cache's business, and why.
-fn passes_by(request: &Request) -> Option<Forward> {
+pub(crate) fn passes_by(request: &Request) -> Option<Forward> {
     let head = &request.head;
     let settings = &request.treatment.settings;
     if head.upgrade != Upgrade::None {

@@ -1,6 +1,8 @@
 //! The head of the request that an origin is sent.
 
-use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, HOST, UPGRADE};
+use http::header::{
+    CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HOST, UPGRADE,
+};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use wire::{Framing, Upgrade};
 
@@ -18,6 +20,11 @@ pub(crate) fn headers(request: &Request, marks: &Marks<'_>) -> HeaderMap {
     policy::hop_by_hop::remove(&mut headers);
     headers.remove(EXPECT); // the node itself has told the client to go on
     headers.remove(CONTENT_LENGTH);
+    if request.head.framing == Framing::None {
+        // Of content that is not there. Some servers refuse a request for its type all the same.
+        headers.remove(CONTENT_TYPE);
+        headers.remove(CONTENT_ENCODING);
+    }
     let keyed = &request.treatment.key.headers;
     for name in &request.site.unkeyed {
         if !keyed.contains(name) {
@@ -25,7 +32,11 @@ pub(crate) fn headers(request: &Request, marks: &Marks<'_>) -> HeaderMap {
         }
     }
     // What counts for selection is what the origin sees.
-    request.treatment.settings.vary.rewrite(&mut headers);
+    let vary = &request.treatment.settings.vary;
+    vary.rewrite(&mut headers);
+    if request.is_for_the_cache() {
+        vary.rewrite_cookies(&mut headers, &request.treatment.key.cookies);
+    }
     forwarded_for(&mut headers, request);
     marks.guard.mark(&mut headers);
     tiered::via::append(&mut headers, request.head.version, marks.name);

@@ -273,12 +273,15 @@ impl ProxyHttp for Filters {
         &self,
         _session: &mut Session,
         body: &mut Option<Bytes>,
-        _end: bool,
+        end: bool,
         exchange: &mut Exchange,
     ) -> Result<Option<std::time::Duration>> {
         let length = body.as_ref().map_or(0, Bytes::len);
         if let (Some(request), true) = (&exchange.request, length > 0) {
             self.node.metrics.origin_bytes(&request.site.name, length);
+        }
+        if let Some(passing) = &mut exchange.passing {
+            passing.copying.take(body.as_ref(), end);
         }
         Ok(None)
     }

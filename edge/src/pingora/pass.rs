@@ -1,6 +1,7 @@
 //! Requests that pass the cache by: unsafe methods, content, upgrades, and what is known not to be storable. Pingora's
 //! own proxying streams them in both directions.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use http::header::TE;
@@ -14,7 +15,7 @@ use wire::Upgrade;
 
 use super::fetch::{self, INTERIM_RESPONSES_MAX, connect_error, response_error};
 use super::peer::peer;
-use crate::cache::{self, Head};
+use crate::cache::{self, Copying};
 use crate::error::UpstreamError;
 use crate::exchange::{Exchange, Passing, Request};
 use crate::metrics::Asked;
@@ -86,6 +87,10 @@ pub(super) fn prepare_request(
     let (request, passing) = parts(exchange)?;
     node.metrics.origin_request(&request.site.name, Asked::Pass);
     passing.sent = Some(node.clock.now());
+    passing.copying = Copying::ask(node, &request);
+    if let Cow::Owned(target) = request.origin_target() {
+        upstream.set_raw_path(target.as_bytes())?;
+    }
     let mut headers = outbound::headers(&request, &node.marks());
     outbound::restore_framing(&mut headers, &request);
     if upstream.version != Version::HTTP_2 {
@@ -134,11 +139,21 @@ pub(super) fn take_response(
     if status != StatusCode::SWITCHING_PROTOCOLS {
         policy::hop_by_hop::remove(&mut headers);
     }
-    act(node, &request, passing, status, &headers);
+    let now = node.clock.now();
+    let answer = policy::store::Exchange {
+        method: request.method(),
+        request: request.headers(),
+        status,
+        response: &headers,
+        request_time: passing.sent.unwrap_or(now),
+        response_time: now,
+    };
+    act(node, &request, passing, &answer);
+    let copied = passing.copying.begin(node, &request, &answer);
     let outcome = Outcome::Forwarded(Forwarded {
         why,
         status: Some(status),
-        answer: Answer::NotStored(NotStored::PassedBy),
+        answer: copied.map_or(Answer::NotStored(NotStored::PassedBy), Answer::Stored),
         share: Share::Alone,
     });
     let key = (request.site.show_key == ShowKey::Yes).then(|| request.key.text());
@@ -164,38 +179,34 @@ fn replace(response: &mut ResponseHeader, headers: &HeaderMap) -> Result<()> {
     Ok(())
 }
 
-/// What a response that is not stored does to what is stored (RFC 9111 §4.3.5, §4.4).
-fn act(node: &Node, request: &Request, passing: &Passing, status: StatusCode, headers: &HeaderMap) {
-    let method = request.method();
-    if policy::invalidation::invalidates(method, status) {
-        invalidate(node, request, headers);
+/// What a response that passes by does to what is stored (RFC 9111 §4.3.5, §4.4).
+fn act(node: &Node, request: &Request, passing: &Passing, answer: &policy::store::Exchange<'_>) {
+    if policy::invalidation::invalidates(answer.method, answer.status) {
+        invalidate(node, request, answer.response);
     }
-    let now = node.clock.now();
-    let treatment = request.treatment_of(status);
-    let answer = policy::store::Exchange {
-        method,
-        request: request.headers(),
-        status,
-        response: headers,
-        request_time: passing.sent.unwrap_or(now),
-        response_time: now,
-    };
-    let key = request.storage_key();
+    let treatment = request.treatment_of(answer.status);
     if passing.why == Forward::Bypass(Bypass::Uncacheable)
-        && policy::store::decide(&answer, &treatment.settings).is_ok()
+        && request
+            .guard(
+                answer.status,
+                answer.response,
+                treatment.settings.deception_guard,
+            )
+            .is_ok()
+        && policy::store::decide(answer, &treatment.settings).is_ok()
     {
         // It can be stored by now: the next request will.
-        node.uncacheable.forget(key);
+        node.uncacheable.forget(request.storage_key());
     }
     let selected = passing.selected.as_ref();
-    if let (Some(object), true) = (selected, *method == Method::HEAD)
+    if let (Some(object), true) = (selected, *answer.method == Method::HEAD)
         && let Some(cached) = object.head().cached()
     {
-        match policy::freshen::freshen_from_head(&cached.stored, &answer, &treatment.settings) {
+        match policy::freshen::freshen_from_head(&cached.stored, answer, &treatment.settings) {
             HeadVerdict::Updated(stored) => {
                 let labels = node.purges.labels(request, &stored.headers);
                 let membership = cached.membership.relabelled(labels);
-                let head = Arc::new(Head::kept(stored, membership, cached.uri.clone()));
+                let head = Arc::new(cache::Head::kept(stored, membership, cached.uri.clone()));
                 node.memory.update_head(object, head);
             }
             HeadVerdict::Invalidate => node.memory.remove_object(object),
@@ -204,19 +215,24 @@ fn act(node: &Node, request: &Request, passing: &Passing, status: StatusCode, he
     }
 }
 
-/// Removes what an unsafe request made wrong: its own target, and what the answer says was touched as well.
+/// Removes what an unsafe request made wrong: its own target, and what the answer says was touched as well. Each key
+/// once, so that [`Copying`] can tell its own removal from others.
 fn invalidate(node: &Node, request: &Request, headers: &HeaderMap) {
     let Some(uri) = request.uri() else {
         return;
     };
+    let mut keys = Vec::with_capacity(policy::invalidation::TARGETS_MAX);
     for target in policy::invalidation::targets(&uri, headers) {
         let path = target
             .path_and_query()
             .map_or("/", http::uri::PathAndQuery::as_str);
         for key in request.keys_of(path, &node.searches) {
-            node.invalidate(key);
+            if !keys.contains(&key) {
+                keys.push(key);
+            }
         }
     }
+    keys.into_iter().for_each(|key| node.invalidate(key));
 }
 
 /// Invalidates the cache groups that a response names (RFC 9875 §3).

@@ -33,6 +33,12 @@ impl<H: Head> Claim<H> {
         self.memory.index.holds(self.key, self.generation)
     }
 
+    /// Whether nothing but one removal came between `earlier`, which is not dropped yet, and this claim: whoever made
+    /// that knows that it has seen all there was.
+    pub fn follows(&self, earlier: &Self) -> bool {
+        self.key == earlier.key && self.generation == earlier.generation.wrapping_add(1)
+    }
+
     /// Begins to receive a body of this announced length.
     pub fn begin(self, variant: Variant, head: H, length: Option<u64>, keep: Keep) -> Fill<H> {
         Fill::new(self, variant, head, length, keep)

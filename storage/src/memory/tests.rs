@@ -514,6 +514,20 @@ async fn what_was_asked_for_before_a_removal_is_not_stored_after_it() {
 }
 
 #[test]
+fn who_makes_a_removal_knows_whether_it_was_the_only_one() {
+    let memory = memory(1 << 20, Eviction::default());
+    let before = memory.claim(name(1));
+    assert!(!memory.claim(name(1)).follows(&before));
+    memory.remove(name(2));
+    assert!(!memory.claim(name(1)).follows(&before));
+    memory.remove(name(1));
+    assert!(memory.claim(name(1)).follows(&before));
+    assert!(!memory.claim(name(2)).follows(&before));
+    memory.remove(name(1));
+    assert!(!memory.claim(name(1)).follows(&before));
+}
+
+#[test]
 fn a_head_for_one_answer_leaves_what_is_stored_alone() {
     let memory = memory(1 << 20, Eviction::default());
     let stored = memory.insert_ready(name(1), V, 10, body(100)).unwrap();

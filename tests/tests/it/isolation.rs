@@ -99,10 +99,15 @@ async fn keys_differ_wherever_the_resource_may() {
 async fn a_request_that_breaks_the_origin_breaks_nobody_else() {
     let origin = Origin::start(|seen| {
         let odd = seen.raw.len() > 8000
-            || seen.raw.contains(&7)
+            || seen.raw.iter().any(|byte| *byte == 7 || *byte > 127)
+            || seen.fields.len() > 80
+            || seen.field("Content-Type").is_some()
             || seen.field("X-HTTP-Method-Override").is_some();
         if odd {
-            Reply::status(400).then("too much")
+            // As bad as it gets: the error says that it may be stored.
+            Reply::status(400)
+                .with("Cache-Control", "max-age=600")
+                .then("too much")
         } else {
             Reply::fresh(600, "fine")
         }
@@ -113,6 +118,8 @@ async fn a_request_that_breaks_the_origin_breaks_nobody_else() {
     for (target, name, value) in [
         ("/oversize", "X-Long", long.as_str()),
         ("/control", "X-Bell", "a\u{7}b"),
+        ("/latin", "X-Name", "caf\u{e9}"),
+        ("/type", "Content-Type", "no/such/type"),
         ("/override", "X-HTTP-Method-Override", "DELETE"),
     ] {
         let mut client = node.client().await;
@@ -125,6 +132,79 @@ async fn a_request_that_breaks_the_origin_breaks_nobody_else() {
             "{target}"
         );
     }
+    let many: Vec<(String, &str)> = (0..90).map(|n| (format!("X-{n}"), "1")).collect();
+    let many: Vec<_> = many
+        .iter()
+        .map(|(name, value)| (name.as_str(), *value))
+        .collect();
+    let odd = node.get_with("/many", &many).await;
+    assert_eq!(
+        (odd.status, odd.cache_parameter("detail")),
+        (400, Some("request-error"))
+    );
+    assert_eq!(node.get("/many").await.text(), "fine");
+}
+
+/// An error that a plain request gets may be stored, if the origin says so: it is everybody's.
+#[tokio::test]
+async fn an_error_that_nobody_provoked_is_stored() {
+    let origin = Origin::start(|_| Reply::status(400).with("Cache-Control", "max-age=600")).await;
+    let node = Node::before(&origin.url()).await;
+    node.get("/a").await;
+    assert!(node.get("/a").await.is_hit());
+}
+
+/// A field that is nominated in `Connection` is gone before anybody looks: the key, the variant and the origin see the
+/// same request.
+#[tokio::test]
+async fn a_field_nominated_in_connection_is_missing_for_the_key_as_well() {
+    let origin = Origin::start(|seen| {
+        let currency = seen.field("Cookie").unwrap_or("none");
+        let language = seen.field("Accept-Language").unwrap_or("none");
+        Reply::fresh(600, format!("{currency} {language}")).with("Vary", "Accept-Language")
+    })
+    .await;
+    let settings = Settings::origins(&[&origin.url()]).site("key = { cookies = [\"currency\"] }");
+    let node = Node::start(settings).await;
+    for nominated in ["Cookie", "Accept-Language", "Cookie, Accept-Language, Host"] {
+        let target = format!("/{}", nominated.len());
+        let fields = [("Cookie", "currency=EUR"), ("Accept-Language", "de")];
+        let tricked = [fields[0], fields[1], ("Connection", nominated)];
+        node.get_with(&target, &tricked).await;
+        let honest = node.get_with(&target, &fields).await;
+        assert_eq!(honest.text(), "currency=EUR de", "{nominated}");
+        assert!(!honest.is_hit());
+        assert!(node.get_with(&target, &fields).await.is_hit());
+    }
+}
+
+#[tokio::test]
+async fn parameters_that_nobody_keyed_do_not_reach_the_origin() {
+    let origin = Origin::start(|seen| Reply::fresh(600, seen.target.clone())).await;
+    let settings = Settings::origins(&[&origin.url()])
+        .site("key = { query = { except = [\"utm_*\"] } }")
+        .rule("match = { path = \"/signed\" }\nkey = { unkeyed_query = \"pass\" }")
+        .rule("match = { path = \"/live\" }\ncache = false");
+    let node = Node::start(settings).await;
+    let poisoned = node.get("/a?b=2&utm_source=evil&a=1").await;
+    assert_eq!(poisoned.text(), "/a?b=2&a=1");
+    assert!(node.get("/a?b=2&a=1").await.is_hit());
+    assert_eq!(node.get("/b?utm_source=x").await.text(), "/b");
+    let head = node
+        .client()
+        .await
+        .request("HEAD", "/c?utm_source=x&d", &[])
+        .await;
+    assert_eq!(head.status, 200);
+    assert_eq!(origin.count("/c?d"), 1);
+    assert_eq!(
+        node.get("/signed?utm_source=x").await.text(),
+        "/signed?utm_source=x"
+    );
+    assert_eq!(
+        node.get("/live?utm_source=x").await.text(),
+        "/live?utm_source=x"
+    );
 }
 
 /// CVE-2026-105299: fields that a client nominates in `Connection` took the node's own with them.

@@ -1,14 +1,14 @@
 //! Selecting header fields in one spelling (RFC 9111 §4.1).
 
 use std::borrow::Cow;
-use std::cmp::Reverse;
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
+use super::cookies;
+use super::devices::{self, DEVICE_CLASS, DeviceClass};
+use super::languages::{languages, one_language};
+use super::weighted::{Weighted, weighted};
 use crate::fields;
-
-/// Weights are thousandths: a qvalue has at most three digits (RFC 9110 §12.4.2).
-const FULL_WEIGHT: u16 = 1000;
 
 /// How selecting header fields are normalised.
 ///
@@ -23,6 +23,38 @@ pub struct VaryRules {
     pub accept_encoding: AcceptEncoding,
     /// What counts of `Accept-Language`.
     pub accept_language: AcceptLanguage,
+    /// What counts of `Cookie`.
+    pub cookies: Cookies,
+    /// What counts of `User-Agent`.
+    pub user_agent: UserAgent,
+    /// Fields that do not reach the origin as clients send them, so that they do not count.
+    pub unseen: Vec<HeaderName>,
+    /// Fields that the node writes for each client: what varies on them is for that client.
+    pub own: Vec<HeaderName>,
+}
+
+/// What counts of `Cookie`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Cookies {
+    /// Every byte but whitespace.
+    #[default]
+    All,
+    /// The first cookie of each of these names.
+    ///
+    /// The origin has to see the same: [`VaryRules::rewrite_cookies`] of the request that is forwarded.
+    Only(Vec<String>),
+}
+
+/// What counts of `User-Agent`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum UserAgent {
+    /// Every byte but whitespace.
+    #[default]
+    Exact,
+    /// Which of these classes of devices it belongs to: the first that fits.
+    ///
+    /// The origin is told in [`DEVICE_CLASS`], and may vary on that field instead.
+    Classes(Vec<DeviceClass>),
 }
 
 /// What counts of `Accept-Encoding`.
@@ -45,10 +77,27 @@ pub enum AcceptLanguage {
     Normalise,
     /// Every byte.
     Exact,
+    /// As in `Normalise`; and where nothing that is stored matches, a response in the one language
+    /// that is wanted most will do (`Content-Language`).
+    ///
+    /// That is more than RFC 9111 §4.1 allows by itself. The operator says that the origin chooses by
+    /// nothing but the weights: then it has that language, and would choose it again.
+    Preferred,
     /// Which of these languages fits best.
     ///
     /// The origin has to see the same: [`VaryRules::rewrite`] the request that is forwarded.
     Among(Vec<String>),
+}
+
+/// What the operator does about a field that responses vary on.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub enum Care {
+    /// Nothing: every spelling is a variant.
+    None,
+    /// It counts as far as it means something.
+    Normalised,
+    /// It does not count, although the origin chooses by it.
+    Ignored,
 }
 
 /// What is done to the value of a field.
@@ -60,6 +109,8 @@ enum Rule<'a> {
     Codings,
     Languages,
     OneLanguageOf(&'a [String]),
+    CookiesOf(&'a [String]),
+    ClassOf(&'a [DeviceClass]),
 }
 
 impl VaryRules {
@@ -69,17 +120,42 @@ impl VaryRules {
         if rule == Rule::Ignore {
             return None;
         }
+        let name = match rule {
+            Rule::ClassOf(classes) if !request.contains_key(header::USER_AGENT) => {
+                return Some(devices::class_of(b"", classes).into());
+            }
+            Rule::ClassOf(_) => &header::USER_AGENT,
+            _ => name,
+        };
         let mut lines = request.get_all(name).iter();
         let first = lines.next()?.as_bytes();
+        let separator = match rule {
+            Rule::CookiesOf(_) => &b"; "[..],
+            _ => &b", "[..],
+        };
         let value = lines.fold(Cow::Borrowed(first), |value, line| {
-            Cow::Owned([&value, &b", "[..], line.as_bytes()].concat())
+            Cow::Owned([&value, separator, line.as_bytes()].concat())
         });
-        Some(rule.apply(&value))
+        Some(rule.apply(&value)).filter(|value| match rule {
+            // Without any of them it is as if there were none at all.
+            Rule::CookiesOf(_) => !value.is_empty(),
+            _ => true,
+        })
     }
 
     fn rule(&self, name: &HeaderName) -> Rule<'_> {
-        if self.ignore.contains(name) {
+        if self.ignore.contains(name) || self.unseen.contains(name) {
             return Rule::Ignore;
+        }
+        if let UserAgent::Classes(classes) = &self.user_agent
+            && (*name == header::USER_AGENT || *name == DEVICE_CLASS)
+        {
+            return Rule::ClassOf(classes);
+        }
+        if let Cookies::Only(names) = &self.cookies
+            && *name == header::COOKIE
+        {
+            return Rule::CookiesOf(names);
         }
         if *name == header::ACCEPT_ENCODING {
             return match self.accept_encoding {
@@ -89,7 +165,7 @@ impl VaryRules {
         }
         if *name == header::ACCEPT_LANGUAGE {
             return match &self.accept_language {
-                AcceptLanguage::Normalise => Rule::Languages,
+                AcceptLanguage::Normalise | AcceptLanguage::Preferred => Rule::Languages,
                 AcceptLanguage::Exact => Rule::Exact,
                 AcceptLanguage::Among(languages) => Rule::OneLanguageOf(languages),
             };
@@ -100,6 +176,54 @@ impl VaryRules {
     /// Rewrites a request on its way to the origin where a rule makes requests alike that the RFC
     /// tells apart: the origin must not choose by what the cache does not see.
     pub fn rewrite(&self, request: &mut HeaderMap) {
+        self.rewrite_language(request);
+        if let UserAgent::Classes(_) = self.user_agent {
+            let class = self.normalised(&DEVICE_CLASS, request);
+            if let Some(class) = class.and_then(|class| HeaderValue::try_from(class).ok()) {
+                request.insert(DEVICE_CLASS, class);
+            }
+        }
+    }
+
+    /// As [`Self::rewrite`], for requests that the cache may answer: others keep all their cookies. `keyed` are those
+    /// that the key has.
+    pub fn rewrite_cookies(&self, request: &mut HeaderMap, keyed: &[String]) {
+        let Cookies::Only(names) = &self.cookies else {
+            return;
+        };
+        let lines = request.get_all(header::COOKIE).iter();
+        let lines: Vec<&[u8]> = lines.map(|line| line.as_bytes()).collect();
+        let kept = cookies::only(&lines.join(&b"; "[..]), names.iter().chain(keyed));
+        request.remove(header::COOKIE);
+        if let Ok(kept) = HeaderValue::try_from(kept)
+            && !kept.is_empty()
+        {
+            request.insert(header::COOKIE, kept);
+        }
+    }
+
+    /// Whether one of these fields is written by the node for each client.
+    pub(crate) fn tells_clients_apart(&self, names: &[HeaderName]) -> bool {
+        names.iter().any(|name| self.own.contains(name))
+    }
+
+    /// How a field that a response varies on is treated.
+    pub fn care_for(&self, name: &HeaderName) -> Care {
+        if self.ignore.contains(name) {
+            return Care::Ignored;
+        }
+        match self.rule(name) {
+            Rule::Exact | Rule::List => Care::None,
+            Rule::Ignore
+            | Rule::Codings
+            | Rule::Languages
+            | Rule::OneLanguageOf(_)
+            | Rule::CookiesOf(_)
+            | Rule::ClassOf(_) => Care::Normalised,
+        }
+    }
+
+    fn rewrite_language(&self, request: &mut HeaderMap) {
         let AcceptLanguage::Among(_) = self.accept_language else {
             return;
         };
@@ -117,18 +241,15 @@ impl VaryRules {
 
 impl Rule<'_> {
     fn apply(self, value: &[u8]) -> Vec<u8> {
-        let weighted = || {
-            fields::members(value)
-                .map(Weighted::parse)
-                .collect::<Option<Vec<_>>>()
-        };
         let normalised = match self {
             Self::Exact => Some(value.to_vec()),
-            Self::Codings => weighted().map(codings),
-            Self::Languages => weighted().map(languages),
+            Self::Codings => weighted(value).map(codings),
+            Self::Languages => weighted(value).map(languages),
             Self::OneLanguageOf(available) => {
-                weighted().map(|wanted| one_language(&wanted, available))
+                weighted(value).map(|wanted| one_language(&wanted, available))
             }
+            Self::CookiesOf(names) => Some(cookies::only(value, names.iter())),
+            Self::ClassOf(classes) => Some(devices::class_of(value, classes).into()),
             Self::List | Self::Ignore => None,
         };
         // What cannot be understood is a list of something else.
@@ -138,49 +259,6 @@ impl Rule<'_> {
 
 fn list(value: &[u8]) -> Vec<u8> {
     fields::members(value).collect::<Vec<_>>().join(&b","[..])
-}
-
-/// A member of a list with a weight (RFC 9110 §12.4.2), in lower case.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Weighted {
-    pub(crate) item: Vec<u8>,
-    pub(crate) weight: u16,
-}
-
-impl Weighted {
-    /// `None` if there is more to the member than an item and a weight.
-    pub(crate) fn parse(member: &[u8]) -> Option<Self> {
-        let mut parts =
-            fields::split(member, b';').map(|part| fields::trim(part).to_ascii_lowercase());
-        let item = parts.next().filter(|item| !item.is_empty())?;
-        let weight = match parts.next() {
-            None => FULL_WEIGHT,
-            Some(parameter) => qvalue(parameter.strip_prefix(b"q=")?)?,
-        };
-        parts.next().is_none().then_some(Self { item, weight })
-    }
-}
-
-/// `qvalue = ( "0" [ "." 0*3DIGIT ] ) / ( "1" [ "." 0*3("0") ] )`, in thousandths.
-fn qvalue(value: &[u8]) -> Option<u16> {
-    let (whole, fraction) = match value {
-        [whole, b'.', fraction @ ..] => (*whole, fraction),
-        [whole] => (*whole, &[][..]),
-        _ => return None,
-    };
-    if !matches!(whole, b'0' | b'1')
-        || fraction.len() > 3
-        || !fraction.iter().all(u8::is_ascii_digit)
-    {
-        return None;
-    }
-    let thousandths = [100, 10, 1]
-        .iter()
-        .zip(fraction)
-        .map(|(place, digit)| place * u16::from(digit - b'0'))
-        .sum::<u16>();
-    let weight = u16::from(whole - b'0') * FULL_WEIGHT + thousandths;
-    (weight <= FULL_WEIGHT).then_some(weight)
 }
 
 /// The set of acceptable codings, sorted.
@@ -219,51 +297,6 @@ fn codings(mut codings: Vec<Weighted>) -> Vec<u8> {
     names.sort_unstable();
     names.dedup();
     names.join(&b","[..])
-}
-
-/// The languages from the most wanted to the least, those of one weight in alphabetical order.
-fn languages(mut languages: Vec<Weighted>) -> Vec<u8> {
-    languages.sort_unstable_by(|one, other| {
-        (Reverse(one.weight), &one.item).cmp(&(Reverse(other.weight), &other.item))
-    });
-    languages.dedup();
-    let written: Vec<Vec<u8>> = languages
-        .into_iter()
-        .map(|Weighted { item, weight }| match weight {
-            FULL_WEIGHT => item,
-            _ => [&item[..], format!(";q=0.{weight:03}").as_bytes()].concat(),
-        })
-        .collect();
-    written.join(&b","[..])
-}
-
-/// The available language that is wanted most; empty if none is.
-///
-/// A range fits a language that it is equal to or a prefix of, and a language that is a prefix of it
-/// (RFC 4647 §3.3.1 and §3.4): `en-GB` is served with `en`, and `en` with `en-GB`.
-fn one_language(wanted: &[Weighted], available: &[String]) -> Vec<u8> {
-    let weight = |language: &[u8]| {
-        let fitting = wanted.iter().filter(|range| fits(&range.item, language));
-        fitting
-            .max_by_key(|range| range.item.len())
-            .map_or(0, |range| range.weight)
-    };
-    available
-        .iter()
-        .map(|language| language.to_ascii_lowercase().into_bytes())
-        .map(|language| (weight(&language), language))
-        .filter(|(weight, _)| *weight > 0)
-        .rev()
-        .max_by_key(|(weight, _)| *weight)
-        .map_or_else(Vec::new, |(_, language)| language)
-}
-
-fn fits(range: &[u8], language: &[u8]) -> bool {
-    let is_prefix = |short: &[u8], long: &[u8]| {
-        long.strip_prefix(short)
-            .is_some_and(|rest| rest.is_empty() || rest.starts_with(b"-"))
-    };
-    range == b"*" || is_prefix(range, language) || is_prefix(language, range)
 }
 
 #[cfg(test)]
@@ -340,29 +373,11 @@ mod tests {
     }
 
     #[test]
-    fn weights_are_thousandths() {
-        #[track_caller]
-        fn check(value: &str, expected: Option<u16>) {
-            assert_eq!(qvalue(value.as_bytes()), expected, "{value}");
-        }
-        check("1", Some(1000));
-        check("1.", Some(1000));
-        check("1.000", Some(1000));
-        check("0", Some(0));
-        check("0.5", Some(500));
-        check("0.05", Some(50));
-        check("0.999", Some(999));
-        for garbage in ["", ".5", "2", "1.001", "0.1234", "0,5", "-0", "0.x", "01"] {
-            check(garbage, None);
-        }
-    }
-
-    #[test]
     fn every_field_has_its_rule() {
         let rules = VaryRules {
             ignore: vec![header::USER_AGENT],
             accept_encoding: AcceptEncoding::Exact,
-            accept_language: AcceptLanguage::Normalise,
+            ..VaryRules::default()
         };
         #[track_caller]
         fn check(rules: &VaryRules, name: &'static str, value: &str, expected: Option<&str>) {

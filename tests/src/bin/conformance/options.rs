@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use larder_tests::free_port;
 
+use crate::score::Kind;
 use crate::subject::Profile;
 
 /// What the command line asks for.
@@ -59,8 +60,8 @@ impl Options {
         if self.accept && !self.is_pinned() {
             return Err("--accept is for Larder and the pinned suite only".to_owned());
         }
-        if self.suite.is_some() && self.definitions.is_none() && self.trace.is_none() {
-            return Err("--suite needs --definitions".to_owned());
+        if self.definitions.is_some() && self.suite.is_none() {
+            return Err("--definitions is for another --suite".to_owned());
         }
         Ok(self)
     }
@@ -71,9 +72,32 @@ impl Options {
     }
 
     pub(crate) fn definitions(&self) -> PathBuf {
+        let checked_in = match self.suite {
+            None => "definitions.tsv",
+            Some(_) => "current/definitions.tsv",
+        };
         self.definitions
             .clone()
-            .unwrap_or_else(|| folder().join("definitions.tsv"))
+            .unwrap_or_else(|| folder().join(checked_in))
+    }
+
+    /// The table of tests that need not be passed, where one is checked in: a test of the same name may want the
+    /// opposite in another suite.
+    pub(crate) fn exceptions(&self) -> Option<PathBuf> {
+        let checked_in = match (&self.suite, &self.definitions) {
+            (None, _) => "exceptions.tsv",
+            (Some(_), None) => "current/exceptions.tsv",
+            (Some(_), Some(_)) => return None,
+        };
+        Some(folder().join(checked_in))
+    }
+
+    /// The kinds of tests of which none may do anything but pass, unless it is an exception.
+    pub(crate) fn gated(&self) -> &'static [Kind] {
+        match self.suite {
+            None => &[Kind::Required],
+            Some(_) => &[Kind::Required, Kind::Optimal],
+        }
     }
 
     /// A proxy that runs already has one set of settings, whatever they are called.
@@ -113,10 +137,8 @@ mod tests {
         assert!(parse("").is_ok());
         assert!(parse("--profile shipped --accept").is_ok());
         assert!(parse("--suite /x --definitions /y").is_ok());
-        assert_eq!(
-            parse("--suite /x").unwrap_err(),
-            "--suite needs --definitions"
-        );
+        assert!(parse("--suite /x").is_ok());
+        assert!(parse("--definitions /y").unwrap_err().contains("--suite"));
         assert!(
             parse("--accept --proxy http://x")
                 .unwrap_err()

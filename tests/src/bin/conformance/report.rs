@@ -22,6 +22,8 @@ pub(crate) struct Run<'a> {
     /// Absent where nothing comparable is checked in.
     pub(crate) expected: Option<&'a Verdicts>,
     pub(crate) exceptions: &'a Exceptions,
+    /// Kinds of which every test has to pass with the literal settings.
+    pub(crate) gated: &'a [Kind],
 }
 
 impl Report {
@@ -69,10 +71,10 @@ impl Report {
 impl Run<'_> {
     /// Why this verdict breaks the gate, if it does.
     fn gate(&self, test: &Definition, verdict: Verdict) -> Option<String> {
-        if self.profile == Profile::Literal && test.kind == Kind::Required {
+        if self.profile == Profile::Literal && self.gated.contains(&test.kind) {
             let excepted = self.exceptions.find(&test.id).is_some();
             match (verdict.is_good(), excepted) {
-                (false, false) => return Some("a required test".to_owned()),
+                (false, false) => return Some(format!("{} and no exception", test.kind)),
                 (true, true) => return Some("no longer an exception".to_owned()),
                 (true, false) | (false, true) => {}
             }
@@ -155,6 +157,7 @@ mod tests {
             verdicts: &Verdicts::new(),
             expected: expected.as_ref(),
             exceptions: &exceptions,
+            gated: &[Kind::Required],
         };
         let reason = run.gate(&definitions.0[0], verdict);
         assert_eq!(reason.is_some(), broken, "{reason:?}");

@@ -9,7 +9,8 @@ pub(crate) enum Profile {
     Shipped,
     /// As the suite reads the text: responses with `Set-Cookie` are stored when their freshness
     /// is explicit (RFC 9111 §7.3 only warns of them), and an unknown transfer coding is read
-    /// until the connection closes instead of being refused (RFC 9112 §6.3).
+    /// until the connection closes instead of being refused (RFC 9112 §6.3). Beyond the text, a
+    /// response in the language wanted most will do (RFC 9111 §4.1).
     Literal,
 }
 
@@ -40,7 +41,8 @@ impl Profile {
             Self::Shipped => settings,
             Self::Literal => settings
                 .site("set_cookie = \"store\"")
-                .site("unknown_transfer_coding = \"until-close\""),
+                .site("unknown_transfer_coding = \"until-close\"")
+                .site("vary = { accept_language = \"preferred\" }"),
         }
     }
 }

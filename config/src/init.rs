@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use crate::model::Config;
-use crate::problems::{Fault, Place, Problems};
+use crate::problems::{Fault, Place, Problems, quote};
 use crate::setting::{Row, Rows, Unset};
 
 /// The name of the file in what is wrong with [`init`]'s own text.
@@ -29,6 +29,10 @@ pub struct Flags {
     pub log: Option<String>,
     /// `--admin-token-file FILE`.
     pub admin_token_file: Option<PathBuf>,
+    /// `--disk PATH:SIZE`, as often as wanted.
+    pub disks: Vec<String>,
+    /// What stands for `--disk` where that is not given. A node that cannot use it goes on without.
+    pub default_disk: Option<String>,
 }
 
 /// A setting that a flag gives.
@@ -39,6 +43,12 @@ struct Given {
     /// In TOML.
     value: String,
 }
+
+/// What a flag gives of one volume.
+type Volume = Vec<Given>;
+
+/// The table of a volume.
+const DISK: &str = "cache.disk";
 
 /// The text under construction.
 #[derive(Default)]
@@ -81,7 +91,7 @@ fn read(flags: &Flags) -> Result<Read, Problems> {
         return Err(Problems::one(Place::Flag { flag: "--origin" }, fault));
     }
 
-    let text = text(&given(flags));
+    let text = text(&given(flags), &volumes(flags)?);
     match crate::parse(FILE, &text.text) {
         Ok(config) => Ok(Read {
             text: text.text,
@@ -100,6 +110,8 @@ fn given(flags: &Flags) -> Vec<Given> {
         node,
         log,
         admin_token_file,
+        disks: _, // see `volumes`
+        default_disk: _,
     } = flags;
     let one = |flag, path, key, value: &Option<String>| {
         value.as_ref().map(|value| Given {
@@ -141,6 +153,39 @@ fn given(flags: &Flags) -> Vec<Given> {
     .collect()
 }
 
+/// The volumes that flags give, each a table.
+fn volumes(flags: &Flags) -> Result<Vec<Volume>, Problems> {
+    let place = || Place::Flag { flag: "--disk" };
+    let given = flags.disks.iter().map(|text| {
+        let volume = volume(text, "true");
+        volume.ok_or_else(|| {
+            let fault = Fault::new(format!("expected PATH:SIZE, found {}", quote(text)));
+            Problems::one(place(), fault.hint("for example /var/cache/larder:20GiB"))
+        })
+    });
+    let given: Vec<Volume> = given.collect::<Result<_, _>>()?;
+    let default = flags.default_disk.as_deref();
+    let default = default.filter(|_| given.is_empty());
+    let default = default.and_then(|text| volume(text, "false"));
+    Ok(given.into_iter().chain(default).collect())
+}
+
+fn volume(text: &str, required: &'static str) -> Option<Volume> {
+    // A path may have colons, a size has none.
+    let (path, size) = text.rsplit_once(':')?;
+    let given = |key, value| Given {
+        flag: "--disk",
+        path: DISK,
+        key,
+        value,
+    };
+    Some(vec![
+        given("path", string(path)),
+        given("size", string(size)),
+        given("required", required.to_owned()),
+    ])
+}
+
 /// A string of TOML.
 fn string(value: &str) -> String {
     let mut quoted = String::from("\"");
@@ -155,7 +200,7 @@ fn string(value: &str) -> String {
     quoted
 }
 
-fn text(given: &[Given]) -> Text {
+fn text(given: &[Given], volumes: &[Volume]) -> Text {
     let mut text = Text::default();
     text.comment(
         "",
@@ -166,14 +211,19 @@ fn text(given: &[Given]) -> Text {
         .iter()
         .filter(|rows| is_header(rows.path))
     {
-        text.section(rows, given);
+        match rows.path {
+            DISK if !volumes.is_empty() => {
+                volumes.iter().for_each(|given| text.section(rows, given));
+            }
+            _ => text.section(rows, given),
+        }
     }
     text
 }
 
 /// Tables that have a header of their own; the others are values of these.
 fn is_header(path: &str) -> bool {
-    !path.contains('.') || path == "site.rule"
+    !path.contains('.') || path == "site.rule" || path == DISK
 }
 
 impl Text {

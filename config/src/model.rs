@@ -31,6 +31,8 @@ pub struct Config {
     pub dialects: Dialects,
     /// The memory tier.
     pub memory: Memory,
+    /// The disk tier: its volumes, none twice.
+    pub disks: Vec<Disk>,
     /// What is logged.
     pub log: Log,
     /// What a client may ask of the node before it is refused.
@@ -101,6 +103,37 @@ pub enum Eviction {
     Gdsf,
     /// The least recently used response leaves.
     Lru,
+}
+
+/// A volume of the disk tier.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Disk {
+    /// The file, or a directory that it is kept in.
+    pub path: PathBuf,
+    /// Bytes that it takes from the file system.
+    pub size: u64,
+    /// What keeps the bodies.
+    pub engine: Engine,
+    /// What happens where it cannot be used.
+    pub on_failure: OnFailure,
+}
+
+/// What keeps the bodies of a volume.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub enum Engine {
+    /// Larder's own log.
+    Log,
+    /// foyer.
+    Foyer,
+}
+
+/// What a node does that cannot use a volume.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub enum OnFailure {
+    /// It does not start.
+    Stop,
+    /// It does without.
+    GoOn,
 }
 
 /// What is logged.

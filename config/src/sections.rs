@@ -2,6 +2,7 @@
 
 mod caching;
 mod codings;
+mod disk;
 mod fleet;
 mod key;
 mod limits;
@@ -58,6 +59,7 @@ const ADMIN: Setting<Tables> = table("admin", node::ADMIN.about);
 const FLEET: Setting<Tables> = table("fleet", fleet::FLEET.about);
 const DIALECTS: Setting<Tables> = table("dialects", purging::DIALECTS.about);
 const MEMORY: Setting<Tables> = table("memory", node::MEMORY.about);
+const CACHE: Setting<Tables> = table("cache", disk::CACHE.about);
 const LOG: Setting<Tables> = table("log", node::LOG.about);
 const LIMITS: Setting<Tables> = table("limits", limits::LIMITS.about);
 const TLS: Setting<Tables> = table("tls", node::TLS.about);
@@ -80,6 +82,7 @@ const ROOT: Rows = Rows {
         &FLEET,
         &DIALECTS,
         &MEMORY,
+        &CACHE,
         &LOG,
         &LIMITS,
         &TLS,
@@ -97,6 +100,7 @@ pub(crate) fn all() -> &'static [Rows] {
         purging::TOKEN,
         purging::DIALECTS,
         node::MEMORY,
+        disk::DISK,
         node::LOG,
         limits::LIMITS,
         node::TLS,
@@ -133,6 +137,10 @@ pub(crate) fn config(file: &Value, reading: &mut Reading) -> Option<Config> {
     let memory = root
         .section(&MEMORY, &node::MEMORY, reading)
         .and_then(|section| node::memory(&section, reading));
+    let disks = root
+        .section(&CACHE, &disk::CACHE, reading)
+        .and_then(|section| section.list(&disk::DISK_KEY, reading))
+        .and_then(|disks| disk::disks(disks, memory.as_ref(), reading));
     let log = root
         .section(&LOG, &node::LOG, reading)
         .and_then(|section| node::log(&section, reading));
@@ -158,6 +166,7 @@ pub(crate) fn config(file: &Value, reading: &mut Reading) -> Option<Config> {
         fleet: fleet?,
         dialects: dialects?,
         memory: memory?,
+        disks: disks?,
         log: log?,
         limits: limits?,
         tls: tls.finish()?,

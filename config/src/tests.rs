@@ -238,6 +238,9 @@ const ROWS: &[(In, &str, &str, &str, &str)] = &[
     (In::Site, "heuristic.percent",      "0",                     "101",                   "21: expected a number from 0 to 100, found `101`"),
     (In::Site, "heuristic.most",         r#""7d""#,               r#""0s""#,               "18: expected a duration"),
     (In::Site, "heuristic",              "{ percent = 0 }",       r#"{ percent = 0, most = "1d" }"#, "28: `most` has no effect beside percent = 0"),
+    (In::Table("cache"), "disk",         r#"[{ path = "a", size = "1GiB", engine = "log", required = false }]"#, r#"[{ path = "a", size = "1MiB" }]"#, "30: expected"),
+    (In::Table("cache"), "disk",         "[]",                    r#"[{ path = 7, size = "1GiB", required = 1 }]"#, "18: expected the path of a file or directory, found a number"),
+    (In::Site, "disk",                   r#""always""#,           r#""first""#,            "8: expected \"always\" or \"second\" or \"third\" or \"never\", found `first`"),
     (In::Site, "uncacheable",            r#""0s""#,               "false",                 "15: expected a duration from \"0s\" to \"1y\", found a truth value"),
     (In::Site, "targets",                "[]",                    r#"["Cache-Control"]"#,  "12: `Cache-Control` is read in any case"),
     (In::Site, "key.query",              r#""ignore""#,           r#""none""#,             "13: expected \"all\" or \"ignore\", found `none`"),
@@ -282,6 +285,7 @@ const ROWS: &[(In, &str, &str, &str, &str)] = &[
     (In::Rule, "set_cookie",             r#""store""#,            "0",                     "14: expected \"refuse\""),
     (In::Rule, "stale.if_error",         r#""1h""#,               "0",                     "18: `0` has no unit"),
     (In::Rule, "heuristic.percent",      "0",                     "-1",                    "21: expected a number"),
+    (In::Rule, "disk",                   r#""never""#,            r#""no""#,               "8: expected"),
     (In::Rule, "uncacheable",            r#""0s""#,               "0",                     "15: `0` has no unit"),
     (In::Rule, "targets",                "[]",                    "0",                     "11: expected a list"),
     (In::Rule, "key.query",              r#""ignore""#,           "0",                     "13: expected \"all\""),
@@ -322,7 +326,9 @@ fn every_key_says_what_it_accepts() {
 fn headers(path: &str) -> (String, String) {
     let whole = |header: String| (header, String::new());
     match path {
-        "node.listen" | "tls.certificates" | "admin.tokens" => whole(format!("[[{path}]]\n")),
+        "node.listen" | "tls.certificates" | "cache.disk" | "admin.tokens" => {
+            whole(format!("[[{path}]]\n"))
+        }
         "site" => whole("[[site]]\n".to_owned()),
         "site.origins" | "site.rule" => whole(format!("[[site]]\n[[{path}]]\n")),
         _ => match (path.strip_prefix("site.rule."), path.strip_prefix("site.")) {
@@ -382,8 +388,16 @@ fn every_setting_has_a_row() {
 /// What `init` shows commented out, uncommented.
 fn uncommented(text: &str) -> String {
     let is_example = |line: &str| {
+        let disk = [
+            "[[cache.disk]]",
+            "/var/cache/larder",
+            "20GiB",
+            "engine",
+            "required",
+        ];
         ["token_file", "[[site.rule]]", "name = \"www\""]
             .iter()
+            .chain(&disk)
             .any(|part| line.contains(part))
     };
     // Without servers, the rest of the fleet would have no effect.
@@ -680,6 +694,8 @@ fn init_says_what_the_flags_say() {
         node: Some("fra\"1".replace('"', "")),
         log: Some("off".to_owned()),
         admin_token_file: Some(PathBuf::from("Cargo.toml")),
+        disks: strings(&["/var/cache/a:b:20GiB", "relative:16MiB"]),
+        default_disk: Some("/elsewhere:1GiB".to_owned()),
     };
     let config = parse("larder.toml", &init(&flags).unwrap()).unwrap();
     assert_eq!(from_flags(&flags), Ok(config.clone()));
@@ -703,6 +719,13 @@ fn init_says_what_the_flags_say() {
         object_max: 16 << 20,
         eviction: Eviction::Gdsf,
     };
+    let disk = |path: &str, size| Disk {
+        path: PathBuf::from(path),
+        size,
+        engine: Engine::Log,
+        on_failure: OnFailure::Stop,
+    };
+    expected.disks = vec![disk("/var/cache/a:b", 20 << 30), disk("relative", 16 << 20)];
     expected.log.access = AccessLog::Off;
     assert_eq!(config, expected);
 
@@ -718,6 +741,42 @@ fn init_says_what_the_flags_say() {
             ("127.0.0.1".to_owned(), 3000)
         ]
     );
+}
+
+#[test]
+fn the_default_disk_is_there_if_no_other_is_and_may_fail() {
+    let flags = Flags {
+        origins: strings(&["http://127.0.0.1:3000"]),
+        default_disk: Some("/home/u/.cache/larder:1GiB".to_owned()),
+        ..Flags::default()
+    };
+    let expected = Disk {
+        path: PathBuf::from("/home/u/.cache/larder"),
+        size: 1 << 30,
+        engine: Engine::Log,
+        on_failure: OnFailure::GoOn,
+    };
+    assert_eq!(from_flags(&flags).unwrap().disks, [expected]);
+    assert!(init(&flags).unwrap().contains("\n[[cache.disk]]\n"));
+}
+
+#[test]
+#[rustfmt::skip]
+fn disks_that_make_no_sense_are_refused() {
+    #[track_caller]
+    fn check(text: &str, expected: &str) {
+        let text = format!("{SITE}\n{text}");
+        let told = parse("f", &text).unwrap_err().to_string();
+        assert!(told.contains(expected), "{told}");
+    }
+    let disk = "[[cache.disk]]\npath = \"/a\"\nsize = \"1GiB\"\n";
+    check(&disk.repeat(2), "`/a` is another volume's");
+    check("[[cache.disk]]\nsize = \"1GiB\"", "`path` is missing");
+    check("[[cache.disk]]\npath = \"/a\"", "`size` is missing");
+    check("[[cache.disk]]\npath = \"\"\nsize = \"1GiB\"", "expected a path");
+    check("[[cache.disk]]\npath = \"/a\"\nsize = \"1MiB\"", "expected a size");
+    check("[cache.disk]\npath = \"/a\"", "double brackets");
+    check(&format!("{disk}[memory]\nsize = \"15MiB\""), "too small for so many disks");
 }
 
 #[test]

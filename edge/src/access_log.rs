@@ -63,6 +63,9 @@ pub(crate) struct Line<'a> {
     pub fwd: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub detail: Option<&'static str>,
+    /// Where the stored response was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tier: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ttl: Option<i64>,
     #[serde(skip_serializing_if = "is_false")]
@@ -371,6 +374,7 @@ mod tests {
             outcome: "hit",
             fwd: None,
             detail: None,
+            tier: Some("memory"),
             ttl: Some(9),
             collapsed: false,
             coding: None,

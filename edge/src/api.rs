@@ -8,7 +8,7 @@ use purge_api::{
 };
 
 use crate::access_log;
-use crate::metrics::{Purged, Stored};
+use crate::metrics::{OnDisks, Purged, Stored};
 use crate::node::Node;
 use crate::purges::{Accepted, LogState, Logged, PurgeError, Reach, Reached, preview};
 
@@ -109,7 +109,7 @@ impl purge_api::Node for Node {
             return Readiness::Draining;
         }
         match self.purges.log_status().state {
-            LogState::Current => Readiness::Ready,
+            LogState::Current => self.recovery(),
             LogState::Unknown => Readiness::Apart,
             LogState::Replaying(left) => Readiness::Replaying(left),
             LogState::Lagging(lag) => Readiness::Lagging(lag),
@@ -117,7 +117,7 @@ impl purge_api::Node for Node {
     }
 
     fn metrics(&self) -> String {
-        let stats = self.memory.stats();
+        let stats = self.tiers.memory().stats();
         let stored = Stored {
             objects: stats.objects as u64,
             bytes: stats.bytes as u64,
@@ -134,7 +134,11 @@ impl purge_api::Node for Node {
             labels: self.purges.len() as u64,
             removed: self.purges.sweeper.removed(),
         };
-        self.metrics.text(stored, purged)
+        let on_disks = self.tiers.disk().map(|disk| OnDisks {
+            stats: disk.stats(),
+            recovered: disk.recovered(),
+        });
+        self.metrics.text(stored, purged, on_disks.as_ref())
     }
 
     fn now(&self) -> String {
@@ -232,7 +236,7 @@ impl purge_api::Node for Node {
     }
 
     fn status(&self) -> Status {
-        let stats = self.memory.stats();
+        let stats = self.tiers.memory().stats();
         let mut sites: Vec<String> = self.sites.names().map(str::to_owned).collect();
         sites.sort_unstable();
         sites.dedup();

@@ -170,6 +170,21 @@ impl From<&Purge> for Request {
     }
 }
 
+/// The size of the volume that a node has that was started without a word about disks.
+const DEFAULT_SIZE: &str = "1GiB";
+
+/// A volume in the directory for what a user can do without (XDG base directories), where there is one.
+fn default_disk() -> Option<String> {
+    let directory = |name| {
+        let path = PathBuf::from(std::env::var_os(name)?);
+        path.is_absolute().then_some(path)
+    };
+    let cache = directory("XDG_CACHE_HOME");
+    let cache = cache.or_else(|| Some(directory("HOME")?.join(".cache")))?;
+    let path = cache.join("larder");
+    Some(format!("{}:{DEFAULT_SIZE}", path.to_str()?))
+}
+
 /// A node without a configuration file.
 #[derive(Args, Debug)]
 pub(crate) struct Flags {
@@ -185,6 +200,13 @@ pub(crate) struct Flags {
     /// The size of the memory tier, for example `512MiB`.
     #[arg(long, value_name = "SIZE")]
     memory: Option<String>,
+    /// A volume for what is to outlive the process: a file or directory, and its size, for example
+    /// `/var/cache/larder:20GiB`. There may be several.
+    #[arg(long, value_name = "PATH:SIZE", conflicts_with = "no_disk")]
+    disk: Vec<String>,
+    /// Keep nothing on disks. Unless given, there is a volume of 1GiB in the user's cache directory.
+    #[arg(long)]
+    no_disk: bool,
     /// The node's name in `Cache-Status` and `Via`.
     #[arg(long, value_name = "NAME")]
     node: Option<String>,
@@ -203,11 +225,15 @@ impl From<Flags> for config::Flags {
             listen,
             admin,
             memory,
+            disk,
+            no_disk,
             node,
             log,
             admin_token_file,
         } = flags;
         Self {
+            disks: disk,
+            default_disk: if no_disk { None } else { default_disk() },
             origins: origin,
             listen,
             admin,

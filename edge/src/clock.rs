@@ -2,6 +2,7 @@
 
 #[cfg(debug_assertions)]
 use std::path::PathBuf;
+use std::sync::OnceLock;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use policy::time::Timestamp;
@@ -15,6 +16,13 @@ pub(crate) struct Clock {
     /// A file that holds milliseconds to add to the wall clock. Debug builds only: a test moves time by rewriting it.
     #[cfg(debug_assertions)]
     offset: Option<PathBuf>,
+}
+
+/// Time since it was first asked for, for those that measure how long something takes.
+#[expect(clippy::disallowed_methods, reason = "this is the one place")]
+pub(crate) fn monotonic() -> Duration {
+    static FIRST: OnceLock<Instant> = OnceLock::new();
+    FIRST.get_or_init(Instant::now).elapsed()
 }
 
 impl Clock {

@@ -1,5 +1,6 @@
 //! Counters of a node. Labels are sites and fixed words; nothing of a request becomes one.
 
+mod disks;
 mod purges;
 
 use std::sync::OnceLock;
@@ -16,7 +17,9 @@ pub(crate) const NO_SITE: &str = "-";
 
 use policy::coding::Coding;
 
-use crate::outcome::Word;
+use crate::outcome::{Tier, Word};
+use disks::DiskMetrics;
+pub(crate) use disks::OnDisks;
 
 /// Seconds: from a hit in memory to an origin's timeout.
 const DURATIONS: [f64; 16] = [
@@ -68,6 +71,7 @@ pub(crate) struct Purged {
 pub(crate) struct Tally {
     site: String,
     rows: [OnceLock<Row>; Word::COUNT],
+    hits: Hits,
 }
 
 struct Row {
@@ -76,11 +80,19 @@ struct Row {
     durations: Histogram,
 }
 
+/// The counters of one site's hits, by where they were stored.
+#[derive(Default)]
+struct Hits {
+    memory: OnceLock<IntCounter>,
+    disk: OnceLock<IntCounter>,
+}
+
 impl Tally {
     pub(crate) fn new(site: &str) -> Self {
         Self {
             site: site.to_owned(),
             rows: Default::default(),
+            hits: Hits::default(),
         }
     }
 }
@@ -99,6 +111,7 @@ pub(crate) struct Metrics {
     requests: IntCounterVec,
     response_bytes: IntCounterVec,
     durations: HistogramVec,
+    hits: IntCounterVec,
     /// Requests that were for no site.
     pub nobody: Tally,
     forwarded: IntCounterVec,
@@ -116,6 +129,7 @@ pub(crate) struct Metrics {
     evictions: IntGauge,
     rejected: IntGauge,
     pub purges: purges::Purges,
+    disks: DiskMetrics,
 }
 
 impl Metrics {
@@ -139,6 +153,11 @@ impl Metrics {
                 )
                 .buckets(DURATIONS.to_vec()),
                 &["site", "outcome"],
+            )?,
+            hits: counters(
+                "hits_total",
+                "Requests answered by a stored response, by where it was stored.",
+                &["site", "tier"],
             )?,
             nobody: Tally::new(NO_SITE),
             forwarded: counters(
@@ -199,6 +218,7 @@ impl Metrics {
                 "Responses that the memory tier had no room for.",
             )?,
             purges: purges::Purges::new()?,
+            disks: DiskMetrics::new()?,
             registry,
         };
         metrics.register()?;
@@ -216,6 +236,7 @@ impl Metrics {
             Box::new(self.requests.clone()),
             Box::new(self.response_bytes.clone()),
             Box::new(self.durations.clone()),
+            Box::new(self.hits.clone()),
             Box::new(self.forwarded.clone()),
             Box::new(self.unkeyed_vary.clone()),
             Box::new(self.origin_requests.clone()),
@@ -232,6 +253,7 @@ impl Metrics {
             Box::new(self.rejected.clone()),
         ];
         all.into_iter()
+            .chain(self.disks.all())
             .chain(self.purges.collectors())
             .try_for_each(|metric| self.registry.register(metric))
     }
@@ -251,6 +273,17 @@ impl Metrics {
         row.requests.inc();
         row.response_bytes.inc_by(bytes);
         row.durations.observe(took.as_secs_f64());
+    }
+
+    /// A stored response answered.
+    pub(crate) fn hit(&self, tally: &Tally, tier: Tier) {
+        let counter = match tier {
+            Tier::Memory => &tally.hits.memory,
+            Tier::Disk => &tally.hits.disk,
+        };
+        let labels = [tally.site.as_str(), tier.as_str()];
+        let counter = counter.get_or_init(|| self.hits.with_label_values(&labels));
+        counter.inc();
     }
 
     fn row(&self, site: &str, word: Word) -> Row {
@@ -302,7 +335,15 @@ impl Metrics {
     }
 
     /// Everything in the text format of Prometheus.
-    pub(crate) fn text(&self, stored: Stored, purged: Purged) -> String {
+    pub(crate) fn text(
+        &self,
+        stored: Stored,
+        purged: Purged,
+        on_disks: Option<&OnDisks>,
+    ) -> String {
+        if let Some(on_disks) = on_disks {
+            self.disks.set(on_disks);
+        }
         self.purges.set(purged);
         self.objects.set(gauge(stored.objects));
         let held = stored.bytes.saturating_sub(stored.in_flight);

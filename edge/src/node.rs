@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 use http::HeaderName;
 use policy::coding::Coding;
 use policy::vary::Care;
-use purge_api::Api;
-use storage::{Flights, Memory, Moment, Uncacheable, VaryMemory};
+use purge_api::{Api, Readiness};
+use storage::disk::Recovery;
+use storage::{Flights, Moment, Removal, Tiers, Uncacheable, VaryMemory};
 use tokio::sync::watch;
 
 use crate::access_log::{self, AccessLog, Line};
@@ -20,7 +21,7 @@ use crate::exchange::{Exchange, Learnt, Request};
 use crate::metrics::{Metrics, NO_SITE};
 use crate::origins::names::Names;
 use crate::origins::outbound::Marks;
-use crate::outcome::{Forward, Local, Outcome, Share, Word};
+use crate::outcome::{Forward, Local, Outcome, Share, Tier, Word};
 use crate::pingora::Authorities;
 use crate::pingora::fetch::Fetcher;
 use crate::purges::{self, Purges, Sink};
@@ -45,7 +46,8 @@ pub(crate) struct Node {
     pub follower_wait: Duration,
     /// Ranges that are answered in one response.
     pub ranges_max: usize,
-    pub memory: Arc<Memory<Head>>,
+    /// What is stored.
+    pub tiers: Arc<Tiers<Head>>,
     pub coder: Coder,
     pub flights: Flights<Head>,
     pub uncacheable: Uncacheable,
@@ -99,11 +101,17 @@ impl Node {
     }
 
     /// Nothing that was asked for by now answers a request for `key` that comes later (RFC 9111 §4.4).
-    pub(crate) fn invalidate(&self, key: storage::Key) {
-        self.memory.remove(key);
+    /// When it returns, that outlives the process.
+    pub(crate) async fn invalidate(&self, key: storage::Key) {
+        let removal = self.tiers.remove(key);
         self.flights.dissolve(key);
         self.uncacheable.forget(key);
         self.epochs.invalidate(key);
+        if removal == Removal::OnDisks
+            && let Err(error) = self.tiers.sync().await
+        {
+            tracing::warn!(%error, "an invalidation may not outlive the process");
+        }
     }
 
     /// What earlier requests taught about keys.
@@ -156,6 +164,9 @@ impl Node {
             return self.metrics.request(nobody, word, sent, took);
         };
         self.metrics.request(&request.site.tally, word, sent, took);
+        if let Some(tier) = outcome.and_then(Outcome::tier) {
+            self.metrics.hit(&request.site.tally, tier);
+        }
         if let Some(why) = outcome.and_then(Outcome::forward) {
             let detail = outcome.and_then(Outcome::detail).unwrap_or("-");
             let site = &request.site.name;
@@ -166,6 +177,14 @@ impl Node {
         }
         if self.log.is_on() {
             self.log.write(&line(exchange, request, word, sent, took));
+        }
+    }
+
+    /// It is ready from the start: until the disks' index is back, what is on them is a miss.
+    pub(crate) fn recovery(&self) -> Readiness {
+        match self.tiers.recovered() {
+            Some(Recovery::Running { segments, of }) => Readiness::Recovering { segments, of },
+            _ => Readiness::Ready,
         }
     }
 
@@ -191,6 +210,7 @@ impl Node {
             outcome: word.as_str(),
             fwd: None,
             detail: Some(why),
+            tier: None,
             ttl: None,
             collapsed: false,
             coding: None,
@@ -229,6 +249,7 @@ fn line<'a>(
         outcome: word.as_str(),
         fwd: outcome.and_then(Outcome::forward).map(Forward::as_str),
         detail: outcome.and_then(Outcome::detail),
+        tier: outcome.and_then(Outcome::tier).map(Tier::as_str),
         ttl: outcome.and_then(Outcome::ttl),
         collapsed,
         coding: exchange.coding.map(Coding::as_str),

@@ -18,6 +18,8 @@ pub(crate) enum Outcome {
         ttl: i64,
         /// Why a stale response was good enough.
         served: Served,
+        /// Where it was stored.
+        tier: Tier,
     },
     /// It went towards the origin (§2.2).
     Forwarded(Forwarded),
@@ -34,6 +36,24 @@ pub(crate) enum Served {
     ClientAllows,
     /// It is being validated in the background (RFC 5861 §3).
     WhileRevalidating,
+}
+
+/// Where a stored response was found.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Tier {
+    /// In memory.
+    Memory,
+    /// On a disk; the next time it may be in memory.
+    Disk,
+}
+
+impl Tier {
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Memory => "memory",
+            Self::Disk => "disk",
+        }
+    }
 }
 
 /// A request that went towards the origin.
@@ -162,6 +182,8 @@ pub(crate) enum NotStored {
     PassedBy,
     /// Its content is longer than may be stored.
     TooLong,
+    /// It is too long for memory, and was not asked for often enough to be written to a disk.
+    NotYet,
     /// What it validates is not stored any more.
     Displaced,
     /// It was purged while it was on its way.
@@ -222,12 +244,15 @@ impl Outcome {
 
     fn write_parameters(&self, out: &mut String) {
         match self {
-            Self::Hit { ttl, served } => {
+            Self::Hit { ttl, served, tier } => {
                 push(out, format_args!("; hit; ttl={ttl}"));
-                match served {
-                    Served::Fresh => {}
-                    Served::ClientAllows => out.push_str("; detail=max-stale"),
-                    Served::WhileRevalidating => out.push_str("; detail=stale-while-revalidate"),
+                match (served, tier) {
+                    (Served::Fresh, Tier::Memory) => {}
+                    (Served::Fresh, Tier::Disk) => out.push_str("; detail=disk"),
+                    (Served::ClientAllows, _) => out.push_str("; detail=max-stale"),
+                    (Served::WhileRevalidating, _) => {
+                        out.push_str("; detail=stale-while-revalidate");
+                    }
                 }
             }
             Self::Forwarded(forwarded) => forwarded.write_parameters(out),
@@ -258,6 +283,15 @@ impl Outcome {
             Self::Hit { .. } => None,
             Self::Forwarded(forwarded) => forwarded.detail(),
             Self::Local(local) => Some(local.as_str()),
+        }
+    }
+
+    /// Where the stored response was that answered, if one did by itself.
+    #[must_use]
+    pub(crate) const fn tier(&self) -> Option<Tier> {
+        match self {
+            Self::Hit { tier, .. } => Some(*tier),
+            Self::Forwarded(_) | Self::Local(_) => None,
         }
     }
 
@@ -394,6 +428,7 @@ impl NotStored {
             Self::Policy(reason) => Some(reason.as_str()),
             Self::PassedBy => None,
             Self::TooLong => Some("too-long"),
+            Self::NotYet => Some("not-yet"),
             Self::Displaced => Some("displaced"),
             Self::Purged => Some("purged"),
             Self::OtherSearch => Some("no-vary-search"),
@@ -454,8 +489,9 @@ mod tests {
     fn an_outcome_is_told_in_the_words_of_the_standard() {
         use {Answer as A, Forward as F, Share as S};
         let second = Duration::from_secs(1);
-        check(&Outcome::Hit { ttl: 5, served: Served::Fresh },             "hit",      "n; hit; ttl=5");
-        check(&Outcome::Hit { ttl: -2, served: Served::WhileRevalidating },"updating", "n; hit; ttl=-2; detail=stale-while-revalidate");
+        check(&Outcome::Hit { ttl: 5, served: Served::Fresh, tier: Tier::Memory }, "hit",  "n; hit; ttl=5");
+        check(&Outcome::Hit { ttl: 5, served: Served::Fresh, tier: Tier::Disk },   "hit",  "n; hit; ttl=5; detail=disk");
+        check(&Outcome::Hit { ttl: -2, served: Served::WhileRevalidating, tier: Tier::Disk }, "updating", "n; hit; ttl=-2; detail=stale-while-revalidate");
         check(&forwarded(F::UriMiss, 200, A::Stored(60 * second), S::Alone),     "miss", "n; fwd=uri-miss; fwd-status=200; ttl=60; stored");
         check(&forwarded(F::UriMiss, 200, A::Stored(60 * second), S::Collapsed), "miss", "n; fwd=uri-miss; fwd-status=200; ttl=60; stored; collapsed");
         check(&forwarded(F::VaryMiss(Differs::UserAgent), 200, A::Stored(second), S::Alone), "miss", "n; fwd=vary-miss; fwd-status=200; ttl=1; stored; detail=vary-user-agent");
@@ -471,6 +507,7 @@ mod tests {
         let hit = Outcome::Hit {
             ttl: 0,
             served: Served::Fresh,
+            tier: Tier::Memory,
         };
         let told = Told {
             key: Some("a\"b\\c\u{e9}"),

@@ -22,6 +22,7 @@ use purge_api::{Filter, Mode, Order, Scope};
 use storage::Moment;
 use storage::purge::{
     self, Label, Labeller, Life, LogError, LogFile, LogId, Membership, PurgeIndex, Sequence,
+    Testimony, Witness,
 };
 use tokio::sync::{Semaphore, watch};
 use tokio::time::timeout;
@@ -71,6 +72,8 @@ pub(crate) struct Purges {
     journal: Mutex<Journal>,
     /// The place in the log up to which everything is applied.
     applied: watch::Sender<u64>,
+    /// Beside what is stored on disks.
+    witness: Option<Mutex<Witness>>,
     pub sweeper: Sweeper,
     /// Dry runs that may be begun.
     pub previews: Semaphore,
@@ -164,10 +167,11 @@ impl Purges {
     /// Opens the file in a folder, which is made where there is none, and applies what is in it. `log` makes the log
     /// that is followed from there, of the file and of what a sequence of its end has to be taken from for its place.
     ///
-    /// Where there is no file, purges are counted and not kept: nothing that is stored outlives the process, so only the
-    /// audit trail is lost.
+    /// Where there is no file, purges are counted and not kept: the audit trail is lost with the process, and what disks
+    /// have of it is not used again. A `witness` beside the disks says whether the file is all there was.
     pub(crate) fn open(
         folder: Option<&Path>,
+        witness: Option<&Path>,
         sites: &Sites,
         now: Moment,
         log: impl FnOnce(LogFile, i64) -> Box<dyn PurgeLog>,
@@ -180,14 +184,16 @@ impl Purges {
             Opened::volatile(fresh)
         });
         let Opened {
-            file,
+            mut file,
             records,
             resets,
         } = opened;
+        let witness = witness.and_then(|path| hear_witness(path, &mut file));
         let log_id = file.id();
         let log = log(file, last_offset(&records));
         let purges = Self {
-            labeller: Labeller::default(),
+            labeller: Labeller::of(log_id),
+            witness: witness.map(Mutex::new),
             index: PurgeIndex::new(LABELS_MAX),
             log_id,
             applied: watch::Sender::new(applied_at_start(&*log)),
@@ -255,7 +261,22 @@ impl Purges {
             }
             Event::Passed(place) => place,
         };
+        self.testify();
         self.applied.send_replace(place);
+    }
+
+    /// Before a purge is acknowledged, the witness knows of it.
+    fn testify(&self) {
+        let Some(witness) = &self.witness else {
+            return;
+        };
+        let now = Testimony {
+            log: self.log_id,
+            last: self.latest(),
+        };
+        if let Err(error) = witness.lock().say(now) {
+            tracing::error!(%error, "should purges go missing from the log, a restart might not notice");
+        }
     }
 
     fn apply(&self, placed: Placed, sites: &Sites, (now, applied): (Moment, Option<Applied>)) {
@@ -396,7 +417,6 @@ impl Purges {
 
     /// The log that sequences are of. What was born under another one has to be validated before it is used: the two
     /// cannot be compared.
-    #[expect(dead_code, reason = "nothing outlives the process yet")]
     pub(crate) const fn log_id(&self) -> LogId {
         self.log_id
     }
@@ -684,6 +704,46 @@ fn site_of(scope: &Scope, sites: &Sites) -> Option<String> {
         Scope::Url(url) | Scope::Prefix(url) => parse_url(url).ok()?.0,
     };
     sites.find(&host).map(|site| site.name.clone())
+}
+
+/// Asks the witness whether this log is the one that the disks' responses were born under, and all of it. If it is not,
+/// none of them may be used again: the log becomes another one.
+fn hear_witness(path: &Path, file: &mut LogFile) -> Option<Witness> {
+    let opened = Witness::open(path);
+    let mut witness = opened
+        .inspect_err(|error| {
+            let path = path.display();
+            tracing::error!(%path, %error, "no witness of the purges: the disks begin empty");
+        })
+        .ok();
+    let (log, last) = (file.id(), file.last());
+    let trusted = match witness.as_ref().and_then(Witness::said) {
+        None => false,
+        Some(said) if said.log != log => {
+            tracing::error!("the purge log is not the one that the disks know: they begin empty");
+            false
+        }
+        Some(said) if said.last > last => {
+            let (said, last) = (said.last.0, last.0);
+            tracing::error!(
+                said,
+                last,
+                "purges are missing from the log: the disks begin empty"
+            );
+            false
+        }
+        Some(_) => true,
+    };
+    if !trusted && let Err(error) = file.renew(LogId(crate::token::number())) {
+        tracing::error!(%error, "the purge log cannot be renewed");
+        return None;
+    }
+    let log = file.id();
+    let now = Testimony { log, last };
+    if let Some(Err(error)) = witness.as_mut().map(|witness| witness.say(now)) {
+        tracing::error!(%error, "the witness of the purges cannot be written");
+    }
+    witness
 }
 
 const fn mode(mode: Mode) -> purge::Mode {

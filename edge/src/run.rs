@@ -6,11 +6,13 @@ use std::time::Duration;
 
 use purge_api::Token;
 use socket2::{Domain, Socket, Type};
+use storage::Tiers;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 use tokio::time::timeout;
 
 use crate::admin::Admin;
+use crate::cache::Head;
 use crate::node::Node;
 use crate::pingora::Pipeline;
 use crate::purges;
@@ -20,6 +22,9 @@ use crate::wiring::{self, Plan};
 
 /// Connections that the system holds for a listener until they are accepted.
 const BACKLOG: i32 = 4096;
+
+/// How often it is looked how much memory the disks take.
+const ACCOUNT_EVERY: Duration = Duration::from_secs(1);
 
 /// Why a node does not start.
 #[derive(Debug, thiserror::Error)]
@@ -38,6 +43,9 @@ pub enum StartError {
     /// A certificate or key cannot be used.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// A volume of the disk tier cannot be used.
+    #[error("{0}")]
+    Disk(String),
     /// Something that only a broken system lacks.
     #[error("cannot start: {0}")]
     System(String),
@@ -82,6 +90,7 @@ pub fn start(config: config::Config, token: Token) -> Result<Running, StartError
     } = wiring::plan(config, token, stopping.clone())?;
     let node = Arc::new(node);
     node.follow_purges();
+    tokio::spawn(account(Arc::clone(&node.tiers), stopping.clone()));
     tokio::spawn(purges::sweep(Arc::clone(&node)));
     let admin_socket = bind(admin)?;
     let mut sockets = Vec::new();
@@ -125,6 +134,17 @@ pub fn start(config: config::Config, token: Token) -> Result<Running, StartError
         grace,
         node,
     })
+}
+
+/// Charges the memory that the disks take, again and again.
+async fn account(tiers: Arc<Tiers<Head>>, mut stopping: watch::Receiver<bool>) {
+    let mut fits = true;
+    while timeout(ACCOUNT_EVERY, stopping.changed()).await.is_err() {
+        let fitted = std::mem::replace(&mut fits, tiers.account());
+        if fitted && !fits {
+            tracing::warn!("the index of the disks has outgrown the memory: raise memory.size");
+        }
+    }
 }
 
 fn bind(address: SocketAddr) -> Result<TcpListener, StartError> {
@@ -177,8 +197,10 @@ impl Running {
         };
         self.stopped.send_replace(true);
         let node = self.node;
+        let closing = Arc::clone(&node);
         let flushing = tokio::task::spawn_blocking(move || node.log.flush());
         drop(flushing.await);
+        closing.tiers.close().await;
         drained
     }
 }

@@ -8,6 +8,7 @@ use http::{HeaderMap, HeaderName, Method, StatusCode};
 use parking_lot::RwLock;
 use policy::key::KeyRules;
 use policy::settings::Settings;
+use storage::Admission;
 
 use crate::metrics::Tally;
 use crate::origins::Origins;
@@ -97,6 +98,8 @@ pub(crate) struct Treatment {
     pub cache: UseCache,
     pub settings: Settings,
     pub key: KeyRules,
+    /// At which request for it a response is written to a disk.
+    pub admission: Admission,
     /// How long an answer that could not be stored is remembered as such.
     pub uncacheable: Duration,
 }
@@ -164,6 +167,7 @@ pub(crate) struct Overrides {
     pub deception_guard: Option<policy::settings::DeceptionGuard>,
     pub codings: Option<policy::coding::CodingRules>,
     pub key: Option<KeyRules>,
+    pub admission: Option<Admission>,
     pub uncacheable: Option<Duration>,
 }
 
@@ -172,6 +176,7 @@ impl Overrides {
         let settings = &mut treatment.settings;
         set(&mut treatment.cache, self.cache.as_ref());
         set(&mut treatment.key, self.key.as_ref());
+        set(&mut treatment.admission, self.admission.as_ref());
         set(&mut treatment.uncacheable, self.uncacheable.as_ref());
         if self.ttl.is_some() {
             settings.ttl.clone_from(&self.ttl);

@@ -2,6 +2,8 @@
 //!
 //! Every section is taken apart completely, so that a setting nobody uses does not compile.
 
+mod disks;
+
 use std::collections::HashMap;
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash as _, Hasher as _};
@@ -15,7 +17,7 @@ use http::{HeaderName, HeaderValue, Method, StatusCode};
 use policy::coding::{Coding, CodingRules};
 use policy::vary::{AcceptEncoding, AcceptLanguage, Cookies, DeviceClass, UserAgent, VaryRules};
 use purge_api::{Access, Api, Dialect, Dialects, Grant, Permission, Token};
-use storage::{FlightSettings, Flights, Memory, Uncacheable, VaryMemory};
+use storage::{Admission, FlightSettings, Flights, Memory, Tiers, Uncacheable, VaryMemory};
 use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 
@@ -76,6 +78,7 @@ pub(crate) fn plan(
         fleet,
         dialects,
         memory,
+        disks,
         log,
         limits,
         tls,
@@ -115,15 +118,15 @@ pub(crate) fn plan(
         std::io::stdout(),
         metrics.log_dropped.clone(),
     );
-    let memory = Memory::new(memory_settings(memory, &limits));
-    let coder = Coder::new(Arc::clone(&memory), Arc::clone(&metrics), threads);
     let sites = sites_by_host(sites)?;
     let moment = storage::Moment(clock.now().unix_millis());
     let state = crate::token::state_directory().map(|state| state.join(&name));
     let state = state.ok();
     let fleet = fleet.map(|fleet| self::fleet(fleet, &name, state.as_deref()));
     let fleet = fleet.transpose()?;
-    let purges = Purges::open(state.as_deref(), &sites, moment, |file, offset| {
+    let below = disks::open(disks, &memory, &limits)?;
+    let witness = below.as_ref().map(|below| below.witness.as_path());
+    let purges = Purges::open(state.as_deref(), witness, &sites, moment, |file, offset| {
         let cursor = CursorFile::new(state.as_deref());
         let Some((settings, outbox, counters)) = fleet else {
             cursor.remove();
@@ -143,6 +146,12 @@ pub(crate) fn plan(
             counters,
         ))
     });
+    let memory = Memory::new(memory_settings(memory, &limits));
+    let coder = Coder::new(Arc::clone(&memory), Arc::clone(&metrics), threads);
+    let tiers = match below {
+        Some(below) => Tiers::above(memory, below.disk, purges.log_id().0),
+        None => Tiers::memory_only(memory),
+    };
     let node = Node {
         name,
         purges,
@@ -155,7 +164,7 @@ pub(crate) fn plan(
         limits: Arc::new(downstream_limits(&limits)),
         follower_wait: limits.follower_wait,
         ranges_max: limits.ranges,
-        memory,
+        tiers,
         coder,
         flights: Flights::new(FlightSettings {
             followers_max: limits.followers,
@@ -339,7 +348,7 @@ fn downstream_limits(limits: &model::Limits) -> Limits {
         followers: _,     // the flights'
         follower_wait: _, // the node's
         ranges: _,        // the node's
-        variants: _,      // the memory's
+        variants: _,      // the tiers'
         query_content: _, // the node's
         h2_streams,
     } = *limits;
@@ -569,6 +578,7 @@ fn treatment(caching: model::Caching, unseen: &Unseen) -> Treatment {
         set_cookie,
         stale,
         heuristic,
+        disk,
         uncacheable,
         targets,
         key,
@@ -591,10 +601,20 @@ fn treatment(caching: model::Caching, unseen: &Unseen) -> Treatment {
             ..policy::settings::Settings::default()
         },
         key: key_rules(key),
+        admission: admission(disk),
         uncacheable,
     };
     treatment.settings.keep_codings_apart();
     treatment
+}
+
+const fn admission(disk: model::DiskAdmission) -> Admission {
+    match disk {
+        model::DiskAdmission::Always => Admission::Always,
+        model::DiskAdmission::Second => Admission::Second,
+        model::DiskAdmission::Third => Admission::Third,
+        model::DiskAdmission::Never => Admission::Never,
+    }
 }
 
 const fn deception_guard(guard: model::DeceptionGuard) -> policy::settings::DeceptionGuard {
@@ -778,6 +798,7 @@ fn rule_overrides(
         set_cookie,
         stale,
         heuristic,
+        disk,
         uncacheable,
         targets,
         key,
@@ -809,6 +830,7 @@ fn rule_overrides(
         deception_guard: deception_guard.map(self::deception_guard),
         codings: codings.map(coding_rules),
         key: key.map(key_rules),
+        admission: disk.map(admission),
         uncacheable,
     }
 }

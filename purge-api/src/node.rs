@@ -90,6 +90,13 @@ pub struct Refusal<'a> {
 pub enum Readiness {
     /// Its listeners are open.
     Ready,
+    /// They are open, too, and what is on its disks is found step by step.
+    Recovering {
+        /// Segments read so far.
+        segments: u64,
+        /// Segments there are.
+        of: u64,
+    },
     /// It finishes what is under way, and stops.
     Draining,
     /// It has not reached the purge log since it was started.

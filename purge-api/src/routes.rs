@@ -218,6 +218,10 @@ const JSON: &str = "application/json";
 fn readiness(readiness: Readiness) -> Response<Bytes> {
     let why = match readiness {
         Readiness::Ready => return text(StatusCode::OK, "ready\n"),
+        Readiness::Recovering { segments, of } => {
+            let state = format!("ready; reading the disks' index: {segments} of {of} segments\n");
+            return text(StatusCode::OK, state);
+        }
         Readiness::Draining => "draining\n".to_owned(),
         Readiness::Apart => "waiting for the purge log\n".to_owned(),
         Readiness::Replaying(left) => format!("replaying purges: {left} left\n"),

@@ -336,6 +336,11 @@ async fn refusals_are_told() {
 async fn a_node_that_is_not_ready_says_why() {
     for (readiness, status, why) in [
         (Readiness::Ready, 200, "ready"),
+        (
+            Readiness::Recovering { segments: 3, of: 8 },
+            200,
+            "ready; reading the disks' index: 3 of 8 segments",
+        ),
         (Readiness::Draining, 503, "draining"),
         (Readiness::Replaying(7), 503, "replaying purges: 7 left"),
         (

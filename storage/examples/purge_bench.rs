@@ -44,7 +44,7 @@ fn label(labeller: &Labeller, kind: u8, number: u64) -> Label {
     labeller.label(kind, &[&number.to_le_bytes()])
 }
 
-fn fill(memory: &Memory<Stored>, labeller: &Labeller, tag: Label, born: Sequence) {
+fn fill(memory: &Arc<Memory<Stored>>, labeller: &Labeller, tag: Label, born: Sequence) {
     for number in 0..OBJECTS {
         let own = (0..NAMES).map(|name| label(labeller, 2, number * NAMES + name));
         let labels = own.chain([tag]).collect();
@@ -104,7 +104,7 @@ fn main() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("purges");
     let (mut log, _) = LogFile::open(&path, LogId(1)).expect("a log");
-    let labeller = Labeller::default();
+    let labeller = Labeller::of(LogId(7));
     let tag = label(&labeller, 1, 0);
     let index = PurgeIndex::new(1_000_000);
     let memory = Memory::new(Settings::new(4 << 30));

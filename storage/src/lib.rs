@@ -1,6 +1,7 @@
-//! Where stored responses live while the node runs: the memory tier, the fills that feed it, and
+//! Where stored responses live: the memory tier, the disk tier below it, the fills that feed them, and
 //! the flights that make many requests share one fill.
 //!
+//! * [`Tiers`] are memory and disks as one: what is stored, wherever it is.
 //! * [`Memory`] holds [`Object`]s by [`Key`] and [`Variant`] under one byte budget.
 //! * [`Fill`] is a body being received; any number of [`Reader`]s follow it while it is written.
 //! * [`Derived`] keeps what was made of a body with it: a stored response and its codings are one.
@@ -37,6 +38,7 @@ mod moment;
 pub mod purge;
 mod recent;
 mod settings;
+mod tiers;
 mod uncacheable;
 mod vary_memory;
 
@@ -44,9 +46,12 @@ pub use derived::{DERIVED_MAX, Derived, Making, Turn};
 pub use fill::{Cut, Fill, Keep, Reader, WriteError};
 pub use flight::{Airborne, Boarding, FlightSettings, Flights, Follower, Landing, Lead};
 pub use key::{Key, Variant};
-pub use memory::{Body, Claim, Memory, Object, Refused, Removed, Stats, Variants, Walk};
+pub use memory::{
+    Body, BodyReader, Claim, Memory, Object, Refused, Removed, Stats, Variants, Walk,
+};
 pub use moment::Moment;
 pub use settings::{Eviction, Settings};
+pub use tiers::{Admission, Destination, Durable, Removal, Tiers, Why};
 pub use uncacheable::Uncacheable;
 pub use vary_memory::VaryMemory;
 

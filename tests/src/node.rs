@@ -72,8 +72,14 @@ impl Node {
     }
 
     /// Starts a node with flags only, as a newcomer does. The addresses and the token file are
-    /// added to them.
+    /// added to them, and `--no-disk`: tests that run side by side share no volume.
     pub async fn with_flags(flags: &[&str]) -> Self {
+        let flags: Vec<&str> = flags.iter().copied().chain(["--no-disk"]).collect();
+        Self::with_flags_and_disk(&flags).await
+    }
+
+    /// Starts a node with flags, whatever they say of disks. The user's cache directory is the folder of the node.
+    pub async fn with_flags_and_disk(flags: &[&str]) -> Self {
         let folder = folder();
         let (address, admin) = (loopback(), loopback());
         let mut args = vec!["run".to_owned()];
@@ -107,6 +113,7 @@ impl Node {
             address,
             admin,
             folder,
+
             stdout,
             stderr,
             ahead,
@@ -139,15 +146,44 @@ impl Node {
         self.stderr = Lines::collect(self.child.stderr.take());
     }
 
-    /// Kills the process (SIGKILL), lets `meanwhile` do something to its folder, and starts it again as it was started.
-    pub async fn restart_after_kill(&mut self, meanwhile: impl FnOnce(&Path)) {
-        self.child.kill().expect("the process can be killed");
-        self.child.wait().expect("the process ends");
+    /// Kills the process, as a crash would, and starts it again in the same folder. `meanwhile` is done in between.
+    pub async fn kill_and_restart(&mut self, meanwhile: impl FnOnce(&Path)) {
+        self.child.kill().expect("it runs");
+        self.restart(meanwhile).await;
+    }
+
+    /// Stops the process in order, and starts it again in the same folder. `meanwhile` is done in between.
+    pub async fn stop_and_restart(&mut self, meanwhile: impl FnOnce(&Path)) {
+        self.signal("TERM");
+        self.restart(meanwhile).await;
+    }
+
+    async fn restart(&mut self, meanwhile: impl FnOnce(&Path)) {
+        self.wait_exit().await;
         meanwhile(self.folder.path());
         self.child = spawn(self.folder.path(), &self.args);
         self.stdout = Lines::collect(self.child.stdout.take());
         self.stderr = Lines::collect(self.child.stderr.take());
         self.wait_ready().await;
+        self.wait_recovered().await;
+    }
+
+    /// Waits until everything that is on the disks is found.
+    async fn wait_recovered(&self) {
+        let end = Instant::now() + PATIENCE;
+        while Client::connect(self.admin)
+            .await
+            .get("/readyz")
+            .await
+            .text()
+            != "ready\n"
+        {
+            assert!(
+                Instant::now() < end,
+                "the disks are not back after {PATIENCE:?}"
+            );
+            sleep(Duration::from_millis(5)).await;
+        }
     }
 
     /// Waits until the node says that it is ready.
@@ -352,6 +388,7 @@ fn spawn(folder: &Path, args: &[String]) -> Child {
         .args(args)
         .env("LARDER_TEST_CLOCK", folder.join("clock"))
         .env("XDG_STATE_HOME", folder)
+        .env("XDG_CACHE_HOME", folder)
         .current_dir(folder)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())

@@ -70,6 +70,14 @@ impl Settings {
         self
     }
 
+    /// Adds a volume of this size in the folder of the node, a TOML value.
+    #[must_use]
+    pub fn disk(self, size: &str) -> Self {
+        self.append(&format!(
+            "[[cache.disk]]\npath = \"disk\"\nsize = \"{size}\""
+        ))
+    }
+
     /// Adds a listener besides the first: a TOML value.
     #[must_use]
     pub fn listener(mut self, value: &str) -> Self {

@@ -15,6 +15,8 @@ pub struct Caching {
     pub stale: Stale,
     /// Freshness of responses that state none (RFC 9111 §4.2.2).
     pub heuristic: Heuristic,
+    /// At which request for it a response is written to a disk.
+    pub disk: DiskAdmission,
     /// How long it is remembered that a response could not be stored.
     pub uncacheable: Duration,
     /// Targeted fields in the order of preference, lower case (RFC 9213).
@@ -36,6 +38,19 @@ pub enum DeceptionGuard {
     On,
     /// It is, if nothing else forbids it.
     Off,
+}
+
+/// At which request for it a response is written to a disk.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub enum DiskAdmission {
+    /// The first.
+    Always,
+    /// The second.
+    Second,
+    /// The third.
+    Third,
+    /// None.
+    Never,
 }
 
 /// How far a client's directives reach (RFC 9111 §5.2.1). `only-if-cached` is always obeyed.
@@ -265,6 +280,8 @@ pub struct Overrides {
     pub stale: Option<Stale>,
     /// See [`Caching::heuristic`]. What the rule leaves out of it is the site's.
     pub heuristic: Option<Heuristic>,
+    /// See [`Caching::disk`].
+    pub disk: Option<DiskAdmission>,
     /// See [`Caching::uncacheable`].
     pub uncacheable: Option<Duration>,
     /// See [`Caching::targets`].

@@ -7,7 +7,9 @@ use super::codings::{self, CODINGS, CODINGS_KEY};
 use super::key::{self, KEY, KEY_KEY};
 use super::vary::{self, VARY, VARY_KEY};
 use crate::kinds::{Choice, Lasting, List, Text, Truth, Whole, values};
-use crate::model::{Caching, ClientControl, DeceptionGuard, Heuristic, SetCookie, Stale};
+use crate::model::{
+    Caching, ClientControl, DeceptionGuard, DiskAdmission, Heuristic, SetCookie, Stale,
+};
 use crate::names;
 use crate::problems::Fault;
 use crate::raw::{At, Span};
@@ -39,6 +41,18 @@ pub(crate) const SET_COOKIE: Setting<Choice<SetCookie>> = Setting {
         ("refuse", SetCookie::Refuse),
         ("strip", SetCookie::Strip),
         ("store", SetCookie::Store),
+    ]),
+};
+
+pub(crate) const DISK: Setting<Choice<DiskAdmission>> = Setting {
+    key: "disk",
+    unset: Unset::Is("\"second\""),
+    about: "At which request for it a response is written to a disk, where there is one. Most are asked for once.",
+    read: Choice(&[
+        ("always", DiskAdmission::Always),
+        ("second", DiskAdmission::Second),
+        ("third", DiskAdmission::Third),
+        ("never", DiskAdmission::Never),
     ]),
 };
 
@@ -242,6 +256,7 @@ pub(crate) fn caching(site: &Section<'_>, reading: &mut Reading) -> Option<Cachi
     let heuristic = site
         .section(&HEURISTIC_KEY, &HEURISTIC, reading)
         .and_then(|section| heuristic(&section, None, reading));
+    let disk = site.value(&DISK, reading);
     let uncacheable = site.value(&UNCACHEABLE, reading);
     let targets = site.value(&TARGETS, reading);
     let key = site
@@ -261,6 +276,7 @@ pub(crate) fn caching(site: &Section<'_>, reading: &mut Reading) -> Option<Cachi
         set_cookie: set_cookie?,
         stale: stale?,
         heuristic: heuristic?,
+        disk: disk?,
         uncacheable: uncacheable?,
         targets: values(targets?),
         key: key?,

@@ -6,7 +6,8 @@ use super::{Tables, caching, codings, key, vary};
 use crate::glob::Glob;
 use crate::kinds::{Choice, Lasting, List, OneOrMore, Text, Truth, Whole, values};
 use crate::model::{
-    Caching, ClientControl, HeaderMatch, Match, Method, Overrides, Rule, SetCookie, Ttl, UseCache,
+    Caching, ClientControl, DiskAdmission, HeaderMatch, Match, Method, Overrides, Rule, SetCookie,
+    Ttl, UseCache,
 };
 use crate::names;
 use crate::problems::Fault;
@@ -63,6 +64,7 @@ const CLIENT_CONTROL: Setting<Choice<ClientControl>> = otherwise(&caching::CLIEN
 const SET_COOKIE: Setting<Choice<SetCookie>> = otherwise(&caching::SET_COOKIE);
 const STALE: Setting<Tables> = otherwise(&caching::STALE_KEY);
 const HEURISTIC: Setting<Tables> = otherwise(&caching::HEURISTIC_KEY);
+const DISK: Setting<Choice<DiskAdmission>> = otherwise(&caching::DISK);
 const UNCACHEABLE: Setting<Lasting> = otherwise(&caching::UNCACHEABLE);
 const TARGETS: Setting<List<Text<String>>> = otherwise(&caching::TARGETS);
 const KEY: Setting<Tables> = otherwise(&key::KEY_KEY);
@@ -99,6 +101,7 @@ pub(crate) const RULE: Rows = Rows {
         &SET_COOKIE,
         &STALE,
         &HEURISTIC,
+        &DISK,
         &UNCACHEABLE,
         &TARGETS,
         &KEY,
@@ -157,6 +160,7 @@ fn overrides(
         heuristic: section
             .given_section(&HEURISTIC, &caching::HEURISTIC, reading)
             .and_then(|given| caching::heuristic(&given, base.map(|base| base.heuristic), reading)),
+        disk: section.given(&DISK, reading),
         uncacheable: section.given(&UNCACHEABLE, reading),
         targets: section.given(&TARGETS, reading).map(values),
         key: section

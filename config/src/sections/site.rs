@@ -234,6 +234,7 @@ pub(crate) const SITE: Rows = Rows {
         &caching::SET_COOKIE,
         &caching::STALE_KEY,
         &caching::HEURISTIC_KEY,
+        &caching::DISK,
         &caching::UNCACHEABLE,
         &caching::TARGETS,
         &key::KEY_KEY,

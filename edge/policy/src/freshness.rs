@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use http::StatusCode;
 use http::header::{self, HeaderMap};
+use serde::{Deserialize, Serialize};
 
 use crate::cache_control::{Directives, Flag, Governing, Scope};
 use crate::fields;
@@ -12,7 +13,7 @@ use crate::store::Exchange;
 use crate::time::{Timestamp, whole_secs};
 
 /// When and how old a response was received: the data of the age calculation (RFC 9111 §4.2.3).
-#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reception {
     /// "The value of the clock at the time of the request that resulted in the stored response."
     pub request_time: Timestamp,
@@ -89,7 +90,7 @@ fn date(response: &HeaderMap, name: header::HeaderName, now: Timestamp) -> Optio
 }
 
 /// What the directives of a stored response mean for its reuse, the operator's settings included.
-#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Terms {
     /// The freshness lifetime (RFC 9111 §4.2.1).
     pub freshness_lifetime: Duration,
@@ -106,7 +107,7 @@ pub struct Terms {
 }
 
 /// Who gave a freshness lifetime.
-#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum LifetimeSource {
     /// A targeted field (RFC 9213).
     Targeted,
@@ -143,7 +144,7 @@ impl LifetimeSource {
 }
 
 /// When a response has to be validated.
-#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Revalidation {
     /// Before every use: `no-cache`.
     EveryTime,
@@ -154,7 +155,7 @@ pub enum Revalidation {
 }
 
 /// Whether a response may change while it is fresh (RFC 8246).
-#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Mutability {
     /// A client that reloads may see something newer.
     Mutable,

@@ -50,3 +50,4 @@ mod testing;
 pub mod time;
 pub mod validation;
 pub mod vary;
+mod written;

@@ -3,6 +3,7 @@
 use http::StatusCode;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::method::Method;
+use serde::{Deserialize, Serialize};
 
 use crate::cache_control::{Directives, Flag, Scope};
 use crate::coding::{self, BY_DICTIONARY};
@@ -39,12 +40,14 @@ pub struct Exchange<'a> {
 }
 
 /// The head of a stored response, with everything that its reuse depends on.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stored {
     /// Its status code.
+    #[serde(with = "crate::written::status")]
     pub status: StatusCode,
     /// Its header fields as they are to be sent: without hop-by-hop fields and those that may not be
     /// stored, without `Age`, always with `Date`.
+    #[serde(with = "crate::written::fields")]
     pub headers: HeaderMap,
     /// When it was received and how old it was.
     pub reception: Reception,

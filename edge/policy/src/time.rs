@@ -3,13 +3,15 @@
 use std::ops::Add;
 use std::time::{Duration, UNIX_EPOCH};
 
+use serde::{Deserialize, Serialize};
+
 /// The last second that an HTTP-date can name: the end of the year 9999.
 const LAST_HTTP_DATE_SECS: u64 = 253_402_300_799;
 
 /// A moment of the wall clock, in milliseconds since the Unix epoch.
 ///
 /// Wall clocks step backwards. Every operation therefore saturates: what would be negative is zero.
-#[derive(Copy, Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Copy, Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Timestamp(u64);
 
 impl Timestamp {

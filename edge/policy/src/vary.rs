@@ -9,6 +9,7 @@ mod weighted;
 use std::cmp::Reverse;
 
 use http::header::{self, HeaderMap, HeaderName};
+use serde::{Deserialize, Serialize};
 
 use crate::fields;
 use crate::framed_hash::FramedHash;
@@ -55,8 +56,9 @@ impl Nominated {
 
 /// The selecting header fields of a request, normalised: what a request has to match to be answered
 /// with the same response.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Selecting {
+    #[serde(with = "crate::written::names")]
     names: Vec<HeaderName>,
     values: Vec<Option<Vec<u8>>>,
 }

@@ -10,7 +10,7 @@ use policy::settings::Settings;
 use policy::store::{DoNotStore, Stored};
 use policy::time::Timestamp;
 use storage::purge::{Life, Sequence};
-use storage::{Claim, Keep, Landing, Lead, Object, Reader};
+use storage::{Claim, Destination, Keep, Landing, Lead, Object, Reader, Why};
 use tokio::sync::{mpsc, oneshot};
 
 use super::find::is_usable;
@@ -114,7 +114,7 @@ impl Fill {
             node: Arc::clone(node),
             request: Arc::clone(request),
             selected,
-            claim: node.memory.claim(request.storage_key()),
+            claim: node.tiers.memory().claim(request.storage_key()),
             born: node.purges.latest(),
             audience: Audience { lead, reply },
             interim,
@@ -138,7 +138,7 @@ impl Fill {
         if self.selected.is_none() {
             return self.fail(UpstreamError::Unasked);
         }
-        let renewal = self.freshen(&fetched);
+        let renewal = self.freshen(&fetched).await;
         fetched.release().await;
         match renewal {
             Some(renewal) => self.audience.freshened(renewal),
@@ -188,17 +188,17 @@ impl Fill {
     }
 
     /// Updates the stored response from a 304; none where that is about another one.
-    fn freshen(&self, fetched: &Fetched) -> Option<Renewal> {
+    async fn freshen(&self, fetched: &Fetched) -> Option<Renewal> {
         let object = self.selected.as_ref()?;
         let stored = object.head().stored()?;
         let treatment = self.request.treatment_of(stored.status);
         let exchange = self.policy_exchange(fetched);
         match policy::freshen::freshen(stored, &exchange, &treatment.settings) {
-            Freshened::Updated(stored) => Some(self.renew(object, stored)),
+            Freshened::Updated(stored) => Some(self.renew(object, stored).await),
             Freshened::Unstorable { stored, why } => {
                 let head = Arc::new(self.head(stored));
                 Some(Renewal {
-                    object: self.node.memory.once(object, head),
+                    object: self.node.tiers.once(object, head),
                     answer: Answer::NotStored(NotStored::Policy(why)),
                     landing: Landing::NotShareable,
                 })
@@ -207,12 +207,12 @@ impl Fill {
         }
     }
 
-    fn renew(&self, object: &Arc<Object<Head>>, stored: Stored) -> Renewal {
+    async fn renew(&self, object: &Arc<Object<Head>>, stored: Stored) -> Renewal {
         let shareable = self.is_shareable(&stored);
         let answer = Answer::Freshened(ttl(&stored, self.node.clock.now()));
         let head = Arc::new(self.head(stored));
-        let memory = &self.node.memory;
-        match memory.update_head(object, Arc::clone(&head)) {
+        let tiers = &self.node.tiers;
+        match tiers.update_head(object, Arc::clone(&head)).await {
             Some(object) => Renewal {
                 object,
                 answer,
@@ -225,7 +225,7 @@ impl Fill {
             // It was evicted, replaced or invalidated meanwhile: it still answers who has waited for it, and the others
             // look at what there is by now.
             None => Renewal {
-                object: memory.once(object, head),
+                object: tiers.once(object, head),
                 answer: Answer::NotStored(NotStored::Displaced),
                 landing: Landing::Refreshed,
             },
@@ -310,12 +310,17 @@ impl Fill {
         node.learn(key, &stored);
         node.varied(&self.request, &stored);
         let length = content_length(&fetched.headers);
-        if length.is_some_and(|length| !node.memory.is_storable(length)) {
+        let admission = self.request.treatment.admission;
+        let destination = node.tiers.destination(key, length, admission);
+        if destination == Destination::Nowhere(Why::TooLong) {
             self.remember_uncacheable(fetched.response_time, uncacheable);
             return self.pass_on(fetched, NotStored::TooLong).await;
         }
         let shareable = self.is_shareable(&stored);
-        let answer = Answer::Stored(ttl(&stored, node.clock.now()));
+        let answer = match destination {
+            Destination::Nowhere(_) => Answer::NotStored(NotStored::NotYet),
+            _ => Answer::Stored(ttl(&stored, node.clock.now())),
+        };
         let variant = storage::Variant(stored.selecting.variant());
         let head = self.head(stored);
         if head.life(&self.node.purges) != Life::Alive {
@@ -323,7 +328,8 @@ impl Fill {
             return self.pass_on(fetched, NotStored::Purged).await;
         }
         let claim = self.claim;
-        let fill = claim.begin(variant, head, length, Keep::Store);
+        let tiers = &self.node.tiers;
+        let fill = tiers.begin(claim, variant, head, length, destination);
         node.purges.sweeper.follow(fill.reader().head());
         let landing = if shareable {
             Landing::Streaming(fill.reader())
@@ -343,7 +349,7 @@ impl Fill {
         }
         if let Some(selected) = &self.selected {
             // What was stored has been replaced at the origin by something that is not.
-            self.node.memory.remove_object(selected);
+            self.node.tiers.remove_object(selected);
         }
         self.remember_uncacheable(fetched.response_time, lifetime);
     }

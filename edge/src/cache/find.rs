@@ -3,9 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::HeaderMap;
 use policy::reuse::{Doubt, Reuse};
 use policy::store::Stored;
 use policy::time::Timestamp;
+use policy::vary::VaryRules;
 use storage::Object;
 use storage::purge::Life;
 
@@ -13,7 +15,7 @@ use super::{Client, Head, Interrupted, Wait, refresh, respond};
 use crate::exchange::{Exchange, Request};
 use crate::node::Node;
 use crate::outcome::{
-    Answer, Differs, Forward, Forwarded, Outcome, Served, Share, seconds_left, seconds_over,
+    Answer, Differs, Forward, Forwarded, Outcome, Served, Share, Tier, seconds_left, seconds_over,
 };
 use crate::purges::Trust;
 
@@ -38,37 +40,91 @@ enum Refresh {
 }
 
 /// Selects among the stored responses. `waited` says why the request waited for another one's validation before.
-pub(super) fn find(node: &Node, request: &Request, waited: Option<Forward>) -> Found {
-    let settings = &request.treatment.settings;
-    let variants = node.memory.lookup(request.storage_key());
-    let is_equal = |object: &Object<Head>| {
-        let stored = object.head().stored();
-        stored.is_some_and(|stored| request.is_found_by(stored))
-    };
-    let alive = || {
-        let variants = variants.iter();
-        variants.filter(|object| is_alive(node, object) && is_equal(object))
-    };
-    let heads = || alive().filter_map(|object| object.head().stored());
-    let (asked, vary) = (request.headers(), &settings.vary);
-    let selected = policy::vary::select(heads(), asked, vary);
-    let similar = match selected {
-        Some(_) => None,
-        None => policy::vary::select_by_language(heads(), asked, vary),
-    };
-    let Some(object) = selected
-        .or(similar)
-        .and_then(|index| alive().nth(index).cloned())
-    else {
-        let why = match alive().next() {
-            None => Forward::UriMiss,
-            Some(object) => Forward::VaryMiss(differs(object, request)),
+pub(super) async fn find(node: &Node, request: &Request, waited: Option<Forward>) -> Found {
+    let key = request.storage_key();
+    let in_memory = node.tiers.in_memory(key);
+    if let Some(object) = select(node, request, &in_memory, |all, asked, vary| {
+        policy::vary::select(all, asked, vary)
+    }) {
+        return judge(node, request, object, waited);
+    }
+    let on_disk = node.tiers.on_disk(key, &in_memory).await;
+    if let Some(object) = select(node, request, &on_disk, |all, asked, vary| {
+        policy::vary::select(all, asked, vary)
+    }) {
+        learn(node, request, &object);
+        return judge(node, request, object, waited);
+    }
+    let all: Vec<_> = in_memory.iter().chain(&on_disk).cloned().collect();
+    if let Some(object) = select(node, request, &all, |all, asked, vary| {
+        policy::vary::select_by_language(all, asked, vary)
+    }) {
+        return match judge(node, request, object, waited) {
+            // What a validation says of it is about a request that it does not match.
+            Found::Doubtful(_) => nothing(Forward::VaryMiss(Differs::AcceptLanguage)),
+            usable @ Found::Usable(_) => usable,
         };
-        return nothing(why);
-    };
+    }
+    nothing(match alive(node, request, &all).next() {
+        None => Forward::UriMiss,
+        Some(object) => Forward::VaryMiss(differs(object, request)),
+    })
+}
+
+/// The stored responses that were not purged, and say themselves that they answer the request's query.
+fn alive<'a>(
+    node: &'a Node,
+    request: &'a Request,
+    stored: &'a [Arc<Object<Head>>],
+) -> impl Iterator<Item = &'a Arc<Object<Head>>> {
+    let stored = stored.iter();
+    stored.filter(|object| is_alive(node, object) && is_equal(request, object))
+}
+
+/// The stored response that the request selects (RFC 9111 §4.1).
+fn select(
+    node: &Node,
+    request: &Request,
+    stored: &[Arc<Object<Head>>],
+    by: impl Fn(&mut dyn Iterator<Item = &Stored>, &HeaderMap, &VaryRules) -> Option<usize>,
+) -> Option<Arc<Object<Head>>> {
+    let alive = || alive(node, request, stored);
+    let mut heads = alive().filter_map(|object| object.head().stored());
+    let vary = &request.treatment.settings.vary;
+    let selected = by(&mut heads, request.headers(), vary)?;
+    alive().nth(selected).cloned()
+}
+
+/// Whether a stored response says itself that it answers the request's query.
+fn is_equal(request: &Request, object: &Object<Head>) -> bool {
+    let stored = object.head().stored();
+    stored.is_some_and(|stored| request.is_found_by(stored))
+}
+
+/// What the last process knew of the fields that select among a key's variants.
+fn learn(node: &Node, request: &Request, object: &Object<Head>) {
+    let names = object.head().stored().map(|it| it.selecting.names());
+    if let Some(names @ [_, ..]) = names
+        && node.vary.recall(request.storage_key()).is_none()
+    {
+        node.vary.learn(request.storage_key(), names.into());
+    }
+}
+
+/// Whether the selected response may be sent as it is.
+fn judge(
+    node: &Node,
+    request: &Request,
+    object: Arc<Object<Head>>,
+    waited: Option<Forward>,
+) -> Found {
     let now = node.clock.now();
     let Some(stored) = object.head().stored() else {
         return nothing(Forward::UriMiss);
+    };
+    let tier = match object.body().is_on_disk() {
+        true => Tier::Disk,
+        false => Tier::Memory,
     };
     let reuse = match (
         object.head().life(&node.purges),
@@ -90,15 +146,14 @@ pub(super) fn find(node: &Node, request: &Request, waited: Option<Forward>) -> F
         (_, reuse) => reuse,
     };
     let (outcome, refresh) = match reuse {
-        Reuse::Fresh { ttl } => (fresh(ttl, waited), Refresh::No),
-        Reuse::StaleAllowed { staleness } => (stale(staleness, Served::ClientAllows), Refresh::No),
-        Reuse::StaleWhileRevalidate { staleness } => {
-            let outcome = stale(staleness, Served::WhileRevalidating);
-            (outcome, Refresh::Behind)
+        Reuse::Fresh { ttl } => (fresh(ttl, tier, waited), Refresh::No),
+        Reuse::StaleAllowed { staleness } => {
+            let outcome = stale(staleness, Served::ClientAllows, tier);
+            (outcome, Refresh::No)
         }
-        // What a validation says of it is about a request that it does not match.
-        Reuse::Validate(_) if similar.is_some() => {
-            return nothing(Forward::VaryMiss(Differs::AcceptLanguage));
+        Reuse::StaleWhileRevalidate { staleness } => {
+            let outcome = stale(staleness, Served::WhileRevalidating, tier);
+            (outcome, Refresh::Behind)
         }
         Reuse::Validate(doubt) => {
             return Found::Doubtful(Wait {
@@ -123,11 +178,11 @@ fn differs(object: &Object<Head>, request: &Request) -> Differs {
     field.map_or(Differs::OtherField, Differs::of)
 }
 
-/// Whether a stored response was not purged. One that was has no business in the memory any more.
+/// Whether a stored response was not purged. One that was is of no use any more.
 fn is_alive(node: &Node, object: &Arc<Object<Head>>) -> bool {
     let alive = object.head().life(&node.purges) != Life::Gone;
     if !alive {
-        node.memory.remove_object(object);
+        node.tiers.forget(object);
     }
     alive
 }
@@ -163,11 +218,12 @@ const fn why(doubt: Doubt) -> Forward {
     }
 }
 
-fn fresh(ttl: Duration, waited: Option<Forward>) -> Outcome {
+fn fresh(ttl: Duration, tier: Tier, waited: Option<Forward>) -> Outcome {
     match waited {
         None => Outcome::Hit {
             ttl: seconds_left(ttl),
             served: Served::Fresh,
+            tier,
         },
         Some(why) => Outcome::Forwarded(Forwarded {
             why,
@@ -178,10 +234,11 @@ fn fresh(ttl: Duration, waited: Option<Forward>) -> Outcome {
     }
 }
 
-fn stale(staleness: Duration, served: Served) -> Outcome {
+fn stale(staleness: Duration, served: Served, tier: Tier) -> Outcome {
     Outcome::Hit {
         ttl: -seconds_over(staleness),
         served,
+        tier,
     }
 }
 
@@ -193,11 +250,12 @@ impl Hit {
         request: &Arc<Request>,
         client: &mut impl Client,
     ) -> Result<(), Interrupted> {
-        node.memory.accessed(&self.object);
+        let admission = request.treatment.admission;
+        let object = node.tiers.accessed(&self.object, admission);
         if let Refresh::Behind = self.refresh {
-            refresh(node, request, &self.object);
+            refresh(node, request, &object);
         }
         exchange.outcome = Some(self.outcome);
-        respond::stored(node, exchange, request, &self.object, self.now, client).await
+        respond::stored(node, exchange, request, &object, self.now, client).await
     }
 }

@@ -3,9 +3,14 @@
 use bytes::BytesMut;
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 use policy::store::Stored;
-use storage::purge::{Life, Membership};
+use serde::{Deserialize, Serialize};
+use storage::Durable;
+use storage::purge::{Label, Life, Membership, Sequence};
 
 use crate::purges::Purges;
+
+/// The format that heads are written down in. What was written in another one is not there.
+const FORMAT: u8 = 1;
 
 /// A name that is none of the well-known ones: its text, the shared owner of that, and the allocator's headers.
 const NAME_OVERHEAD: usize = 64;
@@ -29,6 +34,61 @@ impl storage::Head for Head {
             Self::Stored(cached) => cached.weight(),
             Self::PassedOn => 0,
         }
+    }
+}
+
+/// A head as it is written down.
+#[derive(Deserialize, Serialize)]
+struct Written<S> {
+    stored: S,
+    uri: Box<str>,
+    born: u64,
+    labels: Vec<u64>,
+}
+
+impl Durable for Head {
+    fn encode(&self) -> Vec<u8> {
+        let Self::Stored(Cached {
+            stored,
+            membership,
+            uri,
+        }) = self
+        else {
+            return Vec::new();
+        };
+        let labels = membership.labels().iter().map(|label| label.0);
+        let written = Written {
+            stored,
+            uri: uri.clone(),
+            born: membership.born().0,
+            labels: labels.collect(),
+        };
+        let mut bytes = vec![FORMAT];
+        match rmp_serde::encode::write(&mut bytes, &written) {
+            Ok(()) => bytes,
+            // Memory takes everything. Nothing can be read of this.
+            Err(_) => Vec::new(),
+        }
+    }
+
+    fn decode(bytes: &[u8]) -> Option<Self> {
+        let (FORMAT, written) = bytes.split_first().map(|(format, rest)| (*format, rest))? else {
+            return None;
+        };
+        let Written {
+            stored,
+            uri,
+            born,
+            labels,
+        } = rmp_serde::from_slice::<Written<Stored>>(written).ok()?;
+        let labels = labels.into_iter().map(Label).collect();
+        let membership = Membership::new(Sequence(born), labels);
+        Some(Self::kept(stored, membership, uri))
+    }
+
+    fn stored_at(&self) -> u64 {
+        let stored = self.stored();
+        stored.map_or(0, |stored| stored.reception.response_time.unix_secs())
     }
 }
 
@@ -118,6 +178,73 @@ fn is_own_text(name: &HeaderName) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn head() -> Head {
+        let mut request = HeaderMap::new();
+        request.insert("accept-language", HeaderValue::from_static("de"));
+        let mut response = HeaderMap::new();
+        for (name, value) in [
+            ("cache-control", "max-age=60, stale-while-revalidate=5"),
+            ("date", "Thu, 01 Jan 1970 00:16:40 GMT"),
+            ("vary", "Accept-Language, X-Absent"),
+            ("x-own", "one"),
+            ("x-own", "two"),
+        ] {
+            let name = HeaderName::from_static(name);
+            response.append(name, HeaderValue::from_static(value));
+        }
+        let exchange = policy::store::Exchange {
+            method: &http::Method::GET,
+            request: &request,
+            status: http::StatusCode::OK,
+            response: &response,
+            request_time: policy::time::Timestamp::from_unix_millis(1_000_100),
+            response_time: policy::time::Timestamp::from_unix_millis(1_000_200),
+        };
+        let stored = policy::store::decide(&exchange, &Default::default()).unwrap();
+        let membership = Membership::new(Sequence(7), vec![Label(u64::MAX), Label(0)]);
+        Head::kept(stored, membership, "www.example.com/a".into())
+    }
+
+    #[test]
+    fn what_is_written_down_is_read_again() {
+        let head = head();
+        let bytes = head.encode();
+        let read = Head::decode(&bytes).unwrap();
+        assert_eq!(read.stored(), head.stored());
+        let (Head::Stored(read), Head::Stored(head)) = (&read, &head) else {
+            panic!("both are stored");
+        };
+        assert_eq!(read.membership.born(), Sequence(7));
+        assert_eq!(read.membership.labels(), head.membership.labels());
+        assert_eq!(read.uri, head.uri);
+        assert_eq!(head.stored.headers.get_all("x-own").iter().count(), 2);
+    }
+
+    /// If this fails, the format has changed, and [`FORMAT`] must change as well: a volume may be older than the program.
+    #[test]
+    fn the_format_is_known_by_its_number() {
+        let known = (FORMAT, crc(&head().encode()));
+        assert_eq!(known, (1, 2_172_458_533_389_001_018));
+    }
+
+    fn crc(bytes: &[u8]) -> u64 {
+        bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+            (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3)
+        })
+    }
+
+    #[test]
+    fn what_was_not_written_by_this_format_is_not_there() {
+        let bytes = head().encode();
+        for length in 0..bytes.len() {
+            assert!(Head::decode(&bytes[..length]).is_none(), "{length}");
+        }
+        let mut other = bytes;
+        other[0] = FORMAT + 1;
+        assert!(Head::decode(&other).is_none());
+        assert!(Head::decode(&Head::PassedOn.encode()).is_none());
+    }
 
     #[test]
     fn packing_changes_no_field() {

@@ -12,6 +12,7 @@
 //!
 //! [`decide`] walks it until there is a [`Decision`], and [`serve`] carries that out.
 
+mod content;
 mod fill;
 mod find;
 mod head;
@@ -75,6 +76,11 @@ pub(crate) enum Interrupted {
     Client,
     #[error("the response was cut on its way from the origin")]
     Origin,
+    /// Before anything was sent.
+    #[error("the stored response cannot be read from its disk")]
+    Unreadable,
+    #[error("the rest of the stored response cannot be read from its disk")]
+    Disk,
 }
 
 /// Whether the cache answered.
@@ -90,6 +96,22 @@ pub(crate) enum Served {
 /// # Errors
 /// [`Interrupted`] where a response was begun and could not be ended.
 pub(crate) async fn serve(
+    node: &Arc<Node>,
+    exchange: &mut Exchange,
+    request: &Arc<Request>,
+    client: &mut impl Client,
+) -> Result<Served, Interrupted> {
+    for _ in 0..LOOKS_MAX {
+        match attempt(node, exchange, request, client).await {
+            // A disk did not give what it had. It has forgotten that by now, and nothing was sent.
+            Err(Interrupted::Unreadable) => {}
+            served => return served,
+        }
+    }
+    Ok(Served::Pass(Passing::new(Forward::UriMiss, None)))
+}
+
+async fn attempt(
     node: &Arc<Node>,
     exchange: &mut Exchange,
     request: &Arc<Request>,
@@ -193,12 +215,12 @@ async fn decide(node: &Arc<Node>, request: &Arc<Request>) -> Decision {
         unfit: Unfit::Unknown,
     };
     for _ in 0..LOOKS_MAX {
-        let wait = match find(node, request, look.waited) {
+        let wait = match find(node, request, look.waited).await {
             Found::Usable(hit) => return Decision::Hit(hit),
             Found::Doubtful(_) if only_if_cached => return Decision::NotCached,
             Found::Doubtful(wait) => wait,
         };
-        let mut step = go_forward(node, request, wait, look);
+        let mut step = go_forward(node, request, wait, look).await;
         if let Step::Follow(follower, wait) = step {
             step = follow(node, request, follower, wait, look).await;
         }
@@ -243,7 +265,7 @@ pub(crate) fn passes_by(request: &Request) -> Option<Forward> {
 }
 
 /// Towards the origin: by itself, or with those who ask for the same.
-fn go_forward(node: &Arc<Node>, request: &Arc<Request>, wait: Wait, look: Look) -> Step {
+async fn go_forward(node: &Arc<Node>, request: &Arc<Request>, wait: Wait, look: Look) -> Step {
     if request.method() == Method::HEAD {
         // A fill would fetch a body that nobody asked for.
         let passing = Passing::new(wait.why, wait.selected);
@@ -264,7 +286,7 @@ fn go_forward(node: &Arc<Node>, request: &Arc<Request>, wait: Wait, look: Look) 
         return Step::Follow(follower, wait);
     }
     match node.flights.board(key, variant) {
-        Boarding::Lead(lead) => take_the_lead(node, request, wait, lead, look),
+        Boarding::Lead(lead) => take_the_lead(node, request, wait, lead, look).await,
         Boarding::Follow(follower) => Step::Follow(follower, wait),
         Boarding::Crowded => Step::Decided(Decision::crowded()),
     }
@@ -279,7 +301,7 @@ fn goes_alone(request: &Request, wait: &Wait) -> bool {
     wait.why == Forward::Request || request.terms.is_personal() || validated_every_time
 }
 
-fn take_the_lead(
+async fn take_the_lead(
     node: &Arc<Node>,
     request: &Arc<Request>,
     wait: Wait,
@@ -287,7 +309,7 @@ fn take_the_lead(
     look: Look,
 ) -> Step {
     // A flight may have ended between the lookup and now.
-    if matches!(find(node, request, None), Found::Usable(_)) {
+    if matches!(find(node, request, None).await, Found::Usable(_)) {
         drop(lead.land(Landing::Refreshed));
         return Step::LookAgain(look);
     }
@@ -367,8 +389,7 @@ pub(crate) fn refresh(node: &Arc<Node>, request: &Arc<Request>, stored: &Arc<Obj
     let Boarding::Lead(lead) = node.flights.board(key, node.variant(request)) else {
         return;
     };
-    let current = node.memory.lookup(key);
-    if !current.iter().any(|object| Arc::ptr_eq(object, stored)) {
+    if !node.tiers.is_current(stored) {
         // It was refreshed between the lookup and now.
         drop(lead.land(Landing::Refreshed));
         return;

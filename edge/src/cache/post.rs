@@ -45,7 +45,7 @@ impl Copying {
             return Self::No;
         };
         Self::Asked {
-            claim: node.memory.claim(key),
+            claim: node.tiers.memory().claim(key),
             born: node.purges.latest(),
         }
     }
@@ -73,7 +73,7 @@ impl Copying {
         let promised = request.guard(exchange.status, exchange.response, guard);
         promised.ok()?;
         let stored = policy::post::decide(exchange, &request.uri()?, &treatment.settings).ok()?;
-        let claim = node.memory.claim(before.key());
+        let claim = node.tiers.memory().claim(before.key());
         if !claim.follows(&before) {
             // Another unsafe request was answered meanwhile: which of the two was handled last, nobody knows.
             return None;

@@ -11,6 +11,7 @@ use policy::store::Stored;
 use policy::time::Timestamp;
 use storage::{Object, Reader};
 
+use super::content::Content;
 use super::represent::{self, Representation};
 use super::{Client, Head, Interrupted};
 use crate::downstream::content_length;
@@ -33,7 +34,7 @@ pub(super) struct Incoming {
 
 /// What of a representation the client gets.
 #[derive(Debug)]
-enum Part {
+pub(super) enum Part {
     Nothing,
     Whole,
     One(ByteRange),
@@ -95,8 +96,14 @@ pub(super) async fn stored(
     };
     let ranges_max = node.ranges_max;
     let selected = select(request, representation, received, length, ranges_max);
+    let mut content = Content::of(&body, &selected.part);
+    if let Err(error) = content.prepare().await {
+        tracing::debug!(%error, "a stored response cannot be read");
+        node.tiers.forget(object);
+        return Err(Interrupted::Unreadable);
+    }
     let part = send_head(node, exchange, request, selected, client).await?;
-    send_body(&body, part, client).await?;
+    content.send(part, client).await?;
     client.end().await
 }
 
@@ -261,38 +268,6 @@ pub(crate) fn date(node: &Node, headers: &mut HeaderMap) {
         let now = node.clock.now().http_date();
         headers.insert(header::DATE, ascii(now));
     }
-}
-
-async fn send_body(
-    body: &storage::Body,
-    part: Part,
-    client: &mut impl Client,
-) -> Result<(), Interrupted> {
-    match part {
-        Part::Nothing => {}
-        Part::Whole => send_slice(body, 0, body.len(), client).await?,
-        Part::One(range) => send_slice(body, range.first, range.last + 1, client).await?,
-        Part::Many(multipart) => {
-            for part in multipart.parts {
-                client.content(Bytes::from(part.head)).await?;
-                send_slice(body, part.range.first, part.range.last + 1, client).await?;
-            }
-            client.content(Bytes::from(multipart.end)).await?;
-        }
-    }
-    Ok(())
-}
-
-async fn send_slice(
-    body: &storage::Body,
-    start: u64,
-    end: u64,
-    client: &mut impl Client,
-) -> Result<(), Interrupted> {
-    for data in body.slice(start..end) {
-        client.content(data).await?;
-    }
-    Ok(())
 }
 
 async fn send_incoming(

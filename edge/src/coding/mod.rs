@@ -138,7 +138,16 @@ impl Pieces {
         match self {
             Self::Stored { body, at } => {
                 let end = *at + WORK_MAX as u64;
-                let pieces = body.slice(*at..end).collect();
+                let mut reader = body.reader(*at..end);
+                let mut pieces = Vec::new();
+                // What a disk does not give ends the job: nobody takes a part for all of it.
+                while let Some(piece) = reader
+                    .next()
+                    .await
+                    .map_err(|_unread| storage::Cut::GivenUp)?
+                {
+                    pieces.push(piece);
+                }
                 *at = end;
                 Ok(pieces)
             }

@@ -211,6 +211,7 @@ fn broken(why: Interrupted) -> Box<Error> {
     match why {
         Interrupted::Client => Error::new_down(ErrorType::ConnectionClosed),
         Interrupted::Origin => Error::new_up(ErrorType::ConnectionClosed),
+        Interrupted::Unreadable | Interrupted::Disk => Error::new_in(ErrorType::ReadError),
     }
 }
 
@@ -264,7 +265,7 @@ impl ProxyHttp for Filters {
         response: &mut ResponseHeader,
         exchange: &mut Exchange,
     ) -> Result<()> {
-        pass::take_response(&self.node, response, exchange)?;
+        pass::take_response(&self.node, response, exchange).await?;
         pass::invalidate_groups(&self.node, response, exchange).await;
         Ok(())
     }

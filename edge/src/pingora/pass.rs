@@ -111,7 +111,7 @@ pub(super) fn prepare_request(
 }
 
 /// Checks the response, lets it act on what is stored, and marks it.
-pub(super) fn take_response(
+pub(super) async fn take_response(
     node: &Node,
     response: &mut ResponseHeader,
     exchange: &mut Exchange,
@@ -148,7 +148,7 @@ pub(super) fn take_response(
         request_time: passing.sent.unwrap_or(now),
         response_time: now,
     };
-    act(node, &request, passing, &answer);
+    act(node, &request, passing, &answer).await;
     let copied = passing.copying.begin(node, &request, &answer);
     let outcome = Outcome::Forwarded(Forwarded {
         why,
@@ -180,9 +180,14 @@ fn replace(response: &mut ResponseHeader, headers: &HeaderMap) -> Result<()> {
 }
 
 /// What a response that passes by does to what is stored (RFC 9111 §4.3.5, §4.4).
-fn act(node: &Node, request: &Request, passing: &Passing, answer: &policy::store::Exchange<'_>) {
+async fn act(
+    node: &Node,
+    request: &Request,
+    passing: &Passing,
+    answer: &policy::store::Exchange<'_>,
+) {
     if policy::invalidation::invalidates(answer.method, answer.status) {
-        invalidate(node, request, answer.response);
+        invalidate(node, request, answer.response).await;
     }
     let treatment = request.treatment_of(answer.status);
     if passing.why == Forward::Bypass(Bypass::Uncacheable)
@@ -207,9 +212,9 @@ fn act(node: &Node, request: &Request, passing: &Passing, answer: &policy::store
                 let labels = node.purges.labels(request, &stored.headers);
                 let membership = cached.membership.relabelled(labels);
                 let head = Arc::new(cache::Head::kept(stored, membership, cached.uri.clone()));
-                node.memory.update_head(object, head);
+                node.tiers.update_head(object, head).await;
             }
-            HeadVerdict::Invalidate => node.memory.remove_object(object),
+            HeadVerdict::Invalidate => node.tiers.remove_object(object),
             HeadVerdict::Unrelated => {}
         }
     }
@@ -217,7 +222,7 @@ fn act(node: &Node, request: &Request, passing: &Passing, answer: &policy::store
 
 /// Removes what an unsafe request made wrong: its own target, and what the answer says was touched as well. Each key
 /// once, so that [`Copying`] can tell its own removal from others.
-fn invalidate(node: &Node, request: &Request, headers: &HeaderMap) {
+async fn invalidate(node: &Node, request: &Request, headers: &HeaderMap) {
     let Some(uri) = request.uri() else {
         return;
     };
@@ -232,7 +237,9 @@ fn invalidate(node: &Node, request: &Request, headers: &HeaderMap) {
             }
         }
     }
-    keys.into_iter().for_each(|key| node.invalidate(key));
+    for key in keys {
+        node.invalidate(key).await;
+    }
 }
 
 /// Invalidates the cache groups that a response names (RFC 9875 §3).

@@ -20,7 +20,7 @@ pub(crate) async fn preview(node: &Node, labels: &HashSet<Label>) -> Preview {
         samples: Vec::new(),
     };
     let mut walk = Walk::new();
-    while walk.step(&node.memory, STEP, |object| {
+    while walk.step(node.tiers.memory(), STEP, |object| {
         let Some(cached) = object.head().cached() else {
             return;
         };

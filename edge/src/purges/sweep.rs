@@ -141,19 +141,22 @@ async fn sweep(node: &Node) {
     }
     let mut walk = Walk::new();
     let mut removed = 0;
-    while walk.step(&node.memory, STEP, |object| {
+    while walk.step(node.tiers.memory(), STEP, |object| {
         if let Some(cached) = object.head().cached() {
             tally.count(&cached.membership, object.cost() as u64);
         }
         if object.head().life(purges) == Life::Gone {
-            node.memory.remove_object(object);
+            node.tiers.forget(object);
             removed += 1;
         }
     }) {
         tokio::task::yield_now().await;
     }
     purges.sweeper.removed.fetch_add(removed, Ordering::Relaxed);
-    purges.index.forget(upto);
+    // No walk sees what is on disks.
+    if node.tiers.disk().is_none() {
+        purges.index.forget(upto);
+    }
     tracing::debug!(upto = upto.0, removed, "purged responses were swept");
     tally.tell(purges);
     purges.sweeper.counted.send_replace(upto);
@@ -216,7 +219,7 @@ mod tests {
     #[test]
     fn what_several_labels_name_counts_once_for_each_purge() {
         let [a, b, c] = ["a", "b", "c"].map(|name| {
-            let labeller = storage::purge::Labeller::default();
+            let labeller = storage::purge::Labeller::of(storage::purge::LogId(7));
             labeller.label(0, &[name.as_bytes()])
         });
         let purge = |sequence, labels: &[Label]| Uncounted {

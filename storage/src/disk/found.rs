@@ -114,6 +114,19 @@ impl Found {
         self.0.entry.sizes().body
     }
 
+    /// A reader of a part of the body.
+    pub(crate) fn body(&self, range: Range<u64>) -> BodyReader {
+        BodyReader::new(self, range)
+    }
+
+    /// All of the body, if it was read along with the head.
+    pub(crate) fn read_along(&self) -> Option<Bytes> {
+        match &self.0.loaded()?.body {
+            Body::Read(bytes) => Some(bytes.clone()),
+            Body::Chunks(_) | Body::Elsewhere { .. } => None,
+        }
+    }
+
     /// When it was stored, in seconds since 1970, as the writer said.
     pub fn stored_at(&self) -> u64 {
         u64::from(self.0.entry.stored_at)

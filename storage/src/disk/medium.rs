@@ -78,7 +78,12 @@ impl VolumeFile {
 
     /// Makes the file exactly this long, with all of its room taken from the file system now.
     pub(crate) fn reserve(&self, size: u64) -> Result<(), NoFile> {
-        self.file.set_len(size).map_err(NoFile::Unusable)?;
+        self.file
+            .set_len(size)
+            .map_err(|error| match error.kind() {
+                io::ErrorKind::FileTooLarge | io::ErrorKind::StorageFull => NoFile::NoRoom(error),
+                _ => NoFile::Unusable(error),
+            })?;
         match rustix::fs::fallocate(&self.file, FallocateFlags::empty(), 0, size) {
             // Not every file system can promise room; there, a write may fail later.
             Ok(()) | Err(Errno::OPNOTSUPP) => {}

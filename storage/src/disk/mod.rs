@@ -194,7 +194,24 @@ impl Disk {
 
     /// A reader of a part of the body. It reads whole blocks of 64 KiB and nothing else.
     pub fn body(&self, found: &Found, range: Range<u64>) -> BodyReader {
-        BodyReader::new(found, range)
+        found.body(range)
+    }
+
+    /// Whether a body of this length may be stored.
+    pub fn is_storable(&self, length: u64) -> bool {
+        length <= self.shared.body_max()
+    }
+
+    /// The most memory for everything that is on its way to the disks, in bytes.
+    pub fn write_buffer(&self) -> usize {
+        self.shared.settings.write_buffer
+    }
+
+    /// Drops an object from the index: nobody finds it any more, until a start finds it again. For what is known to be
+    /// dead by other means; see [`Disk::remove`].
+    pub fn forget(&self, found: &Found) {
+        let entry = &found.0.entry;
+        self.shared.index.take(entry.tag, entry.place());
     }
 
     /// A response for `key` comes from elsewhere, from memory or from an origin: whether it is time to

@@ -11,7 +11,10 @@
 //! keeps what its readers still have to read. It waits for those that are behind as long as the body
 //! moves on all the same, and then leaves them behind: no client can make the others, or the memory,
 //! wait for it for ever.
+//!
+//! A copy may go to a disk meanwhile, from either state. It waits for nobody: a disk that cannot keep up has no copy.
 
+mod beside;
 mod patience;
 mod positions;
 mod progress;
@@ -24,6 +27,7 @@ use bytes::Bytes;
 
 use crate::memory::{Body, Charge, Claim, InFlight, Memory, Object, PIECE_OVERHEAD, paid};
 use crate::{Head, Variant};
+pub(crate) use beside::{Beside, settle};
 use patience::Patience;
 use progress::{Outlook, Progress, ShortRun};
 pub use reader::Reader;
@@ -84,8 +88,11 @@ pub enum WriteError {
 /// stored.
 pub struct Fill<H: Head> {
     claim: Claim<H>,
+    id: u64,
     shared: Arc<Shared<H>>,
     state: State,
+    /// The copy that goes to a disk meanwhile.
+    beside: Option<Box<Beside>>,
 }
 
 enum State {
@@ -112,9 +119,21 @@ impl<H: Head> Fill<H> {
         };
         Self {
             shared: Shared::new((claim.key(), variant), head, announced),
+            id: claim.memory().new_id(),
             claim,
             state,
+            beside: None,
         }
+    }
+
+    /// Writes the body to a disk as well from now on, before the first byte.
+    pub(crate) fn also(&mut self, beside: Beside) {
+        self.beside = Some(Box::new(beside));
+    }
+
+    /// The number that the object will have.
+    pub(crate) fn id(&self) -> u64 {
+        self.id
     }
 
     fn storing(memory: &Arc<Memory<H>>, head: &H, announced: Option<u64>) -> State {
@@ -143,6 +162,9 @@ impl<H: Head> Fill<H> {
     /// If nobody reads a window any more, or the body is longer than announced.
     pub async fn write(&mut self, mut data: Bytes) -> Result<(), WriteError> {
         self.check_length(data.len() as u64)?;
+        if let Some(beside) = &mut self.beside {
+            beside.write(&data);
+        }
         while !data.is_empty() {
             let piece = data.split_to(data.len().min(PIECE_MAX));
             if !self.store(&piece) {
@@ -163,17 +185,23 @@ impl<H: Head> Fill<H> {
         }
         let State::Storing { fixed, in_flight } = std::mem::replace(&mut self.state, State::Ended)
         else {
+            if let Some(beside) = self.beside.take() {
+                beside.settle_alone(&self.claim, self.shared.name.1);
+            }
             self.shared.change(Progress::complete);
             return None;
         };
         let body = self.gather();
         let head = Arc::clone(&self.shared.head);
         let derived = Arc::clone(&self.shared.derived);
-        let variant = self.shared.name.1;
+        let name = (self.id, self.shared.name.1);
         let object = self
             .memory()
-            .publish(&self.claim, variant, head, (body, derived), fixed);
+            .publish(&self.claim, name, head, (body, derived), fixed);
         drop(in_flight);
+        if let (Some(beside), Some(object)) = (self.beside.take(), &object) {
+            beside.settle_with(object);
+        }
         self.shared.change(Progress::complete);
         object
     }
@@ -227,6 +255,11 @@ impl<H: Head> Fill<H> {
         matches!(self.state, State::Storing { .. })
     }
 
+    /// Whether a disk takes the body, so far.
+    fn is_going_to_disk(&self) -> bool {
+        self.beside.as_ref().is_some_and(|it| it.is_taking())
+    }
+
     fn memory(&self) -> &Arc<Memory<H>> {
         self.claim.memory()
     }
@@ -265,6 +298,10 @@ impl<H: Head> Fill<H> {
         loop {
             let outlook = self.shared.progress().outlook(more, window);
             match outlook {
+                Outlook::NoReaders if self.is_going_to_disk() => {
+                    self.shared.change(|progress| progress.skip(more));
+                    return Ok(());
+                }
                 Outlook::NoReaders => return Err(WriteError::NoReaders),
                 Outlook::Room | Outlook::AllRead if append(self.memory(), &self.shared, piece) => {
                     return Ok(());
@@ -332,7 +369,7 @@ impl<H: Head> Fill<H> {
 }
 
 /// Copies `piece` to the end of the body if the budget allows it.
-fn append<H: Head>(memory: &Memory<H>, shared: &Shared<H>, piece: &Bytes) -> bool {
+fn append<H: Head>(memory: &Arc<Memory<H>>, shared: &Shared<H>, piece: &Bytes) -> bool {
     let Some(charge) = memory.charge(piece.len() + PIECE_OVERHEAD) else {
         return false;
     };
@@ -343,7 +380,11 @@ fn append<H: Head>(memory: &Memory<H>, shared: &Shared<H>, piece: &Bytes) -> boo
 }
 
 /// Joins pieces at the end. If there is no room for the copy, they stay as they are.
-fn join<H: Head>(memory: &Memory<H>, shared: &Shared<H>, which: fn(&Progress) -> Option<ShortRun>) {
+fn join<H: Head>(
+    memory: &Arc<Memory<H>>,
+    shared: &Shared<H>,
+    which: fn(&Progress) -> Option<ShortRun>,
+) {
     let Some(run) = which(&shared.progress()) else {
         return;
     };

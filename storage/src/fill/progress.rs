@@ -122,6 +122,12 @@ impl Progress {
         self.pieces.push_back(Piece { start, bytes });
     }
 
+    /// Counts bytes that nobody will read here.
+    pub(super) fn skip(&mut self, bytes: u64) {
+        self.pieces.clear();
+        self.end += bytes;
+    }
+
     /// From now on a window: can it take `more` bytes?
     pub(super) fn outlook(&mut self, more: u64, window: u64) -> Outlook {
         self.retention = Retention::Window;

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::budget::PIECE_OVERHEAD;
+use crate::disk::{self, DiskError, Found};
 
-/// The bytes of a stored response. Cloning shares them.
+/// The bytes of a stored response, in memory or on a disk. Cloning shares them.
 #[derive(Clone, Debug)]
 pub struct Body {
     len: u64,
@@ -18,6 +19,44 @@ pub struct Body {
 enum Pieces {
     One(Bytes),
     Many(Arc<[Piece]>),
+    OnDisk(Found),
+}
+
+/// A body, or a part of it, piece by piece.
+#[derive(Debug)]
+pub struct BodyReader(Source);
+
+#[derive(Debug)]
+enum Source {
+    Memory {
+        body: Body,
+        rest: Range<u64>,
+        next: usize,
+    },
+    Disk(disk::BodyReader),
+}
+
+impl BodyReader {
+    /// The next bytes of the range, none at its end. Those in memory are there at once, and not copied. It may be
+    /// dropped and called again.
+    ///
+    /// # Errors
+    ///
+    /// If a disk does not give them, or not as they were stored. What was returned before is right.
+    pub async fn next(&mut self) -> Result<Option<Bytes>, DiskError> {
+        match &mut self.0 {
+            Source::Disk(reader) => reader.next().await,
+            Source::Memory { body, rest, next } => {
+                while let Some(bytes) = body.within(*next, rest) {
+                    *next += 1;
+                    if !bytes.is_empty() {
+                        return Ok(Some(bytes));
+                    }
+                }
+                Ok(None)
+            }
+        }
+    }
 }
 
 /// A run of bytes and where in the body it starts.
@@ -55,6 +94,40 @@ impl Body {
         }
     }
 
+    /// The body of what was found on a disk.
+    pub(crate) fn on_disk(found: Found) -> Self {
+        Self {
+            len: found.body_len(),
+            pieces: Pieces::OnDisk(found),
+        }
+    }
+
+    /// What was found on a disk, if it is not in memory.
+    pub(crate) fn found(&self) -> Option<&Found> {
+        match &self.pieces {
+            Pieces::OnDisk(found) => Some(found),
+            Pieces::One(_) | Pieces::Many(_) => None,
+        }
+    }
+
+    /// Whether it is read from a disk.
+    pub fn is_on_disk(&self) -> bool {
+        self.found().is_some()
+    }
+
+    /// The bytes of `range`, wherever they are. What lies beyond the end is left out.
+    pub fn reader(&self, range: Range<u64>) -> BodyReader {
+        let rest = range.start..range.end.min(self.len);
+        BodyReader(match &self.pieces {
+            Pieces::OnDisk(found) => Source::Disk(found.body(rest)),
+            Pieces::One(_) | Pieces::Many(_) => Source::Memory {
+                next: self.first_within(&rest),
+                body: self.clone(),
+                rest,
+            },
+        })
+    }
+
     /// The length in bytes.
     pub fn len(&self) -> u64 {
         self.len
@@ -65,49 +138,59 @@ impl Body {
         self.len == 0
     }
 
-    /// All of it in one piece, if it is kept so.
+    /// All of it in one piece, if it is kept so in memory.
     pub fn contiguous(&self) -> Option<&Bytes> {
         match &self.pieces {
             Pieces::One(bytes) => Some(bytes),
-            Pieces::Many(_) => None,
+            Pieces::Many(_) | Pieces::OnDisk(_) => None,
         }
     }
 
-    /// All of it, piece by piece, without copying.
-    pub fn chunks(&self) -> impl Iterator<Item = Bytes> + Send + '_ {
+    /// All of it, piece by piece, without copying, if it is in memory.
+    pub(crate) fn chunks(&self) -> impl Iterator<Item = Bytes> + Send + '_ {
         self.slice(0..self.len)
     }
 
-    /// The bytes of `range`, piece by piece, without copying. What lies beyond the end is left out.
-    pub fn slice(&self, range: Range<u64>) -> impl Iterator<Item = Bytes> + Send + '_ {
+    /// The bytes of `range`, piece by piece, without copying, if they are in memory.
+    pub(crate) fn slice(&self, range: Range<u64>) -> impl Iterator<Item = Bytes> + Send + '_ {
         let range = range.start..range.end.min(self.len);
-        let first = match &self.pieces {
-            Pieces::One(_) => 0,
-            Pieces::Many(pieces) => pieces.partition_point(|piece| piece.end() <= range.start),
-        };
-        (first..self.count())
+        (self.first_within(&range)..self.count())
             .map_while(move |number| self.within(number, &range))
             .filter(|bytes| !bytes.is_empty())
     }
 
+    /// The number of the first piece in memory that may have bytes of `range`.
+    fn first_within(&self, range: &Range<u64>) -> usize {
+        match &self.pieces {
+            Pieces::One(_) | Pieces::OnDisk(_) => 0,
+            Pieces::Many(pieces) => pieces.partition_point(|piece| piece.end() <= range.start),
+        }
+    }
+
     /// What the budget pays for it.
     pub(crate) fn cost(&self) -> usize {
+        if self.is_on_disk() {
+            return 0;
+        }
         let len = usize::try_from(self.len).unwrap_or(usize::MAX);
         len.saturating_add(self.count() * PIECE_OVERHEAD)
     }
 
+    /// How many pieces there are in memory.
     fn count(&self) -> usize {
         match &self.pieces {
             Pieces::One(_) => 1,
             Pieces::Many(pieces) => pieces.len(),
+            Pieces::OnDisk(_) => 0,
         }
     }
 
     /// The part of piece `number` that lies in `range`; none if it starts behind it.
     fn within(&self, number: usize, range: &Range<u64>) -> Option<Bytes> {
         let (start, bytes) = match &self.pieces {
-            Pieces::One(bytes) => (0, bytes),
-            Pieces::Many(pieces) => (pieces[number].start, &pieces[number].bytes),
+            Pieces::One(bytes) if number == 0 => (0, bytes),
+            Pieces::Many(pieces) => pieces.get(number).map(|it| (it.start, &it.bytes))?,
+            Pieces::One(_) | Pieces::OnDisk(_) => return None,
         };
         if start >= range.end {
             return None;
@@ -143,11 +226,24 @@ mod tests {
     #[track_caller]
     fn check(parts: &[&'static str], range: Range<u64>, expected: &[&str]) {
         let body = body(parts);
-        let slices: Vec<Bytes> = body.slice(range).collect();
-        assert_eq!(
-            slices,
-            expected.iter().map(|s| s.as_bytes()).collect::<Vec<_>>()
-        );
+        let expected: Vec<_> = expected.iter().map(|s| s.as_bytes()).collect();
+        let slices: Vec<Bytes> = body.slice(range.clone()).collect();
+        assert_eq!(slices, expected);
+
+        let mut reader = body.reader(range);
+        let mut read = Vec::new();
+        while let Some(bytes) = at_once(reader.next()).unwrap() {
+            read.push(bytes);
+        }
+        assert_eq!(read, expected);
+    }
+
+    fn at_once<T>(future: impl Future<Output = T>) -> T {
+        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+        match std::pin::pin!(future).poll(&mut context) {
+            std::task::Poll::Ready(value) => value,
+            std::task::Poll::Pending => panic!("nobody waits for memory"),
+        }
     }
 
     #[test]

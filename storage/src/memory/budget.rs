@@ -86,6 +86,11 @@ impl Charge {
         self.bytes
     }
 
+    /// Takes over another one.
+    pub(crate) fn join(&mut self, mut other: Self) {
+        self.bytes += std::mem::take(&mut other.bytes);
+    }
+
     /// Hands over at most `bytes` of it.
     pub(crate) fn split(&mut self, bytes: usize) -> Self {
         let bytes = bytes.min(self.bytes);

@@ -1,5 +1,6 @@
 //! The memory tier.
 
+mod below;
 mod body;
 mod budget;
 mod claim;
@@ -11,15 +12,19 @@ mod object;
 mod variants;
 mod walk;
 
+use std::collections::hash_map::RandomState;
 use std::fmt;
+use std::hash::BuildHasher as _;
 use std::mem::size_of;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
+use parking_lot::Mutex;
 
-pub use body::Body;
+pub(crate) use below::{Copy, Promotion};
 pub(crate) use body::Piece;
+pub use body::{Body, BodyReader};
 pub(crate) use budget::{Charge, InFlight, PIECE_OVERHEAD, paid};
 pub use claim::Claim;
 pub use object::Object;
@@ -53,7 +58,13 @@ pub struct Memory<H: Head> {
     objects: AtomicUsize,
     evictions: AtomicU64,
     rejected: AtomicU64,
+    /// What is charged for others than objects and fills.
+    reserved: Mutex<Option<Charge>>,
+    on_eviction: OnceLock<OnEviction<H>>,
 }
+
+/// Told of each victim, and given a claim from before it left.
+type OnEviction<H> = Box<dyn Fn(Arc<Object<H>>, Claim<H>) + Send + Sync>;
 
 /// Why a response was not stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -96,14 +107,18 @@ pub struct Stats {
 impl<H: Head> Memory<H> {
     /// An empty cache.
     pub fn new(settings: Settings) -> Arc<Self> {
+        let capacity = settings.capacity;
         Arc::new(Self {
             budget: Budget::new(settings.capacity, settings.in_flight_max()),
             index: Index::new(settings.shards),
             order: Order::new(settings.eviction),
-            next_id: AtomicU64::new(0),
+            // Numbers go to disks, too, and those of another process are others.
+            next_id: AtomicU64::new(RandomState::new().hash_one(capacity)),
             objects: AtomicUsize::new(0),
             evictions: AtomicU64::new(0),
             rejected: AtomicU64::new(0),
+            reserved: Mutex::default(),
+            on_eviction: OnceLock::new(),
             settings,
         })
     }
@@ -122,7 +137,11 @@ impl<H: Head> Memory<H> {
     ///
     /// None if `object` is no longer the current one of its key and variant, or if there is no room
     /// for the new head.
-    pub fn update_head(&self, object: &Arc<Object<H>>, head: Arc<H>) -> Option<Arc<Object<H>>> {
+    pub fn update_head(
+        self: &Arc<Self>,
+        object: &Arc<Object<H>>,
+        head: Arc<H>,
+    ) -> Option<Arc<Object<H>>> {
         let charge = self.charge(self.overhead().saturating_add(head.weight()))?;
         let updated = Arc::new(object.with_head(head, charge));
 
@@ -131,6 +150,7 @@ impl<H: Head> Memory<H> {
         let swapped = variants.swap(object, &updated);
         if swapped {
             self.order.swapped(object, &updated);
+            object.below().supersede();
         }
         drop(shard);
         swapped.then_some(updated)
@@ -147,7 +167,7 @@ impl<H: Head> Memory<H> {
     ///
     /// If the body is too long, or if no room could be made for it.
     pub fn insert_ready(
-        &self,
+        self: &Arc<Self>,
         key: Key,
         variant: Variant,
         head: H,
@@ -156,12 +176,12 @@ impl<H: Head> Memory<H> {
         let stored = self.admit(head, body).inspect_err(|_| self.reject());
         let (head, body, charge) = stored?;
         let bodies = (body, Derived::none());
-        let object = self.object((key, variant), head, bodies, charge);
+        let object = self.object(self.new_id(), (key, variant), head, bodies, charge);
         self.put(&mut self.index.write(key), &object);
         Ok(object)
     }
 
-    fn admit(&self, head: H, body: Bytes) -> Result<(Arc<H>, Body, Charge), Refused> {
+    fn admit(self: &Arc<Self>, head: H, body: Bytes) -> Result<(Arc<H>, Body, Charge), Refused> {
         if body.len() as u64 > self.settings.object_max {
             return Err(Refused::TooLong);
         }
@@ -184,9 +204,10 @@ impl<H: Head> Memory<H> {
         let Some(variants) = shard.stored.remove(&key) else {
             return Removed::default();
         };
-        variants
-            .iter()
-            .for_each(|object| self.order.removed(object));
+        for object in variants.iter() {
+            object.below().supersede();
+            self.order.removed(object);
+        }
         drop(shard);
 
         self.objects.fetch_sub(variants.len(), Ordering::Relaxed);
@@ -198,6 +219,7 @@ impl<H: Head> Memory<H> {
 
     /// Removes this object, if it is still the current one of its key and variant.
     pub fn remove_object(&self, object: &Arc<Object<H>>) {
+        object.below().supersede();
         self.take(object, Order::removed);
     }
 
@@ -257,7 +279,7 @@ impl<H: Head> Memory<H> {
     }
 
     /// Takes bytes from the budget, evicting until there is room. None if no room can be made.
-    pub(crate) fn charge(&self, bytes: usize) -> Option<Charge> {
+    pub(crate) fn charge(self: &Arc<Self>, bytes: usize) -> Option<Charge> {
         if bytes > self.settings.capacity {
             return None;
         }
@@ -268,15 +290,13 @@ impl<H: Head> Memory<H> {
                 return Some(charge);
             }
             let victim = self.order.victim()?;
-            if self.take(&victim, Order::evicted) {
-                self.evictions.fetch_add(1, Ordering::Relaxed);
-            }
+            self.evict(victim);
         }
         self.budget.try_charge(bytes)
     }
 
     /// Takes what an object with this head costs before its first byte.
-    pub(crate) fn charge_head(&self, head: &H) -> Option<Charge> {
+    pub(crate) fn charge_head(self: &Arc<Self>, head: &H) -> Option<Charge> {
         self.charge(self.overhead().saturating_add(head.weight()))
     }
 
@@ -294,12 +314,12 @@ impl<H: Head> Memory<H> {
     pub(crate) fn publish(
         &self,
         claim: &Claim<H>,
-        variant: Variant,
+        (id, variant): (u64, Variant),
         head: Arc<H>,
         bodies: (Body, Arc<Derived<H>>),
         charge: Charge,
     ) -> Option<Arc<Object<H>>> {
-        let object = self.object((claim.key(), variant), head, bodies, charge);
+        let object = self.object(id, (claim.key(), variant), head, bodies, charge);
         // Under the lock that whoever voids it takes: it is voided before, or removes the object after.
         let mut shard = self.index.write(claim.key());
         if !shard.claims.hold(claim.key(), claim.generation()) {
@@ -309,14 +329,19 @@ impl<H: Head> Memory<H> {
         Some(object)
     }
 
+    /// A number for a body, that no other body of its key and variant has.
+    pub(crate) fn new_id(&self) -> u64 {
+        self.next_id.fetch_add(1, Ordering::Relaxed)
+    }
+
     fn object(
         &self,
+        id: u64,
         name: (Key, Variant),
         head: Arc<H>,
         bodies: (Body, Arc<Derived<H>>),
         charge: Charge,
     ) -> Arc<Object<H>> {
-        let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         Arc::new(Object::new(id, name, head, bodies, charge))
     }
 
@@ -328,6 +353,7 @@ impl<H: Head> Memory<H> {
             self.order.removed(old);
             if old.variant() == object.variant() {
                 object.rank.inherit(&old.rank);
+                old.below().supersede();
             }
         }
         self.order.admitted(object);

@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
+use super::below::Below;
 use super::body::Body;
 use super::budget::Charge;
 use crate::{Derived, Head, Key, Variant};
@@ -22,6 +23,7 @@ pub struct Object<H: Head> {
     /// Never used twice by different key, variant and body.
     pub(super) id: u64,
     pub(super) rank: Rank,
+    below: Below,
 }
 
 /// What eviction knows about an object.
@@ -52,6 +54,7 @@ impl<H: Head> Object<H> {
             charge,
             id,
             rank: Rank::default(),
+            below: Below::default(),
         }
     }
 
@@ -66,7 +69,17 @@ impl<H: Head> Object<H> {
             charge,
             id: self.id,
             rank: self.rank.copied(),
+            below: self.below.copied(),
         }
+    }
+
+    /// Which body it is, whatever its head: no other of its key and variant ever had this number.
+    pub(crate) fn id(&self) -> u64 {
+        self.id
+    }
+
+    pub(crate) fn below(&self) -> &Below {
+        &self.below
     }
 
     /// The key it is stored under.

@@ -423,7 +423,7 @@ fn trace(requests: usize) -> Vec<(u64, usize)> {
 }
 
 /// Replays `trace` and returns how many requests were hits.
-fn hits(memory: &Memory<usize>, trace: &[(u64, usize)]) -> Vec<bool> {
+fn hits(memory: &Arc<Memory<usize>>, trace: &[(u64, usize)]) -> Vec<bool> {
     let zeros = body(1 << 20);
     let hit = |&(number, size): &(u64, usize)| {
         let key = Key(u128::from(number).to_le_bytes());

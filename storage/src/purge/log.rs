@@ -186,6 +186,17 @@ impl LogFile {
         self.id
     }
 
+    /// Makes it another log: what was born under it before can no longer be compared with it. For one that was found to
+    /// have lost records. It blocks.
+    ///
+    /// # Errors
+    /// [`LogError::Io`]; it takes nothing more then.
+    pub fn renew(&mut self, fresh: LogId) -> Result<(), LogError> {
+        self.id = fresh;
+        let begun = self.begin();
+        self.or_broken(begun)
+    }
+
     /// The last sequence given.
     #[must_use]
     pub const fn last(&self) -> Sequence {
@@ -515,6 +526,19 @@ mod tests {
                 "flipped at {at}"
             );
         }
+    }
+
+    #[test]
+    fn a_log_that_is_renewed_keeps_its_records_under_another_id() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("purges");
+        let mut log = log_of(&path, &[b"one"]);
+        log.renew(LogId(77)).unwrap();
+        log.append(&[Bytes::from_static(b"two")]).unwrap();
+        drop(log);
+        let (log, recovered) = open(&path);
+        assert_eq!(log.id(), LogId(77));
+        assert_eq!(payloads(&recovered), [&b"one"[..], b"two"]);
     }
 
     #[test]

@@ -9,11 +9,13 @@ mod index;
 mod label;
 mod log;
 mod membership;
+mod witness;
 
 pub use index::{Life, Mode, PurgeIndex};
 pub use label::{Label, Labeller};
 pub use log::{Damage, LogError, LogFile, LogId, RECORD_MAX, Recovered};
 pub use membership::Membership;
+pub use witness::{Testimony, Witness};
 
 /// A place in the order of purges. Zero comes before all of them.
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]

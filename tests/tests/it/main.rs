@@ -35,6 +35,7 @@ mod purge_races;
 mod query;
 mod range;
 mod readme;
+mod restart;
 mod search;
 mod settings;
 mod shutdown;

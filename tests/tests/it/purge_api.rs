@@ -232,7 +232,7 @@ async fn the_audit_trail_is_filtered_paged_and_survives_the_node() {
         post(&node, &body).await;
     }
     post(&node, r#"{"all":true,"mode":"soft"}"#).await;
-    node.restart_after_kill(|_| {}).await;
+    node.kill_and_restart(|_| {}).await;
     let list = async |query: &str, token: &str| {
         let target = format!("/v1/purges{query}");
         let answer = ask(&node, token, ("GET", &target), "").await;
@@ -287,7 +287,7 @@ async fn an_acknowledged_purge_survives_being_killed_and_a_damaged_log_is_told()
         let receipt = post(&node, &format!(r#"{{"tags":["t{number}"]}}"#)).await;
         ids.push(receipt["id"].as_str().unwrap().to_owned());
     }
-    node.restart_after_kill(|_| {}).await;
+    node.kill_and_restart(|_| {}).await;
     for id in &ids {
         let target = format!("/v1/purges/{id}");
         let one = ask(&node, node.token(), ("GET", &target), "").await;
@@ -303,7 +303,7 @@ async fn an_acknowledged_purge_survives_being_killed_and_a_damaged_log_is_told()
         bytes[middle] ^= 0x55;
         fs::write(&log, bytes).expect("a writable log");
     };
-    node.restart_after_kill(damage).await;
+    node.kill_and_restart(damage).await;
     assert_eq!(
         node.metrics().await.sum("larder_purge_resets_total", &[]),
         1.0

@@ -58,6 +58,7 @@ const ONLY_IN: &[(&[&str], &[&str], &str)] = &[
         &["config::"],
         &[
             "edge/src/wiring.rs",
+            "edge/src/wiring/",
             "edge/src/main.rs",
             "edge/src/cli.rs",
             "edge/src/run.rs",

@@ -1,0 +1,120 @@
+//! The content of a stored response on its way to the client, from memory or from a disk.
+
+use bytes::Bytes;
+use storage::disk::DiskError;
+use storage::{Body, BodyReader};
+
+use super::respond::Part;
+use super::{Client, Interrupted};
+
+/// A stored body, of which parts are sent.
+pub(super) struct Content<'a> {
+    body: &'a Body,
+    first: Option<Begun>,
+}
+
+/// A part whose first bytes are there.
+struct Begun {
+    reader: BodyReader,
+    bytes: Option<Bytes>,
+}
+
+impl<'a> Content<'a> {
+    pub(super) fn of(body: &'a Body, part: &Part) -> Self {
+        let range = match part {
+            Part::Nothing => None,
+            Part::Whole => Some(0..body.len()),
+            Part::One(range) => Some(range.first..range.last + 1),
+            Part::Many(multipart) => {
+                let first = multipart.parts.first();
+                first.map(|part| part.range.first..part.range.last + 1)
+            }
+        };
+        let first = range.map(|range| Begun {
+            reader: body.reader(range),
+            bytes: None,
+        });
+        Self { body, first }
+    }
+
+    /// Reads the first bytes: as long as nothing was sent, there is another answer to give.
+    pub(super) async fn prepare(&mut self) -> Result<(), DiskError> {
+        if let Some(first) = &mut self.first {
+            first.bytes = first.reader.next().await?;
+        }
+        Ok(())
+    }
+
+    pub(super) async fn send(
+        mut self,
+        part: Part,
+        client: &mut impl Client,
+    ) -> Result<(), Interrupted> {
+        match part {
+            Part::Nothing => {}
+            Part::Whole | Part::One(_) => self.send_range(None, client).await?,
+            Part::Many(multipart) => {
+                for part in multipart.parts {
+                    client.content(Bytes::from(part.head)).await?;
+                    let range = part.range.first..part.range.last + 1;
+                    self.send_range(Some(range), client).await?;
+                }
+                client.content(Bytes::from(multipart.end)).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends what was begun, or else this range.
+    async fn send_range(
+        &mut self,
+        range: Option<std::ops::Range<u64>>,
+        client: &mut impl Client,
+    ) -> Result<(), Interrupted> {
+        let begun = self.first.take();
+        let begun = begun.or_else(|| {
+            range.map(|range| Begun {
+                reader: self.body.reader(range),
+                bytes: None,
+            })
+        });
+        let Some(Begun { mut reader, bytes }) = begun else {
+            return Ok(());
+        };
+        if let Some(bytes) = bytes {
+            client.content(bytes).await?;
+        }
+        while let Some(bytes) = next(&mut reader, client).await? {
+            client.content(bytes).await?;
+        }
+        Ok(())
+    }
+}
+
+/// The next content. What is prepared leaves before a disk is waited for.
+async fn next(
+    reader: &mut BodyReader,
+    client: &mut impl Client,
+) -> Result<Option<Bytes>, Interrupted> {
+    let ready = tokio::select! {
+        biased;
+        next = reader.next() => Some(next),
+        () = std::future::ready(()) => None,
+    };
+    let next = match ready {
+        Some(next) => next,
+        None => {
+            client.flush().await?;
+            reader.next().await
+        }
+    };
+    match next {
+        Ok(next) => Ok(next),
+        Err(error) => {
+            tracing::warn!(%error, "a stored response was begun and cannot be read to its end");
+            // A head that the client has seen tells it that the response is cut, and not that there is none.
+            client.flush().await?;
+            Err(Interrupted::Disk)
+        }
+    }
+}

@@ -1,13 +1,18 @@
-//! Benchmarks of what every request pays: policy, memory tier and wire, each by itself and without sockets.
+//! Benchmarks of what every request pays: policy, memory tier, disk tier and wire, each by itself and without sockets.
 //!
 //! ```text
 //! cargo bench -p larder-benches                # all of them
 //! cargo bench -p larder-benches --bench policy # one subject
+//! cargo bench -p larder-benches --bench disk --features foyer -- /var/tmp
 //! ```
 //!
 //! A figure is good for comparison with another one of the same machine: criterion keeps the last run and tells what
 //! changed. What a whole node does under load is not measured here. This library holds what the benchmarks share: the
 //! request of a browser and the response to it.
+//!
+//! The disk tier is measured by a program of its own, which needs 2 GiB in the directory that it is told, and with the
+//! feature `foyer` measures that engine too, by itself and below the index of the disk tier. Hit ratios over a trace
+//! come from `cargo run --release -p larder-storage --example replay`.
 
 #![forbid(unsafe_code)]
 

@@ -14,7 +14,10 @@ pub fn explain_key(config: &Config) -> String {
 }
 
 fn explain_site(site: &Site) -> String {
-    let mut text = format!("site {}\n", site.name);
+    let mut text = format!(
+        "site {}: GET and HEAD share a response, QUERY has its content in the key\n",
+        site.name
+    );
     push(&mut text, &Explained::new(site, &site.caching));
     for (number, rule) in site.rules.iter().enumerate() {
         let title = format!("\n  rule {}, for {}\n", number + 1, scope(&rule.matches));
@@ -192,8 +195,8 @@ impl Explained {
                 "the client's address; responses that say `Vary: X-Forwarded-For` are not stored",
             ),
             Forwarded::Append => (
-                Verdict::Unsafe,
-                "begins with what the client sent; the origin must not build from it what it lets caches share",
+                Verdict::Vary,
+                "the client's address, and those of trusted proxies; responses that say `Vary: X-Forwarded-For` are not stored",
             ),
         };
         self.input(verdict, "X-Forwarded-For", why);
@@ -221,7 +224,9 @@ impl Explained {
         input(
             "Accept-Encoding",
             match vary.accept_encoding {
-                AcceptEncoding::Normalise => "where `Vary` names it, by the set of its codings",
+                AcceptEncoding::Normalise => {
+                    "where `Vary` names it, by the set of its codings; it makes no variants of what the node converts"
+                }
                 AcceptEncoding::Exact => {
                     "where `Vary` names it, as sent: every spelling is a variant"
                 }
@@ -337,7 +342,7 @@ mod tests {
         check("",                                            "UNSAFE", &[]);
         check("pass_unkeyed = [\"X-Forwarded-Host\"]",       "UNSAFE", &["x-forwarded-host"]);
         check("pass_unkeyed = [\"X-Forwarded-Host\"]\nkey = { headers = [\"X-Forwarded-Host\"] }", "UNSAFE", &[]);
-        check("forwarded = \"append\"",                      "UNSAFE", &["X-Forwarded-For"]);
+        check("forwarded = \"append\"",                      "vary",   &usual);
         check("forwarded = \"off\"",                         "safe",   &["Authorization"]);
         check("vary = { ignore = [\"User-Agent\", \"Cookie\"] }", "UNSAFE", &["user-agent", "cookie"]);
         check("vary = { ignore = [\"User-Agent\", \"Cookie\"] }", "vary", &["X-Forwarded-For", "Accept-Encoding", "Accept-Language", "every other field"]);

@@ -13,6 +13,8 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use ipnet::IpNet;
+
 pub use caching::*;
 pub use fleet::*;
 pub use purging::*;
@@ -54,6 +56,19 @@ pub struct Node {
     pub threads: Option<NonZeroUsize>,
     /// How long requests under way may take to finish after the signal to stop.
     pub grace: Duration,
+    /// Networks of proxies that are believed who a client is.
+    pub trusted_proxies: Vec<IpNet>,
+    /// The field that they write.
+    pub trusted_field: TrustedField,
+}
+
+/// The field in which trusted proxies say who a client is.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub enum TrustedField {
+    /// `X-Forwarded-For`, with `X-Forwarded-Proto`.
+    XForwardedFor,
+    /// `Forwarded` (RFC 7239).
+    Forwarded,
 }
 
 /// One address on which clients are served.

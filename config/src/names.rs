@@ -4,6 +4,8 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use crate::glob::Glob;
 use crate::model::{HostPattern, OriginHost};
+use ipnet::IpNet;
+
 use crate::problems::{Fault, quote};
 
 /// Bytes of a node's or site's name.
@@ -98,6 +100,16 @@ pub(crate) fn media_type(text: &str) -> Result<String, Fault> {
     }
     let fault = Fault::new(format!("{} is not a media type", quote(text)));
     Err(fault.hint("write, for example, \"text/html\", \"text/*\" or \"*+json\""))
+}
+
+/// A network, or one address.
+pub(crate) fn network(text: &str) -> Result<IpNet, Fault> {
+    let one = || text.parse::<IpAddr>().map(IpNet::from);
+    let network = text.parse::<IpNet>().or_else(|_invalid| one());
+    network.map(|network| network.trunc()).map_err(|_invalid| {
+        let fault = Fault::new(format!("{} is not a network", quote(text)));
+        fault.hint("write, for example, \"10.0.0.0/8\" or \"2001:db8::1\"")
+    })
 }
 
 /// A cookie's name (RFC 6265 §4.1.1).

@@ -70,7 +70,8 @@ impl Admin {
                 },
                 h1::Next::Refused(refusal) => {
                     let status = refusal.status();
-                    return crate::server::refuse_h1(connection, status, refusal.token()).await;
+                    return crate::server::refuse_h1(connection, status, refusal.token(), None)
+                        .await;
                 }
                 h1::Next::Closed | h1::Next::Late => return,
             };

@@ -13,38 +13,72 @@ pub(crate) enum UpstreamError {
     /// Nobody listens, or the network refuses.
     #[error("the origin refuses connections")]
     Refused,
+    /// No way leads there.
+    #[error("no route to the origin")]
+    Unroutable,
+    /// There is no connection, for another reason.
+    #[error("the origin cannot be reached")]
+    Unavailable,
     /// No connection in time.
     #[error("no connection to the origin in time")]
     ConnectTimeout,
-    /// TLS failed: no common protocol, or a certificate that is not trusted.
-    #[error("no TLS session with the origin")]
+    /// The origin's certificate is not trusted.
+    #[error("the origin's certificate is not trusted")]
     Tls,
+    /// TLS failed otherwise.
+    #[error("no TLS session with the origin")]
+    TlsHandshake,
     /// Connected, and no response in time.
     #[error("no response from the origin in time")]
     ResponseTimeout,
+    /// Connected, and it does not take the request in time.
+    #[error("the origin did not take the request in time")]
+    WriteTimeout,
+    /// The connection ended before there was a response.
+    #[error("the origin closed the connection before its response")]
+    Terminated,
     /// The connection ended before the response did.
     #[error("the origin closed the connection before its response was complete")]
     Cut,
     /// What came is no response that may be passed on.
     #[error("the origin's response is malformed")]
     Malformed,
+    /// A response in a transfer coding that is not known.
+    #[error("the origin's response has an unknown transfer coding")]
+    TransferCoding,
     /// A validation was answered with something that does not belong to it.
     #[error("the origin answered what it was not asked")]
     Unasked,
 }
 
 impl UpstreamError {
+    /// The same, where nothing of a response was there yet.
+    #[must_use]
+    pub(crate) const fn before_the_response(self) -> Self {
+        match self {
+            Self::Cut => Self::Terminated,
+            other => other,
+        }
+    }
+
     /// The status of the answer to the client (RFC 9110 §15.6.3, §15.6.5).
     #[must_use]
     pub(crate) const fn status(self) -> StatusCode {
         match self {
             Self::Unresolved
             | Self::Refused
+            | Self::Unroutable
+            | Self::Unavailable
             | Self::Tls
+            | Self::TlsHandshake
+            | Self::Terminated
             | Self::Cut
             | Self::Malformed
+            | Self::TransferCoding
             | Self::Unasked => StatusCode::BAD_GATEWAY,
-            Self::ConnectTimeout | Self::ResponseTimeout => StatusCode::GATEWAY_TIMEOUT,
+            Self::ConnectTimeout | Self::ResponseTimeout | Self::WriteTimeout => {
+                StatusCode::GATEWAY_TIMEOUT
+            }
         }
     }
 
@@ -54,8 +88,14 @@ impl UpstreamError {
         match self {
             Self::Unresolved => "dns_error",
             Self::Refused => "connection_refused",
+            Self::Unroutable => "destination_ip_unroutable",
+            Self::Unavailable => "destination_unavailable",
             Self::ConnectTimeout => "connection_timeout",
+            Self::WriteTimeout => "connection_write_timeout",
             Self::Tls => "tls_certificate_error",
+            Self::TlsHandshake => "tls_protocol_error",
+            Self::Terminated => "connection_terminated",
+            Self::TransferCoding => "http_response_transfer_coding",
             Self::ResponseTimeout => "http_response_timeout",
             Self::Cut => "http_response_incomplete",
             Self::Malformed | Self::Unasked => "http_protocol_error",
@@ -66,9 +106,18 @@ impl UpstreamError {
     #[must_use]
     pub(crate) const fn failure(self) -> Failure {
         match self {
-            Self::Unresolved | Self::Refused | Self::Tls => Failure::Unreachable,
-            Self::ConnectTimeout | Self::ResponseTimeout => Failure::Timeout,
-            Self::Cut | Self::Malformed | Self::Unasked => Failure::Cut,
+            Self::Unresolved
+            | Self::Refused
+            | Self::Unroutable
+            | Self::Unavailable
+            | Self::Tls
+            | Self::TlsHandshake => Failure::Unreachable,
+            Self::ConnectTimeout | Self::ResponseTimeout | Self::WriteTimeout => Failure::Timeout,
+            Self::Terminated
+            | Self::Cut
+            | Self::Malformed
+            | Self::TransferCoding
+            | Self::Unasked => Failure::Cut,
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::hash::{BuildHasher as _, RandomState};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -20,6 +21,7 @@ use crate::cache::{Copying, Head};
 use crate::downstream::Facts;
 use crate::origins::Candidate;
 use crate::outcome::{Forward, Outcome};
+use crate::proxy_status::Trail;
 use crate::queries::{self, Content, Epochs};
 use crate::searches::Searches;
 use crate::sites::{Asked, Site, Treatment};
@@ -36,6 +38,10 @@ pub(crate) struct Request {
     /// What the path's last response said of its queries: the key is the one that equal queries share.
     pub search: Option<Arc<SearchVariance>>,
     pub content: Content,
+    /// The client, and the trusted proxies between it and the node.
+    pub path: Vec<IpAddr>,
+    /// Where the request went.
+    pub trail: Trail,
 }
 
 /// What earlier requests taught about keys.
@@ -74,6 +80,8 @@ impl Request {
             key,
             search,
             content,
+            path: Vec::new(),
+            trail: Trail::default(),
         }
     }
 

@@ -9,6 +9,7 @@ use policy::vary::Care;
 use purge_api::{Api, Readiness};
 use storage::disk::Recovery;
 use storage::{Flights, Moment, Removal, Tiers, Uncacheable, VaryMemory};
+use tiered::forwarded::Trust;
 use tokio::sync::watch;
 
 use crate::access_log::{self, AccessLog, Line};
@@ -18,6 +19,7 @@ use crate::clock::Clock;
 use crate::coding::Coder;
 use crate::downstream::{Facts, Limits};
 use crate::exchange::{Exchange, Learnt, Request};
+use crate::hints::Hints;
 use crate::metrics::{Metrics, NO_SITE};
 use crate::origins::names::Names;
 use crate::origins::outbound::Marks;
@@ -53,6 +55,9 @@ pub(crate) struct Node {
     pub uncacheable: Uncacheable,
     /// Which fields select among a key's variants, as last seen.
     pub vary: VaryMemory<Arc<[HeaderName]>>,
+    /// Which proxies are believed who a client is.
+    pub trust: Trust,
+    pub hints: Hints,
     /// What origins have said of the queries of their paths.
     pub searches: Searches,
     pub epochs: Epochs,

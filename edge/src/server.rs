@@ -17,7 +17,8 @@ use crate::downstream::h2_meter::Metered;
 use crate::downstream::{self, Facts, Io, Scheme, h1, h2};
 use crate::node::Node;
 use crate::pingora::Pipeline;
-use crate::pingora::session::Inbound;
+use crate::pingora::session::{Gate, Inbound};
+use crate::proxy_status::PROXY_STATUS;
 use crate::queries::Content;
 
 /// After an accept that failed for want of a file descriptor: there is no use in trying at once.
@@ -155,7 +156,7 @@ impl Server {
             };
             let (status, why) = refused;
             self.node.refused(connection.facts(), status.as_u16(), why);
-            return refuse_h1(connection, status, why).await;
+            return refuse_h1(connection, status, why, Some(&self.node.name)).await;
         }
     }
 
@@ -174,6 +175,7 @@ impl Server {
             facts,
             head,
             content: Content::Unread,
+            hints: Gate::default(),
         };
         match self.pipeline.process(exchange, inbound).await? {
             downstream::Exchange::H1(exchange) => exchange.finish().await,
@@ -221,6 +223,7 @@ impl Server {
             facts,
             head,
             content: Content::Unread,
+            hints: Gate::default(),
         };
         if let Some(downstream::Exchange::H2(exchange)) =
             self.pipeline.process(exchange, inbound).await
@@ -230,10 +233,19 @@ impl Server {
     }
 }
 
-/// Answers what was no request.
-pub(crate) async fn refuse_h1(connection: h1::Connection, status: StatusCode, why: &str) {
+/// Answers what was no request. A proxy says by its name that it was the one.
+pub(crate) async fn refuse_h1(
+    connection: h1::Connection,
+    status: StatusCode,
+    why: &str,
+    node: Option<&str>,
+) {
     let body = format!("{why}\n");
     let mut headers = HeaderMap::new();
+    let told = node.map(|node| format!("{node}; error=http_request_error"));
+    if let Some(told) = told.and_then(|told| http::HeaderValue::try_from(told).ok()) {
+        headers.insert(PROXY_STATUS, told);
+    }
     cache::plain(&mut headers, body.len());
     connection.refuse(status, &headers, body.as_bytes()).await;
 }

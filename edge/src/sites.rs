@@ -6,12 +6,15 @@ use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, Method, StatusCode};
 use parking_lot::RwLock;
+use policy::hints::Audience;
 use policy::key::KeyRules;
 use policy::settings::Settings;
 use storage::Admission;
 
+use crate::hints::Learning;
 use crate::metrics::Tally;
 use crate::origins::Origins;
+use crate::proxy_status::Telling;
 use crate::purges::TagField;
 use crate::varied::Varied;
 
@@ -62,6 +65,11 @@ pub(crate) struct Site {
     pub name: String,
     pub origins: Origins,
     pub forwarded: ForwardedFor,
+    pub forwarded_as: ForwardedAs,
+    /// Who is sent early hints.
+    pub early_hints: Audience,
+    pub hints: Learning,
+    pub telling: Telling,
     /// Fields by which a client can make an origin build another response although no part of the key tells: a
     /// stored response built from them would be served to everyone. They do not reach the origin.
     pub unkeyed: Vec<HeaderName>,
@@ -77,12 +85,22 @@ pub(crate) struct Site {
     treatments: RwLock<HashMap<Vec<usize>, Arc<Treatment>>>,
 }
 
-/// What happens to `X-Forwarded-For`.
+/// What origins learn of who the client is.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum ForwardedFor {
+    /// Its address.
     Set,
+    /// Its address, and those of the trusted proxies between.
     Append,
     Off,
+}
+
+/// In which fields they learn it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum ForwardedAs {
+    XForwarded,
+    Forwarded,
+    Both,
 }
 
 /// Whether `Cache-Status` tells the cache key.
@@ -209,6 +227,10 @@ impl Site {
             name,
             origins,
             forwarded,
+            forwarded_as,
+            early_hints,
+            hints,
+            telling,
             unkeyed,
             tag_fields,
             show_key,
@@ -220,6 +242,10 @@ impl Site {
             name,
             origins,
             forwarded,
+            forwarded_as,
+            early_hints,
+            hints,
+            telling,
             unkeyed,
             tag_fields,
             show_key,
@@ -271,6 +297,10 @@ pub(crate) struct SiteParts {
     pub name: String,
     pub origins: Origins,
     pub forwarded: ForwardedFor,
+    pub forwarded_as: ForwardedAs,
+    pub early_hints: Audience,
+    pub hints: Learning,
+    pub telling: Telling,
     pub unkeyed: Vec<HeaderName>,
     pub tag_fields: Vec<TagField>,
     pub show_key: ShowKey,

@@ -13,11 +13,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use config::model;
+use http::header::FORWARDED;
 use http::{HeaderName, HeaderValue, Method, StatusCode};
 use policy::coding::{Coding, CodingRules};
+use policy::hints::Audience;
 use policy::vary::{AcceptEncoding, AcceptLanguage, Cookies, DeviceClass, UserAgent, VaryRules};
 use purge_api::{Access, Api, Dialect, Dialects, Grant, Permission, Token};
 use storage::{Admission, FlightSettings, Flights, Memory, Tiers, Uncacheable, VaryMemory};
+use tiered::forwarded::{self, Trust};
 use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 
@@ -27,12 +30,14 @@ use crate::clock::Clock;
 use crate::coding::Coder;
 use crate::downstream::Limits;
 use crate::fleet::{self, CursorFile, FleetLog, FleetMetrics, Outbox, Place};
+use crate::hints::{Hints, Learning};
 use crate::metrics::Metrics;
 use crate::node::Node;
 use crate::origins::names::Names;
 use crate::origins::{self, Origin, Origins};
 use crate::pingora::Authorities;
 use crate::pingora::fetch::Fetcher;
+use crate::proxy_status::Telling;
 use crate::purges::{LocalLog, Purges, TagField};
 use crate::queries::Epochs;
 use crate::run::StartError;
@@ -89,6 +94,8 @@ pub(crate) fn plan(
         listen,
         threads,
         grace,
+        trusted_proxies,
+        trusted_field,
     } = node;
     let model::Log { access, level: _ } = log; // the level is the process's: see `main`
     let model::Admin {
@@ -172,6 +179,8 @@ pub(crate) fn plan(
         }),
         uncacheable: Uncacheable::new(UNCACHEABLE_MAX),
         vary: VaryMemory::new(VARY_MAX),
+        trust: Trust::new(trusted_proxies, trusted(trusted_field)),
+        hints: Hints::new(),
         searches: Searches::new(),
         // Another process has other epochs: this one counts on from its start.
         epochs: Epochs::new(moment.0 << EPOCH_BITS),
@@ -439,12 +448,16 @@ fn site(site: model::Site) -> Result<Site, TlsError> {
         caching,
         rules,
         forwarded,
+        forwarded_as,
+        early_hints,
+        learn_hints,
+        proxy_status,
         pass_unkeyed,
         tag_fields,
         debug,
     } = site;
     let unkeyed = unkeyed(&pass_unkeyed);
-    let unseen = Unseen::new(&unkeyed, forwarded);
+    let unseen = Unseen::new(&unkeyed, forwarded, forwarded_as);
     Ok(Site::new(SiteParts {
         name,
         origins: site_origins(origins, upstream)?,
@@ -452,6 +465,25 @@ fn site(site: model::Site) -> Result<Site, TlsError> {
             model::Forwarded::Set => sites::ForwardedFor::Set,
             model::Forwarded::Append => sites::ForwardedFor::Append,
             model::Forwarded::Off => sites::ForwardedFor::Off,
+        },
+        forwarded_as: match forwarded_as {
+            model::ForwardedAs::XForwarded => sites::ForwardedAs::XForwarded,
+            model::ForwardedAs::Forwarded => sites::ForwardedAs::Forwarded,
+            model::ForwardedAs::Both => sites::ForwardedAs::Both,
+        },
+        early_hints: match early_hints {
+            model::EarlyHints::Forward => Audience::Everybody,
+            model::EarlyHints::Http2 => Audience::Http2,
+            model::EarlyHints::Off => Audience::Nobody,
+        },
+        hints: match learn_hints {
+            model::LearnHints::Off => Learning::Off,
+            model::LearnHints::On => Learning::On,
+        },
+        telling: match proxy_status {
+            model::ProxyStatus::Off => Telling::Off,
+            model::ProxyStatus::Errors => Telling::Errors,
+            model::ProxyStatus::Full => Telling::Everything,
         },
         unkeyed,
         tag_fields: field_names(tag_fields)
@@ -465,6 +497,13 @@ fn site(site: model::Site) -> Result<Site, TlsError> {
         base: treatment(caching, &unseen),
         rules: rules.into_iter().map(|it| rule(it, &unseen)).collect(),
     }))
+}
+
+const fn trusted(field: model::TrustedField) -> forwarded::Field {
+    match field {
+        model::TrustedField::XForwardedFor => forwarded::Field::XForwarded,
+        model::TrustedField::Forwarded => forwarded::Field::Forwarded,
+    }
 }
 
 fn unkeyed(passed: &[String]) -> Vec<HeaderName> {
@@ -481,16 +520,21 @@ struct Unseen {
 }
 
 impl Unseen {
-    fn new(unkeyed: &[HeaderName], forwarded: model::Forwarded) -> Self {
-        let client = HeaderName::from_static("x-forwarded-for");
-        let mut alike = unkeyed.to_vec();
-        let own = match forwarded {
-            model::Forwarded::Set | model::Forwarded::Append => vec![client],
-            model::Forwarded::Off => {
-                alike.push(client);
-                Vec::new()
-            }
+    fn new(
+        unkeyed: &[HeaderName],
+        forwarded: model::Forwarded,
+        forwarded_as: model::ForwardedAs,
+    ) -> Self {
+        let x_forwarded_for = HeaderName::from_static("x-forwarded-for");
+        let own = match (forwarded, forwarded_as) {
+            (model::Forwarded::Off, _) => Vec::new(),
+            (_, model::ForwardedAs::XForwarded) => vec![x_forwarded_for.clone()],
+            (_, model::ForwardedAs::Forwarded) => vec![FORWARDED],
+            (_, model::ForwardedAs::Both) => vec![x_forwarded_for.clone(), FORWARDED],
         };
+        let mut alike = unkeyed.to_vec();
+        alike.push(x_forwarded_for);
+        alike.retain(|name| !own.contains(name));
         Self { alike, own }
     }
 }
@@ -832,5 +876,18 @@ fn rule_overrides(
         key: key.map(key_rules),
         admission: disk.map(admission),
         uncacheable,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_shipped_is_what_the_policy_has_by_default() {
+        let text = "[[site]]\norigins = [\"http://127.0.0.1:1\"]\n";
+        let mut config = config::parse("larder.toml", text).unwrap();
+        let codings = config.sites.remove(0).caching.codings;
+        assert_eq!(coding_rules(codings), CodingRules::default());
     }
 }

@@ -2,18 +2,21 @@
 //!
 //! ```text
 //! replay --trace FILE.csv [--capacity 1%] [--policy gdsf|lru] [--charge bodies|all] [--shards 64]
-//!        [--volume FILE [--disk 10%] [--admit always|second|third] [--scale 16]]
+//!        [--object-share 64] [--volume FILE [--disk 10%] [--admit always|second|third] [--scale 16]
+//!        [--fresh-percent 5] [--kept-percent 28] [--memory-hits count|ignore]]
 //! ```
 //!
 //! The trace has a line `time,key,size` per request, under a header; `FILE` may be `-`. The capacity
 //! is a number of bytes, or a share of the bytes of all objects of the trace. With `--charge bodies`
 //! (the default) an object takes its size and no more, as in published simulations; with `all` it
-//! takes what it takes in the running node. No body is allocated.
+//! takes what it takes in the running node. No body is allocated. With `--object-share 64`, memory
+//! takes nothing that is longer than a 64th of it.
 //!
 //! With `--volume` there is a disk tier: the real one, on that file, which is made and removed. It
 //! is filled and read as the node does it: a response is written when the disk says that it was
 //! asked for often enough, and what the disk answers moves to memory. `--scale` divides all sizes on
-//! the disk, so that a day of traffic fits a small one; the ratios stay.
+//! the disk, so that a day of traffic fits a small one; the ratios stay. With `--memory-hits ignore`, hits in
+//! memory say nothing about what is worth writing: then only what is fetched again is written.
 
 #![expect(clippy::print_stdout, reason = "a program for the command line")]
 #![expect(clippy::disallowed_methods, reason = "it measures how long it takes")]
@@ -61,6 +64,15 @@ struct Options {
     admit: Admit,
     fresh_percent: Option<u32>,
     kept_percent: Option<u32>,
+    object_share: Option<usize>,
+    memory_hits: MemoryHits,
+}
+
+/// Whether a hit in memory counts as one more time that something was asked for.
+#[derive(Clone, Copy, PartialEq)]
+enum MemoryHits {
+    Count,
+    Ignore,
 }
 
 #[derive(Default)]
@@ -95,6 +107,8 @@ fn options() -> Result<Options, String> {
         admit: Admit::Second,
         fresh_percent: None,
         kept_percent: None,
+        object_share: None,
+        memory_hits: MemoryHits::Count,
     };
     let mut arguments = std::env::args().skip(1);
     while let Some(name) = arguments.next() {
@@ -117,6 +131,9 @@ fn options() -> Result<Options, String> {
             ("--admit", "third") => options.admit = Admit::Third,
             ("--fresh-percent", percent) => options.fresh_percent = Some(number(percent)?),
             ("--kept-percent", percent) => options.kept_percent = Some(number(percent)?),
+            ("--object-share", share) => options.object_share = Some(number(share)?),
+            ("--memory-hits", "count") => options.memory_hits = MemoryHits::Count,
+            ("--memory-hits", "ignore") => options.memory_hits = MemoryHits::Ignore,
             _ => return Err(format!("unknown option: {name} {value}")),
         }
     }
@@ -128,7 +145,9 @@ fn replay(options: &Options) -> Result<(), String> {
     let capacity = capacity(&options.capacity, &requests)?;
     let memory = Memory::new(Settings {
         eviction: options.policy,
-        object_max: u64::MAX,
+        object_max: options
+            .object_share
+            .map_or(u64::MAX, |share| (capacity / share.max(1)) as u64),
         shards: options.shards,
         ..Settings::new(capacity)
     });
@@ -142,6 +161,7 @@ fn replay(options: &Options) -> Result<(), String> {
         },
         zeros: Bytes::from(vec![0; longest(&requests)]),
         admit: options.admit,
+        memory_hits: options.memory_hits,
         scale: options.scale,
     };
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -213,6 +233,7 @@ struct Node {
     free: usize,
     zeros: Bytes,
     admit: Admit,
+    memory_hits: MemoryHits,
     /// What sizes are divided by on the disk.
     scale: usize,
 }
@@ -241,7 +262,9 @@ impl Node {
 
         if let Some(object) = self.memory.lookup(key).first() {
             self.memory.accessed(object);
-            self.write(key, request.size);
+            if self.memory_hits == MemoryHits::Count {
+                self.write(key, request.size);
+            }
             return true;
         }
         if self.read(key).await {

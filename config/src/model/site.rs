@@ -22,8 +22,16 @@ pub struct Site {
     pub caching: Caching,
     /// The exceptions, in the order of the file: of the rules that match, the first that has a key decides it.
     pub rules: Vec<Rule>,
-    /// What happens to `X-Forwarded-For` and its like.
+    /// What the origin learns of who the client is.
     pub forwarded: Forwarded,
+    /// In which fields that is written.
+    pub forwarded_as: ForwardedAs,
+    /// Who is sent early hints.
+    pub early_hints: EarlyHints,
+    /// Whether early hints are made of earlier responses.
+    pub learn_hints: LearnHints,
+    /// What `Proxy-Status` tells.
+    pub proxy_status: ProxyStatus,
     /// Request fields that reach the origin although responses may be built from them unseen; lower case.
     pub pass_unkeyed: Vec<String>,
     /// Response fields that carry tags; lower case.
@@ -151,15 +159,57 @@ pub enum UnknownTransferCoding {
     UntilClose,
 }
 
-/// What happens to `X-Forwarded-For` on the way to the origin.
+/// What the origin learns of who the client is.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub enum Forwarded {
-    /// It holds the client's address alone.
+    /// The client's address alone.
     Set,
-    /// The client's address is added to what the client sent.
+    /// The client's address, and those of the trusted proxies between it and the node.
     Append,
-    /// It is removed.
+    /// Nothing.
     Off,
+}
+
+/// In which fields an origin is told who the client is.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub enum ForwardedAs {
+    /// `X-Forwarded-For` and its like.
+    XForwarded,
+    /// `Forwarded` (RFC 7239).
+    Forwarded,
+    /// In all of them.
+    Both,
+}
+
+/// Who is sent early hints (RFC 8297).
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub enum EarlyHints {
+    /// Everybody whose protocol has them.
+    Forward,
+    /// Clients that speak HTTP/2.
+    Http2,
+    /// Nobody.
+    Off,
+}
+
+/// Whether early hints are made of earlier responses.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub enum LearnHints {
+    /// They are not.
+    Off,
+    /// They are.
+    On,
+}
+
+/// What `Proxy-Status` tells (RFC 9209).
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub enum ProxyStatus {
+    /// Nothing.
+    Off,
+    /// The kind of an error.
+    Errors,
+    /// Errors with their details, and where each request went.
+    Full,
 }
 
 /// What `Cache-Status` tells of the cache key.

@@ -5,11 +5,13 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use ipnet::IpNet;
+
 use super::purging::TokenKind;
 use crate::kinds::{Bytes, Choice, Lasting, List, ReadableFile, Text, Truth, Whole, values};
 use crate::model::{
     AccessLog, Admin, AdminToken, Certificate, Eviction, Level, Listener, ListenerTransport, Log,
-    Memory, Node, Tls,
+    Memory, Node, Tls, TrustedField,
 };
 use crate::names;
 use crate::problems::{Fault, quote};
@@ -56,10 +58,40 @@ const GRACE: Setting<Lasting> = Setting {
     },
 };
 
+const TRUSTED_PROXIES: Setting<List<Text<IpNet>>> = Setting {
+    key: "trusted_proxies",
+    unset: Unset::Is("[]"),
+    about: "Networks of proxies before the node: they are believed who a client is, and how it asked. Nobody else is.",
+    read: List {
+        of: Text {
+            accepts: "a network such as \"10.0.0.0/8\"",
+            parse: names::network,
+        },
+        least: 0,
+    },
+};
+
+const TRUSTED_FIELD: Setting<Choice<TrustedField>> = Setting {
+    key: "trusted_field",
+    unset: Unset::Is("\"x-forwarded-for\""),
+    about: "Where those proxies write it: `X-Forwarded-For` with `X-Forwarded-Proto`, or `Forwarded` (RFC 7239).",
+    read: Choice(&[
+        ("x-forwarded-for", TrustedField::XForwardedFor),
+        ("forwarded", TrustedField::Forwarded),
+    ]),
+};
+
 pub(crate) const NODE: Rows = Rows {
     path: "node",
     about: "The node: its name, its listeners, its threads.",
-    rows: &[&NAME as &dyn Row, &LISTEN, &THREADS, &GRACE],
+    rows: &[
+        &NAME as &dyn Row,
+        &LISTEN,
+        &THREADS,
+        &GRACE,
+        &TRUSTED_PROXIES,
+        &TRUSTED_FIELD,
+    ],
 };
 
 const ADDRESS: Setting<Text<SocketAddr>> = Setting {
@@ -96,6 +128,8 @@ pub(crate) struct NodeRead {
     pub(crate) listen: Option<Vec<At<Listener>>>,
     threads: Option<usize>,
     grace: Option<Duration>,
+    trusted_proxies: Option<Vec<IpNet>>,
+    trusted_field: Option<TrustedField>,
 }
 
 /// Reads `[node]`.
@@ -105,6 +139,8 @@ pub(crate) fn node(section: &Section<'_>, reading: &mut Reading) -> NodeRead {
         listen: section.value(&LISTEN, reading),
         threads: section.value(&THREADS, reading),
         grace: section.value(&GRACE, reading),
+        trusted_proxies: section.value(&TRUSTED_PROXIES, reading).map(values),
+        trusted_field: section.value(&TRUSTED_FIELD, reading),
     }
 }
 
@@ -115,12 +151,16 @@ impl NodeRead {
             listen,
             threads,
             grace,
+            trusted_proxies,
+            trusted_field,
         } = self;
         Some(Node {
             name: name?,
             listen: values(listen?),
             threads: NonZeroUsize::new(threads?),
             grace: grace?,
+            trusted_proxies: trusted_proxies?,
+            trusted_field: trusted_field?,
         })
     }
 }

@@ -8,7 +8,8 @@ use super::origin::OriginKind;
 use super::{Tables, caching, codings, key, rule, vary};
 use crate::kinds::{Choice, Lasting, List, Text, Truth, Whole, values};
 use crate::model::{
-    Caching, Debug, Forwarded, HostPattern, Origin, Rule, Site, UnknownTransferCoding, Upstream,
+    Caching, Debug, EarlyHints, Forwarded, ForwardedAs, HostPattern, LearnHints, Origin,
+    ProxyStatus, Rule, Site, UnknownTransferCoding, Upstream,
 };
 use crate::names;
 use crate::problems::{Fault, quote};
@@ -161,11 +162,52 @@ const UNKNOWN_TRANSFER_CODING: Setting<Choice<UnknownTransferCoding>> = Setting 
 const FORWARDED: Setting<Choice<Forwarded>> = Setting {
     key: "forwarded",
     unset: Unset::Is("\"set\""),
-    about: "`X-Forwarded-For`: is the client's address, is added to, or is removed.",
+    about: "Who the client is, for the origin: its address alone, that with the trusted proxies' before the node, or nothing.",
     read: Choice(&[
         ("set", Forwarded::Set),
         ("append", Forwarded::Append),
         ("off", Forwarded::Off),
+    ]),
+};
+
+const FORWARDED_AS: Setting<Choice<ForwardedAs>> = Setting {
+    key: "forwarded_as",
+    unset: Unset::Is("\"x-forwarded\""),
+    about: "How that is written: `X-Forwarded-For`, `-Proto` and, where the origin is sent another `Host`, `-Host`; \
+            `Forwarded` (RFC 7239); or both.",
+    read: Choice(&[
+        ("x-forwarded", ForwardedAs::XForwarded),
+        ("forwarded", ForwardedAs::Forwarded),
+        ("both", ForwardedAs::Both),
+    ]),
+};
+
+const EARLY_HINTS: Setting<Choice<EarlyHints>> = Setting {
+    key: "early_hints",
+    unset: Unset::Is("\"forward\""),
+    about: "Responses with status 103: are forwarded, to clients with HTTP/2 only, or are dropped (RFC 8297).",
+    read: Choice(&[
+        ("forward", EarlyHints::Forward),
+        ("http2", EarlyHints::Http2),
+        ("off", EarlyHints::Off),
+    ]),
+};
+
+const LEARN_HINTS: Setting<Truth> = Setting {
+    key: "learn_hints",
+    unset: Unset::Is("false"),
+    about: "Whether links of a response, such as rel=preload, are sent early to who has to wait for the next one.",
+    read: Truth,
+};
+
+const PROXY_STATUS: Setting<Choice<ProxyStatus>> = Setting {
+    key: "proxy_status",
+    unset: Unset::Is("\"errors\""),
+    about: "What `Proxy-Status` tells (RFC 9209): the kind of an error, also addresses and details, or nothing.",
+    read: Choice(&[
+        ("errors", ProxyStatus::Errors),
+        ("full", ProxyStatus::Full),
+        ("off", ProxyStatus::Off),
     ]),
 };
 
@@ -229,6 +271,7 @@ pub(crate) const SITE: Rows = Rows {
         &RETRIES,
         &UNKNOWN_TRANSFER_CODING,
         &FORWARDED,
+        &FORWARDED_AS,
         &PASS_UNKEYED,
         &caching::CLIENT_CONTROL,
         &caching::SET_COOKIE,
@@ -241,6 +284,9 @@ pub(crate) const SITE: Rows = Rows {
         &vary::VARY_KEY,
         &caching::DECEPTION_GUARD,
         &codings::CODINGS_KEY,
+        &EARLY_HINTS,
+        &LEARN_HINTS,
+        &PROXY_STATUS,
         &TAG_FIELDS,
         &DEBUG,
         &RULES,
@@ -297,6 +343,10 @@ struct SiteRead {
     caching: Option<Caching>,
     rules: Option<Vec<Rule>>,
     forwarded: Option<Forwarded>,
+    forwarded_as: Option<ForwardedAs>,
+    early_hints: Option<EarlyHints>,
+    learn_hints: Option<bool>,
+    proxy_status: Option<ProxyStatus>,
     pass_unkeyed: Option<Vec<String>>,
     tag_fields: Option<Vec<String>>,
     debug: Option<bool>,
@@ -333,6 +383,10 @@ fn site(value: &Value, reading: &mut Reading) -> Option<SiteRead> {
         caching,
         rules: rules.and_then(|rules| rules.into_iter().collect()),
         forwarded: section.value(&FORWARDED, reading),
+        forwarded_as: section.value(&FORWARDED_AS, reading),
+        early_hints: section.value(&EARLY_HINTS, reading),
+        learn_hints: section.value(&LEARN_HINTS, reading),
+        proxy_status: section.value(&PROXY_STATUS, reading),
         pass_unkeyed: section.value(&PASS_UNKEYED, reading).map(values),
         tag_fields: section.value(&TAG_FIELDS, reading).map(values),
         debug: section.value(&DEBUG, reading),
@@ -376,6 +430,14 @@ impl SiteRead {
             caching: self.caching?,
             rules: self.rules?,
             forwarded: self.forwarded?,
+            forwarded_as: self.forwarded_as?,
+            early_hints: self.early_hints?,
+            learn_hints: if self.learn_hints? {
+                LearnHints::On
+            } else {
+                LearnHints::Off
+            },
+            proxy_status: self.proxy_status?,
             pass_unkeyed: self.pass_unkeyed?,
             tag_fields: self.tag_fields?,
             debug: if self.debug? {

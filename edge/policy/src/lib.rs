@@ -33,6 +33,7 @@ mod framed_hash;
 pub mod freshen;
 pub mod freshness;
 pub mod groups;
+pub mod hints;
 pub mod hop_by_hop;
 pub mod invalidation;
 pub mod key;

@@ -182,6 +182,7 @@ impl Fill {
             authority: &self.request.head.authority,
             headers,
             content: self.request.content.whole().cloned(),
+            trail: &self.request.trail,
             site: &self.request.site,
         };
         self.node.fetcher.fetch(asking, &self.interim).await
@@ -261,6 +262,9 @@ impl Fill {
     }
 
     async fn receive(self, fetched: Fetched) {
+        self.node
+            .hints
+            .learn(&self.request, fetched.status, &fetched.headers);
         let treatment = self.request.treatment_of(fetched.status);
         if let Some((object, staleness)) = self.spared(&fetched, &treatment.settings) {
             let reply = Reply::StaleInstead {

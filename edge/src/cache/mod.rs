@@ -42,7 +42,9 @@ pub(crate) use fill::Interim;
 use find::{Found, Hit, find};
 pub(crate) use head::{Cached, Head};
 pub(crate) use post::Copying;
-pub(crate) use respond::{date, failure as answer_failure, made_up, mark, plain, withhold};
+pub(crate) use respond::{
+    date, failure as answer_failure, made_up, mark, plain, tell_way, told_error, withhold,
+};
 
 /// How often a request that waited in vain looks again before it goes alone.
 const LOOKS_MAX: usize = 4;
@@ -117,7 +119,11 @@ async fn attempt(
     request: &Arc<Request>,
     client: &mut impl Client,
 ) -> Result<Served, Interrupted> {
-    match decide(node, request).await {
+    let decision = decide(node, request).await;
+    if matches!(decision, Decision::Pass(_) | Decision::Fill(_)) {
+        node.hints.tell(request, client).await?;
+    }
+    match decision {
         Decision::Pass(passing) => return Ok(Served::Pass(passing)),
         Decision::Hit(hit) => hit.send(node, exchange, request, client).await?,
         Decision::NotCached => not_cached(node, exchange, client).await?,

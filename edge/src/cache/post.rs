@@ -30,7 +30,11 @@ pub(crate) enum Copying {
         born: Sequence,
     },
     /// It is.
-    Filling(Fill<Head>),
+    Filling {
+        fill: Fill<Head>,
+        /// Bytes that are still to come, where that was announced.
+        left: Option<u64>,
+    },
 }
 
 impl Copying {
@@ -84,7 +88,8 @@ impl Copying {
         let left = ttl(&stored, node.clock.now());
         let membership = node.purges.membership(born, request, &stored.headers);
         let head = Head::kept(stored, membership, request.uri_text());
-        if head.life(&node.purges) == Life::Gone {
+        if head.life(&node.purges) != Life::Alive {
+            node.metrics.purges.fills.inc();
             return None;
         }
         let length = content_length(exchange.response);
@@ -92,13 +97,14 @@ impl Copying {
         if !fill.is_storing() {
             return None;
         }
-        *self = Self::Filling(fill);
+        node.purges.sweeper.follow(fill.reader().head());
+        *self = Self::Filling { fill, left: length };
         Some(left)
     }
 
     /// Copies content on its way to the client; what is incomplete at the end of the exchange is not stored.
-    pub(crate) fn take(&mut self, data: Option<&Bytes>, end: bool) {
-        let Self::Filling(mut fill) = std::mem::take(self) else {
+    pub(crate) fn take(&mut self, node: &Node, data: Option<&Bytes>, end: bool) {
+        let Self::Filling { mut fill, mut left } = std::mem::take(self) else {
             return;
         };
         if let Some(data) = data {
@@ -107,11 +113,16 @@ impl Copying {
                 Some(Ok(())) => {}
                 Some(Err(_)) | None => return,
             }
+            left = left.map(|left| left.saturating_sub(data.len() as u64));
         }
-        if end {
+        // Who has the announced length may ask again at once, and should find it stored.
+        if !end && left != Some(0) {
+            *self = Self::Filling { fill, left };
+        } else if fill.head().life(&node.purges) == Life::Alive {
             drop(fill.finish());
         } else {
-            *self = Self::Filling(fill);
+            node.metrics.purges.fills.inc();
+            fill.finish_unstored();
         }
     }
 }

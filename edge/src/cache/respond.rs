@@ -19,10 +19,10 @@ use crate::error::UpstreamError;
 use crate::exchange::{Exchange, Request};
 use crate::node::Node;
 use crate::outcome::{Outcome, Told};
+use crate::proxy_status::{self, PROXY_STATUS, Telling};
 use crate::sites::ShowKey;
 
 pub(crate) const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
-pub(crate) const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
 
 /// A response that is being received.
 pub(super) struct Incoming {
@@ -234,6 +234,7 @@ async fn send_head(
     } = selected;
     let key = (request.site.show_key == ShowKey::Yes).then(|| request.key.text());
     withhold(request, &mut headers);
+    tell_way(node, request, &mut headers);
     if let Some(outcome) = &exchange.outcome {
         let coding = exchange.coding;
         mark(node, &mut headers, outcome, Told { key, coding });
@@ -342,11 +343,36 @@ pub(crate) async fn failure(
     error: UpstreamError,
     client: &mut impl Client,
 ) -> Result<(), Interrupted> {
-    let mut headers = HeaderMap::new();
-    let status = format!("{}; error={}", node.name, error.proxy_status());
-    headers.insert(PROXY_STATUS, ascii(status));
     let message = format!("{error}\n");
+    let details = error.to_string();
+    let headers = told_error(node, exchange, error.proxy_status(), &details);
     made_up(node, exchange, client, error.status(), headers, message).await
+}
+
+/// The fields that tell of an error (RFC 9209), as far as the site has it told. Without a site, the error alone.
+pub(crate) fn told_error(
+    node: &Node,
+    exchange: &Exchange,
+    error: &str,
+    details: &str,
+) -> HeaderMap {
+    let request = exchange.request.as_deref();
+    let telling = request.map_or(Telling::Errors, |request| request.site.telling);
+    let trail = request.map(|request| &request.trail);
+    let member = proxy_status::of_error(&node.name, error, (telling, trail), details.trim());
+    let field = member.and_then(|member| HeaderValue::try_from(member).ok());
+    field
+        .map(|field| (PROXY_STATUS, field))
+        .into_iter()
+        .collect()
+}
+
+/// Tells where a response came from, where the site has it told.
+pub(crate) fn tell_way(node: &Node, request: &Request, headers: &mut HeaderMap) {
+    let member = proxy_status::of_response(&node.name, request.site.telling, &request.trail);
+    if let Some(field) = member.and_then(|member| HeaderValue::try_from(member).ok()) {
+        headers.append(PROXY_STATUS, field);
+    }
 }
 
 /// Answers with the node's own words.
@@ -359,7 +385,8 @@ pub(super) async fn local(
 ) -> Result<(), Interrupted> {
     let message = format!("{}\n", outcome.detail().unwrap_or_default());
     exchange.outcome = Some(outcome);
-    made_up(node, exchange, client, status, HeaderMap::new(), message).await
+    let headers = told_error(node, exchange, "proxy_internal_response", &message);
+    made_up(node, exchange, client, status, headers, message).await
 }
 
 /// A response that the node makes up: short, plain and never stored.

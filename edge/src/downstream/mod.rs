@@ -8,7 +8,7 @@ pub(crate) mod h2;
 pub(crate) mod h2_meter;
 pub(crate) mod io;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -26,6 +26,17 @@ pub(crate) struct Facts {
     pub local: SocketAddr,
     /// With or without TLS.
     pub scheme: Scheme,
+}
+
+impl Facts {
+    /// The same request, sent by somebody else through who sent it here.
+    pub(crate) fn sent_by(&self, client: IpAddr, scheme: Option<Scheme>) -> Self {
+        Self {
+            client: SocketAddr::new(client, 0),
+            local: self.local,
+            scheme: scheme.unwrap_or(self.scheme),
+        }
+    }
 }
 
 /// The scheme of the request's target URI, as the connection says it.

@@ -1,16 +1,18 @@
 //! The head of the request that an origin is sent.
 
 use http::header::{
-    CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HOST, UPGRADE,
+    CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, FORWARDED, HOST, UPGRADE,
 };
 use http::{HeaderMap, HeaderName, HeaderValue};
+use tiered::forwarded;
 use wire::{Framing, Upgrade};
 
 use super::Origin;
 use crate::exchange::Request;
-use crate::sites::ForwardedFor;
+use crate::sites::{ForwardedAs, ForwardedFor};
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
 /// What the client sent, as it may go on: without what belongs to its connection, without what nobody keyed, and with
@@ -50,25 +52,28 @@ pub(crate) struct Marks<'a> {
     pub guard: &'a tiered::LoopGuard,
 }
 
+/// Who the client is. What it said itself is not passed on; what trusted proxies say is, where the site wants it.
 fn forwarded_for(headers: &mut HeaderMap, request: &Request) {
-    let client = request.facts.client.ip().to_canonical().to_string();
-    let Ok(client) = HeaderValue::try_from(client) else {
-        return;
+    headers.remove(X_FORWARDED_FOR);
+    let path = match request.site.forwarded {
+        ForwardedFor::Set => &request.path[..request.path.len().min(1)],
+        ForwardedFor::Append => &request.path[..],
+        ForwardedFor::Off => return,
     };
-    match request.site.forwarded {
-        ForwardedFor::Set => {
-            headers.insert(X_FORWARDED_FOR, client);
-        }
-        ForwardedFor::Append => {
-            headers.append(X_FORWARDED_FOR, client);
-        }
-        ForwardedFor::Off => {
-            headers.remove(X_FORWARDED_FOR);
-            return;
-        }
+    let scheme = request.facts.scheme.as_str();
+    let as_ = request.site.forwarded_as;
+    if as_ != ForwardedAs::Forwarded
+        && let Some(value) = forwarded::x_forwarded_for(path)
+    {
+        headers.insert(X_FORWARDED_FOR, value);
+        headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(scheme));
     }
-    let scheme = HeaderValue::from_static(request.facts.scheme.as_str());
-    headers.insert(X_FORWARDED_PROTO, scheme);
+    let host = request.head.authority.to_string();
+    if as_ != ForwardedAs::XForwarded
+        && let Some(value) = forwarded::forwarded_field(path, &host, scheme)
+    {
+        headers.insert(FORWARDED, value);
+    }
 }
 
 /// What a request with content needs beside [`headers`].
@@ -94,7 +99,14 @@ pub(crate) fn restore_upgrade(headers: &mut HeaderMap, request: &Request) {
 /// RFC 9112 §3.2 asks for one in everything that is sent on as HTTP/1.1.
 pub(crate) fn name_host(headers: &mut HeaderMap, origin: &Origin) {
     if let Some(host) = &origin.host_override {
-        headers.insert(HOST, host.clone());
+        let asked = headers.insert(HOST, host.clone());
+        // Where the client is told of by these fields, so is what it asked for.
+        if let Some(asked) = asked
+            && headers.contains_key(X_FORWARDED_PROTO)
+            && !headers.contains_key(X_FORWARDED_HOST)
+        {
+            headers.insert(X_FORWARDED_HOST, asked);
+        }
     } else if !headers.contains_key(HOST)
         && let Ok(host) = HeaderValue::try_from(origin.authority())
     {

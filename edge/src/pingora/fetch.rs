@@ -13,7 +13,7 @@ use pingora_core::{Error, ErrorType};
 use pingora_http::RequestHeader;
 use policy::time::Timestamp;
 use tokio::sync::mpsc;
-use wire::{Authority, UnknownCoding};
+use wire::{Authority, Lie, UnknownCoding};
 
 use super::peer::{Authorities, peer};
 use crate::cache::Interim;
@@ -22,6 +22,7 @@ use crate::error::UpstreamError;
 use crate::metrics::{Asked, Metrics};
 use crate::origins::names::Names;
 use crate::origins::{Candidate, Transport, outbound};
+use crate::proxy_status::Trail;
 use crate::sites::Site;
 
 /// Pooled connections that may turn out to be closed before a request gets a new one.
@@ -47,6 +48,7 @@ pub(crate) struct Asking<'a> {
     pub headers: HeaderMap,
     /// Of a QUERY.
     pub content: Option<Bytes>,
+    pub trail: &'a Trail,
     pub site: &'a Arc<Site>,
 }
 
@@ -142,6 +144,7 @@ impl Fetcher {
     ) -> Result<Fetched, Attempt> {
         let timeouts = &asking.site.origins.timeouts;
         let peer = Box::new(peer(candidate, timeouts, &self.authorities));
+        asking.trail.goes_to(candidate.address);
         let connected = self.connector.get_http_session(&*peer).await;
         let (mut session, reused) = connected.map_err(|error| Attempt {
             error: connect_error(&error),
@@ -158,10 +161,10 @@ impl Fetcher {
         };
         if let Err(error) = read {
             session.shutdown().await;
-            let error = response_error(&error);
+            let error = response_error(&error).before_the_response();
             let next = match error {
-                UpstreamError::Cut if reused => Next::SameAddress,
-                UpstreamError::Cut => Next::OtherAddress,
+                UpstreamError::Terminated if reused => Next::SameAddress,
+                UpstreamError::Terminated => Next::OtherAddress,
                 _ => Next::Nothing,
             };
             return Err(Attempt { error, next });
@@ -171,6 +174,9 @@ impl Fetcher {
             error,
             next: Next::Nothing,
         };
+        if let Some(head) = session.response_header() {
+            asking.trail.received(head.status);
+        }
         let (status, headers) =
             understand(&session, site.origins.unknown_coding).map_err(refused)?;
         Ok(Fetched {
@@ -329,7 +335,10 @@ pub(crate) fn check(
         Ok(_) => Ok(()),
         Err(lie) => {
             tracing::warn!(%lie, "an origin's response is refused");
-            Err(UpstreamError::Malformed)
+            Err(match lie {
+                Lie::TransferCoding => UpstreamError::TransferCoding,
+                _ => UpstreamError::Malformed,
+            })
         }
     }
 }
@@ -378,9 +387,12 @@ pub(crate) fn connect_error(error: &Error) -> UpstreamError {
     use ErrorType as E;
     match error.etype() {
         E::ConnectTimedout | E::TLSHandshakeTimedout => UpstreamError::ConnectTimeout,
-        E::TLSHandshakeFailure | E::InvalidCert | E::HandshakeError => UpstreamError::Tls,
+        E::InvalidCert => UpstreamError::Tls,
+        E::TLSHandshakeFailure | E::HandshakeError => UpstreamError::TlsHandshake,
+        E::ConnectNoRoute => UpstreamError::Unroutable,
+        E::ConnectRefused => UpstreamError::Refused,
         E::H2Error | E::InvalidH2 | E::H2Downgrade => UpstreamError::Malformed,
-        _ => UpstreamError::Refused,
+        _ => UpstreamError::Unavailable,
     }
 }
 
@@ -388,7 +400,8 @@ pub(crate) fn connect_error(error: &Error) -> UpstreamError {
 pub(crate) fn response_error(error: &Error) -> UpstreamError {
     use ErrorType as E;
     match error.etype() {
-        E::ReadTimedout | E::WriteTimedout => UpstreamError::ResponseTimeout,
+        E::ReadTimedout => UpstreamError::ResponseTimeout,
+        E::WriteTimedout => UpstreamError::WriteTimeout,
         E::InvalidHTTPHeader | E::H1Error | E::InvalidH2 => UpstreamError::Malformed,
         _ => UpstreamError::Cut,
     }

@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, StatusCode};
+use http::StatusCode;
 use pingora_core::apps::HttpServerApp;
 use pingora_core::modules::http::HttpModules;
 use pingora_core::protocols::http::ServerSession;
@@ -29,7 +29,7 @@ use tokio::sync::watch;
 pub(crate) use peer::Authorities;
 
 use crate::cache::{self, Interrupted, Served};
-use crate::downstream::{self, Facts};
+use crate::downstream::{self, Facts, Scheme};
 use crate::exchange::{Exchange, Request};
 use crate::node::Node;
 use crate::outcome::{Local, Outcome};
@@ -127,6 +127,7 @@ impl Filters {
             facts,
             head,
             content,
+            hints: gate,
         }) = inbound
         else {
             return Error::e_explain(ErrorType::InternalError, "a session without its request");
@@ -146,11 +147,16 @@ impl Filters {
                 .await?;
             return Ok(None);
         }
-        let request = Arc::new(Request::new(
-            (head, facts, content),
-            site,
-            self.node.learnt(),
-        ));
+        let sender = self.node.trust.sender(facts.client.ip(), &head.headers);
+        let facts = match &sender.path[..] {
+            // Nobody is between.
+            [_] | [] => facts,
+            _ => Arc::new(facts.sent_by(sender.client, sender.scheme.map(scheme))),
+        };
+        gate.set(site.early_hints.has(head.version));
+        let mut request = Request::new((head, facts, content), site, self.node.learnt());
+        request.path = sender.path;
+        let request = Arc::new(request);
         exchange.request = Some(Arc::clone(&request));
         Ok(Some(request))
     }
@@ -199,10 +205,26 @@ impl Filters {
         exchange.outcome = Some(Outcome::Local(Local::Refused(why)));
         let message = format!("{why}\n");
         let mut client = SessionClient(session);
-        let headers = HeaderMap::new();
+        let headers = cache::told_error(&self.node, exchange, refusal_error(why), why);
         let answered =
             cache::made_up(&self.node, exchange, &mut client, status, headers, message).await;
         answered.map_err(broken)
+    }
+}
+
+const fn scheme(scheme: tiered::forwarded::Scheme) -> Scheme {
+    match scheme {
+        tiered::forwarded::Scheme::Http => Scheme::Http,
+        tiered::forwarded::Scheme::Https => Scheme::Https,
+    }
+}
+
+/// The error's name in `Proxy-Status` (RFC 9209 §2.3) for what the node refuses.
+fn refusal_error(why: &str) -> &'static str {
+    match why {
+        "unknown-host" => "destination_not_found",
+        "proxy_loop_detected" => "proxy_loop_detected",
+        _ => "http_request_error",
     }
 }
 
@@ -282,7 +304,7 @@ impl ProxyHttp for Filters {
             self.node.metrics.origin_bytes(&request.site.name, length);
         }
         if let Some(passing) = &mut exchange.passing {
-            passing.copying.take(body.as_ref(), end);
+            passing.copying.take(&self.node, body.as_ref(), end);
         }
         Ok(None)
     }
@@ -358,7 +380,8 @@ impl Filters {
                 exchange.outcome = Some(Outcome::Local(Local::Refused("malformed")));
                 let status = StatusCode::from_u16(*status).unwrap_or(StatusCode::BAD_REQUEST);
                 let message = "malformed request content\n".to_owned();
-                let headers = HeaderMap::new();
+                let error = refusal_error("malformed");
+                let headers = cache::told_error(node, exchange, error, &message);
                 let answered =
                     cache::made_up(node, exchange, &mut client, status, headers, message);
                 (status, answered.await)

@@ -87,6 +87,7 @@ pub(super) fn prepare_request(
     let (request, passing) = parts(exchange)?;
     node.metrics.origin_request(&request.site.name, Asked::Pass);
     passing.sent = Some(node.clock.now());
+    request.trail.goes_to(candidate(passing)?.address);
     passing.copying = Copying::ask(node, &request);
     if let Cow::Owned(target) = request.origin_target() {
         upstream.set_raw_path(target.as_bytes())?;
@@ -128,6 +129,8 @@ pub(super) async fn take_response(
         }
         return Ok(());
     }
+    request.trail.received(status);
+    node.hints.learn(&request, status, &response.headers);
     let why = passing.why;
     let place = candidate(passing)?.place;
     request.site.origins.rotation.worked(place);
@@ -158,6 +161,7 @@ pub(super) async fn take_response(
     });
     let key = (request.site.show_key == ShowKey::Yes).then(|| request.key.text());
     cache::withhold(&request, &mut headers);
+    cache::tell_way(node, &request, &mut headers);
     let told = Told {
         key,
         ..Told::default()
@@ -258,7 +262,7 @@ pub(super) fn failure(exchange: &mut Exchange, error: &Error) -> UpstreamError {
         (kind, _) if *kind == UNRESOLVED => UpstreamError::Unresolved,
         (kind, _) if *kind == REFUSED_RESPONSE => UpstreamError::Malformed,
         (_, ErrorSource::Upstream) if is_connect(error) => connect_error(error),
-        _ => response_error(error),
+        _ => response_error(error).before_the_response(),
     };
     if let Some(passing) = &exchange.passing {
         exchange.outcome = Some(cache::failed(passing.why, failure, Share::Alone));

@@ -4,11 +4,12 @@
 //! edge must. [`crate::downstream`] frames messages instead, and this adapter hands them to the same pipeline.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, Version};
+use http::{HeaderMap, StatusCode, Version};
 use parking_lot::Mutex;
 use pingora_core::protocols::Digest;
 use pingora_core::protocols::http::HttpTask;
@@ -34,6 +35,21 @@ pub(crate) struct Inbound {
     pub facts: Arc<Facts>,
     pub head: Arc<RequestHead>,
     pub content: Content,
+    pub hints: Gate,
+}
+
+/// Whether early hints (103) go on to the client. The site decides, which is not known at first.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Gate(Arc<AtomicBool>);
+
+impl Gate {
+    pub(crate) fn set(&self, open: bool) {
+        self.0.store(open, Ordering::Relaxed);
+    }
+
+    fn is_open(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
 }
 
 /// One request and its response on their way through the pipeline.
@@ -111,6 +127,9 @@ impl Downstream {
 
     async fn write_head(&mut self, head: &ResponseHeader, end: bool) -> Result<Written> {
         let interim = head.status.is_informational() && head.status.as_u16() != 101;
+        if head.status == StatusCode::EARLY_HINTS && !self.inbound.hints.is_open() {
+            return Ok(Written::Interim);
+        }
         let exchange = self.exchange()?;
         if interim {
             let written = exchange.write_interim(head.status, &head.headers).await;

@@ -15,7 +15,10 @@ use tokio::sync::oneshot;
 use super::log::{
     Event, LogState, LogStatus, Placed, PublishError, Published, PurgeLog, Reach, Sink, Trust,
 };
+use super::record::{Doubt, Reason};
 
+/// Bytes of the file; beyond them, the older half of it is dropped.
+const LENGTH_MAX: u64 = 256 << 20;
 /// Purges that wait for the disk; one more is refused.
 const QUEUE_MAX: usize = 1024;
 /// Purges that are synced together.
@@ -149,6 +152,21 @@ impl Writer {
         for (place, reply) in replies {
             // Who gave up waiting reads it in the audit trail.
             drop(reply.send(written.clone().map(|()| place)));
+        }
+        self.shorten();
+    }
+}
+
+impl Writer {
+    /// Drops the oldest half of a long log. Those who would have had to know of it validate after the next start.
+    fn shorten(&mut self) {
+        if self.file.length() <= LENGTH_MAX {
+            return;
+        }
+        let (doubt, offset) = (Reason::Shortened, 0);
+        let instead = Doubt { doubt, offset }.payload();
+        if let Err(error) = self.file.shorten(LENGTH_MAX / 2, &instead) {
+            tracing::error!(%error, "the purge log cannot be shortened");
         }
     }
 }

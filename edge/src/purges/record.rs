@@ -32,6 +32,8 @@ pub(crate) struct Doubt {
 pub(crate) enum Reason {
     /// The file was damaged, or lost its end.
     Damage,
+    /// The oldest were dropped, so that the file does not grow for ever.
+    Shortened,
     /// The node joined a log.
     Joined,
     /// The log was made anew.
@@ -48,6 +50,7 @@ impl Reason {
     pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::Damage => "damage",
+            Self::Shortened => "shortened",
             Self::Joined => "joined",
             Self::Replaced => "replaced",
             Self::Rewound => "rewound",

@@ -1,6 +1,9 @@
 //! The sweeper: takes what was purged out of the memory, counts it, and lets the index of purges forget.
 //!
-//! It is for memory alone: what is purged is gone for requests before the sweeper knows of it.
+//! It saves memory, and decides nothing: what is purged is gone for requests before the sweeper knows of it.
+//!
+//! It goes through the memory tier. What another tier holds, nobody is asked about here: the index may only forget the
+//! purges that nothing there was born before.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -55,7 +55,7 @@ const TRACES_MAX: u64 = 1 << 24;
 const TRACES_MIN: u64 = 1 << 12;
 
 /// A generation ends after this many new traces for each object on the disks.
-const TRACES_PER_OBJECT: u64 = 2;
+const TRACES_PER_OBJECT: u64 = 1;
 
 const COUNT_BITS: u32 = 2;
 const COUNT_MAX: u32 = (1 << COUNT_BITS) - 1;

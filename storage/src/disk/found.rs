@@ -169,7 +169,7 @@ impl Object {
         let (volume, life, entry) = (&self.volume, &self.life, &self.entry);
         if record.is_none() {
             let len = front::span(volume, entry);
-            match volume.read(life, entry.place().at(), len)? {
+            match volume.read(life, entry.place().at(), len, 0)? {
                 Reading::Ready(bytes) => return self.take_apart(&bytes),
                 Reading::Waiting(answer) => *record = Some(answer),
             }
@@ -313,6 +313,8 @@ struct Piece {
     from: u64,
     block: usize,
     len: usize,
+    /// What of the range follows in the chunk.
+    ahead: u64,
 }
 
 /// Blocks read at once. With two, each buffer is new memory from the system, and costs more than the
@@ -354,7 +356,7 @@ impl BodyReader {
         if self.waiting.is_none() {
             match object
                 .volume
-                .read(&chunk.life, chunk.at + piece.from, piece.len)?
+                .read(&chunk.life, chunk.at + piece.from, piece.len, piece.ahead)?
             {
                 Reading::Ready(bytes) => return self.check(object, chunk, piece, &bytes),
                 Reading::Waiting(answer) => self.waiting = Some((piece, answer)),
@@ -384,6 +386,7 @@ impl BodyReader {
             from,
             block: usize::try_from(from / block).unwrap_or(0),
             len: length(to.saturating_sub(from)),
+            ahead: wanted.min(chunk_len).saturating_sub(to),
         }
     }
 

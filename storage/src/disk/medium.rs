@@ -18,6 +18,11 @@ pub(crate) trait Medium: Send + Sync + 'static {
     /// Reads all of it, and waits for it.
     fn read(&self, to: &mut [u8], offset: u64) -> io::Result<()>;
 
+    /// Has these bytes brought to the page cache, if it can. It may wait a little.
+    fn will_read(&self, offset: u64, len: u64) {
+        let (_, _) = (offset, len);
+    }
+
     /// Writes all of it.
     fn write(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
 
@@ -138,6 +143,12 @@ impl Medium for VolumeFile {
 
     fn read(&self, to: &mut [u8], offset: u64) -> io::Result<()> {
         self.file.read_exact_at(to, offset)
+    }
+
+    fn will_read(&self, offset: u64, len: u64) {
+        // It is a hint: without it, the next read waits.
+        let len = std::num::NonZeroU64::new(len);
+        rustix::fs::fadvise(&self.file, offset, len, Advice::WillNeed).unwrap_or_default();
     }
 
     fn write(&self, bytes: &[u8], offset: u64) -> io::Result<()> {

@@ -324,20 +324,22 @@ impl Disk {
     /// Ends it in order: all that was stored is written, with what a start needs to be quick. A disk
     /// that does not end in [`Settings::close_max`] is left to itself.
     pub async fn close(&self) {
-        let (done, ended) = tokio::sync::oneshot::channel::<()>();
+        let (done, ended) = tokio::sync::oneshot::channel();
         self.stop(Phase::Closing);
         let threads = std::mem::take(&mut *self.threads.lock());
         let waiting = std::thread::Builder::new()
             .name("disk-close".to_owned())
             .spawn(move || {
-                join(threads);
-                drop(done);
+                // Nobody may wait any more.
+                done.send(join(threads)).unwrap_or_default();
             });
         if waiting.is_ok() {
-            // It ends by being dropped.
             let ended = tokio::time::timeout(self.shared.settings.close_max, ended);
-            if ended.await.is_err() {
-                tracing::error!("the disks did not end in time; what was not written is lost");
+            match ended.await {
+                Ok(panicked) => debug_assert_eq!(panicked, Ok(0), "threads panicked"),
+                Err(_) => {
+                    tracing::error!("the disks did not end in time; what was not written is lost");
+                }
             }
         }
     }
@@ -402,19 +404,25 @@ fn updated(volume: &Volume, loaded: &Loaded, segment: u32, head: &Bytes) -> (Hea
     (header, bytes)
 }
 
-fn join(threads: Vec<JoinHandle<()>>) {
-    for thread in threads {
-        if thread.join().is_err() {
-            tracing::error!("a thread of the disk tier panicked");
-        }
+/// Waits for the threads to end; how many of them panicked.
+fn join(threads: Vec<JoinHandle<()>>) -> usize {
+    let outcomes = threads.into_iter().map(JoinHandle::join);
+    let panicked = outcomes.filter(Result::is_err).count();
+    if panicked > 0 {
+        tracing::error!(panicked, "threads of the disk tier panicked");
     }
+    panicked
 }
 
 impl Drop for Disk {
     /// What has not been written by now is lost, as if the process had been killed.
     fn drop(&mut self) {
         self.stop(Phase::Abandoned);
-        join(std::mem::take(&mut *self.threads.lock()));
+        let panicked = join(std::mem::take(&mut *self.threads.lock()));
+        debug_assert!(
+            panicked == 0 || std::thread::panicking(),
+            "threads panicked"
+        );
     }
 }
 

@@ -16,6 +16,8 @@ pub(crate) type Answer = oneshot::Receiver<io::Result<Vec<u8>>>;
 struct Read {
     buffer: Vec<u8>,
     offset: u64,
+    /// Bytes behind it that will be asked for next.
+    ahead: u64,
     answer: oneshot::Sender<io::Result<Vec<u8>>>,
 }
 
@@ -44,8 +46,13 @@ impl Pool {
         }
     }
 
-    /// Asks for as many bytes as `buffer` is long.
-    pub(crate) fn read(&self, buffer: Vec<u8>, offset: u64) -> Result<Answer, DiskError> {
+    /// Asks for as many bytes as `buffer` is long, and has so many behind them brought to the page cache.
+    pub(crate) fn read(
+        &self,
+        buffer: Vec<u8>,
+        offset: u64,
+        ahead: u64,
+    ) -> Result<Answer, DiskError> {
         let (answer, receiver) = oneshot::channel();
         let mut queue = self.queue.lock();
         if queue.closed {
@@ -57,6 +64,7 @@ impl Pool {
         queue.reads.push_back(Read {
             buffer,
             offset,
+            ahead,
             answer,
         });
         drop(queue);
@@ -78,6 +86,10 @@ impl Pool {
         while let Some(mut read) = self.next() {
             if read.answer.is_closed() {
                 continue;
+            }
+            if read.ahead > 0 {
+                let behind = read.offset + read.buffer.len() as u64;
+                self.medium.will_read(behind, read.ahead);
             }
             let outcome = self.medium.read(&mut read.buffer, read.offset);
             // An answer comes back if whoever asked has gone.

@@ -136,8 +136,8 @@ impl Settings {
             patience: Duration::from_secs(2),
             close_max: Duration::from_secs(20),
             recovery_threads: 4,
-            fresh_percent: 10,
-            kept_percent: 25,
+            fresh_percent: 5,
+            kept_percent: 28,
             monotonic,
         }
     }

@@ -88,8 +88,15 @@ pub(crate) enum Reading {
 }
 
 impl Volume {
-    /// Reads from a segment without waiting, or has it read.
-    pub(crate) fn read(&self, life: &Life, at: u64, len: usize) -> Result<Reading, DiskError> {
+    /// Reads from a segment without waiting, or has it read; and then so many bytes behind it as well,
+    /// which will be asked for next.
+    pub(crate) fn read(
+        &self,
+        life: &Life,
+        at: u64,
+        len: usize,
+        ahead: u64,
+    ) -> Result<Reading, DiskError> {
         if self.health.is_offline() {
             return Err(DiskError::Offline);
         }
@@ -103,7 +110,7 @@ impl Volume {
             read if read == len => Ok(Reading::Ready(self.have_read(buffer))),
             _ => {
                 self.counters.waited.fetch_add(1, Ordering::Relaxed);
-                self.pool.read(buffer, offset).map(Reading::Waiting)
+                self.pool.read(buffer, offset, ahead).map(Reading::Waiting)
             }
         }
     }
@@ -157,7 +164,7 @@ impl Volume {
 
     /// The free segments that reclaim keeps ready.
     pub(crate) fn free_min(&self) -> usize {
-        (self.geometry.count as usize / 32).clamp(2, 16)
+        (self.geometry.count as usize / 64).clamp(2, 16)
     }
 
     /// Leaves word for the next start that this volume must not be believed.

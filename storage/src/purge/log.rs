@@ -8,6 +8,8 @@
 //! synced: a log that ends before it has lost what somebody relies on. A torn tail behind it, which a crash leaves, was
 //! never acknowledged and is cut off. Anything else that does not check is damage, and said so.
 
+mod shorten;
+
 use std::fs::{File, OpenOptions, TryLockError};
 use std::hash::Hasher as _;
 use std::io::{self, Read as _};

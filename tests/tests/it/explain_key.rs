@@ -57,7 +57,7 @@ async fn what_is_called_unsafe_is_and_what_is_withheld_is_harmless() {
             "forwarded = \"append\"",
             "/a",
             address,
-            "UNSAFE  X-Forwarded-For",
+            "vary    X-Forwarded-For",
         ),
         ("", "/a", address, "vary    X-Forwarded-For"),
         (

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use larder_tests::{End, Gate, Node, Origin, Reply, Settings, eventually};
+use larder_tests::{Client, End, Gate, Node, Origin, Reply, Settings, eventually};
 
 /// An origin whose answers to POST say that they are the resource, and which counts them.
 async fn origin() -> Origin {
@@ -125,4 +125,35 @@ async fn of_two_posts_at_once_neither_is_taken_for_the_last() {
     let first = first.await.unwrap();
     assert!(!first.cache_status().contains("stored"));
     assert_eq!(node.get("/a").await.text(), "GET /a");
+}
+
+#[tokio::test]
+async fn a_response_to_post_that_was_asked_for_before_a_purge_is_not_stored() {
+    for between in ["/head", "/content"] {
+        let gate = Gate::closed();
+        let wait = gate.clone();
+        let origin = Origin::start(move |seen| {
+            let reply = Reply::fresh(600, seen.method.clone()).with("Content-Location", "");
+            match (seen.method.as_str(), seen.target.as_str()) {
+                ("POST", "/head") => reply.after(&wait),
+                ("POST", _) => reply.wait(&wait).then("!"),
+                _ => reply,
+            }
+        })
+        .await;
+        let node = Node::before(&origin.url()).await;
+        let mut client = node.client().await;
+        let post = tokio::spawn(async move { client.upload("POST", between, &[], b"x").await });
+        eventually(super::SOON, || origin.count(between) == 1).await;
+        let bearer = format!("Bearer {}", node.token());
+        let fields = [("Authorization", bearer.as_str())];
+        let mut admin = Client::connect(node.admin()).await;
+        let purged = admin
+            .upload("POST", "/v1/purges", &fields, br#"{"all":true}"#)
+            .await;
+        assert_eq!(purged.status, 200);
+        gate.open();
+        assert!(post.await.unwrap().text().starts_with("POST"));
+        assert_eq!(node.get(between).await.text(), "GET", "{between}");
+    }
 }

@@ -23,6 +23,8 @@ struct Faults {
     /// The second half of every write is lost, and nobody says so.
     tears: AtomicBool,
     calls: AtomicU64,
+    /// Bytes that were to be brought to the page cache.
+    ahead: AtomicU64,
 }
 
 impl Faults {
@@ -57,6 +59,11 @@ impl Medium for Faulty {
         self.faults
             .strike(&self.faults.reads, io::ErrorKind::Other)?;
         self.inner.read(to, offset)
+    }
+
+    fn will_read(&self, offset: u64, len: u64) {
+        self.faults.ahead.fetch_add(len, Ordering::Relaxed);
+        self.inner.will_read(offset, len);
     }
 
     fn write(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
@@ -227,6 +234,28 @@ fn what_is_not_in_the_page_cache_is_read_by_other_threads() {
     assert_eq!(check(&disk, 0..100), 100);
     assert_eq!(disk.get(500, 1), Some(Content::of(500, 100_000)));
     assert!(disk.stats().volumes[0].reads_waited >= 100);
+}
+
+#[test]
+fn a_range_that_is_not_in_the_page_cache_is_read_ahead_to_its_end_and_no_further() {
+    if !bodies_are_in_the_log() {
+        return;
+    }
+    let place = Place::new();
+    let (disk, faults) = open(&place);
+    let content = Content::of(1, 100_000);
+    disk.put(1, 1, &content);
+    disk.settle();
+    let found = disk.found(1, 1).unwrap();
+    block_on(disk.head(&found)).unwrap();
+    faults.cold.store(true, Ordering::Relaxed);
+
+    // The second and third of four blocks of 1 KiB.
+    let read = block_on(disk.read_range(&found, 1024..3072)).unwrap();
+    assert!(read == content.body[1024..3072]);
+    assert_eq!(faults.ahead.swap(0, Ordering::Relaxed), 1024);
+    block_on(disk.read_range(&found, 0..1)).unwrap();
+    assert_eq!(faults.ahead.load(Ordering::Relaxed), 0);
 }
 
 #[test]

@@ -54,10 +54,15 @@ pub(super) fn superblock_of(image: &[u8]) -> Option<Superblock> {
 
 /// A start from these bytes; none if they are no volume.
 pub(super) fn open_image(place: &Place, image: Vec<u8>) -> Option<Arc<Disk>> {
+    let superblock = superblock_of(&image)?;
+    // A start would format it.
+    if superblock.engine != engine() || superblock.geometry != place.geometry() {
+        return None;
+    }
     let prepared = Prepared {
         path: place.file(),
         size: place.settings.volumes[0].size,
-        superblock: superblock_of(&image)?,
+        superblock,
         medium: Arc::new(Image(RwLock::new(image))),
     };
     let settings = Settings {

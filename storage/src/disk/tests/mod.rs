@@ -9,6 +9,7 @@ mod foyer;
 mod image;
 mod kill;
 mod model;
+mod mutations;
 mod reclaim;
 mod recovery;
 
@@ -21,6 +22,7 @@ use bytes::Bytes;
 use tempfile::TempDir;
 
 use super::*;
+use crate::disk::format::Geometry;
 
 /// A volume in a directory that goes with it.
 pub(super) struct Place {
@@ -93,6 +95,12 @@ impl Place {
     /// The length of the file of the log.
     pub(super) fn file_len(&self) -> u64 {
         self.settings.volumes[0].log_size()
+    }
+
+    pub(super) fn geometry(&self) -> Geometry {
+        let volume = &self.settings.volumes[0];
+        let segment = volume.log_segment(self.settings.segment);
+        Geometry::new(volume.log_size(), segment).unwrap()
     }
 
     pub(super) fn file(&self) -> PathBuf {

@@ -45,6 +45,9 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: Fleet,
     },
+    /// Looks at a volume of stored responses.
+    #[command(subcommand)]
+    Cache(CacheCommand),
     /// Starts a sample origin and a node in front of it, and prints what to try.
     Demo {
         /// Where the node listens.
@@ -83,6 +86,21 @@ pub(crate) enum Wait {
     None,
     Local,
     All,
+}
+
+/// What to look at. A node may be running on it.
+#[derive(Debug, Subcommand)]
+pub(crate) enum CacheCommand {
+    /// Tells objects, bytes, segments, age and health, from the tables: status 0, or 1 if something is wrong.
+    Inspect {
+        /// The volume: a file, or the directory that it is in.
+        dir: PathBuf,
+    },
+    /// Reads everything and checks it: status 0, or 1 if anything is damaged.
+    Verify {
+        /// The volume: a file, or the directory that it is in.
+        dir: PathBuf,
+    },
 }
 
 /// What to purge, and where.

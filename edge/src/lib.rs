@@ -6,6 +6,7 @@ mod admin;
 mod api;
 mod audit;
 mod cache;
+pub mod cache_command;
 mod clock;
 mod coding;
 pub mod demo;

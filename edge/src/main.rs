@@ -6,8 +6,9 @@ use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::Parser as _;
-use cli::{Cli, Command};
+use cli::{CacheCommand, Cli, Command};
 use config::{Config, model};
+use larder::cache_command::{self, Health, Told};
 use larder::fleet::{self, setup::Done};
 use larder::purge_command::{Answer, Outcome, Request};
 use larder::token::{self, Found, Place};
@@ -44,6 +45,8 @@ fn main() -> ExitCode {
             Ok(text) => show(&text),
             Err(problems) => misconfigured(&problems),
         },
+        Command::Cache(CacheCommand::Inspect { dir }) => look(cache_command::inspect(&dir)),
+        Command::Cache(CacheCommand::Verify { dir }) => look(cache_command::verify(&dir)),
         Command::Purge(asked) => purge(&asked),
         Command::Fleet { command } => set_up_fleet(command),
         Command::Demo { listen, admin } => start_demo(listen, admin),
@@ -106,6 +109,17 @@ fn exit(answer: &Answer) -> ExitCode {
         Outcome::Done => ExitCode::SUCCESS,
         Outcome::Refused => ExitCode::FAILURE,
         Outcome::Pending => ExitCode::from(EXIT_PENDING),
+    }
+}
+
+/// A status that scripts can trust: success means that nothing is wrong.
+fn look(told: Result<Told, String>) -> ExitCode {
+    match told {
+        Ok(Told { text, health }) => match (show(&text), health) {
+            (shown, Health::Sound) => shown,
+            (_, Health::Damaged) => ExitCode::FAILURE,
+        },
+        Err(error) => failed(&error),
     }
 }
 

@@ -170,8 +170,10 @@ impl Filters {
         head: &wire::RequestHead,
     ) -> Result<bool> {
         let node = &*self.node;
+        // The one behind trusted proxies: they are on the list of many, their clients are not.
+        let sender = node.trust.sender(facts.client.ip(), &head.headers);
         let asked = Asked {
-            client: facts.client.ip(),
+            client: sender.client,
             method: &head.method,
             host: &head.authority.host,
             target: &head.target,

@@ -1,6 +1,7 @@
 //! Which label was purged last, and how.
 
 use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::RwLock;
@@ -47,13 +48,33 @@ struct Purged {
     soft_at: Moment,
 }
 
+/// A label is a keyed hash already: hashing it again would only take time.
+#[derive(Clone, Copy, Debug, Default)]
+struct Hashed(u64);
+
+impl Hasher for Hashed {
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
+        }
+    }
+
+    fn write_u64(&mut self, label: u64) {
+        self.0 = label;
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
+
 /// The purges that were applied, by label.
 ///
 /// Purges may be applied more than once and in any order: only the highest sequence counts. Labels that nothing stored
 /// can be older than are forgotten by [`PurgeIndex::forget`].
 #[derive(Debug)]
 pub struct PurgeIndex {
-    labels: RwLock<HashMap<Label, Purged>>,
+    labels: RwLock<HashMap<Label, Purged, BuildHasherDefault<Hashed>>>,
     labels_max: usize,
     latest: AtomicU64,
     /// What was born before and not proven since is gone: the labels that could tell were forgotten.

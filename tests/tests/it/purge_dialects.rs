@@ -406,3 +406,18 @@ async fn each_dialect_has_a_switch_of_its_own_and_a_list_of_addresses() {
     };
     eventually(SOON, told).await;
 }
+
+#[tokio::test]
+async fn who_comes_through_a_trusted_proxy_is_not_the_proxy() {
+    let settings = Settings::origins(&["http://127.0.0.1:9"])
+        .table("node", "trusted_proxies = [\"127.0.0.1\"]")
+        .table("dialects", "purge = [\"127.0.0.1\", \"192.0.2.7\"]");
+    let node = Node::start(settings).await;
+    let ask = async |forwarded: &str| {
+        let lines = ["PURGE /a HTTP/1.1", "Host: www.example.com", forwarded];
+        say(node.address(), &lines, "").await.status
+    };
+    assert_eq!(ask("X-Forwarded-For: 203.0.113.9").await, 403);
+    assert_eq!(ask("X-Forwarded-For: 192.0.2.7").await, 200);
+    assert_eq!(ask("X-None: none").await, 200);
+}

@@ -3,8 +3,8 @@
 use std::fmt::{self, Write as _};
 
 use crate::model::{
-    AcceptEncoding, AcceptLanguage, Caching, Config, Forwarded, Key, Match, Query, QueryOrder,
-    Rule, Site, UnkeyedQuery, UseCache, UserAgent,
+    AcceptEncoding, AcceptLanguage, Caching, Config, Forwarded, ForwardedAs, Key, Match, Query,
+    QueryOrder, Rule, Site, UnkeyedQuery, UseCache, UserAgent,
 };
 
 /// Explains the cache keys of all sites, and of the rules that change them.
@@ -121,7 +121,7 @@ impl Explained {
         explained.query(&caching.key);
         explained.cookies(caching);
         explained.unkeyed(site, &caching.key);
-        explained.forwarded(site.forwarded);
+        explained.forwarded(site);
         explained.ignored(caching);
         explained.negotiation(caching);
         explained.rest();
@@ -184,24 +184,29 @@ impl Explained {
         self.withheld.push(others.to_owned());
     }
 
-    fn forwarded(&mut self, forwarded: Forwarded) {
-        let (verdict, why) = match forwarded {
+    fn forwarded(&mut self, site: &Site) {
+        let fields: &[_] = match site.forwarded_as {
+            ForwardedAs::XForwarded => &["X-Forwarded-For"],
+            ForwardedAs::Forwarded => &["Forwarded"],
+            ForwardedAs::Both => &["X-Forwarded-For", "Forwarded"],
+        };
+        let why = match site.forwarded {
             Forwarded::Off => {
-                self.withheld.push("X-Forwarded-For".to_owned());
+                self.withheld.extend(fields.iter().map(ToString::to_string));
                 return;
             }
-            Forwarded::Set => (
-                Verdict::Vary,
-                "the client's address; responses that say `Vary: X-Forwarded-For` are not stored",
-            ),
-            Forwarded::Append => (
-                Verdict::Vary,
-                "the client's address, and those of trusted proxies; responses that say `Vary: X-Forwarded-For` are not stored",
-            ),
+            Forwarded::Set => "the client's address; responses that `Vary` on it are not stored",
+            Forwarded::Append => {
+                "the client's address, and those of trusted proxies; responses that `Vary` on it are not stored"
+            }
         };
-        self.input(verdict, "X-Forwarded-For", why);
-        let scheme = "the scheme, which is in the key";
-        self.input(Verdict::Safe, "X-Forwarded-Proto", scheme);
+        for name in fields {
+            self.input(Verdict::Vary, *name, why);
+        }
+        if site.forwarded_as != ForwardedAs::Forwarded {
+            let scheme = "the scheme, which is in the key";
+            self.input(Verdict::Safe, "X-Forwarded-Proto", scheme);
+        }
     }
 
     fn ignored(&mut self, caching: &Caching) {
@@ -344,6 +349,7 @@ mod tests {
         check("pass_unkeyed = [\"X-Forwarded-Host\"]\nkey = { headers = [\"X-Forwarded-Host\"] }", "UNSAFE", &[]);
         check("forwarded = \"append\"",                      "vary",   &usual);
         check("forwarded = \"off\"",                         "safe",   &["Authorization"]);
+        check("forwarded_as = \"forwarded\"",                "vary",   &["Cookie", "Forwarded", "Accept-Encoding", "Accept-Language", "User-Agent", "every other field"]);
         check("vary = { ignore = [\"User-Agent\", \"Cookie\"] }", "UNSAFE", &["user-agent", "cookie"]);
         check("vary = { ignore = [\"User-Agent\", \"Cookie\"] }", "vary", &["X-Forwarded-For", "Accept-Encoding", "Accept-Language", "every other field"]);
         check("key = { query = \"ignore\" }",                "UNSAFE", &[]);

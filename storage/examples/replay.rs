@@ -3,7 +3,7 @@
 //! ```text
 //! replay --trace FILE.csv [--capacity 1%] [--policy gdsf|lru] [--charge bodies|all] [--shards 64]
 //!        [--object-share 64] [--volume FILE [--disk 10%] [--admit always|second|third] [--scale 16]
-//!        [--fresh-percent 5] [--kept-percent 28] [--memory-hits count|ignore]]
+//!        [--fresh-percent 5] [--kept-percent 20] [--memory-hits count|ignore]]
 //! ```
 //!
 //! The trace has a line `time,key,size` per request, under a header; `FILE` may be `-`. The capacity

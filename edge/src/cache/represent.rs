@@ -46,6 +46,11 @@ pub(super) fn of_stored(
         return Representation::AsStored;
     };
     let to = conversion.to;
+    // What is made of a body is kept with it in memory. Of one that stays on a disk it would be made for every hit:
+    // that is worth it only for who could not take it otherwise.
+    if object.body().is_on_disk() && conversion.from == Coding::Identity {
+        return Representation::AsStored;
+    }
     let representation = if *request.method() == Method::HEAD {
         match object.derived().ready(conversion.making()) {
             Some(body) => Representation::Ready(to, body),

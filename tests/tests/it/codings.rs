@@ -328,6 +328,34 @@ async fn a_purge_takes_all_codings() {
     assert_eq!(origin.count("/a"), 3);
 }
 
+/// What is made of a body is kept with it in memory, and one that is too long for it stays on its disk.
+#[tokio::test]
+async fn what_stays_on_a_disk_is_not_coded_for_every_hit() {
+    let long = page().repeat(60);
+    let body = long.clone();
+    let origin = Origin::start(move |_| html(body.clone())).await;
+    let settings = Settings::origins(&[&origin.url()])
+        .table("memory", "object_max = \"1MiB\"")
+        .disk("64MiB")
+        .site("disk = \"always\"");
+    let node = Node::start(settings).await;
+    assert!(long.len() > 1 << 20);
+    node.get("/a").await;
+    soon(async || get(&node, "gzip").await.is_hit()).await;
+    for _ in 0..3 {
+        let answer = get(&node, "gzip").await;
+        assert_eq!(
+            (answer.header("Content-Encoding"), answer.is_hit()),
+            (None, true)
+        );
+        assert!(answer.text() == long);
+        assert!(answer.headers("Vary").contains(&"accept-encoding"));
+    }
+    assert_eq!(origin.total(), 1);
+    let made = node.metrics().await.sum("larder_coder_bytes_total", &[]);
+    assert_eq!(made, 0.0);
+}
+
 #[tokio::test]
 async fn a_bomb_is_not_decoded() {
     for coding in ["gzip", "br", "zstd"] {

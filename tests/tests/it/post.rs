@@ -157,3 +157,22 @@ async fn a_response_to_post_that_was_asked_for_before_a_purge_is_not_stored() {
         assert_eq!(node.get(between).await.text(), "GET", "{between}");
     }
 }
+
+#[tokio::test]
+async fn what_a_post_replaced_does_not_come_back_from_the_disk() {
+    let origin = origin().await;
+    let settings = Settings::origins(&[&origin.url()])
+        .table("memory", "object_max = \"2MiB\"")
+        .disk("64MiB")
+        .site("disk = \"always\"");
+    let mut node = Node::start(settings).await;
+    assert_eq!(node.get("/a").await.text(), "get");
+    let post = node.client().await.upload("POST", "/a", &[], b"x").await;
+    assert!(post.cache_status().contains("stored"));
+    assert_eq!(node.get("/a").await.text(), "post 1");
+    node.kill_and_restart(|_| {}).await;
+    // What the POST brought may have reached the disk by then; what it replaced must not be there.
+    let again = node.get("/a").await;
+    let expected = if again.is_hit() { "post 1" } else { "get" };
+    assert_eq!(again.text(), expected);
+}

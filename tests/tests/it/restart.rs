@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use larder_tests::{Client, Node, Origin, Reply, Response, Settings, run_to_exit};
+use larder_tests::{Client, Node, Origin, Reply, Response, Settings, eventually, run_to_exit};
 
 use crate::seconds;
 
@@ -117,8 +117,8 @@ async fn a_restart_keeps_what_is_stored() {
         }
     }
     assert_eq!(origin.total(), TARGETS.len());
-    let line = node.log_lines().into_iter().next().expect("a line");
-    assert_eq!(line["tier"], "disk");
+    let from_disk = || node.log_lines().iter().any(|line| line["tier"] == "disk");
+    eventually(super::SOON, from_disk).await;
 }
 
 #[tokio::test]

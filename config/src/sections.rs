@@ -11,6 +11,7 @@ mod origin;
 mod purging;
 mod rule;
 mod site;
+mod slices;
 mod vary;
 
 pub use site::UNKEYED;
@@ -112,6 +113,7 @@ pub(crate) fn all() -> &'static [Rows] {
         key::KEY,
         key::QUERY,
         vary::VARY,
+        slices::SLICES,
         codings::CODINGS,
         rule::RULE,
         rule::MATCH,

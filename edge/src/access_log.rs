@@ -74,12 +74,23 @@ pub(crate) struct Line<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub coding: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    pub slices: Option<Parts>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub origin_status: Option<u16>,
     pub duration_ms: f64,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub referer: Option<Cow<'a, str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub user_agent: Option<Cow<'a, str>>,
+}
+
+/// The slices that an answer was made of.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub(crate) struct Parts {
+    /// Those that were stored.
+    pub hit: u64,
+    /// Those that the origin was asked for.
+    pub miss: u64,
 }
 
 #[expect(
@@ -377,6 +388,7 @@ mod tests {
             tier: Some("memory"),
             ttl: Some(9),
             collapsed: false,
+            slices: None,
             coding: None,
             origin_status: None,
             duration_ms: 0.5,

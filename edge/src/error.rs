@@ -49,6 +49,9 @@ pub(crate) enum UpstreamError {
     /// A validation was answered with something that does not belong to it.
     #[error("the origin answered what it was not asked")]
     Unasked,
+    /// It answered a request for a part with an error of its own.
+    #[error("the origin does not send the rest of the response")]
+    Refusing,
 }
 
 impl UpstreamError {
@@ -75,7 +78,8 @@ impl UpstreamError {
             | Self::Cut
             | Self::Malformed
             | Self::TransferCoding
-            | Self::Unasked => StatusCode::BAD_GATEWAY,
+            | Self::Unasked
+            | Self::Refusing => StatusCode::BAD_GATEWAY,
             Self::ConnectTimeout | Self::ResponseTimeout | Self::WriteTimeout => {
                 StatusCode::GATEWAY_TIMEOUT
             }
@@ -99,6 +103,7 @@ impl UpstreamError {
             Self::ResponseTimeout => "http_response_timeout",
             Self::Cut => "http_response_incomplete",
             Self::Malformed | Self::Unasked => "http_protocol_error",
+            Self::Refusing => "http_request_error",
         }
     }
 
@@ -117,7 +122,8 @@ impl UpstreamError {
             | Self::Cut
             | Self::Malformed
             | Self::TransferCoding
-            | Self::Unasked => Failure::Cut,
+            | Self::Unasked
+            | Self::Refusing => Failure::Cut,
         }
     }
 }

@@ -17,7 +17,7 @@ use policy::time::Timestamp;
 use storage::Object;
 use wire::{Authority, RequestHead};
 
-use crate::cache::{Copying, Head};
+use crate::cache::{Copying, Head, Slices};
 use crate::downstream::Facts;
 use crate::origins::Candidate;
 use crate::outcome::{Forward, Outcome};
@@ -260,6 +260,8 @@ pub(crate) struct Exchange {
     /// The status that the client was sent.
     pub status: Option<StatusCode>,
     pub outcome: Option<Outcome>,
+    /// Where the slices of the answer came from, if it was made of some.
+    pub slices: Option<Slices>,
     /// The coding that the node converted the response to.
     pub coding: Option<Coding>,
     /// Set where the request passes the cache by and goes through Pingora's own proxying.
@@ -303,6 +305,7 @@ impl Exchange {
             request: None,
             status: None,
             outcome: None,
+            slices: None,
             coding: None,
             passing: None,
         }

@@ -17,6 +17,7 @@ pub(crate) const NO_SITE: &str = "-";
 
 use policy::coding::Coding;
 
+use crate::cache::Slices;
 use crate::outcome::{Tier, Word};
 use disks::DiskMetrics;
 pub(crate) use disks::OnDisks;
@@ -118,6 +119,8 @@ pub(crate) struct Metrics {
     unkeyed_vary: IntCounterVec,
     origin_requests: IntCounterVec,
     origin_bytes: IntCounterVec,
+    slices: IntCounterVec,
+    slice_bytes: IntCounterVec,
     coded_responses: IntCounterVec,
     coder_bytes: IntCounterVec,
     pub connections: IntGauge,
@@ -181,6 +184,16 @@ impl Metrics {
                 "Content bytes received from origins.",
                 &["site"],
             )?,
+            slices: counters(
+                "slices_total",
+                "Slices that answers were made of, by whether they were stored.",
+                &["site", "from"],
+            )?,
+            slice_bytes: counters(
+                "slice_bytes_total",
+                "Content bytes sent to clients from slices, by whether they were stored.",
+                &["site", "from"],
+            )?,
             coded_responses: counters(
                 "coded_responses_total",
                 "Responses sent in another content coding than they are stored in.",
@@ -241,6 +254,8 @@ impl Metrics {
             Box::new(self.unkeyed_vary.clone()),
             Box::new(self.origin_requests.clone()),
             Box::new(self.origin_bytes.clone()),
+            Box::new(self.slices.clone()),
+            Box::new(self.slice_bytes.clone()),
             Box::new(self.coded_responses.clone()),
             Box::new(self.coder_bytes.clone()),
             Box::new(self.connections.clone()),
@@ -316,6 +331,18 @@ impl Metrics {
         self.origin_bytes
             .with_label_values(&[site])
             .inc_by(bytes as u64);
+    }
+
+    /// Where the slices of an answer came from.
+    pub(crate) fn slices(&self, site: &str, slices: &Slices) {
+        for (from, count, bytes) in [
+            ("cache", slices.hits, slices.hit_bytes),
+            ("origin", slices.misses, slices.miss_bytes),
+        ] {
+            let labels = [site, from];
+            self.slices.with_label_values(&labels).inc_by(count);
+            self.slice_bytes.with_label_values(&labels).inc_by(bytes);
+        }
     }
 
     /// A response that was sent in another coding than it is stored in.

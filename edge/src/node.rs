@@ -12,7 +12,7 @@ use storage::{Flights, Moment, Removal, Tiers, Uncacheable, VaryMemory};
 use tiered::forwarded::Trust;
 use tokio::sync::watch;
 
-use crate::access_log::{self, AccessLog, Line};
+use crate::access_log::{self, AccessLog, Line, Parts};
 use crate::audit::Audit;
 use crate::cache::Head;
 use crate::clock::Clock;
@@ -53,6 +53,8 @@ pub(crate) struct Node {
     pub coder: Coder,
     pub flights: Flights<Head>,
     pub uncacheable: Uncacheable,
+    /// What is not asked for in parts: the origin answered with everything, or without a strong validator.
+    pub rangeless: Uncacheable,
     /// Which fields select among a key's variants, as last seen.
     pub vary: VaryMemory<Arc<[HeaderName]>>,
     /// Which proxies are believed who a client is.
@@ -127,6 +129,19 @@ impl Node {
         }
     }
 
+    /// The origin does not send parts of what is requested that could be stored.
+    pub(crate) fn remember_rangeless(&self, request: &Request) {
+        let until = self.clock.now() + request.treatment.uncacheable;
+        let until = Moment(until.unix_millis());
+        self.rangeless.remember(request.storage_key(), None, until);
+    }
+
+    /// Whether it was so the last time.
+    pub(crate) fn is_rangeless(&self, request: &Request) -> bool {
+        let key = request.storage_key();
+        self.rangeless.remembered(key, None, self.moment())
+    }
+
     /// Which variant a request would select, as far as is known before the origin answers.
     pub(crate) fn variant(&self, request: &Request) -> Option<storage::Variant> {
         let names = self.vary.recall(request.storage_key())?;
@@ -169,6 +184,9 @@ impl Node {
             return self.metrics.request(nobody, word, sent, took);
         };
         self.metrics.request(&request.site.tally, word, sent, took);
+        if let Some(slices) = &exchange.slices {
+            self.metrics.slices(&request.site.name, slices);
+        }
         if let Some(tier) = outcome.and_then(Outcome::tier) {
             self.metrics.hit(&request.site.tally, tier);
         }
@@ -218,6 +236,7 @@ impl Node {
             tier: None,
             ttl: None,
             collapsed: false,
+            slices: None,
             coding: None,
             origin_status: None,
             duration_ms: 0.0,
@@ -257,6 +276,10 @@ fn line<'a>(
         tier: outcome.and_then(Outcome::tier).map(Tier::as_str),
         ttl: outcome.and_then(Outcome::ttl),
         collapsed,
+        slices: exchange.slices.map(|slices| Parts {
+            hit: slices.hits,
+            miss: slices.misses,
+        }),
         coding: exchange.coding.map(Coding::as_str),
         origin_status: outcome
             .and_then(access_log::origin_status)

@@ -84,6 +84,8 @@ pub(crate) enum Forward {
     Request,
     /// The stored response is stale.
     Stale,
+    /// A part of it is stored, and the rest is not.
+    Partial,
 }
 
 /// The selecting field in which a request differs from those that are stored. The fields are few, so that a metric can
@@ -165,6 +167,11 @@ pub(crate) enum Answer {
     Stored(Duration),
     /// It is not stored.
     NotStored(NotStored),
+    /// They are slices of a stored response, which is fresh for so many seconds.
+    Slices {
+        /// Negative when stale.
+        ttl: i64,
+    },
     /// It validated the stored response, which is fresh again for so long.
     Freshened(Duration),
     /// It was a failure, and the stored response was sent, stale by so much (RFC 5861 §4).
@@ -188,6 +195,10 @@ pub(crate) enum NotStored {
     Displaced,
     /// It was purged while it was on its way.
     Purged,
+    /// It is a part that nothing can be added to.
+    Part,
+    /// It is a part that does not begin where a slice does.
+    Unaligned,
     /// It was asked for under a key that equal queries share, and says otherwise (`No-Vary-Search`).
     OtherSearch,
 }
@@ -323,6 +334,8 @@ pub(crate) enum Word {
     Updating,
     Revalidated,
     Miss,
+    /// A part was stored, the rest was fetched.
+    Partial,
     Expired,
     Bypass,
     Pass,
@@ -343,6 +356,7 @@ impl Word {
             Self::Updating => "updating",
             Self::Revalidated => "revalidated",
             Self::Miss => "miss",
+            Self::Partial => "partial",
             Self::Expired => "expired",
             Self::Bypass => "bypass",
             Self::Pass => "pass",
@@ -363,6 +377,7 @@ impl Forwarded {
             (_, Forward::Bypass(_)) => Word::Bypass,
             (_, Forward::Method) => Word::Pass,
             (_, Forward::UriMiss | Forward::VaryMiss(_)) => Word::Miss,
+            (_, Forward::Partial) => Word::Partial,
             (_, Forward::Stale | Forward::Request) => Word::Expired,
         }
     }
@@ -375,7 +390,10 @@ impl Forwarded {
         if let Some(ttl) = self.answer.ttl() {
             push(out, format_args!("; ttl={ttl}"));
         }
-        if matches!(self.answer, Answer::Stored(_) | Answer::Freshened(_)) {
+        if matches!(
+            self.answer,
+            Answer::Stored(_) | Answer::Slices { .. } | Answer::Freshened(_)
+        ) {
             out.push_str("; stored");
         }
         if self.share == Share::Collapsed {
@@ -393,7 +411,7 @@ impl Forwarded {
             (_, Forward::Bypass(bypass)) => Some(bypass.as_str()),
             (Answer::NotStored(reason), _) => reason.as_str(),
             (Answer::Stored(_), Forward::VaryMiss(differs)) => Some(differs.as_str()),
-            (Answer::Stored(_) | Answer::Freshened(_), _) => None,
+            (Answer::Stored(_) | Answer::Slices { .. } | Answer::Freshened(_), _) => None,
         }
     }
 }
@@ -408,6 +426,7 @@ impl Forward {
             Self::VaryMiss(_) => "vary-miss",
             Self::Request => "request",
             Self::Stale => "stale",
+            Self::Partial => "partial",
         }
     }
 }
@@ -416,6 +435,7 @@ impl Answer {
     fn ttl(&self) -> Option<i64> {
         match self {
             Self::Stored(ttl) | Self::Freshened(ttl) => Some(seconds_left(*ttl)),
+            Self::Slices { ttl } => Some(*ttl),
             Self::StaleInstead(staleness) => Some(-seconds_over(*staleness)),
             Self::NotStored(_) | Self::Failed(_) => None,
         }
@@ -431,6 +451,7 @@ impl NotStored {
             Self::NotYet => Some("not-yet"),
             Self::Displaced => Some("displaced"),
             Self::Purged => Some("purged"),
+            Self::Part | Self::Unaligned => Some("part"),
             Self::OtherSearch => Some("no-vary-search"),
         }
     }
@@ -499,6 +520,7 @@ mod tests {
         check(&forwarded(F::Stale, 503, A::StaleInstead(7 * second), S::Alone), "stale", "n; fwd=stale; fwd-status=503; ttl=-7; detail=stale-if-error");
         check(&forwarded(F::Bypass(Bypass::Rule), 200, A::NotStored(NotStored::PassedBy), S::Alone), "bypass", "n; fwd=bypass; fwd-status=200; detail=rule");
         check(&forwarded(F::UriMiss, 0, A::Failed("connection_refused"), S::Alone), "error", "n; fwd=uri-miss; detail=connection_refused");
+        check(&forwarded(F::Partial, 206, A::Slices { ttl: 9 }, S::Alone), "partial", "n; fwd=partial; fwd-status=206; ttl=9; stored");
         check(&Outcome::Local(Local::OnlyIfCached), "only_if_cached", "n; detail=only-if-cached");
     }
 

@@ -187,6 +187,7 @@ pub(crate) struct Overrides {
     pub key: Option<KeyRules>,
     pub admission: Option<Admission>,
     pub uncacheable: Option<Duration>,
+    pub slicing: Option<Option<policy::slices::Slicing>>,
 }
 
 impl Overrides {
@@ -209,6 +210,7 @@ impl Overrides {
         set(&mut settings.heuristic, self.heuristic.as_ref());
         set(&mut settings.targets, self.targets.as_ref());
         set(&mut settings.vary, self.vary.as_ref());
+        set(&mut settings.slicing, self.slicing.as_ref());
         set(&mut settings.deception_guard, self.deception_guard.as_ref());
         set(&mut settings.codings, self.codings.as_ref());
         settings.keep_codings_apart();

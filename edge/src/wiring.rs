@@ -49,6 +49,8 @@ use crate::tls::{self, Files, TlsError};
 const FLIGHTS_MAX: usize = 16 * 1024;
 /// Answers that are remembered to be uncacheable.
 const UNCACHEABLE_MAX: usize = 64 * 1024;
+/// Keys that are remembered not to be asked for in parts.
+const RANGELESS_MAX: usize = 64 * 1024;
 /// Keys whose selecting fields are remembered.
 const VARY_MAX: usize = 64 * 1024;
 /// Invalidations in a millisecond that one process may count (see `queries::Epochs`), as a power of two.
@@ -178,6 +180,7 @@ pub(crate) fn plan(
             flights_max: FLIGHTS_MAX,
         }),
         uncacheable: Uncacheable::new(UNCACHEABLE_MAX),
+        rangeless: Uncacheable::new(RANGELESS_MAX),
         vary: VaryMemory::new(VARY_MAX),
         trust: Trust::new(trusted_proxies, trusted(trusted_field)),
         hints: Hints::new(),
@@ -627,6 +630,7 @@ fn treatment(caching: model::Caching, unseen: &Unseen) -> Treatment {
         targets,
         key,
         vary,
+        slices,
         deception_guard,
         codings,
     } = caching;
@@ -640,6 +644,7 @@ fn treatment(caching: model::Caching, unseen: &Unseen) -> Treatment {
             stale: stale_defaults(&stale),
             stale_statuses: statuses(&stale.statuses),
             vary: vary_rules(vary, unseen),
+            slicing: slicing(slices),
             deception_guard: self::deception_guard(deception_guard),
             codings: coding_rules(codings),
             ..policy::settings::Settings::default()
@@ -689,6 +694,15 @@ const fn heuristic(heuristic: model::Heuristic) -> policy::settings::Heuristic {
         model::Heuristic::Off => policy::settings::Heuristic::Off,
         model::Heuristic::Fraction { percent, most } => {
             policy::settings::Heuristic::Fraction { percent, most }
+        }
+    }
+}
+
+const fn slicing(slices: model::Slices) -> Option<policy::slices::Slicing> {
+    match slices {
+        model::Slices::Off => None,
+        model::Slices::Cut { size, above, ahead } => {
+            Some(policy::slices::Slicing { size, above, ahead })
         }
     }
 }
@@ -847,6 +861,7 @@ fn rule_overrides(
         targets,
         key,
         vary,
+        slices,
         deception_guard,
         codings,
     } = overrides;
@@ -871,6 +886,7 @@ fn rule_overrides(
         heuristic: heuristic.map(self::heuristic),
         targets: targets.map(field_names),
         vary: vary.map(|vary| vary_rules(vary, unseen)),
+        slicing: slices.map(slicing),
         deception_guard: deception_guard.map(self::deception_guard),
         codings: codings.map(coding_rules),
         key: key.map(key_rules),

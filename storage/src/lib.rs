@@ -59,4 +59,10 @@ pub use vary_memory::VaryMemory;
 pub trait Head: Send + Sync + 'static {
     /// The bytes it owns on the heap, beyond its own size.
     fn weight(&self) -> usize;
+
+    /// Whether it is a part of what another object stands for. Parts are evicted by themselves, and not counted as
+    /// objects.
+    fn is_part(&self) -> bool {
+        false
+    }
 }

@@ -18,6 +18,7 @@
 mod binary;
 mod client;
 mod eventually;
+mod file;
 mod frames;
 mod gate;
 mod h2_client;
@@ -35,6 +36,7 @@ mod wire;
 pub use binary::ensure_binary;
 pub use client::{Client, WAIT_LONGEST};
 pub use eventually::{eventually, settled};
+pub use file::{File, Told};
 pub use frames::{Frame, FrameClient, kind, literal};
 pub use gate::Gate;
 pub use h2_client::{H2Client, request};

@@ -25,6 +25,8 @@ pub struct Caching {
     pub key: Key,
     /// How fields named by `Vary` are compared.
     pub vary: Vary,
+    /// How long representations are stored.
+    pub slices: Slices,
     /// Which content codings are made.
     pub codings: Codings,
     /// Whether content that its path does not promise is stored.
@@ -201,6 +203,22 @@ pub enum AcceptLanguage {
     Among(Vec<String>),
 }
 
+/// How long representations are stored.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub enum Slices {
+    /// As a whole, or not at all.
+    Off,
+    /// In slices that are asked for by `Range`.
+    Cut {
+        /// The length of a slice in bytes.
+        size: u64,
+        /// What the origin sends as a whole is sliced if it is longer, in bytes.
+        above: u64,
+        /// Slices that are fetched ahead of the one that a client is sent.
+        ahead: usize,
+    },
+}
+
 /// Which content codings are made of stored responses, and of which (RFC 9110 §8.4).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Codings {
@@ -290,6 +308,8 @@ pub struct Overrides {
     pub key: Option<Key>,
     /// See [`Caching::vary`]. What the rule leaves out of it is the site's. Never beside [`Match::status`].
     pub vary: Option<Vary>,
+    /// See [`Caching::slices`]. What the rule leaves out of it is the site's. Never beside [`Match::status`].
+    pub slices: Option<Slices>,
     /// See [`Caching::deception_guard`].
     pub deception_guard: Option<DeceptionGuard>,
     /// See [`Caching::codings`]. What the rule leaves out of it is the site's. Never beside [`Match::status`].

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::Tables;
 use super::codings::{self, CODINGS, CODINGS_KEY};
 use super::key::{self, KEY, KEY_KEY};
+use super::slices::{self, SLICES, SLICES_KEY};
 use super::vary::{self, VARY, VARY_KEY};
 use crate::kinds::{Choice, Lasting, List, Text, Truth, Whole, values};
 use crate::model::{
@@ -265,6 +266,9 @@ pub(crate) fn caching(site: &Section<'_>, reading: &mut Reading) -> Option<Cachi
     let vary = site
         .section(&VARY_KEY, &VARY, reading)
         .and_then(|section| vary::vary(&section, None, reading));
+    let slices = site
+        .section(&SLICES_KEY, &SLICES, reading)
+        .and_then(|section| slices::slices(&section, None, reading));
     let guard = site.value(&DECEPTION_GUARD, reading);
 
     let codings = site
@@ -281,6 +285,7 @@ pub(crate) fn caching(site: &Section<'_>, reading: &mut Reading) -> Option<Cachi
         targets: values(targets?),
         key: key?,
         vary: vary?,
+        slices: slices?,
         deception_guard: deception_guard(guard?),
         codings: codings?,
     })

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Tables, caching, codings, key, vary};
+use super::{Tables, caching, codings, key, slices, vary};
 use crate::glob::Glob;
 use crate::kinds::{Choice, Lasting, List, OneOrMore, Text, Truth, Whole, values};
 use crate::model::{
@@ -69,6 +69,7 @@ const UNCACHEABLE: Setting<Lasting> = otherwise(&caching::UNCACHEABLE);
 const TARGETS: Setting<List<Text<String>>> = otherwise(&caching::TARGETS);
 const KEY: Setting<Tables> = otherwise(&key::KEY_KEY);
 const VARY: Setting<Tables> = otherwise(&vary::VARY_KEY);
+const SLICES: Setting<Tables> = otherwise(&slices::SLICES_KEY);
 const DECEPTION_GUARD: Setting<Truth> = otherwise(&caching::DECEPTION_GUARD);
 const CODINGS: Setting<Tables> = otherwise(&codings::CODINGS_KEY);
 
@@ -91,7 +92,7 @@ const fn otherwise<R: Copy>(setting: &Setting<R>) -> Setting<R> {
 pub(crate) const RULE: Rows = Rows {
     path: "site.rule",
     about: "Exceptions, in order: of the rules that match, the first that gives a key decides it. \
-            What a rule leaves out of `stale`, `heuristic`, `key`, `vary` or `codings` is as the site says.",
+            What a rule leaves out of `stale`, `heuristic`, `key`, `vary`, `slices` or `codings` is as the site says.",
     rows: &[
         &MATCH_KEY as &dyn Row,
         &CACHE,
@@ -106,13 +107,20 @@ pub(crate) const RULE: Rows = Rows {
         &TARGETS,
         &KEY,
         &VARY,
+        &SLICES,
         &DECEPTION_GUARD,
         &CODINGS,
     ],
 };
 
 /// What decides about the request comes too late when the status is known.
-const BEFORE_THE_RESPONSE: &[&str] = &[CLIENT_CONTROL.key, KEY.key, VARY.key, CODINGS.key];
+const BEFORE_THE_RESPONSE: &[&str] = &[
+    CLIENT_CONTROL.key,
+    KEY.key,
+    VARY.key,
+    SLICES.key,
+    CODINGS.key,
+];
 
 /// Reads one rule of a site that caches as `base` says.
 pub(crate) fn rule(value: &Value, base: Option<&Caching>, reading: &mut Reading) -> Option<Rule> {
@@ -169,6 +177,9 @@ fn overrides(
         vary: section
             .given_section(&VARY, &vary::VARY, reading)
             .and_then(|given| vary::vary(&given, base.map(|base| &base.vary), reading)),
+        slices: section
+            .given_section(&SLICES, &slices::SLICES, reading)
+            .and_then(|given| slices::slices(&given, base.map(|base| base.slices), reading)),
         deception_guard: section
             .given(&DECEPTION_GUARD, reading)
             .map(caching::deception_guard),

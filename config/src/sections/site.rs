@@ -5,7 +5,7 @@ use std::collections::hash_map::Entry;
 use std::time::Duration;
 
 use super::origin::OriginKind;
-use super::{Tables, caching, codings, key, rule, vary};
+use super::{Tables, caching, codings, key, rule, slices, vary};
 use crate::kinds::{Choice, Lasting, List, Text, Truth, Whole, values};
 use crate::model::{
     Caching, Debug, EarlyHints, Forwarded, ForwardedAs, HostPattern, LearnHints, Origin,
@@ -282,6 +282,7 @@ pub(crate) const SITE: Rows = Rows {
         &caching::TARGETS,
         &key::KEY_KEY,
         &vary::VARY_KEY,
+        &slices::SLICES_KEY,
         &caching::DECEPTION_GUARD,
         &codings::CODINGS_KEY,
         &EARLY_HINTS,

@@ -103,6 +103,21 @@ pub fn freshen_from_head(
     }
 }
 
+/// Updates `stored` from the 206 that is combined with it (RFC 9111 §3.4).
+pub(crate) fn combined(
+    stored: &Stored,
+    exchange: &Exchange<'_>,
+    settings: &Settings,
+) -> Result<Stored, DoNotStore> {
+    let headers = updated(
+        &stored.headers,
+        exchange.response,
+        Correspondence::Full,
+        settings,
+    );
+    store::storable(&as_if_received(stored, exchange, &headers), settings)
+}
+
 /// The exchange as it would have been if the origin had sent the whole response again.
 fn as_if_received<'a>(
     stored: &Stored,

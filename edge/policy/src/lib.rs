@@ -11,6 +11,7 @@
 //! | how is it validated? | [`validation::add_validators`] | §4.3.1 |
 //! | what does the 304 make of it? | [`freshen::freshen`] | §4.3.4 |
 //! | may this response be stored? | [`store::decide`], [`post::decide`], [`deception::check`] | §3 |
+//! | may a part of one be, and with what is it combined? | [`partial`], [`slices`] | §3.3, §3.4 |
 //! | may a stale one take the place of an error? | [`stale::may_serve_stale`] | §4.2.4 |
 //! | what does an unsafe request invalidate? | [`invalidation::targets`] | §4.4 |
 //! | in which coding is it sent? | [`coding::choose`] | – |
@@ -37,12 +38,14 @@ pub mod hints;
 pub mod hop_by_hop;
 pub mod invalidation;
 pub mod key;
+pub mod partial;
 pub mod post;
 pub mod range;
 pub mod request;
 pub mod reuse;
 pub mod search;
 pub mod settings;
+pub mod slices;
 pub mod stale;
 pub mod store;
 mod structured;

@@ -111,7 +111,7 @@ fn if_range_holds(request: &HeaderMap, response: &HeaderMap) -> bool {
 
 /// Whether `Last-Modified` is a strong validator: "at least one second" before `Date` (RFC 9110
 /// §8.8.2.2).
-fn is_strong_date(response: &HeaderMap) -> bool {
+pub(crate) fn is_strong_date(response: &HeaderMap) -> bool {
     // Both dates are in the same form and of the same origin; the century is the same.
     let date = |name| {
         fields::sole(response, name).and_then(|value| fields::http_date(value, Timestamp::EPOCH))
@@ -124,7 +124,7 @@ fn is_strong_date(response: &HeaderMap) -> bool {
 
 /// A `range-spec` of the unit `bytes` (RFC 9110 §14.1.2).
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
-enum Specifier {
+pub(crate) enum Specifier {
     /// `first-pos "-" [ last-pos ]`
     From { first: u64, last: Option<u64> },
     /// `"-" suffix-length`
@@ -174,7 +174,7 @@ impl Specifier {
 
 /// The ranges asked for; `None` if there are more than `most`, or one of them is invalid, or they are
 /// not of bytes.
-fn specifiers(value: &[u8], most: usize) -> Option<Vec<Specifier>> {
+pub(crate) fn specifiers(value: &[u8], most: usize) -> Option<Vec<Specifier>> {
     let equals = value.iter().position(|&byte| byte == b'=')?;
     let (unit, set) = (&value[..equals], &value[equals + 1..]);
     if !unit.eq_ignore_ascii_case(b"bytes") {
@@ -191,6 +191,17 @@ fn any_overlap(ranges: &[ByteRange]) -> bool {
     let mut sorted = ranges.to_vec();
     sorted.sort_unstable_by_key(|range| range.first);
     sorted.windows(2).any(|pair| pair[0].overlaps(pair[1]))
+}
+
+/// Whether a request asks for one range, whatever the representation is by now.
+pub fn is_unconditional_single(request: &HeaderMap) -> bool {
+    let single = fields::sole(request, header::RANGE).is_some_and(|range| !range.contains(&b','));
+    single && !request.contains_key(header::IF_RANGE)
+}
+
+/// A `Range` that asks for these bytes.
+pub fn request(range: ByteRange) -> HeaderValue {
+    value(format!("bytes={}-{}", range.first, range.last))
 }
 
 /// The `Content-Range` of a part (RFC 9110 §14.4).

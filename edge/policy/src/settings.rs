@@ -9,6 +9,7 @@ use http::header::HeaderName;
 
 use crate::cache_control::{OWN_TARGET, SURROGATE_CONTROL};
 use crate::coding::CodingRules;
+use crate::slices::Slicing;
 use crate::vary::{AcceptEncoding, VaryRules};
 
 /// Everything about caching that is not for the origin or the client to say.
@@ -39,6 +40,8 @@ pub struct Settings {
     pub status_ttl: Vec<(StatusCode, TtlOverride)>,
     /// How selecting header fields are normalised.
     pub vary: VaryRules,
+    /// How long representations are stored in slices; `None` if they are not.
+    pub slicing: Option<Slicing>,
     /// Whether content that its path does not promise is stored.
     pub deception_guard: DeceptionGuard,
     /// Which content codings are made on demand.
@@ -65,6 +68,7 @@ impl Default for Settings {
             ttl: None,
             status_ttl: Vec::new(),
             vary: VaryRules::default(),
+            slicing: Some(Slicing::default()),
             deception_guard: DeceptionGuard::default(),
             codings: CodingRules::default(),
         }

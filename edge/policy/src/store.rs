@@ -186,8 +186,9 @@ impl DoNotStore {
     pub const fn is_about_request(self) -> bool {
         match self {
             Self::Method | Self::RequestNoStore | Self::Authorization | Self::RequestError => true,
-            Self::Status(_)
-            | Self::NoStore
+            // Answers to conditions and ranges of one client.
+            Self::Status(status) => matches!(status.as_u16(), 206 | 412 | 416),
+            Self::NoStore
             | Self::Private
             | Self::SetCookie
             | Self::VaryStar

@@ -6,7 +6,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode};
 use policy::freshen::Freshened;
+use policy::partial::{Extent, Part};
+use policy::range::ByteRange;
 use policy::settings::Settings;
+use policy::slices::Layout;
 use policy::store::{DoNotStore, Stored};
 use policy::time::Timestamp;
 use storage::purge::{Life, Sequence};
@@ -14,6 +17,7 @@ use storage::{Claim, Destination, Keep, Landing, Lead, Object, Reader, Why};
 use tokio::sync::{mpsc, oneshot};
 
 use super::find::is_usable;
+use super::slices::{Begun, Received, Wanted};
 use super::{Head, stale_instead};
 use crate::downstream::content_length;
 use crate::error::UpstreamError;
@@ -45,6 +49,14 @@ pub(crate) struct Replies {
 pub(crate) enum Reply {
     /// A response, to be read while it comes in.
     Streaming(Streaming),
+    /// A response that is stored in slices, of which one may be coming in.
+    Sliced {
+        object: Arc<Object<Head>>,
+        begun: Option<Begun>,
+        answer: Answer,
+        /// What the origin said.
+        status: StatusCode,
+    },
     /// The stored response was validated.
     Freshened {
         object: Arc<Object<Head>>,
@@ -64,28 +76,34 @@ pub(crate) enum Reply {
 #[derive(Debug)]
 pub(crate) struct Streaming {
     pub status: StatusCode,
+    /// What the origin said.
+    pub said: StatusCode,
     /// As the origin sent them, without what belongs to its connection.
     pub headers: HeaderMap,
     pub received: Timestamp,
     pub reader: Reader<Head>,
+    /// Which bytes are read, where it is not all of them.
+    pub part: Option<Part>,
     pub answer: Answer,
 }
 
 /// One request to the origin.
 pub(super) struct Fill {
-    node: Arc<Node>,
-    request: Arc<Request>,
-    selected: Option<Arc<Object<Head>>>,
+    pub(super) node: Arc<Node>,
+    pub(super) request: Arc<Request>,
+    pub(super) selected: Option<Arc<Object<Head>>>,
+    /// How much of the response is asked for.
+    pub(super) wanted: Wanted,
     /// From before the request is sent: an invalidation meanwhile concerns its answer.
-    claim: Claim<Head>,
+    pub(super) claim: Claim<Head>,
     /// From before the request is sent, too: a purge meanwhile is one of its answer.
-    born: Sequence,
-    audience: Audience,
+    pub(super) born: Sequence,
+    pub(super) audience: Audience,
     interim: mpsc::Sender<Interim>,
 }
 
 /// Who waits for a fill.
-struct Audience {
+pub(super) struct Audience {
     /// Others, where it leads a flight.
     lead: Option<Lead<Head>>,
     /// The client that it answers.
@@ -113,6 +131,7 @@ impl Fill {
         let fill = Self {
             node: Arc::clone(node),
             request: Arc::clone(request),
+            wanted: Wanted::new(node, request, selected.as_ref()),
             selected,
             claim: node.tiers.memory().claim(request.storage_key()),
             born: node.purges.latest(),
@@ -127,15 +146,15 @@ impl Fill {
     }
 
     /// Asks the origin and does what the answer demands.
-    pub(super) async fn run(mut self) {
+    pub(super) async fn run(self) {
         let fetched = match self.fetch().await {
             Ok(fetched) => fetched,
             Err(error) => return self.fail(error),
         };
         if fetched.status != StatusCode::NOT_MODIFIED {
-            return self.receive(fetched).await;
+            return self.receive_any(fetched).await;
         }
-        if self.selected.is_none() {
+        if self.selected.is_none() || matches!(self.wanted, Wanted::Rest(_)) {
             return self.fail(UpstreamError::Unasked);
         }
         let renewal = self.freshen(&fetched).await;
@@ -144,13 +163,23 @@ impl Fill {
             Some(renewal) => self.audience.freshened(renewal),
             None => {
                 // RFC 9111 §4.3.4: the 304 is not about what is stored. Only a full response helps.
-                self.selected = None;
                 self.fetch_whole().await;
             }
         }
     }
 
-    async fn fetch_whole(self) {
+    async fn receive_any(self, fetched: Fetched) {
+        match self.receive_part(fetched).await {
+            Received::Done => {}
+            Received::Response(fill, fetched) => fill.receive(fetched).await,
+            Received::Useless(fill) => fill.fetch_whole().await,
+        }
+    }
+
+    /// Asks for everything, unconditionally.
+    async fn fetch_whole(mut self) {
+        self.selected = None;
+        self.wanted = Wanted::Whole;
         match self.fetch().await {
             Ok(fetched) if fetched.status == StatusCode::NOT_MODIFIED => {
                 self.fail(UpstreamError::Unasked);
@@ -164,14 +193,11 @@ impl Fill {
         let marks = self.node.marks();
         let mut headers = outbound::headers(&self.request, &marks);
         policy::validation::strip_preconditions(&mut headers);
-        if let Some(stored) = self.selected.as_ref().and_then(|it| it.head().stored()) {
-            policy::validation::add_validators(stored, &mut headers);
-        }
+        let selected = self.selected.as_ref().and_then(|it| it.head().stored());
+        self.wanted.ask(selected, &mut headers);
         let target = self.request.origin_target();
         let codings = &self.request.treatment.settings.codings;
-        let stored = self.selected.as_ref().and_then(|it| it.head().stored());
-        let coding =
-            stored.and_then(|it| policy::coding::convertible(it.status, &it.headers, codings));
+        let coding = self.wanted.coding(selected, codings);
         policy::coding::ask(&mut headers, coding, codings);
         let asking = Asking {
             method: match self.request.content.whole() {
@@ -197,7 +223,7 @@ impl Fill {
         match policy::freshen::freshen(stored, &exchange, &treatment.settings) {
             Freshened::Updated(stored) => Some(self.renew(object, stored).await),
             Freshened::Unstorable { stored, why } => {
-                let head = Arc::new(self.head(stored));
+                let head = Arc::new(self.head(stored, object.head().extent()));
                 Some(Renewal {
                     object: self.node.tiers.once(object, head),
                     answer: Answer::NotStored(NotStored::Policy(why)),
@@ -211,7 +237,7 @@ impl Fill {
     async fn renew(&self, object: &Arc<Object<Head>>, stored: Stored) -> Renewal {
         let shareable = self.is_shareable(&stored);
         let answer = Answer::Freshened(ttl(&stored, self.node.clock.now()));
-        let head = Arc::new(self.head(stored));
+        let head = Arc::new(self.head(stored, object.head().extent()));
         let tiers = &self.node.tiers;
         match tiers.update_head(object, Arc::clone(&head)).await {
             Some(object) => Renewal {
@@ -233,19 +259,22 @@ impl Fill {
         }
     }
 
-    fn head(&self, stored: Stored) -> Head {
+    pub(super) fn head(&self, stored: Stored, extent: Extent) -> Head {
         let purges = &self.node.purges;
         let membership = purges.membership(self.born, &self.request, &stored.headers);
-        Head::kept(stored, membership, self.request.uri_text())
+        Head::kept(stored, membership, extent, self.request.uri_text())
     }
 
     /// Whether those who wait may use a response as this request may.
-    fn is_shareable(&self, stored: &Stored) -> bool {
+    pub(super) fn is_shareable(&self, stored: &Stored) -> bool {
         let now = self.node.clock.now();
         is_usable(&policy::reuse::reuse(&self.request.terms, stored, now))
     }
 
-    fn policy_exchange<'a>(&'a self, fetched: &'a Fetched) -> policy::store::Exchange<'a> {
+    pub(super) fn policy_exchange<'a>(
+        &'a self,
+        fetched: &'a Fetched,
+    ) -> policy::store::Exchange<'a> {
         policy::store::Exchange {
             method: self.request.method(),
             request: self.request.headers(),
@@ -261,7 +290,7 @@ impl Fill {
         self.audience.tell(Landing::Failed, Reply::Failed(error));
     }
 
-    async fn receive(self, fetched: Fetched) {
+    pub(super) async fn receive(self, fetched: Fetched) {
         self.node
             .hints
             .learn(&self.request, fetched.status, &fetched.headers);
@@ -305,16 +334,16 @@ impl Fill {
 
     async fn store(self, fetched: Fetched, stored: Stored, uncacheable: Duration) {
         let node = &self.node;
-        let key = self.request.storage_key();
-        let search = self.request.search.as_deref();
-        let path = || self.request.path_key();
-        if !node.searches.agree(path, search, &fetched.headers) {
+        if !self.agrees_on_search(&fetched) {
             return self.pass_on(fetched, NotStored::OtherSearch).await;
         }
-        node.learn(key, &stored);
-        node.varied(&self.request, &stored);
+        if let Some(layout) = self.layout_of_whole(&fetched, &stored) {
+            return self.store_slices(fetched, stored, layout).await;
+        }
+        self.learn_vary(&stored);
         let length = content_length(&fetched.headers);
         let admission = self.request.treatment.admission;
+        let key = self.request.storage_key();
         let destination = node.tiers.destination(key, length, admission);
         if destination == Destination::Nowhere(Why::TooLong) {
             self.remember_uncacheable(fetched.response_time, uncacheable);
@@ -326,7 +355,7 @@ impl Fill {
             _ => Answer::Stored(ttl(&stored, node.clock.now())),
         };
         let variant = storage::Variant(stored.selecting.variant());
-        let head = self.head(stored);
+        let head = self.head(stored, Extent::Whole);
         if head.life(&self.node.purges) != Life::Alive {
             node.metrics.purges.fills.inc();
             return self.pass_on(fetched, NotStored::Purged).await;
@@ -340,13 +369,39 @@ impl Fill {
         } else {
             Landing::NotShareable
         };
+        let around = Around::default();
         let node = Arc::clone(&self.node);
-        let stream = self.audience.stream(&node, fetched, fill, landing, answer);
+        let audience = self.audience;
+        let stream = audience.stream(&node, fetched, fill, landing, answer, around);
         stream.await;
     }
 
+    async fn store_slices(self, fetched: Fetched, stored: Stored, layout: Layout) {
+        let complete = layout.complete();
+        let last = complete - 1;
+        let range = ByteRange { first: 0, last };
+        let part = Part { range, complete };
+        // It is the whole, and needs no other.
+        if let Received::Response(fill, fetched) = self.open(fetched, stored, layout, part).await {
+            fill.pass_on(fetched, NotStored::Displaced).await;
+        }
+    }
+
+    /// Whether the response says of equal queries what its key was made by.
+    pub(super) fn agrees_on_search(&self, fetched: &Fetched) -> bool {
+        let search = self.request.search.as_deref();
+        let path = || self.request.path_key();
+        self.node.searches.agree(path, search, &fetched.headers)
+    }
+
+    /// Remembers by which fields the response was selected.
+    pub(super) fn learn_vary(&self, stored: &Stored) {
+        self.node.learn(self.request.storage_key(), stored);
+        self.node.varied(&self.request, stored);
+    }
+
     /// Remembers that the answer cannot be stored, where that is about the resource and not about this request.
-    fn remember(&self, fetched: &Fetched, reason: DoNotStore, lifetime: Duration) {
+    pub(super) fn remember(&self, fetched: &Fetched, reason: DoNotStore, lifetime: Duration) {
         let about_resource = !reason.is_about_request() && !fetched.status.is_server_error();
         if !about_resource {
             return;
@@ -369,7 +424,7 @@ impl Fill {
         self.node.uncacheable.remember(key, variant, until);
     }
 
-    async fn pass_on(mut self, fetched: Fetched, why: NotStored) {
+    pub(super) async fn pass_on(mut self, fetched: Fetched, why: NotStored) {
         if matches!(why, NotStored::Purged)
             && let Some(lead) = self.audience.lead.take()
         {
@@ -383,14 +438,21 @@ impl Fill {
             .begin(nobody, Head::PassedOn, length, Keep::PassOn);
         let answer = Answer::NotStored(why);
         self.audience
-            .stream(&self.node, fetched, fill, Landing::NotShareable, answer)
+            .stream(
+                &self.node,
+                fetched,
+                fill,
+                Landing::NotShareable,
+                answer,
+                Around::default(),
+            )
             .await;
     }
 }
 
 impl Audience {
     /// Says what there is to say, to everybody.
-    fn tell(self, landing: Landing<Head>, reply: Reply) {
+    pub(super) fn tell(self, landing: Landing<Head>, reply: Reply) {
         if let Some(lead) = self.lead {
             drop(lead.land(landing));
         }
@@ -407,32 +469,52 @@ impl Audience {
     }
 
     /// Moves the body from the origin into the fill, which its readers follow.
-    async fn stream(
+    pub(super) async fn stream(
         self,
         node: &Node,
         mut fetched: Fetched,
         fill: storage::Fill<Head>,
         landing: Landing<Head>,
         answer: Answer,
+        around: Around,
     ) {
-        let announced = content_length(&fetched.headers);
+        let announced = match &around {
+            Around {
+                before: None,
+                after: None,
+                part: None,
+            } => content_length(&fetched.headers),
+            Around { part, .. } => part.map(|part| part.range.len()),
+        };
         let streaming = Streaming {
             status: fetched.status,
+            said: fetched.said,
             headers: std::mem::take(&mut fetched.headers),
             received: fetched.response_time,
             reader: fill.reader(),
+            part: around.part,
             answer,
         };
         // Followers find the flight until the response is in the index: nobody falls between the two. Nor longer, or
         // those who find it stale would follow it in vain.
         let airborne = self.lead.map(|lead| lead.land(landing));
         hand_over(self.reply, Reply::Streaming(streaming));
-        let poured = pour(node, &mut fetched, fill, announced).await;
+        let poured = pour(node, &mut fetched, fill, announced, around).await;
         drop(airborne);
         if poured == Poured::ToTheEnd {
             fetched.release().await;
         }
     }
+}
+
+/// What of a response does not come from the origin now.
+#[derive(Debug, Default)]
+pub(super) struct Around {
+    /// What is stored of it already.
+    pub before: Option<storage::Body>,
+    pub after: Option<storage::Body>,
+    /// What comes is this part, and the response's head that of the whole.
+    pub part: Option<Part>,
 }
 
 /// How far a body was moved.
@@ -448,7 +530,11 @@ async fn pour(
     fetched: &mut Fetched,
     mut fill: storage::Fill<Head>,
     announced: Option<u64>,
+    around: Around,
 ) -> Poured {
+    if write_stored(&mut fill, around.before).await == Poured::Cut {
+        return Poured::Cut;
+    }
     let mut body = Body {
         announced,
         received: 0,
@@ -472,6 +558,15 @@ async fn pour(
             break;
         }
     }
+    if write_stored(&mut fill, around.after).await == Poured::Cut {
+        return Poured::Cut;
+    }
+    finish(node, fill);
+    Poured::ToTheEnd
+}
+
+/// Ends a body, and stores it unless it was purged meanwhile.
+pub(super) fn finish(node: &Node, fill: storage::Fill<Head>) {
     if fill.is_storing() && fill.head().life(&node.purges) != Life::Alive {
         // Stored, it would take the place of what was asked for since.
         node.metrics.purges.fills.inc();
@@ -479,7 +574,24 @@ async fn pour(
     } else {
         fill.finish();
     }
-    Poured::ToTheEnd
+}
+
+async fn write_stored(fill: &mut storage::Fill<Head>, body: Option<storage::Body>) -> Poured {
+    let Some(body) = body else {
+        return Poured::ToTheEnd;
+    };
+    let mut reader = body.reader(0..body.len());
+    loop {
+        match reader.next().await {
+            Ok(Some(data)) => {
+                if fill.write(data).await.is_err() {
+                    return Poured::Cut;
+                }
+            }
+            Ok(None) => return Poured::ToTheEnd,
+            Err(_) => return Poured::Cut,
+        }
+    }
 }
 
 /// A body on its way in.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderMap;
+use policy::partial::{Extent, Part};
 use policy::reuse::{Doubt, Reuse};
 use policy::store::Stored;
 use policy::time::Timestamp;
@@ -11,6 +12,7 @@ use policy::vary::VaryRules;
 use storage::Object;
 use storage::purge::Life;
 
+use super::respond::Sent;
 use super::{Client, Head, Interrupted, Wait, refresh, respond};
 use crate::exchange::{Exchange, Request};
 use crate::node::Node;
@@ -122,6 +124,7 @@ fn judge(
     let Some(stored) = object.head().stored() else {
         return nothing(Forward::UriMiss);
     };
+    let extent = object.head().extent();
     let tier = match object.body().is_on_disk() {
         true => Tier::Disk,
         false => Tier::Memory,
@@ -158,15 +161,37 @@ fn judge(
         Reuse::Validate(doubt) => {
             return Found::Doubtful(Wait {
                 why: why(doubt),
-                selected: Some(object),
+                // What is incomplete is not worth the question whether it is still good.
+                selected: Some(object).filter(|_| !matches!(extent, Extent::Part(_))),
             });
         }
     };
+    if let Extent::Part(part) = extent
+        && let Some(wait) = incomplete(request, &object, part)
+    {
+        return Found::Doubtful(wait);
+    }
     Found::Usable(Hit {
         object,
         outcome,
         refresh,
         now,
+    })
+}
+
+/// What is to be done where a part that is stored is not what the request wants (RFC 9111 §3.3).
+fn incomplete(request: &Request, object: &Arc<Object<Head>>, part: Part) -> Option<Wait> {
+    let stored = object.head().stored()?;
+    let asked = (request.method(), request.headers());
+    let received = stored.reception.response_time;
+    if policy::partial::answers(asked, &stored.headers, part, received) {
+        return None;
+    }
+    // Who wants everything gets it by the rest; a range that lies elsewhere is asked for by itself.
+    let wants_all = !request.headers().contains_key(http::header::RANGE);
+    Some(Wait {
+        why: Forward::Partial,
+        selected: Some(Arc::clone(object)).filter(|_| wants_all && part.rest().is_some()),
     })
 }
 
@@ -249,9 +274,16 @@ impl Hit {
         exchange: &mut Exchange,
         request: &Arc<Request>,
         client: &mut impl Client,
-    ) -> Result<(), Interrupted> {
+    ) -> Result<Sent, Interrupted> {
         let admission = request.treatment.admission;
-        let object = node.tiers.accessed(&self.object, admission);
+        let object = match self.object.head().extent() {
+            Extent::Whole => node.tiers.accessed(&self.object, admission),
+            // Parts of a response are in memory only.
+            Extent::Part(_) | Extent::Sliced(_) => {
+                node.tiers.memory().accessed(&self.object);
+                Arc::clone(&self.object)
+            }
+        };
         if let Refresh::Behind = self.refresh {
             refresh(node, request, &object);
         }

@@ -2,6 +2,7 @@
 
 use bytes::BytesMut;
 use http::header::{HeaderMap, HeaderName, HeaderValue};
+use policy::partial::Extent;
 use policy::store::Stored;
 use serde::{Deserialize, Serialize};
 use storage::Durable;
@@ -24,6 +25,8 @@ const NAME_OVERHEAD: usize = 64;
 pub(crate) enum Head {
     /// A response that may be reused.
     Stored(Cached),
+    /// A slice of one, which has the head.
+    Slice(Membership),
     /// A response that is only passed on.
     PassedOn,
 }
@@ -32,8 +35,13 @@ impl storage::Head for Head {
     fn weight(&self) -> usize {
         match self {
             Self::Stored(cached) => cached.weight(),
+            Self::Slice(membership) => membership.weight(),
             Self::PassedOn => 0,
         }
+    }
+
+    fn is_part(&self) -> bool {
+        matches!(self, Self::Slice(_))
     }
 }
 
@@ -52,6 +60,7 @@ impl Durable for Head {
             stored,
             membership,
             uri,
+            extent: Extent::Whole, // what is incomplete is in memory only
         }) = self
         else {
             return Vec::new();
@@ -83,7 +92,7 @@ impl Durable for Head {
         } = rmp_serde::from_slice::<Written<Stored>>(written).ok()?;
         let labels = labels.into_iter().map(Label).collect();
         let membership = Membership::new(Sequence(born), labels);
-        Some(Self::kept(stored, membership, uri))
+        Some(Self::kept(stored, membership, Extent::Whole, uri))
     }
 
     fn stored_at(&self) -> u64 {
@@ -97,6 +106,8 @@ impl Durable for Head {
 pub(crate) struct Cached {
     pub stored: Stored,
     pub membership: Membership,
+    /// Which bytes of the representation its body is.
+    pub extent: Extent,
     /// Host and target, for people.
     pub uri: Box<str>,
 }
@@ -107,6 +118,7 @@ impl Cached {
             stored,
             membership,
             uri,
+            extent: _, // owns nothing
         } = self;
         let names = stored.headers.keys().filter(|name| is_own_text(name));
         // Its own size is part of the object's.
@@ -117,18 +129,41 @@ impl Cached {
 
 impl Head {
     /// A head that is kept: in as little memory as it needs.
-    pub(crate) fn kept(mut stored: Stored, membership: Membership, uri: Box<str>) -> Self {
+    pub(crate) fn kept(
+        mut stored: Stored,
+        membership: Membership,
+        extent: Extent,
+        uri: Box<str>,
+    ) -> Self {
         stored.headers = packed(&stored.headers);
         Self::Stored(Cached {
             stored,
             membership,
+            extent,
             uri,
         })
+    }
+
+    /// Which bytes of its representation the body of a stored response is.
+    pub(crate) const fn extent(&self) -> Extent {
+        match self {
+            Self::Stored(cached) => cached.extent,
+            Self::Slice(_) | Self::PassedOn => Extent::Whole,
+        }
     }
 
     pub(crate) const fn stored(&self) -> Option<&Stored> {
         match self {
             Self::Stored(cached) => Some(&cached.stored),
+            Self::Slice(_) | Self::PassedOn => None,
+        }
+    }
+
+    /// What it may be purged by, where it is kept.
+    pub(crate) const fn membership(&self) -> Option<&Membership> {
+        match self {
+            Self::Stored(cached) => Some(&cached.membership),
+            Self::Slice(membership) => Some(membership),
             Self::PassedOn => None,
         }
     }
@@ -137,7 +172,7 @@ impl Head {
     pub(crate) const fn cached(&self) -> Option<&Cached> {
         match self {
             Self::Stored(cached) => Some(cached),
-            Self::PassedOn => None,
+            Self::Slice(_) | Self::PassedOn => None,
         }
     }
 
@@ -145,6 +180,7 @@ impl Head {
     pub(crate) fn life(&self, purges: &Purges) -> Life {
         match self {
             Self::Stored(cached) => purges.life(&cached.membership),
+            Self::Slice(membership) => purges.life(membership),
             Self::PassedOn => Life::Gone,
         }
     }
@@ -203,7 +239,12 @@ mod tests {
         };
         let stored = policy::store::decide(&exchange, &Default::default()).unwrap();
         let membership = Membership::new(Sequence(7), vec![Label(u64::MAX), Label(0)]);
-        Head::kept(stored, membership, "www.example.com/a".into())
+        Head::kept(
+            stored,
+            membership,
+            Extent::Whole,
+            "www.example.com/a".into(),
+        )
     }
 
     #[test]

@@ -20,11 +20,13 @@ mod post;
 mod represent;
 mod respond;
 mod send;
+mod slices;
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode};
+use policy::partial::Extent;
 use policy::request::Plan;
 use storage::purge::Life;
 use storage::{Boarding, Follower, Landing, Lead, Object, Reader};
@@ -42,9 +44,11 @@ pub(crate) use fill::Interim;
 use find::{Found, Hit, find};
 pub(crate) use head::{Cached, Head};
 pub(crate) use post::Copying;
+use respond::Sent;
 pub(crate) use respond::{
     date, failure as answer_failure, made_up, mark, plain, tell_way, told_error, withhold,
 };
+pub(crate) use slices::Slices;
 
 /// How often a request that waited in vain looks again before it goes alone.
 const LOOKS_MAX: usize = 4;
@@ -105,12 +109,22 @@ pub(crate) async fn serve(
 ) -> Result<Served, Interrupted> {
     for _ in 0..LOOKS_MAX {
         match attempt(node, exchange, request, client).await {
+            Ok(Attempt::Served(served)) => return Ok(served),
+            // The origin has something else by now, and nothing was sent.
+            Ok(Attempt::Changed) => {}
             // A disk did not give what it had. It has forgotten that by now, and nothing was sent.
             Err(Interrupted::Unreadable) => {}
-            served => return served,
+            Err(interrupted) => return Err(interrupted),
         }
     }
     Ok(Served::Pass(Passing::new(Forward::UriMiss, None)))
+}
+
+/// What came of one look.
+enum Attempt {
+    Served(Served),
+    /// What is stored was replaced at the origin.
+    Changed,
 }
 
 async fn attempt(
@@ -118,24 +132,29 @@ async fn attempt(
     exchange: &mut Exchange,
     request: &Arc<Request>,
     client: &mut impl Client,
-) -> Result<Served, Interrupted> {
+) -> Result<Attempt, Interrupted> {
     let decision = decide(node, request).await;
     if matches!(decision, Decision::Pass(_) | Decision::Fill(_)) {
         node.hints.tell(request, client).await?;
     }
-    match decision {
-        Decision::Pass(passing) => return Ok(Served::Pass(passing)),
+    let sent = match decision {
+        Decision::Pass(passing) => return Ok(Attempt::Served(Served::Pass(passing))),
         Decision::Hit(hit) => hit.send(node, exchange, request, client).await?,
-        Decision::NotCached => not_cached(node, exchange, client).await?,
+        Decision::NotCached => Sent::NotCached,
         Decision::Fill(filling) => send::reply(node, exchange, request, filling, client).await?,
         Decision::Share(why, reader) => {
-            send::collapsed(node, exchange, request, why, reader, client).await?;
+            send::collapsed(node, exchange, request, why, reader, client).await?
         }
         Decision::FailTogether(wait) => {
-            send::shared_failure(node, exchange, request, wait, client).await?;
+            send::shared_failure(node, exchange, request, wait, client).await?
         }
+    };
+    match sent {
+        Sent::Done => {}
+        Sent::NotCached => not_cached(node, exchange, client).await?,
+        Sent::Changed => return Ok(Attempt::Changed),
     }
-    Ok(Served::Answered)
+    Ok(Attempt::Served(Served::Answered))
 }
 
 /// How a request gets its answer.
@@ -378,6 +397,9 @@ fn suits(node: &Node, request: &Request, reader: &Reader<Head>) -> bool {
         // It was asked for before a purge that this request came after.
         return false;
     }
+    if reader.head().extent() != Extent::Whole {
+        return false;
+    }
     reader.head().stored().is_some_and(|stored| {
         request.is_found_by(stored)
             && stored.selecting.matches(request.headers(), &settings.vary)
@@ -414,10 +436,12 @@ pub(crate) fn stale_instead(
 ) -> Option<(Arc<Object<Head>>, std::time::Duration)> {
     let object = selected?;
     let stored = object.head().stored()?;
-    if matches!(
+    let incomplete = matches!(object.head().extent(), Extent::Part(_));
+    let gone = matches!(
         object.head().life(&node.purges),
         Life::Gone | Life::Doubtful
-    ) {
+    );
+    if incomplete || gone {
         return None;
     }
     let settings = &request.treatment.settings;

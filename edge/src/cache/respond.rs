@@ -6,14 +6,15 @@ use bytes::Bytes;
 use http::header::{self, HeaderName, HeaderValue};
 use http::{HeaderMap, Method, StatusCode};
 use policy::conditional::Precondition;
+use policy::partial::Extent;
 use policy::range::{ByteRange, Multipart, RangeAnswer};
 use policy::store::Stored;
 use policy::time::Timestamp;
-use storage::{Object, Reader};
+use storage::{Cut, Object, Reader};
 
 use super::content::Content;
 use super::represent::{self, Representation};
-use super::{Client, Head, Interrupted};
+use super::{Client, Head, Interrupted, slices};
 use crate::downstream::content_length;
 use crate::error::UpstreamError;
 use crate::exchange::{Exchange, Request};
@@ -30,6 +31,19 @@ pub(super) struct Incoming {
     pub headers: HeaderMap,
     pub received: Timestamp,
     pub reader: Reader<Head>,
+    /// Which bytes are read, where it is not all of them.
+    pub part: Option<policy::partial::Part>,
+}
+
+/// What came of sending a response.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Sent {
+    /// It is sent.
+    Done,
+    /// Nothing was sent: the origin has something else by now.
+    Changed,
+    /// Nothing was sent: some of it is not stored, and the client does not want it asked for.
+    NotCached,
 }
 
 /// What of a representation the client gets.
@@ -42,10 +56,10 @@ pub(super) enum Part {
 }
 
 /// A response's head, and which part of the content belongs to it.
-struct Selected {
-    status: StatusCode,
-    headers: HeaderMap,
-    part: Part,
+pub(super) struct Selected {
+    pub status: StatusCode,
+    pub headers: HeaderMap,
+    pub part: Part,
 }
 
 /// A stored response's fields with its age (RFC 9111 §5.1).
@@ -58,15 +72,26 @@ pub(super) fn aged(stored: &Stored, now: Timestamp) -> HeaderMap {
 
 /// Sends a stored response.
 pub(super) async fn stored(
-    node: &Node,
+    node: &Arc<Node>,
     exchange: &mut Exchange,
-    request: &Request,
+    request: &Arc<Request>,
     object: &Arc<Object<Head>>,
     now: Timestamp,
     client: &mut impl Client,
-) -> Result<(), Interrupted> {
+) -> Result<Sent, Interrupted> {
     let head = Arc::clone(object.head());
     let stored = head.stored().ok_or(Interrupted::Origin)?;
+    match head.extent() {
+        Extent::Whole => {}
+        Extent::Part(part) => {
+            let part = (object, part);
+            return stored_part(node, exchange, request, part, now, client).await;
+        }
+        Extent::Sliced(_) => {
+            let from = (object, None);
+            return slices::respond(node, exchange, request, from, now, client).await;
+        }
+    }
     let received = stored.reception.response_time;
     let mut headers = aged(stored, now);
     let whole = (stored.status, &mut headers);
@@ -82,6 +107,7 @@ pub(super) async fn stored(
                 headers,
                 received,
                 reader,
+                part: None,
             };
             return pass_on(node, exchange, request, incoming, client).await;
         }
@@ -104,7 +130,42 @@ pub(super) async fn stored(
     }
     let part = send_head(node, exchange, request, selected, client).await?;
     content.send(part, client).await?;
-    client.end().await
+    client.end().await?;
+    Ok(Sent::Done)
+}
+
+/// Sends what a client wants of a stored part of a representation.
+async fn stored_part(
+    node: &Node,
+    exchange: &mut Exchange,
+    request: &Request,
+    (object, part): (&Arc<Object<Head>>, policy::partial::Part),
+    now: Timestamp,
+    client: &mut impl Client,
+) -> Result<Sent, Interrupted> {
+    let stored = object.head().stored().ok_or(Interrupted::Origin)?;
+    let complete = part.complete;
+    let mut headers = aged(stored, now);
+    headers.insert(header::CONTENT_LENGTH, HeaderValue::from(complete));
+    let whole = Selected {
+        status: stored.status,
+        headers,
+        part: Part::Whole,
+    };
+    let received = stored.reception.response_time;
+    let selected = select(request, whole, received, Some(complete), 1);
+    let wanted = match send_head(node, exchange, request, selected, client).await? {
+        // Of the part, and not of the whole.
+        Part::One(range) => Part::One(ByteRange {
+            first: range.first - part.range.first,
+            last: range.last - part.range.first,
+        }),
+        wanted => wanted,
+    };
+    let content = Content::of(object.body(), &wanted);
+    content.send(wanted, client).await?;
+    client.end().await?;
+    Ok(Sent::Done)
 }
 
 /// Sends a response while it is being received.
@@ -114,10 +175,12 @@ pub(super) async fn incoming(
     request: &Request,
     mut incoming: Incoming,
     client: &mut impl Client,
-) -> Result<(), Interrupted> {
-    let whole = (incoming.status, &mut incoming.headers);
-    (incoming.reader, exchange.coding) =
-        represent::of_incoming(&node.coder, request, incoming.reader, whole);
+) -> Result<Sent, Interrupted> {
+    if incoming.part.is_none() {
+        let whole = (incoming.status, &mut incoming.headers);
+        (incoming.reader, exchange.coding) =
+            represent::of_incoming(&node.coder, request, incoming.reader, whole);
+    }
     pass_on(node, exchange, request, incoming, client).await
 }
 
@@ -127,8 +190,9 @@ async fn pass_on(
     request: &Request,
     incoming: Incoming,
     client: &mut impl Client,
-) -> Result<(), Interrupted> {
+) -> Result<Sent, Interrupted> {
     let length = content_length(&incoming.headers);
+    let start = incoming.part.map_or(0, |part| part.range.first);
     let representation = Selected {
         status: incoming.status,
         headers: incoming.headers,
@@ -137,12 +201,13 @@ async fn pass_on(
     // Several ranges would have to be sent in the order they were asked for: they are left to the stored response.
     let selected = select(request, representation, incoming.received, length, 1);
     let part = send_head(node, exchange, request, selected, client).await?;
-    send_incoming(incoming.reader, part, client).await?;
-    client.end().await
+    send_incoming(incoming.reader, start, part, client).await?;
+    client.end().await?;
+    Ok(Sent::Done)
 }
 
 /// Applies the client's preconditions, then its ranges (RFC 9110 §13.2.2).
-fn select(
+pub(super) fn select(
     request: &Request,
     whole: Selected,
     received: Timestamp,
@@ -220,7 +285,7 @@ fn ascii(text: String) -> HeaderValue {
     HeaderValue::try_from(text).expect("digits and punctuation are field content")
 }
 
-async fn send_head(
+pub(super) async fn send_head(
     node: &Node,
     exchange: &mut Exchange,
     request: &Request,
@@ -273,13 +338,14 @@ pub(crate) fn date(node: &Node, headers: &mut HeaderMap) {
 
 async fn send_incoming(
     mut reader: Reader<Head>,
+    start: u64,
     part: Part,
     client: &mut impl Client,
 ) -> Result<(), Interrupted> {
     let (mut skip, mut left) = match part {
         Part::Nothing => return Ok(()),
         Part::Whole | Part::Many(_) => (0, u64::MAX),
-        Part::One(range) => (range.first, range.len()),
+        Part::One(range) => (range.first - start, range.len()),
     };
     while left > 0 {
         let Some(mut data) = next(&mut reader, client).await? else {
@@ -301,7 +367,7 @@ async fn send_incoming(
 }
 
 /// `data` without its first `skip` bytes, and at most `left` of the others.
-fn cut(data: &Bytes, skip: u64, left: u64) -> Bytes {
+pub(super) fn cut(data: &Bytes, skip: u64, left: u64) -> Bytes {
     let start = usize::try_from(skip).unwrap_or(usize::MAX).min(data.len());
     let room = usize::try_from(left).unwrap_or(usize::MAX);
     let end = start.saturating_add(room).min(data.len());
@@ -313,19 +379,7 @@ async fn next(
     reader: &mut Reader<Head>,
     client: &mut impl Client,
 ) -> Result<Option<Bytes>, Interrupted> {
-    let ready = tokio::select! {
-        biased;
-        next = reader.next() => Some(next),
-        () = std::future::ready(()) => None,
-    };
-    let next = match ready {
-        Some(next) => next,
-        None => {
-            client.flush().await?;
-            reader.next().await
-        }
-    };
-    match next {
+    match received(reader, client).await? {
         Ok(next) => Ok(next),
         Err(cut) => {
             tracing::debug!(%cut, "a response cannot be completed");
@@ -334,6 +388,35 @@ async fn next(
             Err(Interrupted::Origin)
         }
     }
+}
+
+/// As [`next`], where a body that breaks off can be gone on with.
+pub(super) async fn piece(
+    reader: &mut Reader<Head>,
+    client: &mut impl Client,
+) -> Result<Option<Bytes>, Interrupted> {
+    Ok(received(reader, client).await?.unwrap_or_else(|cut| {
+        tracing::debug!(%cut, "a slice cannot be completed");
+        None
+    }))
+}
+
+async fn received(
+    reader: &mut Reader<Head>,
+    client: &mut impl Client,
+) -> Result<Result<Option<Bytes>, Cut>, Interrupted> {
+    let ready = tokio::select! {
+        biased;
+        next = reader.next() => Some(next),
+        () = std::future::ready(()) => None,
+    };
+    Ok(match ready {
+        Some(next) => next,
+        None => {
+            client.flush().await?;
+            reader.next().await
+        }
+    })
 }
 
 /// Answers without any response from upstream.

@@ -6,7 +6,8 @@ use http::StatusCode;
 use storage::Reader;
 
 use super::fill::{Replies, Reply};
-use super::respond::{self, Incoming};
+use super::respond::{self, Incoming, Sent};
+use super::slices;
 use super::{Client, Filling, Head, Interrupted, Wait, failed, stale_instead};
 use crate::error::UpstreamError;
 use crate::exchange::{Exchange, Request};
@@ -20,7 +21,7 @@ pub(super) async fn reply(
     request: &Arc<Request>,
     filling: Filling,
     client: &mut impl Client,
-) -> Result<(), Interrupted> {
+) -> Result<Sent, Interrupted> {
     let Filling {
         why,
         selected,
@@ -37,14 +38,25 @@ pub(super) async fn reply(
     let now = node.clock.now();
     match listen(reply, client).await? {
         Reply::Streaming(streaming) => {
-            exchange.outcome = forwarded(Some(streaming.status), streaming.answer);
+            exchange.outcome = forwarded(Some(streaming.said), streaming.answer);
             let incoming = Incoming {
                 status: streaming.status,
                 headers: streaming.headers,
                 received: streaming.received,
                 reader: streaming.reader,
+                part: streaming.part,
             };
             respond::incoming(node, exchange, request, incoming, client).await
+        }
+        Reply::Sliced {
+            object,
+            begun,
+            answer,
+            status,
+        } => {
+            exchange.outcome = forwarded(Some(status), answer);
+            let from = (&object, begun);
+            slices::respond(node, exchange, request, from, now, client).await
         }
         Reply::Freshened { object, answer } => {
             exchange.outcome = forwarded(Some(StatusCode::NOT_MODIFIED), answer);
@@ -90,7 +102,7 @@ pub(super) async fn collapsed(
     why: Forward,
     reader: Reader<Head>,
     client: &mut impl Client,
-) -> Result<(), Interrupted> {
+) -> Result<Sent, Interrupted> {
     let head = Arc::clone(reader.head());
     let Some(stored) = head.stored() else {
         return Err(Interrupted::Origin);
@@ -108,6 +120,7 @@ pub(super) async fn collapsed(
         headers: respond::aged(stored, now),
         received: stored.reception.response_time,
         reader,
+        part: None,
     };
     respond::incoming(node, exchange, request, incoming, client).await
 }
@@ -119,7 +132,7 @@ pub(super) async fn shared_failure(
     request: &Arc<Request>,
     wait: Wait,
     client: &mut impl Client,
-) -> Result<(), Interrupted> {
+) -> Result<Sent, Interrupted> {
     let error = UpstreamError::Cut;
     let share = Share::Collapsed;
     failure(node, exchange, request, wait, error, share, client).await
@@ -133,11 +146,12 @@ async fn failure(
     error: UpstreamError,
     share: Share,
     client: &mut impl Client,
-) -> Result<(), Interrupted> {
+) -> Result<Sent, Interrupted> {
     let instead = stale_instead(node, request, wait.selected.as_ref(), error.failure());
     let Some((object, staleness)) = instead else {
         exchange.outcome = Some(failed(wait.why, error, share));
-        return respond::failure(node, exchange, error, client).await;
+        respond::failure(node, exchange, error, client).await?;
+        return Ok(Sent::Done);
     };
     exchange.outcome = Some(Outcome::Forwarded(Forwarded {
         why: wait.why,

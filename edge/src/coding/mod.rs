@@ -84,7 +84,7 @@ impl Source<'_> {
             Self::Incoming(reader) => {
                 let keep = match **reader.head() {
                     Head::Stored(_) => Keep::Store,
-                    Head::PassedOn => Keep::PassOn,
+                    Head::Slice(_) | Head::PassedOn => Keep::PassOn,
                 };
                 (reader.key(), reader.variant(), keep)
             }

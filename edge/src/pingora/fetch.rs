@@ -55,6 +55,8 @@ pub(crate) struct Asking<'a> {
 /// A response, its content still to come.
 pub(crate) struct Fetched {
     pub status: StatusCode,
+    /// The status as it was sent, whatever is made of it.
+    pub said: StatusCode,
     /// Without the fields that belong to the connection it came on.
     pub headers: HeaderMap,
     pub request_time: Timestamp,
@@ -181,6 +183,7 @@ impl Fetcher {
             understand(&session, site.origins.unknown_coding).map_err(refused)?;
         Ok(Fetched {
             status,
+            said: status,
             headers,
             request_time,
             response_time: self.clock.now(),

@@ -215,7 +215,8 @@ async fn act(
             HeadVerdict::Updated(stored) => {
                 let labels = node.purges.labels(request, &stored.headers);
                 let membership = cached.membership.relabelled(labels);
-                let head = Arc::new(cache::Head::kept(stored, membership, cached.uri.clone()));
+                let uri = cached.uri.clone();
+                let head = Arc::new(cache::Head::kept(stored, membership, cached.extent, uri));
                 node.tiers.update_head(object, head).await;
             }
             HeadVerdict::Invalidate => node.tiers.remove_object(object),

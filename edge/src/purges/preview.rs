@@ -21,17 +21,21 @@ pub(crate) async fn preview(node: &Node, labels: &HashSet<Label>) -> Preview {
     };
     let mut walk = Walk::new();
     while walk.step(node.tiers.memory(), STEP, |object| {
-        let Some(cached) = object.head().cached() else {
+        let Some(membership) = object.head().membership() else {
             return;
         };
-        let named = cached.membership.labels().iter();
+        let named = membership.labels().iter();
         if !named.into_iter().any(|label| labels.contains(label))
             || object.head().life(&node.purges) == Life::Gone
         {
             return;
         }
-        preview.matched.objects += 1;
         preview.matched.bytes += object.cost() as u64;
+        // Slices count with the one that has their head.
+        let Some(cached) = object.head().cached() else {
+            return;
+        };
+        preview.matched.objects += 1;
         if preview.samples.len() < SAMPLES_MAX {
             preview.samples.push(sample(object, cached));
         }

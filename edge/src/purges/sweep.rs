@@ -145,8 +145,11 @@ async fn sweep(node: &Node) {
     let mut walk = Walk::new();
     let mut removed = 0;
     while walk.step(node.tiers.memory(), STEP, |object| {
-        if let Some(cached) = object.head().cached() {
-            tally.count(&cached.membership, object.cost() as u64);
+        if let Some(membership) = object.head().membership() {
+            // Slices count with the one that has their head.
+            let objects = u64::from(object.head().cached().is_some());
+            let bytes = object.cost() as u64;
+            tally.count(membership, Matched { objects, bytes });
         }
         if object.head().life(purges) == Life::Gone {
             node.tiers.forget(object);
@@ -187,7 +190,7 @@ impl Tally {
         }
     }
 
-    fn count(&mut self, membership: &Membership, bytes: u64) {
+    fn count(&mut self, membership: &Membership, stored: Matched) {
         let named = membership.labels().iter();
         let mut named: Vec<usize> = named
             .filter_map(|label| self.by_label.get(label))
@@ -199,8 +202,8 @@ impl Tally {
         for index in named {
             let (sequence, matched) = &mut self.purges[index];
             if *sequence > membership.born() {
-                matched.objects += 1;
-                matched.bytes += bytes;
+                matched.objects += stored.objects;
+                matched.bytes += stored.bytes;
             }
         }
     }
@@ -230,10 +233,10 @@ mod tests {
             labels: labels.to_vec(),
         };
         let mut tally = Tally::of(vec![purge(1, &[a, b]), purge(2, &[b]), purge(3, &[c])]);
-        tally.count(&Membership::new(Sequence(0), vec![a, b]), 10);
-        tally.count(&Membership::new(Sequence(1), vec![b]), 100);
-        let counted: Vec<_> = tally.purges.iter().map(|it| it.1).collect();
         let matched = |objects, bytes| Matched { objects, bytes };
+        tally.count(&Membership::new(Sequence(0), vec![a, b]), matched(1, 10));
+        tally.count(&Membership::new(Sequence(1), vec![b]), matched(1, 100));
+        let counted: Vec<_> = tally.purges.iter().map(|it| it.1).collect();
         assert_eq!(counted, [matched(1, 10), matched(2, 110), matched(0, 0)]);
     }
 }

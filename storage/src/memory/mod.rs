@@ -90,7 +90,7 @@ pub struct Removed {
 /// The state of the memory tier. The numbers are read one after the other, not at one moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stats {
-    /// Objects in the index.
+    /// Objects in the index; parts of one count as one with it.
     pub objects: usize,
     /// Bytes charged, at most `capacity`.
     pub bytes: usize,
@@ -210,9 +210,10 @@ impl<H: Head> Memory<H> {
         }
         drop(shard);
 
-        self.objects.fetch_sub(variants.len(), Ordering::Relaxed);
+        let objects = counted(&variants);
+        self.objects.fetch_sub(objects, Ordering::Relaxed);
         Removed {
-            objects: variants.len(),
+            objects,
             bytes: variants.iter().map(|object| object.cost()).sum(),
         }
     }
@@ -358,8 +359,10 @@ impl<H: Head> Memory<H> {
         }
         self.order.admitted(object);
         // Counted under the lock, or whoever removes it at once would count below zero.
-        self.objects.fetch_add(1, Ordering::Relaxed);
-        self.objects.fetch_sub(displaced.len(), Ordering::Relaxed);
+        self.objects
+            .fetch_add(counted(std::slice::from_ref(object)), Ordering::Relaxed);
+        self.objects
+            .fetch_sub(counted(&displaced), Ordering::Relaxed);
     }
 
     /// Takes `object` out of the index and tells the order by `how`; false if it was not there.
@@ -374,10 +377,17 @@ impl<H: Head> Memory<H> {
         }
         if taken {
             how(&self.order, object);
-            self.objects.fetch_sub(1, Ordering::Relaxed);
+            self.objects
+                .fetch_sub(counted(std::slice::from_ref(object)), Ordering::Relaxed);
         }
         taken
     }
+}
+
+/// How many of them are objects by themselves.
+fn counted<H: Head>(objects: &[Arc<Object<H>>]) -> usize {
+    let whole = objects.iter().filter(|object| !object.head().is_part());
+    whole.count()
 }
 
 impl<H: Head> fmt::Debug for Memory<H> {

@@ -45,6 +45,7 @@ mod restart;
 mod search;
 mod settings;
 mod shutdown;
+mod slices;
 mod stale;
 mod tidy;
 mod tls;

@@ -1,0 +1,163 @@
+//! Representations in slices (RFC 9111 §3.3, §3.4).
+//!
+//! What is stored under the key of the request has the head and no content; each slice is an object of its own, under a
+//! key made of that key, the variant, the strong validator and the complete length. Slices of two versions of a file
+//! have no key in common, so nothing can mix them.
+//!
+//! ```text
+//!   a response with a strong validator ──open──▶ head stored ──▶ its content poured into slices, while they are wanted
+//!   a stored head ──respond──▶ Run: for each slice that is wanted  ── stored ──▶ sent
+//!                                    │ nobody has it                            ▲
+//!                                    └─ lead ▶ fetch (Range, If-Match) ─ 206 ───┘  one request for all who wait
+//!                                                  │ 412, another validator or length
+//!                                                  └─▶ Changed: head and slices are dropped
+//! ```
+
+mod fetch;
+mod open;
+mod pour;
+mod respond;
+mod run;
+
+use std::sync::Arc;
+
+use http::{HeaderMap, HeaderValue, Method, header};
+use policy::partial::Extent;
+use policy::slices::{Layout, Name, Slicing, Strong};
+use policy::store::Stored;
+use storage::purge::Life;
+use storage::{Boarding, Key, Lead, Object, Reader, Variant};
+
+use super::Head;
+use crate::exchange::Request;
+use crate::node::Node;
+pub(super) use open::{Received, Wanted};
+pub(super) use respond::respond;
+pub(crate) use run::Slices;
+
+/// Slices of a representation that was replaced are removed one by one up to this number; what lies beyond is never
+/// found again, and leaves when room is needed.
+const REMOVED_MAX: u64 = 4096;
+
+/// How the site cuts the answer to a request; `None` if not at all, or slices could not be stored.
+pub(super) fn slicing(node: &Node, request: &Request) -> Option<Slicing> {
+    // Ranges are of what GET gets (RFC 9110 §14.2).
+    let ranged = *request.method() == Method::GET;
+    let slicing = request.treatment.settings.slicing.filter(|_| ranged)?;
+    node.tiers
+        .memory()
+        .is_storable(slicing.size)
+        .then_some(slicing)
+}
+
+/// A stored response that is in slices.
+#[derive(Clone, Debug)]
+pub(super) struct Sliced {
+    /// The one with the head.
+    pub object: Arc<Object<Head>>,
+    keys: Keys,
+}
+
+/// Where the slices of a representation are stored.
+#[derive(Clone, Debug, Eq, PartialEq)]
+struct Keys {
+    key: Key,
+    variant: Variant,
+    layout: Layout,
+    strong: Strong,
+    coding: Option<HeaderValue>,
+}
+
+impl Keys {
+    /// `None` without a strong validator.
+    fn new((key, variant): (Key, Variant), layout: Layout, headers: &HeaderMap) -> Option<Self> {
+        Some(Self {
+            key,
+            variant,
+            layout,
+            strong: Strong::of(headers)?,
+            coding: headers.get(header::CONTENT_ENCODING).cloned(),
+        })
+    }
+
+    fn of(&self, number: u64) -> Key {
+        let name = Name {
+            key: self.key.0,
+            variant: self.variant.0,
+            coding: self.coding.as_ref().map(HeaderValue::as_bytes),
+        };
+        Key(self.layout.key(&name, &self.strong, number))
+    }
+
+    /// The slice, if it is stored.
+    ///
+    /// One that was softly purged is as good as its head: that is validated, and the validator is the same.
+    fn find(&self, node: &Node, number: u64) -> Option<Arc<Object<Head>>> {
+        let stored = node.tiers.in_memory(self.of(number));
+        let object = stored.first()?;
+        match object.head().life(&node.purges) {
+            Life::Alive | Life::Stale { .. } => Some(Arc::clone(object)),
+            Life::Doubtful => None,
+            Life::Gone => {
+                node.tiers.memory().remove_object(object);
+                None
+            }
+        }
+    }
+
+    /// The lead of a slice that nobody has and nobody fetches.
+    fn board(&self, node: &Node, number: u64) -> Option<Lead<Head>> {
+        if self.find(node, number).is_some() {
+            return None;
+        }
+        match node.flights.board(self.of(number), Some(self.variant)) {
+            Boarding::Lead(lead) => Some(lead),
+            Boarding::Follow(_) | Boarding::Crowded => None,
+        }
+    }
+}
+
+/// A slice that is being received as the first of an answer.
+#[derive(Debug)]
+pub(crate) struct Begun {
+    pub number: u64,
+    pub reader: Reader<Head>,
+}
+
+impl Sliced {
+    /// `None` if it is a response as a whole, or has lost its strong validator.
+    pub(super) fn of(object: &Arc<Object<Head>>) -> Option<Self> {
+        let Extent::Sliced(layout) = object.head().extent() else {
+            return None;
+        };
+        let name = (object.key(), object.variant());
+        let keys = Keys::new(name, layout, &object.head().stored()?.headers)?;
+        let object = Arc::clone(object);
+        Some(Self { object, keys })
+    }
+
+    const fn layout(&self) -> Layout {
+        self.keys.layout
+    }
+
+    fn stored(&self) -> Option<&Stored> {
+        self.object.head().stored()
+    }
+
+    /// What is stored under its key by now, if that is the same representation.
+    fn current(&self, node: &Node) -> Option<Self> {
+        let stored = node.tiers.in_memory(self.object.key());
+        let current = Self::of(stored.find(self.object.variant())?)?;
+        (current.keys == self.keys).then_some(current)
+    }
+
+    /// The origin has something else by now: nothing of this is used again.
+    fn remove(&self, node: &Node) {
+        if let Some(current) = self.current(node) {
+            node.tiers.memory().remove_object(&current.object);
+        }
+        for number in 0..self.keys.layout.count().min(REMOVED_MAX) {
+            node.tiers.memory().remove(self.keys.of(number));
+        }
+    }
+}

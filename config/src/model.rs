@@ -4,6 +4,7 @@
 //! is read here and used nowhere does not compile there.
 
 mod caching;
+mod fleet;
 mod purging;
 mod site;
 
@@ -15,6 +16,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 pub use caching::*;
+pub use fleet::*;
 pub use purging::*;
 pub use site::*;
 
@@ -25,6 +27,8 @@ pub struct Config {
     pub node: Node,
     /// The administration listener.
     pub admin: Admin,
+    /// The fleet that the node belongs to, if it does to one.
+    pub fleet: Option<Fleet>,
     /// Who may purge as clients of other caches do.
     pub dialects: Dialects,
     /// The memory tier.

@@ -41,6 +41,42 @@ fn is_tchar(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
+/// Bytes of a stream's name.
+const STREAM_BYTES_MAX: usize = 32;
+
+/// The name of a stream of a NATS server.
+pub(crate) fn stream(text: &str) -> Result<String, Fault> {
+    let is_name = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
+    match text.bytes().all(is_name) && (1..=STREAM_BYTES_MAX).contains(&text.len()) {
+        true => Ok(text.to_owned()),
+        false => Err(
+            Fault::new(format!("{} is not a stream's name", quote(text)))
+                .hint("write at most 32 letters, digits, `-` and `_`"),
+        ),
+    }
+}
+
+/// The URL of a NATS server, possibly with a user and password.
+pub(crate) fn nats_server(text: &str) -> Result<String, Fault> {
+    // A password is not shown.
+    let shown = || match text.rsplit_once('@') {
+        Some((_, place)) => quote(place),
+        None => quote(text),
+    };
+    let fault = || {
+        Fault::new(format!("{} is not the URL of a NATS server", shown()))
+            .hint("write, for example, \"nats://nats-1:4222\" or \"tls://nats-1:4222\"")
+    };
+    let place = text.strip_prefix("nats://");
+    let place = place.or_else(|| text.strip_prefix("tls://"));
+    let place = place.ok_or_else(fault)?;
+    let place = place.rsplit_once('@').map_or(place, |(_, place)| place);
+    match authority(place) {
+        Ok(_) => Ok(text.to_owned()),
+        Err(_) => Err(fault()),
+    }
+}
+
 /// A field's name in lower case (RFC 9110 §5.1).
 pub(crate) fn field(text: &str) -> Result<String, Fault> {
     if text.contains('*') {

@@ -3,6 +3,7 @@
 mod caching;
 mod codings;
 mod disk;
+mod fleet;
 mod key;
 mod limits;
 mod node;
@@ -56,6 +57,7 @@ const fn table(key: &'static str, about: &'static str) -> Setting<Tables> {
 
 const NODE: Setting<Tables> = table("node", node::NODE.about);
 const ADMIN: Setting<Tables> = table("admin", node::ADMIN.about);
+const FLEET: Setting<Tables> = table("fleet", fleet::FLEET.about);
 const DIALECTS: Setting<Tables> = table("dialects", purging::DIALECTS.about);
 const MEMORY: Setting<Tables> = table("memory", node::MEMORY.about);
 const CACHE: Setting<Tables> = table("cache", disk::CACHE.about);
@@ -78,6 +80,7 @@ const ROOT: Rows = Rows {
     rows: &[
         &NODE as &dyn Row,
         &ADMIN,
+        &FLEET,
         &DIALECTS,
         &MEMORY,
         &CACHE,
@@ -94,6 +97,7 @@ pub(crate) fn all() -> &'static [Rows] {
         node::NODE,
         node::LISTENER,
         node::ADMIN,
+        fleet::FLEET,
         purging::TOKEN,
         purging::DIALECTS,
         node::MEMORY,
@@ -126,6 +130,9 @@ pub(crate) fn config(file: &Value, reading: &mut Reading) -> Option<Config> {
     let admin = root
         .section(&ADMIN, &node::ADMIN, reading)
         .map(|section| node::admin(&section, reading));
+    let fleet = root
+        .section(&FLEET, &fleet::FLEET, reading)
+        .and_then(|section| fleet::fleet(&section, reading));
     let dialects = root
         .section(&DIALECTS, &purging::DIALECTS, reading)
         .and_then(|section| purging::dialects(&section, reading));
@@ -158,6 +165,7 @@ pub(crate) fn config(file: &Value, reading: &mut Reading) -> Option<Config> {
     Some(Config {
         node: node.finish()?,
         admin: admin.finish()?,
+        fleet: fleet?,
         dialects: dialects?,
         memory: memory?,
         disks: disks?,

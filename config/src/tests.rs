@@ -160,6 +160,19 @@ const ROWS: &[(In, &str, &str, &str, &str)] = &[
     (In::Table("admin"), "listen",       r#""127.0.0.1:9000""#,   r#""127.0.0.1:8080""#,   ""),
     (In::Table("admin"), "token_file",   r#""Cargo.toml""#,       r#""no/such/file""#,     "14: cannot read `no/such/file`: No such file or directory"),
     (In::Table("admin"), "token_file",   r#""Cargo.toml""#,       r#""src""#,              "14: `src` is not a file"),
+    (In::Table("fleet"), "servers",      r#"["nats://n:4222", "tls://me:pw@n"]"#, r#"["http://n:4222"]"#, "12: `http://n:4222` is not the URL of a NATS server"),
+    (In::Table("fleet"), "servers",      "[]",                    r#"["nats://me:pw@n:x"]"#, "12: `n:x` is not the URL of a NATS server"),
+    (In::Table("fleet"), "stream",       "\"A-b_1\"\nservers = [\"nats://n\"]", "\"a.b\"\nservers = [\"nats://n\"]", "10: `a.b` is not a stream's name"),
+    (In::Table("fleet"), "stream",       "\"A\"\nservers = [\"nats://n\"]", "\"A\"", "1: `stream` has no effect without `servers`"),
+    (In::Table("fleet"), "credentials_file", "\"Cargo.toml\"\nservers = [\"nats://n\"]", "\"no/such/file\"", "20: cannot read `no/such/file`"),
+    (In::Table("fleet"), "ca_file",      "\"Cargo.toml\"\nservers = [\"nats://n\"]", "\"no/such/file\"", "11: cannot read `no/such/file`"),
+    (In::Table("fleet"), "cert_file",    "\"Cargo.toml\"\nkey_file = \"Cargo.toml\"\nservers = [\"nats://n\"]", "\"Cargo.toml\"\nservers = [\"nats://n\"]", "1: `cert_file` needs `key_file`"),
+    (In::Table("fleet"), "key_file",     "\"Cargo.toml\"\ncert_file = \"Cargo.toml\"\nservers = [\"nats://n\"]", "\"Cargo.toml\"\nservers = [\"nats://n\"]", "1: `key_file` needs `cert_file`"),
+    (In::Table("fleet"), "max_lag",      "\"5s\"\nservers = [\"nats://n\"]", "\"2s\"", "11: expected a duration from \"3s\" to \"1d\", found `2s`"),
+    (In::Table("fleet"), "on_lag",       "\"pass\"\nservers = [\"nats://n\"]", "\"hope\"", "10: expected \"serve\" or"),
+    (In::Table("fleet"), "unreachable",  "\"queue\"\nservers = [\"nats://n\"]", "\"drop\"", "15: expected \"refuse\" or \"queue\", found `drop`"),
+    (In::Table("fleet"), "publish_timeout", "\"1s\"\nservers = [\"nats://n\"]", "\"2m\"", "19: expected a duration from"),
+    (In::Table("fleet"), "forget_after", "\"1h\"\nservers = [\"nats://n\"]", "\"1s\"", "16: expected a duration from"),
     (In::Table("memory"), "size",        r#""1GiB""#,             "512",                   "8: `512` has no unit; write, for example, \"512MiB\""),
     (In::Table("memory"), "size",        r#""64MiB""#,            r#""512""#,              "8: `512` has no unit; write, for example, \"512MiB\""),
     (In::Table("memory"), "object_max",  r#""128MiB""#,           r#""129MiB""#,           "14: `129MiB` is more than a quarter of `size`; write at most \"128MiB\""),
@@ -399,6 +412,10 @@ fn uncommented(text: &str) -> String {
             .chain(&disk)
             .any(|part| line.contains(part))
     };
+    // Without servers, the rest of the fleet would have no effect.
+    let fleet = text.find("\n# [fleet]").unwrap();
+    let after = fleet + text[fleet..].find("\n# [memory]").unwrap();
+    let text = [&text[..fleet], &text[after..]].concat();
     let settings = text.lines().filter(|line| !line.starts_with("##"));
     let lines = settings.map(|line| line.strip_prefix("# ").unwrap_or(line));
     let shown: Vec<_> = lines

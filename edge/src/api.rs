@@ -4,15 +4,16 @@ use std::time::{Duration, Instant};
 
 use purge_api::{
     Applied, Count, Filter, Order, Patience, Preview, Readiness, Receipt, Refusal, Refused, Scope,
-    State, Status,
+    State, Status, Wait,
 };
 
 use crate::access_log;
 use crate::metrics::{OnDisks, Purged, Stored};
 use crate::node::Node;
-use crate::purges::{Accepted, LogState, Logged, PurgeError, preview};
+use crate::purges::{Accepted, LogState, Logged, PurgeError, Reach, Reached, preview};
 
 impl Node {
+    /// What this node has to say of a purge that it applied.
     fn receipt(&self, logged: Logged) -> Receipt {
         let Logged {
             sequence,
@@ -37,6 +38,49 @@ impl Node {
                 bytes: matched.bytes,
             }),
             nodes: vec![applied],
+            missing: Vec::new(),
+        }
+    }
+
+    /// Adds what the other nodes told.
+    fn with_others(&self, mut receipt: Receipt) -> Receipt {
+        for Reach { node, reached } in self.purges.reach(receipt.sequence) {
+            let applied_at = match reached {
+                Reached::NotYet => {
+                    receipt.missing.push(node);
+                    continue;
+                }
+                Reached::Before => None,
+                Reached::At(at) => Some(access_log::rfc3339(at)),
+            };
+            receipt.nodes.push(Applied {
+                node,
+                applied_at,
+                latency_ms: None,
+            });
+        }
+        receipt
+    }
+
+    /// A purge that this node has not applied yet.
+    fn logged(&self, logged: Logged) -> Receipt {
+        Receipt {
+            state: State::Logged,
+            nodes: Vec::new(),
+            missing: vec![self.name.clone()],
+            ..self.receipt(logged)
+        }
+    }
+
+    /// A purge that is not in the log yet.
+    fn queued(order: Order) -> Receipt {
+        Receipt {
+            order,
+            sequence: 0,
+            state: State::Queued,
+            matched: None,
+            nodes: Vec::new(),
+            missing: Vec::new(),
         }
     }
 
@@ -66,6 +110,7 @@ impl purge_api::Node for Node {
         }
         match self.purges.log_status().state {
             LogState::Current => self.recovery(),
+            LogState::Unknown => Readiness::Apart,
             LogState::Replaying(left) => Readiness::Replaying(left),
             LogState::Lagging(lag) => Readiness::Lagging(lag),
         }
@@ -117,22 +162,40 @@ impl purge_api::Node for Node {
 
     async fn purge(&self, order: Order, patience: Patience) -> Result<Receipt, Refused> {
         let began = self.clock.instant();
-        let mut logged = match self.purges.purge(order, &self.sites).await {
+        let here = (patience.wait != Wait::None).then_some(patience.timeout);
+        let mut logged = match self.purges.purge(order, &self.sites, here).await {
             Ok(Accepted::Before(logged)) => logged,
             Ok(Accepted::Now(logged)) => self.accepted(logged, self.clock.instant() - began),
-            Err(error @ (PurgeError::Log(_) | PurgeError::Pending(_))) => {
+            Ok(Accepted::Later(logged)) => return Ok(self.with_others(self.logged(logged))),
+            Ok(Accepted::Queued(order)) => return Ok(Self::queued(order)),
+            Err(error @ PurgeError::Log(_)) => {
                 tracing::error!(%error, "a purge was not accepted");
                 return Err(Refused::Unavailable(error.to_string()));
             }
             Err(error) => return Err(Refused::Invalid(error.to_string())),
         };
+        let left = || {
+            patience
+                .timeout
+                .saturating_sub(self.clock.instant() - began)
+        };
         if patience.count == Count::Now {
             let counted = self.purges.sweeper.counted(logged.own);
             // Where it takes too long, the answer says that it is not counted yet.
-            drop(tokio::time::timeout(patience.timeout, counted).await);
+            drop(tokio::time::timeout(left(), counted).await);
             logged = self.purges.find(&logged.order.id).unwrap_or(logged);
         }
-        Ok(self.receipt(logged))
+        if patience.wait == Wait::All {
+            let everywhere = self.purges.reached_by_all(logged.sequence.0);
+            // Where it takes too long, the answer says who is missing.
+            drop(tokio::time::timeout(left(), everywhere).await);
+        }
+        let receipt = self.with_others(self.receipt(logged));
+        let state = match patience.wait {
+            Wait::All if !receipt.missing.is_empty() => State::Logged,
+            Wait::All | Wait::Local | Wait::None => State::Applied,
+        };
+        Ok(Receipt { state, ..receipt })
     }
 
     async fn preview(&self, order: &Order) -> Result<Preview, Refused> {
@@ -150,7 +213,8 @@ impl purge_api::Node for Node {
     }
 
     fn purge_by_id(&self, id: &str) -> Option<Receipt> {
-        self.purges.find(id).map(|logged| self.receipt(logged))
+        let logged = self.purges.find(id)?;
+        Some(self.with_others(self.receipt(logged)))
     }
 
     fn refused(&self, refusal: &Refusal<'_>) {

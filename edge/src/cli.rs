@@ -40,6 +40,11 @@ pub(crate) enum Command {
     },
     /// Purges stored responses of a node, through its admin API.
     Purge(Purge),
+    /// Sets up the purge log that the nodes of a fleet share.
+    Fleet {
+        #[command(subcommand)]
+        command: Fleet,
+    },
     /// Looks at a volume of stored responses.
     #[command(subcommand)]
     Cache(CacheCommand),
@@ -51,6 +56,27 @@ pub(crate) enum Command {
         /// Where its admin API listens.
         #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:9180")]
         admin: String,
+    },
+}
+
+/// What to do for a fleet.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Fleet {
+    /// Makes the stream that `[fleet]` names, or checks the one that is there.
+    Init {
+        /// The configuration of a node.
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+        /// On how many servers the stream is kept: 1, 3 or 5.
+        #[arg(long, value_name = "COUNT", default_value_t = 1,
+              value_parser = clap::value_parser!(u8).range(1..=5))]
+        replicas: u8,
+    },
+    /// Prints the accounts that the NATS servers need.
+    Accounts {
+        /// The stream's name.
+        #[arg(long, value_name = "NAME", default_value = "LARDER")]
+        stream: String,
     },
 }
 

@@ -9,6 +9,7 @@ use clap::Parser as _;
 use cli::{CacheCommand, Cli, Command};
 use config::{Config, model};
 use larder::cache_command::{self, Health, Told};
+use larder::fleet::{self, setup::Done};
 use larder::purge_command::{Answer, Outcome, Request};
 use larder::token::{self, Found, Place};
 use larder::{Drained, Running, demo};
@@ -47,7 +48,39 @@ fn main() -> ExitCode {
         Command::Cache(CacheCommand::Inspect { dir }) => look(cache_command::inspect(&dir)),
         Command::Cache(CacheCommand::Verify { dir }) => look(cache_command::verify(&dir)),
         Command::Purge(asked) => purge(&asked),
+        Command::Fleet { command } => set_up_fleet(command),
         Command::Demo { listen, admin } => start_demo(listen, admin),
+    }
+}
+
+fn set_up_fleet(command: cli::Fleet) -> ExitCode {
+    let (file, replicas) = match command {
+        cli::Fleet::Accounts { stream } => return show(&fleet::setup::accounts(&stream)),
+        cli::Fleet::Init { config, replicas } => (config, replicas),
+    };
+    let config = match config::load(&file) {
+        Ok(config) => config,
+        Err(problems) => return misconfigured(&problems),
+    };
+    let Some(fleet) = config.fleet else {
+        return failed("the configuration has no [fleet] with servers");
+    };
+    let plan = larder::plan_fleet(fleet, replicas.into());
+    larder::install_provider();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    let done = match runtime {
+        Ok(runtime) => runtime.block_on(plan.carry_out()),
+        Err(error) => return failed(&error.to_string()),
+    };
+    match done {
+        Ok(Done::Made { log }) => show(&format!("made stream {}: log {log}\n", plan.stream)),
+        Ok(Done::Sound { log }) => show(&format!(
+            "stream {} is there, and as it should be: log {log}\n",
+            plan.stream
+        )),
+        Err(error) => failed(&error),
     }
 }
 
@@ -159,7 +192,10 @@ fn log_messages(level: model::Level) -> Result<(), String> {
     let filter = match std::env::var(LOG_VARIABLE) {
         Ok(directives) => EnvFilter::try_new(&directives)
             .map_err(|error| format!("{LOG_VARIABLE}={directives}: {error}; try `debug`"))?,
-        Err(_unset) => EnvFilter::new(format!("{},{}", level.as_str(), larder::QUIET)),
+        Err(_unset) => {
+            let quiet = [larder::QUIET, fleet::QUIET].join(",");
+            EnvFilter::new(format!("{},{quiet}", level.as_str()))
+        }
     };
     tracing_subscriber::fmt()
         .with_writer(std::io::stderr)

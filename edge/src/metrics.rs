@@ -273,6 +273,15 @@ impl Metrics {
             .try_for_each(|metric| self.registry.register(metric))
     }
 
+    /// Adds what a part of the node counts that not every node has.
+    pub(crate) fn add(&self, collectors: impl IntoIterator<Item = Box<dyn Collector>>) {
+        for collector in collectors {
+            if let Err(error) = self.registry.register(collector) {
+                tracing::error!(%error, "a metric is missing");
+            }
+        }
+    }
+
     /// A request that ended.
     pub(crate) fn request(&self, tally: &Tally, word: Word, bytes: u64, took: Duration) {
         let row = tally.rows[word as usize].get_or_init(|| self.row(&tally.site, word));

@@ -1,6 +1,6 @@
 //! A node: everything that requests share.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use http::HeaderName;
@@ -26,7 +26,7 @@ use crate::origins::outbound::Marks;
 use crate::outcome::{Forward, Local, Outcome, Share, Tier, Word};
 use crate::pingora::Authorities;
 use crate::pingora::fetch::Fetcher;
-use crate::purges::Purges;
+use crate::purges::{self, Purges, Sink};
 use crate::queries::Epochs;
 use crate::searches::Searches;
 use crate::sites::{Sites, Treatment};
@@ -93,11 +93,18 @@ impl Node {
     /// Begins to hear of purges.
     pub(crate) fn follow_purges(self: &Arc<Self>) {
         let node = Arc::downgrade(self);
-        self.purges.start(Arc::new(move |event| {
-            if let Some(node) = node.upgrade() {
-                node.purges.hear(event, &node.sites, node.moment());
-            }
-        }));
+        let sites = Weak::clone(&node);
+        self.purges.start(Sink {
+            hear: Box::new(move |event| {
+                if let Some(node) = node.upgrade() {
+                    node.purges.hear(event, &node.sites, node.moment());
+                }
+            }),
+            is_within: Box::new(move |order, site| {
+                let node = sites.upgrade();
+                node.is_some_and(|node| purges::is_within(order, site, &node.sites))
+            }),
+        });
     }
 
     /// Nothing that was asked for by now answers a request for `key` that comes later (RFC 9111 §4.4).

@@ -142,6 +142,8 @@ pub(crate) enum Bypass {
     Crowded,
     /// The request that was waited for brought an answer that is for nobody else.
     NotShared,
+    /// Purges may be missing, and nothing stored is to be used then.
+    Lagging,
 }
 
 impl Bypass {
@@ -153,6 +155,7 @@ impl Bypass {
             Self::Upgrade => "upgrade",
             Self::Crowded => "crowded",
             Self::NotShared => "not-shared",
+            Self::Lagging => "purges-missing",
         }
     }
 }

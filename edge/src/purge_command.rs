@@ -105,8 +105,15 @@ impl Answer {
             return dry_run(document);
         }
         let nodes = document["nodes"].as_array().into_iter().flatten();
-        let mut lines: Vec<String> = nodes.map(node).collect();
+        let missing = document["missing"].as_array().into_iter().flatten();
+        let missing = missing.map(|name| format!("  {}: not applied yet", text(name)));
+        let mut lines: Vec<String> = nodes.map(node).chain(missing).collect();
         let (sequence, id) = (text(&document["sequence"]), text(&document["id"]));
+        if document["state"] == "queued" {
+            return format!(
+                "queued on this node until the log can be reached, and applied nowhere: id {id}"
+            );
+        }
         let what = match self.outcome() {
             Outcome::Done => "purged",
             Outcome::Pending | Outcome::Refused => "logged, and not applied everywhere yet",
@@ -143,7 +150,8 @@ fn node(applied: &Value) -> String {
         (Value::String(at), Some(latency)) => {
             format!("  {name}: applied at {at}, after {latency:.1} ms")
         }
-        _ => format!("  {name}: not applied yet"),
+        (Value::String(at), None) => format!("  {name}: applied at {at}"),
+        _ => format!("  {name}: applied"),
     }
 }
 

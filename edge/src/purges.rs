@@ -2,9 +2,9 @@
 
 mod groups;
 mod local;
-mod log;
+pub(crate) mod log;
 mod preview;
-mod record;
+pub(crate) mod record;
 mod sweep;
 mod tags;
 
@@ -30,9 +30,9 @@ use tokio::time::timeout;
 use crate::exchange::{Request, split_target};
 use crate::sites::{Asked, Site, Sites};
 
-use local::LocalLog;
-use log::{Event, Placed, PublishError, Published, PurgeLog, Sink};
-pub(crate) use log::{LogState, LogStatus};
+pub(crate) use local::LocalLog;
+use log::{Event, Placed, PublishError, Published, PurgeLog};
+pub(crate) use log::{LogState, LogStatus, Reach, Reached, Sink, Trust};
 pub(crate) use preview::preview;
 use record::{Doubt, Reason, Record};
 pub(crate) use sweep::{Matched, Sweeper, run as sweep};
@@ -47,8 +47,6 @@ const LABELS_MAX: usize = 1_000_000;
 const KEPT_MAX: usize = 10_000;
 /// Dry runs under way at once.
 const PREVIEWS_MAX: usize = 1;
-/// How long a purge that is in the log may take until it is applied here.
-const APPLY_PATIENCE: Duration = Duration::from_secs(10);
 
 /// What a label stands for.
 #[derive(Clone, Copy, Debug)]
@@ -119,6 +117,10 @@ pub(crate) enum Accepted {
     Now(Logged),
     /// It was already: this was a repetition.
     Before(Logged),
+    /// Not yet: it is in the log, and that is all that was waited for, or for long enough.
+    Later(Logged),
+    /// Nowhere: it is durable here, and waits until the log can be reached.
+    Queued(Order),
 }
 
 /// Why a purge was not applied.
@@ -139,9 +141,6 @@ pub(crate) enum PurgeError {
     /// It could not be made durable. Nothing was purged.
     #[error(transparent)]
     Log(#[from] PublishError),
-    /// It is in the log, and this node has not applied it in time.
-    #[error("the purge has place {0} in the log, and is not applied here yet")]
-    Pending(u64),
 }
 
 impl Journal {
@@ -165,15 +164,17 @@ impl Journal {
 }
 
 impl Purges {
-    /// Opens the log in a folder, which is made where there is none, and applies what is in it.
+    /// Opens the file in a folder, which is made where there is none, and applies what is in it. `log` makes the log
+    /// that is followed from there, of the file and of what a sequence of its end has to be taken from for its place.
     ///
-    /// Where that is not possible, purges are counted and not kept: the audit trail is lost with the process, and what
-    /// disks have of it is not used again. A `witness` beside the disks says whether the log is all there was.
+    /// Where there is no file, purges are counted and not kept: the audit trail is lost with the process, and what disks
+    /// have of it is not used again. A `witness` beside the disks says whether the file is all there was.
     pub(crate) fn open(
         folder: Option<&Path>,
         witness: Option<&Path>,
         sites: &Sites,
         now: Moment,
+        log: impl FnOnce(LogFile, i64) -> Box<dyn PurgeLog>,
     ) -> Self {
         let fresh = LogId(crate::token::number());
         let opened = folder.map(|folder| open_log(folder, fresh));
@@ -188,36 +189,49 @@ impl Purges {
             resets,
         } = opened;
         let witness = witness.and_then(|path| hear_witness(path, &mut file));
+        let log_id = file.id();
+        let log = log(file, last_offset(&records));
         let purges = Self {
-            labeller: Labeller::of(file.id()),
+            labeller: Labeller::of(log_id),
             witness: witness.map(Mutex::new),
             index: PurgeIndex::new(LABELS_MAX),
-            log_id: file.id(),
-            applied: watch::Sender::new(file.last().0),
-            log: Box::new(LocalLog::new(file)),
+            log_id,
+            applied: watch::Sender::new(applied_at_start(&*log)),
+            log,
             journal: Mutex::default(),
             sweeper: Sweeper::default(),
             previews: Semaphore::new(PREVIEWS_MAX),
             resets: AtomicU64::new(resets),
         };
+        let mut offset = 0;
         for (sequence, payload) in records {
-            purges.reapply(sequence, &payload, sites, now);
+            purges.reapply(sequence, &payload, &mut offset, sites, now);
         }
         purges
     }
 
-    fn reapply(&self, sequence: Sequence, payload: &[u8], sites: &Sites, now: Moment) {
+    fn reapply(
+        &self,
+        sequence: Sequence,
+        payload: &[u8],
+        offset: &mut i64,
+        sites: &Sites,
+        now: Moment,
+    ) {
         match Record::read(payload) {
             Record::Purge(order) => {
-                let place = sequence.0;
+                let place = sequence.0.cast_signed().wrapping_sub(*offset);
                 let placed = Placed {
                     sequence,
-                    place,
+                    place: place.cast_unsigned(),
                     order,
                 };
                 self.apply(placed, sites, (now, None));
             }
-            Record::Doubt(_) => self.index.doubt(sequence),
+            Record::Doubt(doubt) => {
+                *offset = doubt.offset;
+                self.index.doubt(sequence);
+            }
             Record::Unknown => {
                 let all = [self.label(Kind::All, &[])];
                 self.index.apply(sequence, &all, purge::Mode::Hard, now);
@@ -322,34 +336,73 @@ impl Purges {
         }
     }
 
-    /// Makes a purge durable, and waits until it is applied. A purge with the identifier of one of the last is that
-    /// one.
-    pub(crate) async fn purge(&self, order: Order, sites: &Sites) -> Result<Accepted, PurgeError> {
+    /// Makes a purge durable, and waits until it is applied here, if at all for so long. A purge with the identifier of
+    /// one of the last is that one.
+    pub(crate) async fn purge(
+        &self,
+        order: Order,
+        sites: &Sites,
+        patience: Option<Duration>,
+    ) -> Result<Accepted, PurgeError> {
         self.labels_of(&order, sites)?;
         if let Some(known) = self.find(&order.id) {
             return Ok(Accepted::Before(known));
         }
-        let place = match self.log.publish(&order, None).await? {
+        let site = only_site(&order, sites);
+        let place = match self.log.publish(&order, site.as_deref()).await? {
             Published::At(place) => place,
-            Published::Queued => return Err(PurgeError::Pending(0)),
+            Published::Queued => return Ok(Accepted::Queued(order)),
         };
+        // Who does not wait is told what is so already.
+        let waiting = self.applied_here(&order.id, place);
+        Ok(match timeout(patience.unwrap_or_default(), waiting).await {
+            Ok(logged) => Accepted::Now(logged),
+            Err(_elapsed) => Accepted::Later(Logged {
+                sequence: Sequence(place),
+                own: self.latest(),
+                order,
+                matched: None,
+                applied: None,
+            }),
+        })
+    }
+
+    /// Waits until a purge is applied here. Its place alone does not tell: a log that lost its end gives places again.
+    async fn applied_here(&self, id: &str, place: u64) -> Logged {
         let mut applied = self.applied.subscribe();
-        let waiting = applied.wait_for(|applied| *applied >= place);
-        let waited = timeout(APPLY_PATIENCE, waiting).await;
-        waited.map_err(|_elapsed| PurgeError::Pending(place))?.ok();
-        let known = self.find(&order.id);
-        Ok(Accepted::Now(known.unwrap_or_else(|| Logged {
-            sequence: Sequence(place),
-            own: self.latest(),
-            order,
-            matched: None,
-            applied: None,
-        })))
+        loop {
+            let reached = *applied.borrow_and_update() >= place;
+            if let Some(logged) = reached.then(|| self.find(id)).flatten() {
+                return logged;
+            }
+            // The sender is a part of this.
+            drop(applied.changed().await);
+        }
     }
 
     /// The place in the log up to which everything is applied.
     pub(crate) fn applied(&self) -> u64 {
         *self.applied.borrow()
+    }
+
+    /// What may be done with what is stored.
+    pub(crate) fn trust(&self) -> Trust {
+        self.log.trust()
+    }
+
+    /// How far the other nodes are with a purge.
+    pub(crate) fn reach(&self, place: u64) -> Vec<Reach> {
+        self.log.reach(place)
+    }
+
+    /// Returns when all nodes have applied the purge at a place.
+    pub(crate) async fn reached_by_all(&self, place: u64) {
+        self.log.reached_by_all(place).await;
+    }
+
+    /// The node stops.
+    pub(crate) async fn leave(&self) {
+        self.log.leave().await;
     }
 
     /// How often purges were found to be missing.
@@ -602,6 +655,55 @@ fn parse_key(digits: &str) -> Option<[u8; 16]> {
     let all = digits.len() == 32 && digits.bytes().all(|digit| digit.is_ascii_hexdigit());
     let hash = u128::from_str_radix(digits, 16).ok().filter(|_| all)?;
     Some(hash.to_be_bytes())
+}
+
+/// Up to where a log is applied when its file was read; one that others share is to tell.
+fn applied_at_start(log: &dyn PurgeLog) -> u64 {
+    let LogStatus { last, state } = log.status();
+    match state {
+        LogState::Current => last,
+        LogState::Unknown | LogState::Replaying(_) | LogState::Lagging(_) => 0,
+    }
+}
+
+/// What a sequence behind the last record has to be taken from for its place.
+fn last_offset(records: &[(Sequence, Bytes)]) -> i64 {
+    let newest_first = records.iter().rev();
+    let mut offsets = newest_first.filter_map(|(_, payload)| match Record::read(payload) {
+        Record::Doubt(doubt) => Some(doubt.offset),
+        Record::Purge(_) | Record::Unknown => None,
+    });
+    offsets.next().unwrap_or_default()
+}
+
+/// The only site that a purge touches, where there is one.
+pub(crate) fn only_site(order: &Order, sites: &Sites) -> Option<String> {
+    let mut all = order.scopes.iter().map(|scope| site_of(scope, sites));
+    let first = all.next()??;
+    all.all(|site| site.as_ref() == Some(&first))
+        .then_some(first)
+}
+
+/// Whether a purge touches no other site than that one. What is not served here touches nothing here.
+pub(crate) fn is_within(order: &Order, site: &str, sites: &Sites) -> bool {
+    order.scopes.iter().all(|scope| match scope {
+        Scope::All | Scope::Key(_) | Scope::Tag { site: None, .. } => false,
+        _ => site_of(scope, sites).is_none_or(|only| only == site),
+    })
+}
+
+/// The site that a scope is of, where that is one, and served here.
+fn site_of(scope: &Scope, sites: &Sites) -> Option<String> {
+    let host = match scope {
+        Scope::Site(site)
+        | Scope::Tag {
+            site: Some(site), ..
+        } => return Some(site.clone()),
+        Scope::All | Scope::Key(_) | Scope::Tag { site: None, .. } => return None,
+        Scope::Host(host) => host.to_ascii_lowercase(),
+        Scope::Url(url) | Scope::Prefix(url) => parse_url(url).ok()?.0,
+    };
+    sites.find(&host).map(|site| site.name.clone())
 }
 
 /// Asks the witness whether this log is the one that the disks' responses were born under, and all of it. If it is not,

@@ -189,6 +189,7 @@ impl Running {
     /// Accepts nothing more, finishes what is under way, at most for the grace time, and closes.
     pub async fn drain(self) -> Drained {
         self.stop.send_replace(true);
+        self.node.purges.leave().await;
         let all = self.places.acquire_many(self.connections);
         let drained = match timeout(self.grace, all).await {
             Ok(_) => Drained::Complete,

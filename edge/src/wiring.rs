@@ -29,6 +29,7 @@ use crate::audit::Audit;
 use crate::clock::Clock;
 use crate::coding::Coder;
 use crate::downstream::Limits;
+use crate::fleet::{self, CursorFile, FleetLog, FleetMetrics, Outbox, Place};
 use crate::hints::{Hints, Learning};
 use crate::metrics::Metrics;
 use crate::node::Node;
@@ -37,7 +38,7 @@ use crate::origins::{self, Origin, Origins};
 use crate::pingora::Authorities;
 use crate::pingora::fetch::Fetcher;
 use crate::proxy_status::Telling;
-use crate::purges::{Purges, TagField};
+use crate::purges::{LocalLog, Purges, TagField};
 use crate::queries::Epochs;
 use crate::run::StartError;
 use crate::searches::Searches;
@@ -81,6 +82,7 @@ pub(crate) fn plan(
     let model::Config {
         node,
         admin,
+        fleet,
         dialects,
         memory,
         disks,
@@ -128,9 +130,31 @@ pub(crate) fn plan(
     let sites = sites_by_host(sites)?;
     let moment = storage::Moment(clock.now().unix_millis());
     let state = crate::token::state_directory().map(|state| state.join(&name));
+    let state = state.ok();
+    let fleet = fleet.map(|fleet| self::fleet(fleet, &name, state.as_deref()));
+    let fleet = fleet.transpose()?;
     let below = disks::open(disks, &memory, &limits)?;
     let witness = below.as_ref().map(|below| below.witness.as_path());
-    let purges = Purges::open(state.ok().as_deref(), witness, &sites, moment);
+    let purges = Purges::open(state.as_deref(), witness, &sites, moment, |file, offset| {
+        let cursor = CursorFile::new(state.as_deref());
+        let Some((settings, outbox, counters)) = fleet else {
+            cursor.remove();
+            return Box::new(LocalLog::new(file));
+        };
+        metrics.add(counters.collectors());
+        let place = Place {
+            file,
+            offset,
+            cursor,
+        };
+        Box::new(FleetLog::new(
+            settings,
+            place,
+            outbox,
+            Arc::clone(&clock),
+            counters,
+        ))
+    });
     let memory = Memory::new(memory_settings(memory, &limits));
     let coder = Coder::new(Arc::clone(&memory), Arc::clone(&metrics), threads);
     let tiers = match below {
@@ -180,6 +204,84 @@ pub(crate) fn plan(
         connections,
         grace,
     })
+}
+
+/// What a node needs to follow the log of its fleet.
+fn fleet(
+    fleet: model::Fleet,
+    node: &str,
+    state: Option<&Path>,
+) -> Result<(fleet::Settings, Option<Outbox>, FleetMetrics), StartError> {
+    let system = |error: &dyn std::fmt::Display| StartError::System(error.to_string());
+    let unreachable = fleet.unreachable;
+    let outbox = match (unreachable, state) {
+        (model::Unreachable::Refuse, _) => None,
+        (model::Unreachable::Queue, Some(state)) => {
+            let opened = Outbox::open(state);
+            let opened =
+                opened.map_err(|error| system(&format_args!("the outbox of purges: {error}")))?;
+            Some(opened)
+        }
+        (model::Unreachable::Queue, None) => {
+            return Err(system(
+                &"there is no folder to keep purges in: set HOME or XDG_STATE_HOME",
+            ));
+        }
+    };
+    let counters = FleetMetrics::new().map_err(|error| system(&error))?;
+    Ok((fleet_settings(fleet, node), outbox, counters))
+}
+
+/// What `larder fleet init` does for a fleet.
+#[must_use]
+pub fn plan_fleet(fleet: model::Fleet, replicas: usize) -> fleet::setup::Plan {
+    let fleet::Settings {
+        servers,
+        access,
+        stream,
+        ..
+    } = fleet_settings(fleet, "");
+    fleet::setup::Plan {
+        servers,
+        access,
+        stream,
+        replicas,
+    }
+}
+
+/// The settings of a fleet, for the node of that name.
+fn fleet_settings(fleet: model::Fleet, node: &str) -> fleet::Settings {
+    let model::Fleet {
+        servers,
+        credentials,
+        ca,
+        certificate,
+        stream,
+        max_lag,
+        on_lag,
+        unreachable: _, // whether there is an outbox
+        publish_timeout,
+        forget_after,
+    } = fleet;
+    fleet::Settings {
+        servers,
+        access: fleet::Access {
+            credentials,
+            ca,
+            certificate: certificate.map(|model::Certificate { cert, key }| (cert, key)),
+        },
+        stream,
+        node: node.to_owned(),
+        max_lag,
+        on_lag: match on_lag {
+            model::OnLag::Serve => fleet::OnLag::Serve,
+            model::OnLag::Revalidate => fleet::OnLag::Revalidate,
+            model::OnLag::Pass => fleet::OnLag::Pass,
+            model::OnLag::Unready => fleet::OnLag::Unready,
+        },
+        publish_timeout,
+        forget_after,
+    }
 }
 
 /// Who may use the admin API: the one token for everything, and those for parts of it.

@@ -99,6 +99,8 @@ pub enum Readiness {
     },
     /// It finishes what is under way, and stops.
     Draining,
+    /// It has not reached the purge log since it was started.
+    Apart,
     /// It has still to apply so many purges.
     Replaying(u64),
     /// For so long it may have missed purges, which is more than is allowed.

@@ -69,6 +69,7 @@ mod tests {
             state: State::Applied,
             matched: Some(Matched::default()),
             nodes: vec![applied()],
+            missing: Vec::new(),
         };
         check("Receipt", receipt());
         check("Applied", applied());
@@ -163,7 +164,10 @@ mod tests {
         assert_eq!(purge["properties"]["wait"]["enum"], json!(wait));
         assert_eq!(schema("Mode")["enum"], json!([Mode::Hard, Mode::Soft]));
         let states = &schema("Receipt")["properties"]["state"]["enum"];
-        assert_eq!(*states, json!([State::Logged, State::Applied]));
+        assert_eq!(
+            *states,
+            json!([State::Queued, State::Logged, State::Applied])
+        );
     }
 
     #[test]

@@ -18,12 +18,16 @@ pub struct Receipt {
     pub matched: Option<Matched>,
     /// The nodes that have applied it.
     pub nodes: Vec<Applied>,
+    /// The nodes that are known and did not tell that they have.
+    pub missing: Vec<String>,
 }
 
 /// How far a purge got.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum State {
+    /// It is durable on the node that was asked, and is applied nowhere until it is in the log.
+    Queued,
     /// It is durable, and not every node that was waited for has told that it applied it.
     Logged,
     /// It is applied where it was waited for.

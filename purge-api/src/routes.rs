@@ -104,7 +104,7 @@ async fn granted<N: Node>(
     match *asked.method {
         Method::POST if path == "/v1/purges" => {
             let (status, body) = match purge(asked, node, grant).await? {
-                Given::Receipt(receipt) if receipt.state == State::Logged => {
+                Given::Receipt(receipt) if receipt.state != State::Applied => {
                     (StatusCode::ACCEPTED, json(&receipt))
                 }
                 Given::Receipt(receipt) => (StatusCode::OK, json(&receipt)),
@@ -223,6 +223,7 @@ fn readiness(readiness: Readiness) -> Response<Bytes> {
             return text(StatusCode::OK, state);
         }
         Readiness::Draining => "draining\n".to_owned(),
+        Readiness::Apart => "waiting for the purge log\n".to_owned(),
         Readiness::Replaying(left) => format!("replaying purges: {left} left\n"),
         Readiness::Lagging(lag) => format!(
             "lagging: purges of the last {} s may be missing\n",

@@ -76,6 +76,7 @@ impl Node for Fixed {
             state: State::Applied,
             matched: None,
             nodes: Vec::new(),
+            missing: Vec::new(),
         })
     }
 
@@ -98,6 +99,7 @@ impl Node for Fixed {
             state: State::Applied,
             matched: None,
             nodes: Vec::new(),
+            missing: Vec::new(),
         });
         receipts.collect()
     }

@@ -97,12 +97,18 @@ impl Node {
         admin: SocketAddr,
         args: &[String],
     ) -> Self {
+        let mut node = Self::spawned(folder, address, admin, args);
+        node.wait_ready().await;
+        node
+    }
+
+    fn spawned(folder: TempDir, address: SocketAddr, admin: SocketAddr, args: &[String]) -> Self {
         fs::write(folder.path().join("clock"), "0").expect("a writable folder");
         let mut child = spawn(folder.path(), args);
         let stdout = Lines::collect(child.stdout.take());
         let stderr = Lines::collect(child.stderr.take());
         let ahead = Duration::ZERO;
-        let mut node = Self {
+        Self {
             child,
             address,
             admin,
@@ -112,9 +118,32 @@ impl Node {
             stderr,
             ahead,
             args: args.to_vec(),
-        };
-        node.wait_ready().await;
-        node
+        }
+    }
+
+    /// Starts a node with a configuration file, and does not wait until it is ready.
+    #[must_use]
+    pub fn begin(settings: &Settings) -> Self {
+        let folder = folder();
+        let (address, admin) = (loopback(), loopback());
+        let text = settings.text(address, admin, &folder.path().join("admin-token"));
+        let file = folder.path().join("larder.toml");
+        fs::write(&file, text).expect("a writable folder");
+        let args = ["run".into(), "--config".into(), file.display().to_string()];
+        Self::spawned(folder, address, admin, &args)
+    }
+
+    /// Kills the process (SIGKILL).
+    pub fn kill(&mut self) {
+        self.child.kill().expect("the process can be killed");
+        self.child.wait().expect("the process ends");
+    }
+
+    /// Starts the process that was killed as it was started, and does not wait until it is ready.
+    pub fn begin_again(&mut self) {
+        self.child = spawn(self.folder.path(), &self.args);
+        self.stdout = Lines::collect(self.child.stdout.take());
+        self.stderr = Lines::collect(self.child.stderr.take());
     }
 
     /// Kills the process, as a crash would, and starts it again in the same folder. `meanwhile` is done in between.
@@ -157,7 +186,8 @@ impl Node {
         }
     }
 
-    async fn wait_ready(&mut self) {
+    /// Waits until the node says that it is ready.
+    pub async fn wait_ready(&mut self) {
         let end = Instant::now() + PATIENCE;
         while !self.is_ready().await {
             if let Ok(Some(status)) = self.child.try_wait() {

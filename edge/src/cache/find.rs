@@ -19,6 +19,7 @@ use crate::node::Node;
 use crate::outcome::{
     Answer, Differs, Forward, Forwarded, Outcome, Served, Share, Tier, seconds_left, seconds_over,
 };
+use crate::purges::Trust;
 
 /// What was found.
 pub(super) enum Found {
@@ -136,6 +137,14 @@ fn judge(
         (Life::Doubtful, _) => Reuse::Validate(Doubt::Stale {
             staleness: Duration::ZERO,
         }),
+        // So may any other be while purges may be missing, but for what was validated a moment ago.
+        (_, reuse)
+            if is_usable(&reuse) && waited.is_none() && node.purges.trust() != Trust::Full =>
+        {
+            Reuse::Validate(Doubt::Stale {
+                staleness: Duration::ZERO,
+            })
+        }
         (life, Reuse::Fresh { ttl }) => soften(life, stored, ttl, now),
         (_, reuse) => reuse,
     };

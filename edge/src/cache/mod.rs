@@ -37,6 +37,7 @@ use crate::error::UpstreamError;
 use crate::exchange::{Exchange, Passing, Request};
 use crate::node::Node;
 use crate::outcome::{Answer, Bypass, Forward, Forwarded, Local, Outcome, Share};
+use crate::purges::Trust;
 use crate::sites::UseCache;
 use fill::Fill;
 pub(crate) use fill::Interim;
@@ -227,6 +228,12 @@ async fn decide(node: &Arc<Node>, request: &Arc<Request>) -> Decision {
         Some(why) if only_if_cached && why != Forward::Method => return Decision::NotCached,
         Some(why) => return Decision::pass(why),
         None => {}
+    }
+    if node.purges.trust() == Trust::Nothing {
+        return match only_if_cached {
+            true => Decision::NotCached,
+            false => Decision::pass(Forward::Bypass(Bypass::Lagging)),
+        };
     }
     let mut look = Look {
         waited: None,

@@ -1,15 +1,18 @@
 //! Cache groups (RFC 9875) as tags that no field can carry: a site's purges are then those of its groups, too.
 
+use std::time::Duration;
+
 use http::HeaderMap;
 use policy::groups;
 use purge_api::{Mode, Order, Scope};
 
-use super::PurgeError;
 use crate::exchange::Request;
 use crate::node::Node;
 
 /// Who is named as the one who purged.
 const ACTOR: &str = "origin";
+/// How long a response that invalidates waits until that is applied.
+const PATIENCE: Duration = Duration::from_secs(2);
 /// Why it was purged.
 const REASON: &str = "Cache-Group-Invalidation";
 
@@ -62,8 +65,8 @@ impl Node {
             by: "cache-groups".to_owned(),
             accepted_at: purge_api::Node::now(self),
         };
-        match self.purges.purge(order, &self.sites).await {
-            Ok(_) | Err(PurgeError::Pending(_)) => {}
+        match self.purges.purge(order, &self.sites, Some(PATIENCE)).await {
+            Ok(_) => {}
             Err(error) => tracing::error!(%error, "cache groups were not invalidated"),
         }
     }

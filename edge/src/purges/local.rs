@@ -12,7 +12,9 @@ use purge_api::Order;
 use storage::purge::{LogError, LogFile, Sequence};
 use tokio::sync::oneshot;
 
-use super::log::{Event, LogState, LogStatus, Placed, PublishError, Published, PurgeLog, Sink};
+use super::log::{
+    Event, LogState, LogStatus, Placed, PublishError, Published, PurgeLog, Reach, Sink, Trust,
+};
 use super::record::{Doubt, Reason};
 
 /// Bytes of the file; beyond them, the older half of it is dropped.
@@ -86,6 +88,18 @@ impl PurgeLog for LocalLog {
             state: LogState::Current,
         }
     }
+
+    fn trust(&self) -> Trust {
+        Trust::Full
+    }
+
+    fn reach(&self, _place: u64) -> Vec<Reach> {
+        Vec::new()
+    }
+
+    async fn reached_by_all(&self, _place: u64) {}
+
+    async fn leave(&self) {}
 }
 
 /// Writes what waits, and tells of it when the disk has it.
@@ -129,7 +143,7 @@ impl Writer {
                 self.last.store(next.0, Ordering::Release);
                 fresh
                     .into_iter()
-                    .for_each(|(sequence, order)| sink(event(sequence, order)));
+                    .for_each(|(sequence, order)| (sink.hear)(event(sequence, order)));
             }
             Err(_) => fresh
                 .iter()
@@ -211,12 +225,15 @@ mod tests {
         let log = LocalLog::new(file);
         let told = Arc::new(Blocking::new(Vec::new()));
         let heard = Arc::clone(&told);
-        log.start(Arc::new(move |event| {
-            if let Event::Purge(placed) = event {
-                assert_eq!(placed.order.mode, Mode::Hard);
-                heard.lock().unwrap().push(placed.place);
-            }
-        }));
+        log.start(Sink {
+            hear: Box::new(move |event| {
+                if let Event::Purge(placed) = event {
+                    assert_eq!(placed.order.mode, Mode::Hard);
+                    heard.lock().unwrap().push(placed.place);
+                }
+            }),
+            is_within: Box::new(|_, _| true),
+        });
         (log, told)
     }
 

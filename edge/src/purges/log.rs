@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use policy::time::Timestamp;
 use purge_api::Order;
 use storage::purge::{LogError, Sequence};
 
 /// What a log has to tell, in the order of the log.
-#[expect(dead_code, reason = "a log that others share has more to tell")]
 #[derive(Clone, Debug)]
 pub(crate) enum Event {
     /// A purge is in the log.
@@ -36,11 +36,18 @@ pub(crate) struct Placed {
     pub order: Order,
 }
 
-/// Hears of what is in a log. When it returns, that is applied.
-pub(crate) type Sink = Arc<dyn Fn(Event) + Send + Sync>;
+/// Applies an event before it returns.
+pub(crate) type Hear = Box<dyn Fn(Event) + Send + Sync>;
+/// Whether a purge touches that site only.
+pub(crate) type IsWithin = Box<dyn Fn(&Order, &str) -> bool + Send + Sync>;
+
+/// Who hears of what is in a log.
+pub(crate) struct Sink {
+    pub hear: Hear,
+    pub is_within: IsWithin,
+}
 
 /// What became of a purge that was given to a log.
-#[expect(dead_code, reason = "a log that others share has more to tell")]
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Published {
     /// It is durable, at this place. Whoever follows the log hears of it, this node too.
@@ -50,7 +57,6 @@ pub(crate) enum Published {
 }
 
 /// Why a log did not take a purge.
-#[expect(dead_code, reason = "a log that others share has more to tell")]
 #[derive(Clone, Debug, thiserror::Error)]
 pub(crate) enum PublishError {
     /// It cannot be written.
@@ -77,15 +83,45 @@ pub(crate) struct LogStatus {
 }
 
 /// Whether a node knows all purges.
-#[expect(dead_code, reason = "a log that others share has more to tell")]
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) enum LogState {
     /// It does.
     Current,
+    /// The log was not reached since the node was started.
+    Unknown,
     /// Not yet: so many are still to be applied.
     Replaying(u64),
     /// Not for so long, which is more than is allowed.
     Lagging(Duration),
+}
+
+/// What may be done with what is stored, as far as purges go.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Trust {
+    /// Whatever it allows itself.
+    Full,
+    /// It has to be validated first.
+    Validate,
+    /// Nothing.
+    Nothing,
+}
+
+/// How far another node is with a purge.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct Reach {
+    pub node: String,
+    pub reached: Reached,
+}
+
+/// Whether a node has applied a purge.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Reached {
+    /// Then, by its own clock.
+    At(Timestamp),
+    /// It has, and when is not known any more.
+    Before,
+    /// It did not tell so.
+    NotYet,
 }
 
 /// One order of purges. Whoever publishes gets a place in it, and whoever follows hears of everything in that order, at
@@ -101,4 +137,16 @@ pub(crate) trait PurgeLog: fmt::Debug + Send + Sync {
 
     /// How it stands.
     fn status(&self) -> LogStatus;
+
+    /// What may be done with what is stored. Every request asks.
+    fn trust(&self) -> Trust;
+
+    /// How far the other nodes that follow it are with the purge at a place, by their names.
+    fn reach(&self, place: u64) -> Vec<Reach>;
+
+    /// Returns when every node that is known has applied everything up to a place.
+    async fn reached_by_all(&self, place: u64);
+
+    /// This node stops: nobody is to wait for it.
+    async fn leave(&self);
 }

@@ -34,6 +34,30 @@ pub(crate) enum Reason {
     Damage,
     /// The oldest were dropped, so that the file does not grow for ever.
     Shortened,
+    /// The node joined a log.
+    Joined,
+    /// The log was made anew.
+    Replaced,
+    /// The log has other messages, or none, where this node had read.
+    Rewound,
+    /// The log keeps no more what this node had read last.
+    Expired,
+    /// Messages were taken out of the log before this node had read them.
+    Gap,
+}
+
+impl Reason {
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Damage => "damage",
+            Self::Shortened => "shortened",
+            Self::Joined => "joined",
+            Self::Replaced => "replaced",
+            Self::Rewound => "rewound",
+            Self::Expired => "expired",
+            Self::Gap => "gap",
+        }
+    }
 }
 
 impl Record {

@@ -17,6 +17,7 @@ mod disk_faults;
 mod early_hints;
 mod explain_key;
 mod exposition;
+mod fleet;
 mod forwarded;
 mod framing;
 mod groups;

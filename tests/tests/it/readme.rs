@@ -68,7 +68,10 @@ async fn the_commands_of_the_program_are_accepted() {
             fs::write(folder.path().join(file), exit.stdout).unwrap();
         }
     }
-    assert_eq!(checked, BTreeSet::from(["check", "init", "purge", "run"]));
+    assert_eq!(
+        checked,
+        BTreeSet::from(["check", "fleet", "init", "purge", "run"])
+    );
 }
 
 #[test]

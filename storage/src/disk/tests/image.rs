@@ -80,6 +80,6 @@ pub(super) fn step(step: usize) -> usize {
     if bodies_are_in_the_log() {
         step
     } else {
-        step * 97
+        step * 23
     }
 }

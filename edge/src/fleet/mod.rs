@@ -1,0 +1,318 @@
+//! The log of purges that the nodes of a fleet share: a stream of NATS `JetStream`.
+//!
+//! The engine is not trusted blindly. A log may lose its end and give the same numbers to other purges; so a node proves
+//! at every connection that the message it applied last still stands where it stood, and where it cannot, it casts doubt
+//! on everything stored: a broken log costs requests to the origin, never a purged response.
+
+mod cursor;
+mod follow;
+mod lag;
+mod members;
+mod message;
+mod metrics;
+mod outbox;
+mod publish;
+pub mod setup;
+mod view;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_nats::ConnectOptions;
+use async_nats::jetstream::{Context, context::ContextBuilder};
+use async_trait::async_trait;
+use parking_lot::Mutex;
+use purge_api::Order;
+use storage::purge::LogFile;
+use tokio::sync::watch;
+
+use crate::clock::Clock;
+use crate::purges::log::{LogStatus, PublishError, Published, PurgeLog, Reach, Sink, Trust};
+
+pub(crate) use cursor::CursorFile;
+use follow::Follower;
+use members::Members;
+use message::Subjects;
+pub(crate) use metrics::FleetMetrics;
+pub(crate) use outbox::Outbox;
+use view::View;
+
+/// What the client's own messages are told of; what matters of the rest is told here.
+pub const QUIET: &str = "async_nats=error";
+
+/// How long the server may take to answer one question.
+const ANSWER: Duration = Duration::from_secs(2);
+/// The connection is asked for a sign of life so often; two missing ones end it.
+const PING: Duration = Duration::from_secs(2);
+/// The longest pause between two attempts to connect.
+const RECONNECT_MAX: Duration = Duration::from_secs(1);
+
+/// Where a fleet's log is, and what is done about it.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The servers: `nats://HOST:PORT` or `tls://HOST:PORT`.
+    pub servers: Vec<String>,
+    /// Who we are towards them.
+    pub access: Access,
+    /// The stream.
+    pub stream: String,
+    /// This node's name; no other node of the fleet has it.
+    pub node: String,
+    /// How far behind the log what is stored may be used as if nothing had happened.
+    pub max_lag: Duration,
+    /// What is done beyond that.
+    pub on_lag: OnLag,
+    /// How long a purge may take until it is in the log.
+    pub publish_timeout: Duration,
+    /// After so long without a word, a node belongs to the fleet no more.
+    pub forget_after: Duration,
+}
+
+/// How a node proves who it is, and whom it believes.
+#[derive(Clone, Debug, Default)]
+pub struct Access {
+    /// A credentials file of NATS.
+    pub credentials: Option<PathBuf>,
+    /// Authorities that sign the servers' certificates, beside those of the system.
+    pub ca: Option<PathBuf>,
+    /// Our certificate and its key.
+    pub certificate: Option<(PathBuf, PathBuf)>,
+}
+
+/// What is done while purges may be missing.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum OnLag {
+    /// Everything goes on.
+    Serve,
+    /// What is stored is validated before it is used; where the origin fails, it may be sent stale.
+    Revalidate,
+    /// Nothing that is stored is used.
+    Pass,
+    /// As `Revalidate`, and the node says that it is not ready.
+    Unready,
+}
+
+/// The log of a fleet.
+#[derive(Debug)]
+pub(crate) struct FleetLog {
+    shared: Arc<Shared>,
+    /// Until it is started.
+    place: Mutex<Option<Place>>,
+}
+
+/// Where a node is in the log of its fleet, and in its own order.
+#[derive(Debug)]
+pub(crate) struct Place {
+    /// What was applied.
+    pub file: LogFile,
+    /// What a sequence behind the file's end has to be taken from for its place in the log.
+    pub offset: i64,
+    /// Which message of the log was applied last.
+    pub cursor: CursorFile,
+}
+
+/// What all parts of a fleet's log share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    settings: Settings,
+    subjects: Subjects,
+    clock: Arc<Clock>,
+    metrics: FleetMetrics,
+    view: View,
+    members: Members,
+    outbox: Option<Outbox>,
+    /// None until the client was made.
+    client: watch::Sender<Option<Context>>,
+    /// Counts connections: what a server knew of a reader may have gone with the last one.
+    connections: Arc<watch::Sender<u64>>,
+}
+
+impl FleetLog {
+    /// A log that is followed from `place` on.
+    pub(crate) fn new(
+        settings: Settings,
+        place: Place,
+        outbox: Option<Outbox>,
+        clock: Arc<Clock>,
+        metrics: FleetMetrics,
+    ) -> Self {
+        let now = clock.instant();
+        let shared = Shared {
+            subjects: Subjects::new(&settings.stream),
+            view: View::new(settings.max_lag, settings.on_lag, now),
+            members: Members::new(&settings.node, settings.forget_after),
+            client: watch::Sender::new(None),
+            connections: Arc::new(watch::Sender::new(0)),
+            settings,
+            clock,
+            metrics,
+            outbox,
+        };
+        Self {
+            shared: Arc::new(shared),
+            place: Mutex::new(Some(place)),
+        }
+    }
+}
+
+#[async_trait]
+impl PurgeLog for FleetLog {
+    fn start(&self, sink: Sink) {
+        let Some(place) = self.place.lock().take() else {
+            return;
+        };
+        let shared = Arc::clone(&self.shared);
+        tokio::spawn(async move {
+            shared.connect().await;
+            tokio::spawn(members::listen(Arc::clone(&shared)));
+            tokio::spawn(members::beat(Arc::clone(&shared)));
+            tokio::spawn(publish::tick(Arc::clone(&shared)));
+            tokio::spawn(outbox::drain(Arc::clone(&shared)));
+            Follower::new(shared, place, sink).run().await;
+        });
+    }
+
+    async fn publish(&self, order: &Order, site: Option<&str>) -> Result<Published, PublishError> {
+        match publish::publish(&self.shared, order, site).await {
+            Err(error @ (PublishError::Unreachable(_) | PublishError::Unconfirmed(_))) => {
+                let Some(outbox) = &self.shared.outbox else {
+                    return Err(error);
+                };
+                tracing::warn!(%error, id = order.id, "a purge waits in the outbox");
+                tokio::task::block_in_place(|| outbox.put(order, site))
+            }
+            published => published,
+        }
+    }
+
+    fn status(&self) -> LogStatus {
+        let Shared {
+            view,
+            clock,
+            metrics,
+            members,
+            outbox,
+            ..
+        } = &*self.shared;
+        let now = clock.instant();
+        let queued = outbox.as_ref().map_or(0, Outbox::len);
+        metrics.tell(view.lag(now), members.known(now), queued);
+        view.status(now)
+    }
+
+    fn trust(&self) -> Trust {
+        self.shared.view.trust(self.shared.clock.instant())
+    }
+
+    fn reach(&self, place: u64) -> Vec<Reach> {
+        let now = self.shared.clock.instant();
+        self.shared.members.reach(place, now)
+    }
+
+    async fn reached_by_all(&self, place: u64) {
+        let Shared { members, clock, .. } = &*self.shared;
+        let mut heard = members.heard();
+        while !members.have_all(place, clock.instant()) {
+            // A node that is forgotten tells nothing any more.
+            drop(tokio::time::timeout(ANSWER, heard.changed()).await);
+        }
+    }
+
+    async fn leave(&self) {
+        drop(tokio::time::timeout(ANSWER, members::leave(&self.shared)).await);
+    }
+}
+
+impl Shared {
+    /// Makes the client; it connects by itself, again and again. Only a credentials file that cannot be read holds it up.
+    async fn connect(&self) {
+        loop {
+            match self.client().await {
+                Ok(client) => {
+                    self.client.send_replace(Some(client));
+                    return;
+                }
+                Err(error) => tracing::error!(%error, "no connection to the purge log"),
+            }
+            tokio::time::sleep(RECONNECT_MAX).await;
+        }
+    }
+
+    async fn client(&self) -> Result<Context, String> {
+        let options = options(&self.settings.access).await?;
+        let reconnects = self.metrics.reconnects.clone();
+        let connections = Arc::clone(&self.connections);
+        let options = options
+            .name(format!("larder {}", self.settings.node))
+            .retry_on_initial_connect()
+            .event_callback(move |event| {
+                let reconnects = reconnects.clone();
+                let connections = Arc::clone(&connections);
+                async move {
+                    match event {
+                        async_nats::Event::Connected => {
+                            reconnects.inc();
+                            connections.send_modify(|count| *count += 1);
+                            tracing::info!("connected to the purge log");
+                        }
+                        async_nats::Event::Disconnected => {
+                            tracing::warn!("the connection to the purge log is lost");
+                        }
+                        event => tracing::debug!(%event, "the connection to the purge log"),
+                    }
+                }
+            });
+        let servers = self.settings.servers.as_slice();
+        let client = options.connect(servers).await;
+        let client = client.map_err(|error| error.to_string())?;
+        Ok(context(client))
+    }
+
+    /// The client, once it was made.
+    async fn context(&self) -> Context {
+        let mut made = self.client.subscribe();
+        loop {
+            if let Some(context) = made.borrow_and_update().clone() {
+                return context;
+            }
+            // The sender is a part of this.
+            drop(made.changed().await);
+        }
+    }
+}
+
+fn context(client: async_nats::Client) -> Context {
+    ContextBuilder::new()
+        .timeout(ANSWER)
+        .ack_timeout(ANSWER)
+        .build(client)
+}
+
+/// How connections are made.
+async fn options(access: &Access) -> Result<ConnectOptions, String> {
+    let Access {
+        credentials,
+        ca,
+        certificate,
+    } = access;
+    let mut options = ConnectOptions::new()
+        .ping_interval(PING)
+        .connection_timeout(ANSWER)
+        .request_timeout(Some(ANSWER))
+        .reconnect_delay_callback(|attempts| {
+            let shift = u32::try_from(attempts.min(10)).unwrap_or(10);
+            RECONNECT_MAX.min(Duration::from_millis(1 << shift))
+        });
+    if let Some(path) = credentials {
+        let read = options.credentials_file(path).await;
+        options = read.map_err(|error| format!("{}: {error}", path.display()))?;
+    }
+    if let Some(path) = ca {
+        options = options.add_root_certificates(path.clone());
+    }
+    if let Some((certificate, key)) = certificate {
+        options = options.add_client_certificate(certificate.clone(), key.clone());
+    }
+    Ok(options)
+}

@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::Disk;
 use super::error::DiskError;
-use super::format::HEADER;
+use super::format::{HEADER, length};
 use super::front;
 use super::life::Life;
 use super::recovery::Recovery;
@@ -106,8 +106,7 @@ impl Disk {
         let place = entry.place();
         let volume = self.shared.volume(place.volume).ok_or(DiskError::Gone)?;
         let life = volume.lives.pin(place.segment).ok_or(DiskError::Gone)?;
-        let span = HEADER as u64 + entry.sizes().head;
-        let span = usize::try_from(span).map_err(|_| DiskError::Damaged)?;
+        let span = HEADER + length(entry.sizes().head);
         let bytes = match volume.read(&life, place.at(), span, 0)? {
             Reading::Ready(bytes) => bytes,
             Reading::Waiting(answer) => {

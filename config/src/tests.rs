@@ -734,7 +734,7 @@ fn init_says_what_the_flags_say() {
     };
     expected.memory = Memory {
         size: 64 << 20,
-        object_max: 16 << 20,
+        object_max: 1 << 20,
         eviction: Eviction::Gdsf,
     };
     let disk = |path: &str, size| Disk {

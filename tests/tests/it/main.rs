@@ -15,6 +15,7 @@ mod deception;
 mod demo;
 mod disk_breaks;
 mod disk_faults;
+mod disk_volumes;
 mod early_hints;
 mod explain_key;
 mod exposition;

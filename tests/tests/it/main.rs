@@ -40,6 +40,7 @@ mod purge_peers;
 mod purge_races;
 mod query;
 mod range;
+mod range_clients;
 mod readme;
 mod restart;
 mod search;

@@ -13,6 +13,7 @@ mod config_errors;
 mod crash;
 mod deception;
 mod demo;
+mod disk_breaks;
 mod disk_faults;
 mod early_hints;
 mod explain_key;

@@ -55,7 +55,7 @@ async fn post(node: &Node, body: &str) -> Value {
         .upload("POST", "/v1/purges", &fields, body.as_bytes())
         .await;
     assert_eq!(answer.status, 200, "{}", answer.text());
-    serde_json::from_slice(&answer.body).unwrap()
+    serde_json::from_slice(&answer.body).expect("JSON")
 }
 
 fn is_from_disk(answer: &Response) -> bool {

@@ -172,12 +172,17 @@ impl Disk {
 
     /// The stored objects of `key`, as far as the index knows: without a read.
     pub fn find(&self, key: Key) -> Vec<Found> {
-        let entries = self.shared.index.find(tag_of(key));
+        let tag = tag_of(key);
+        let entries = self.shared.index.find(tag);
         entries
             .into_iter()
             .filter_map(|entry| {
-                let volume = self.shared.volume(entry.place().volume)?;
-                let life = volume.lives.pin(entry.place().segment)?;
+                let place = entry.place();
+                let volume = self.shared.volume(place.volume)?;
+                let life = volume.lives.pin(place.segment)?;
+                // Nobody lives anew in a segment before the index has let go of those who left it: what stands in
+                // the index now is of the life that is held now.
+                let entry = self.shared.index.at(tag, place)?;
                 let class = life.class(entry.class)?;
                 let usable = !volume.health.is_offline() && self.shared.is_alive(&key, class.born);
                 usable.then(|| Found::new(&self.shared, volume, life, key, entry, class))

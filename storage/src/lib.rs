@@ -28,6 +28,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod curve;
 mod derived;
 pub mod disk;
 mod fill;

@@ -558,7 +558,12 @@ fn a_rule_inherits_what_it_leaves_out() {
          stale = {{ if_error = \"2h\" }}\nkey = {{ query = {{ except = [\"utm_*\"] }} }}\n"
     );
     let config = parse("f", &text).unwrap();
-    let Rule { matches, overrides } = &config.sites[0].rules[0];
+    let Rule {
+        name,
+        matches,
+        overrides,
+    } = &config.sites[0].rules[0];
+    assert_eq!(*name, None);
 
     assert!(matches.path[0].matches("/a/b") && matches.path[1].matches("/b.css"));
     assert_eq!(

@@ -31,6 +31,7 @@ use crate::coding::Coder;
 use crate::downstream::Limits;
 use crate::fleet::{self, CursorFile, FleetLog, FleetMetrics, Outbox, Place};
 use crate::hints::{Hints, Learning};
+use crate::ids::Ids;
 use crate::metrics::Metrics;
 use crate::node::Node;
 use crate::origins::names::Names;
@@ -119,7 +120,6 @@ pub(crate) fn plan(
         Arc::clone(&names),
         Arc::clone(&authorities),
         Arc::clone(&clock),
-        Arc::clone(&metrics),
         pool,
     );
     let log = AccessLog::new(
@@ -128,6 +128,7 @@ pub(crate) fn plan(
         metrics.log_dropped.clone(),
     );
     let sites = sites_by_host(sites)?;
+    metrics.requests.watch(sites.tallies().cloned());
     let moment = storage::Moment(clock.now().unix_millis());
     let state = crate::token::state_directory().map(|state| state.join(&name));
     let state = state.ok();
@@ -193,6 +194,7 @@ pub(crate) fn plan(
         authorities,
         metrics,
         log,
+        ids: Ids::default(),
         threads,
         pool,
         stopping,
@@ -498,7 +500,11 @@ fn site(site: model::Site) -> Result<Site, TlsError> {
             model::Debug::CacheKey => sites::ShowKey::Yes,
         },
         base: treatment(caching, &unseen),
-        rules: rules.into_iter().map(|it| rule(it, &unseen)).collect(),
+        rules: rules
+            .into_iter()
+            .enumerate()
+            .map(|it| rule(it, &unseen))
+            .collect(),
     }))
 }
 
@@ -635,6 +641,7 @@ fn treatment(caching: model::Caching, unseen: &Unseen) -> Treatment {
         codings,
     } = caching;
     let mut treatment = Treatment {
+        rule: None,
         cache: sites::UseCache::Allowed,
         settings: policy::settings::Settings {
             client_control: self::client_control(client_control),
@@ -818,8 +825,12 @@ fn coding_rules(codings: model::Codings) -> CodingRules {
     }
 }
 
-fn rule(rule: model::Rule, unseen: &Unseen) -> Rule {
-    let model::Rule { matches, overrides } = rule;
+fn rule((number, rule): (usize, model::Rule), unseen: &Unseen) -> Rule {
+    let model::Rule {
+        name,
+        matches,
+        overrides,
+    } = rule;
     let model::Match {
         path,
         methods,
@@ -832,6 +843,7 @@ fn rule(rule: model::Rule, unseen: &Unseen) -> Rule {
     };
     let statuses = statuses(&status);
     Rule {
+        name: name.unwrap_or_else(|| (number + 1).to_string()),
         overrides: rule_overrides(overrides, &statuses, unseen),
         matches: Matcher {
             paths: path,

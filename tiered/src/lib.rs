@@ -1,14 +1,19 @@
 //! Routing between a node and the servers it asks.
 //!
 //! This crate decides and opens nothing: whether a request has been here before ([`loop_detection`]), how a message
-//! names the nodes it went through ([`via`]), who sent it by the word of trusted proxies ([`forwarded`]), and in which order the addresses of an upstream are tried
-//! ([`rotation`]). It reads no clock and knows nothing of what is cached.
+//! names the nodes it went through ([`via`]), who sent it by the word of trusted proxies ([`forwarded`]), whether a peer
+//! is fit to be asked ([`health`]), and in which order the addresses of an upstream are tried ([`rotation`]). It reads no
+//! clock and knows nothing of what is cached.
 #![forbid(unsafe_code)]
 
 pub mod forwarded;
+pub mod health;
 pub mod loop_detection;
+mod moment;
 pub mod rotation;
 pub mod via;
 
+pub use health::{Health, HealthSettings};
 pub use loop_detection::{LoopGuard, Looped};
+pub use moment::Moment;
 pub use rotation::Rotation;

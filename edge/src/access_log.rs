@@ -188,10 +188,6 @@ fn digest<S: Serializer>(key: &Option<storage::Key>, out: S) -> Result<S::Ok, S:
     }
 }
 
-#[expect(
-    clippy::trivially_copy_pass_by_ref,
-    reason = "serde asks for a reference"
-)]
 fn key<S: Serializer>(key: &storage::Key, out: S) -> Result<S::Ok, S::Error> {
     out.collect_str(&format_args!("{key:?}"))
 }

@@ -116,7 +116,7 @@ impl Traces {
     fn place(&self, Key(key): Key) -> (&Bucket, u64) {
         let (high, low) = (&key[..8], &key[8..]);
         let number = |bytes: &[u8]| bytes.iter().fold(0, |sum, it| sum << 8 | u64::from(*it));
-        let at = u128::from(number(high)) * self.buckets.len() as u128 >> 64;
+        let at = (u128::from(number(high)) * self.buckets.len() as u128) >> 64;
         let at = usize::try_from(at).unwrap_or_default();
         // Never all zeros, which is nobody's.
         (&self.buckets[at], number(low) & !FATE_MASK | 1 << 63)

@@ -77,11 +77,13 @@ pub enum Change {
     CameBack,
 }
 
+/// ```text
 ///           failures in a row             pause is over, one request goes there
 ///   Up ───────────────────────────▶ Out ────────────────────────────────────────▶ Trial
 ///    ▲                               ▲                                              │
 ///    │                               └──────────── it fails: twice the pause ───────┤
 ///    └───────────────────────────────────────────── it succeeds ────────────────────┘
+/// ```
 #[derive(Clone, Copy, Debug)]
 enum Requests {
     Up {

@@ -25,7 +25,7 @@ const NAME: Setting<Text<String>> = Setting {
         example: "\"assets\"",
         means: "its number, from 1",
     },
-    about: "What the rule is called in metrics and logs.",
+    about: "What the rule is called in metrics and logs. A rule with a name need not change anything: its requests are counted apart.",
     read: Text {
         accepts: "a token of at most 64 characters",
         parse: names::name,
@@ -212,7 +212,8 @@ fn refuse_inert(section: &Section<'_>, cache: Option<UseCache>, reading: &mut Re
         .filter(|key| ![MATCH_KEY.key, NAME.key, CACHE.key].contains(&key.value));
     let first = others.next();
 
-    if first.is_none() && !section.has(&CACHE) {
+    // What has a name is counted by itself.
+    if first.is_none() && !section.has(&CACHE) && !section.has(&NAME) {
         let fault = Fault::new("the rule changes nothing");
         reading.refuse(
             section.span,

@@ -14,6 +14,11 @@ pub(crate) const DURATIONS: [f64; 16] = [
 /// One for each bound, and one beyond.
 pub(crate) const BUCKETS: usize = DURATIONS.len() + 1;
 
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "the bounds are positive and short"
+)]
 const NANOS: [u64; DURATIONS.len()] = {
     let mut nanos = [0; DURATIONS.len()];
     let mut at = 0;

@@ -224,7 +224,14 @@ async fn a_recount_of_the_log_gives_the_numbers_of_the_metrics() {
     assert!(ratios.requests.1 > ratios.requests.0, "{ratios:?}");
     assert!(ratios.bytes.0 < ratios.bytes.1, "{ratios:?}");
     assert!(ratios.origin.0 > 0, "{ratios:?}");
-    for reason in ["cold", "set-cookie", "private", "no-store", "too-large", "rule"] {
+    for reason in [
+        "cold",
+        "set-cookie",
+        "private",
+        "no-store",
+        "too-large",
+        "rule",
+    ] {
         let labels = [("reason", reason), ("site", "main")];
         let told = metrics.sum("larder_misses_total", &labels);
         assert!(told >= 2.0, "{reason}: {told}");

@@ -3,6 +3,7 @@
 
 mod access_log;
 mod admin;
+pub mod admin_client;
 mod api;
 mod audit;
 mod cache;

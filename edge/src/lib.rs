@@ -27,6 +27,7 @@ mod queries;
 mod run;
 mod searches;
 mod server;
+mod short_way;
 mod sites;
 mod tls;
 pub mod token;

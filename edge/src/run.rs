@@ -17,6 +17,7 @@ use crate::node::Node;
 use crate::pingora::Pipeline;
 use crate::purges;
 use crate::server::{Listener, Server};
+use crate::short_way::ShortWay;
 use crate::tls::TlsError;
 use crate::wiring::{self, Plan};
 
@@ -114,6 +115,7 @@ pub fn start(config: config::Config, token: Token) -> Result<Running, StartError
         pipeline: Arc::new(Pipeline::new(Arc::clone(&node), stopping.clone())),
         node: Arc::clone(&node),
         places: Arc::clone(&places),
+        short_way: Arc::new(ShortWay::from_environment()),
         stopping,
     };
     for listener in sockets {

@@ -48,6 +48,7 @@ mod readme;
 mod restart;
 mod search;
 mod settings;
+mod short_way;
 mod shutdown;
 mod slices;
 mod stale;

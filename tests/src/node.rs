@@ -351,6 +351,17 @@ impl Node {
         wait(&mut self.child).await.expect("the node ends in time")
     }
 
+    /// Has the node's wall clock stand at these milliseconds since 1970.
+    pub fn stop_the_clock(&self, millis: u64) {
+        // In place of the file as a whole: nobody reads half of it.
+        let (new, clock) = (
+            self.folder.path().join("stopped"),
+            self.folder.path().join("clock"),
+        );
+        fs::write(&new, format!("@{millis}")).expect("a writable folder");
+        fs::rename(new, clock).expect("a writable folder");
+    }
+
     /// Has hits answered by the pipeline from now on, like everything else.
     pub fn take_the_long_way(&self) {
         fs::write(long_way(self.folder.path()), "").expect("a writable folder");

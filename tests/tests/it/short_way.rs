@@ -271,8 +271,9 @@ async fn lines(node: &Node, before: usize) -> Vec<Value> {
     }
     for line in &mut lines {
         let line = line.as_object_mut().expect("an object");
-        line.remove("ts");
-        line.remove("duration_ms");
+        for moment in ["ts", "id", "duration_ms", "ttfb_ms", "origin", "origin_ms"] {
+            line.remove(moment);
+        }
     }
     lines
 }

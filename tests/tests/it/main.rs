@@ -52,6 +52,7 @@ mod settings;
 mod shutdown;
 mod slices;
 mod stale;
+mod stats;
 mod tidy;
 mod tls;
 mod uploads;

@@ -121,9 +121,9 @@ impl Api {
         asked: &Asked<'_>,
         node: &N,
         tell: impl FnOnce(Reader<'_>) -> Result<T, Problem>,
-    ) -> Result<T, Response<Bytes>> {
+    ) -> Result<T, Box<Response<Bytes>>> {
         let Some(grant) = self.access.by_bearer(asked.headers) else {
-            return Err(refuse(asked, node, None, &Problem::Unauthorised));
+            return Err(Box::new(refuse(asked, node, None, &Problem::Unauthorised)));
         };
         let may_read = || {
             grant.count(node.instant())?;
@@ -131,7 +131,7 @@ impl Api {
         };
         let told = may_read().map_err(Problem::from);
         told.and_then(|()| tell(Reader(grant)))
-            .map_err(|problem| refuse(asked, node, Some(&grant.name), &problem))
+            .map_err(|problem| Box::new(refuse(asked, node, Some(&grant.name), &problem)))
     }
 
     /// As [`Api::reading`], where what is told is a document in JSON.
@@ -143,7 +143,7 @@ impl Api {
     ) -> Response<Bytes> {
         match self.reading(asked, node, tell) {
             Ok(body) => response(StatusCode::OK, JSON, body),
-            Err(refused) => refused,
+            Err(refused) => *refused,
         }
     }
 }

@@ -136,13 +136,17 @@ pub(crate) fn config(file: &Value, reading: &mut Reading) -> Option<Config> {
     let dialects = root
         .section(&DIALECTS, &purging::DIALECTS, reading)
         .and_then(|section| purging::dialects(&section, reading));
+    let volumes = root
+        .section(&CACHE, &disk::CACHE, reading)
+        .and_then(|section| section.list(&disk::DISK_KEY, reading));
+    let below = match volumes.is_none_or(<[_]>::is_empty) {
+        true => node::Below::Nothing,
+        false => node::Below::Disks,
+    };
     let memory = root
         .section(&MEMORY, &node::MEMORY, reading)
-        .and_then(|section| node::memory(&section, reading));
-    let disks = root
-        .section(&CACHE, &disk::CACHE, reading)
-        .and_then(|section| section.list(&disk::DISK_KEY, reading))
-        .and_then(|disks| disk::disks(disks, memory.as_ref(), reading));
+        .and_then(|section| node::memory(&section, below, reading));
+    let disks = volumes.and_then(|volumes| disk::disks(volumes, memory.as_ref(), reading));
     let log = root
         .section(&LOG, &node::LOG, reading)
         .and_then(|section| node::log(&section, reading));

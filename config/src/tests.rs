@@ -540,6 +540,12 @@ fn a_file_must_make_sense_as_a_whole() {
 fn the_default_for_objects_follows_a_small_memory() {
     let config = parse("f", &format!("[memory]\nsize = \"100MiB\"\n{SITE}")).unwrap();
     assert_eq!(config.memory.object_max, 25 << 20);
+    for (size, object_max) in [("16MiB", 1 << 20), ("512MiB", 8 << 20), ("16GiB", 64 << 20)] {
+        let disk = "[[cache.disk]]\npath = \"d\"\nsize = \"64MiB\"";
+        let memory = format!("[memory]\nsize = \"{size}\"\n{SITE}{disk}\n");
+        let config = parse("f", &memory).unwrap();
+        assert_eq!(config.memory.object_max, object_max, "{size}");
+    }
     let config = parse("f", &format!("[limits]\nhead_bytes = \"2KiB\"\n{SITE}")).unwrap();
     assert_eq!(config.limits.target_bytes, 2 << 10);
 }
@@ -728,7 +734,7 @@ fn init_says_what_the_flags_say() {
     };
     expected.memory = Memory {
         size: 64 << 20,
-        object_max: 16 << 20,
+        object_max: 1 << 20,
         eviction: Eviction::Gdsf,
     };
     let disk = |path: &str, size| Disk {

@@ -93,7 +93,7 @@ impl File {
         }
         let range = seen.field("Range").filter(|_| matches("If-Range"));
         let Some(range) = range.and_then(|range| range.strip_prefix("bytes=")) else {
-            return self.part(reply(200), version, 0..self.length);
+            return self.part(seen, reply(200), version, 0..self.length);
         };
         let Some(range) = self.range(range) else {
             let unsatisfied = format!("bytes */{}", self.length);
@@ -102,7 +102,7 @@ impl File {
         let (first, last) = (range.start, range.end - 1);
         let content_range = format!("bytes {first}-{last}/{}", self.length);
         let reply = reply(206).with("Content-Range", &content_range);
-        self.part(reply, version, range)
+        self.part(seen, reply, version, range)
     }
 
     fn headed(&self, status: u16, version: u64) -> Reply {
@@ -119,9 +119,11 @@ impl File {
         }
     }
 
-    fn part(&self, reply: Reply, version: u64, range: Range<u64>) -> Reply {
-        self.sent
-            .fetch_add(range.end - range.start, Ordering::SeqCst);
+    fn part(&self, seen: &Seen, reply: Reply, version: u64, range: Range<u64>) -> Reply {
+        if seen.method != "HEAD" {
+            self.sent
+                .fetch_add(range.end - range.start, Ordering::SeqCst);
+        }
         reply.then(Self::bytes(version, range))
     }
 

@@ -295,6 +295,13 @@ const OBJECT_SHARE: u64 = 4;
 
 const OBJECT_MAX_BYTES: u64 = 64 * MIB;
 
+/// The share of memory that one response takes where disks have the longer ones. Memory that keeps to what is short
+/// answers more requests.
+const OBJECT_SHARE_ABOVE_DISKS: u64 = 64;
+
+/// Slices of the default length are stored in every memory.
+const OBJECT_LEAST_ABOVE_DISKS: u64 = MIB;
+
 const SIZE: Setting<Bytes<u64>> = Setting {
     key: "size",
     unset: Unset::Is("\"512MiB\""),
@@ -306,9 +313,9 @@ const OBJECT_MAX: Setting<Bytes<u64>> = Setting {
     key: "object_max",
     unset: Unset::Means {
         example: "\"64MiB\"",
-        means: "\"64MiB\", or a quarter of `size` if that is less",
+        means: "\"64MiB\", or a quarter of `size` if that is less; with a disk, a 64th of `size`, from \"1MiB\" to \"64MiB\"",
     },
-    about: "The largest response that is stored; at most a quarter of `size`.",
+    about: "The largest response that is stored in memory; at most a quarter of `size`.",
     read: Bytes::new(1 << 10, 4 * TIB),
 };
 
@@ -325,8 +332,15 @@ pub(crate) const MEMORY: Rows = Rows {
     rows: &[&SIZE as &dyn Row, &OBJECT_MAX, &EVICTION],
 };
 
+/// What is below memory.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Below {
+    Disks,
+    Nothing,
+}
+
 /// Reads `[memory]`.
-pub(crate) fn memory(section: &Section<'_>, reading: &mut Reading) -> Option<Memory> {
+pub(crate) fn memory(section: &Section<'_>, below: Below, reading: &mut Reading) -> Option<Memory> {
     let size = section.value(&SIZE, reading);
     let object_max = section.value(&OBJECT_MAX, reading);
     let eviction = section.value(&EVICTION, reading);
@@ -342,7 +356,13 @@ pub(crate) fn memory(section: &Section<'_>, reading: &mut Reading) -> Option<Mem
         let hint = format!("write at most \"{}\", or raise `size`", print_size(share));
         reading.refuse(section.span_of(&OBJECT_MAX), Fault::new(message).hint(hint));
     }
-    let object_max = object_max.unwrap_or_else(|| OBJECT_MAX_BYTES.min(share));
+    let unset = match below {
+        Below::Nothing => OBJECT_MAX_BYTES,
+        Below::Disks => {
+            (size? / OBJECT_SHARE_ABOVE_DISKS).clamp(OBJECT_LEAST_ABOVE_DISKS, OBJECT_MAX_BYTES)
+        }
+    };
+    let object_max = object_max.unwrap_or_else(|| unset.min(share));
     Some(Memory {
         size: size?,
         object_max,

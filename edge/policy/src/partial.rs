@@ -225,6 +225,38 @@ pub enum Combined {
     Mismatch,
 }
 
+/// Whether a response has the strong validator of a stored one.
+fn is_same(stored: &HeaderMap, response: &HeaderMap) -> bool {
+    // A date says nothing of the coding.
+    let coding = |headers| fields::list(headers, header::CONTENT_ENCODING);
+    Strong::of(stored).is_some_and(|strong| strong.holds(response))
+        && coding(stored).eq(coding(response))
+}
+
+/// How many bytes of a response's content come before those that are `wanted` of a stored one, whose
+/// head is sent already; `None` if they are not of the same representation (RFC 9111 §3.4).
+pub fn bytes_before(
+    stored: &HeaderMap,
+    wanted: Part,
+    (status, response): (StatusCode, &HeaderMap),
+) -> Option<u64> {
+    if !is_same(stored, response) {
+        return None;
+    }
+    match status {
+        StatusCode::PARTIAL_CONTENT => (Part::read(response)? == wanted).then_some(0),
+        // The origin takes no ranges.
+        StatusCode::OK => {
+            let announced = response
+                .contains_key(header::CONTENT_LENGTH)
+                .then(|| fields::sole(response, header::CONTENT_LENGTH).and_then(fields::decimal));
+            let same_length = announced.is_none_or(|length| length == Some(wanted.complete));
+            same_length.then_some(wanted.range.first)
+        }
+        _ => None,
+    }
+}
+
 /// Combines a 206 with the stored response that it is to complete by `wanted`.
 pub fn combine(
     stored: &Stored,
@@ -232,10 +264,7 @@ pub fn combine(
     exchange: &Exchange<'_>,
     settings: &Settings,
 ) -> Combined {
-    let same = Strong::of(&stored.headers).is_some_and(|strong| strong.holds(exchange.response));
-    // A date says nothing of the coding.
-    let coding = |headers| fields::list(headers, header::CONTENT_ENCODING);
-    let same = same && coding(&stored.headers).eq(coding(exchange.response));
+    let same = is_same(&stored.headers, exchange.response);
     let part = Part::read(exchange.response);
     if exchange.status != StatusCode::PARTIAL_CONTENT || !same || part != Some(wanted) {
         return Combined::Mismatch;
@@ -311,6 +340,31 @@ mod tests {
             ),
             "bytes=0-18446744073709551615"
         );
+    }
+
+    #[test]
+    fn the_rest_is_of_the_same_representation_or_none() {
+        let stored = headers(&[("etag", "\"a\""), ("content-encoding", "br")]);
+        let check = |status, lines: &[(&str, &str)], expected| {
+            let status = StatusCode::from_u16(status).unwrap();
+            let response = headers(lines);
+            let found = bytes_before(&stored, part(4, 9, 10), (status, &response));
+            assert_eq!(found, expected, "{status} {lines:?}");
+        };
+        let (tag, coding) = (("etag", "\"a\""), ("content-encoding", "br"));
+        let range = ("content-range", "bytes 4-9/10");
+        check(206, &[tag, coding, range], Some(0));
+        check(206, &[tag, coding, ("content-range", "bytes 3-9/10")], None);
+        check(206, &[tag, coding, ("content-range", "bytes 4-9/11")], None);
+        check(206, &[tag, coding], None);
+        check(206, &[tag, range], None);
+        check(206, &[("etag", "\"b\""), coding, range], None);
+        check(206, &[("etag", "W/\"a\""), coding, range], None);
+        check(200, &[tag, coding], Some(4));
+        check(200, &[tag, coding, ("content-length", "10")], Some(4));
+        check(200, &[tag, coding, ("content-length", "11")], None);
+        check(200, &[("etag", "\"b\""), coding], None);
+        check(412, &[tag, coding], None);
     }
 
     #[test]

@@ -1,22 +1,38 @@
 //! The content of a stored response on its way to the client, from memory or from a disk.
 
+use std::ops::Range;
+
 use bytes::Bytes;
 use storage::disk::DiskError;
 use storage::{Body, BodyReader};
 
 use super::respond::Part;
+use super::rest::Rest;
 use super::{Client, Interrupted};
 
 /// A stored body, of which parts are sent.
 pub(super) struct Content<'a> {
     body: &'a Body,
     first: Option<Begun>,
+    rest: Option<Rest<'a>>,
 }
 
 /// A part whose first bytes are there.
 struct Begun {
     reader: BodyReader,
     bytes: Option<Bytes>,
+    /// What the reader is for.
+    range: Range<u64>,
+}
+
+impl Begun {
+    fn new(body: &Body, range: Range<u64>) -> Self {
+        Self {
+            reader: body.reader(range.clone()),
+            bytes: None,
+            range,
+        }
+    }
 }
 
 impl<'a> Content<'a> {
@@ -30,11 +46,15 @@ impl<'a> Content<'a> {
                 first.map(|part| part.range.first..part.range.last + 1)
             }
         };
-        let first = range.map(|range| Begun {
-            reader: body.reader(range),
-            bytes: None,
-        });
-        Self { body, first }
+        let first = range.map(|range| Begun::new(body, range));
+        let rest = None;
+        Self { body, first, rest }
+    }
+
+    /// What cannot be read after the first bytes is to be had there.
+    pub(super) fn or_else(self, rest: Rest<'a>) -> Self {
+        let rest = Some(rest);
+        Self { rest, ..self }
     }
 
     /// Reads the first bytes: as long as nothing was sent, there is another answer to give.
@@ -68,26 +88,49 @@ impl<'a> Content<'a> {
     /// Sends what was begun, or else this range.
     async fn send_range(
         &mut self,
-        range: Option<std::ops::Range<u64>>,
+        range: Option<Range<u64>>,
         client: &mut impl Client,
     ) -> Result<(), Interrupted> {
         let begun = self.first.take();
-        let begun = begun.or_else(|| {
-            range.map(|range| Begun {
-                reader: self.body.reader(range),
-                bytes: None,
-            })
-        });
-        let Some(Begun { mut reader, bytes }) = begun else {
+        let begun = begun.or_else(|| range.map(|range| Begun::new(self.body, range)));
+        let Some(begun) = begun else {
             return Ok(());
         };
+        let Begun {
+            mut reader,
+            bytes,
+            range: mut left,
+        } = begun;
         if let Some(bytes) = bytes {
+            left.start += bytes.len() as u64;
             client.content(bytes).await?;
         }
-        while let Some(bytes) = next(&mut reader, client).await? {
-            client.content(bytes).await?;
+        loop {
+            match next(&mut reader, client).await? {
+                Ok(Some(bytes)) => {
+                    left.start += bytes.len() as u64;
+                    client.content(bytes).await?;
+                }
+                Ok(None) => return Ok(()),
+                Err(error) => return self.go_on(&error, left, client).await,
+            }
         }
-        Ok(())
+    }
+
+    /// Sends what is `left` and cannot be read.
+    async fn go_on(
+        &self,
+        error: &DiskError,
+        left: Range<u64>,
+        client: &mut impl Client,
+    ) -> Result<(), Interrupted> {
+        if let Some(rest) = self.rest.filter(|_| !left.is_empty()) {
+            return rest.send(error, left, client).await;
+        }
+        tracing::warn!(%error, "a stored response was begun and cannot be read to its end");
+        // A head that the client has seen tells it that the response is cut, and not that there is none.
+        client.flush().await?;
+        Err(Interrupted::Disk)
     }
 }
 
@@ -95,26 +138,17 @@ impl<'a> Content<'a> {
 async fn next(
     reader: &mut BodyReader,
     client: &mut impl Client,
-) -> Result<Option<Bytes>, Interrupted> {
+) -> Result<Result<Option<Bytes>, DiskError>, Interrupted> {
     let ready = tokio::select! {
         biased;
         next = reader.next() => Some(next),
         () = std::future::ready(()) => None,
     };
-    let next = match ready {
+    Ok(match ready {
         Some(next) => next,
         None => {
             client.flush().await?;
             reader.next().await
         }
-    };
-    match next {
-        Ok(next) => Ok(next),
-        Err(error) => {
-            tracing::warn!(%error, "a stored response was begun and cannot be read to its end");
-            // A head that the client has seen tells it that the response is cut, and not that there is none.
-            client.flush().await?;
-            Err(Interrupted::Disk)
-        }
-    }
+    })
 }

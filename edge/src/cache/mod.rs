@@ -19,6 +19,7 @@ mod head;
 mod post;
 mod represent;
 mod respond;
+mod rest;
 mod send;
 mod slices;
 

@@ -14,6 +14,7 @@ use storage::{Cut, Object, Reader};
 
 use super::content::Content;
 use super::represent::{self, Representation};
+use super::rest::Rest;
 use super::{Client, Head, Interrupted, slices};
 use crate::downstream::content_length;
 use crate::error::UpstreamError;
@@ -123,6 +124,9 @@ pub(super) async fn stored(
     let ranges_max = node.ranges_max;
     let selected = select(request, representation, received, length, ranges_max);
     let mut content = Content::of(&body, &selected.part);
+    if body.is_on_disk() {
+        content = content.or_else(Rest::of_whole((node, request), object));
+    }
     if let Err(error) = content.prepare().await {
         tracing::debug!(%error, "a stored response cannot be read");
         node.tiers.forget(object);
@@ -162,7 +166,13 @@ async fn stored_part(
         }),
         wanted => wanted,
     };
-    let content = Content::of(object.body(), &wanted);
+    let rest = Rest {
+        node,
+        request,
+        object,
+        part,
+    };
+    let content = Content::of(object.body(), &wanted).or_else(rest);
     content.send(wanted, client).await?;
     client.end().await?;
     Ok(Sent::Done)

@@ -51,7 +51,7 @@ pub use memory::{
 };
 pub use moment::Moment;
 pub use settings::{Eviction, Settings};
-pub use tiers::{Admission, Destination, Durable, Removal, Tiers, Why};
+pub use tiers::{Admission, Destination, DiskWalk, Durable, OnDisk, Removal, Tiers, Why};
 pub use uncacheable::Uncacheable;
 pub use vary_memory::VaryMemory;
 

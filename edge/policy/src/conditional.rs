@@ -137,17 +137,26 @@ const REPRESENTATION_METADATA: [&str; 10] = [
     "trailer",
 ];
 
-/// The header fields of a 304 that stands for this response (RFC 9110 §15.4.5).
+/// Representation metadata that a 304 can correct in a cache, because it does not depend on the stored bytes.
+const CORRECTABLE: [&str; 2] = ["content-language", "content-type"];
+
+/// The header fields of a 304 that stands for this response (RFC 9110 §15.4.5), as an answer to this request.
+///
+/// A cache that has forwarded the request updates what it has stored by them (RFC 9111 §4.3.4). It gets what the origin
+/// may have corrected; a client does without.
 ///
 //= https://www.rfc-editor.org/rfc/rfc9110#section-15.4.5
 //# Since the goal of a 304 response is to minimize information transfer when the recipient already
 //# has one or more cached representations, a sender SHOULD NOT generate representation metadata other
 //# than the above listed fields unless said metadata exists for the purpose of guiding cache updates
 //# (e.g., Last-Modified might be useful if the response does not have an ETag field).
-pub fn not_modified_headers(response: &HeaderMap) -> HeaderMap {
+pub fn not_modified_headers(request: &HeaderMap, response: &HeaderMap) -> HeaderMap {
+    let forwarded = request.contains_key(header::VIA);
     let mut headers = response.clone();
     for name in REPRESENTATION_METADATA {
-        headers.remove(name);
+        if !(forwarded && CORRECTABLE.contains(&name)) {
+            headers.remove(name);
+        }
     }
     if headers.contains_key(header::ETAG) {
         headers.remove(header::LAST_MODIFIED);
@@ -336,13 +345,17 @@ mod tests {
             ("vary", "a"),
             ("access-control-allow-origin", "*"),
         ]);
-        let mut names: Vec<_> = not_modified_headers(&response)
-            .into_iter()
-            .filter_map(|(name, _)| name)
-            .collect();
-        names.sort_unstable_by_key(|name| name.as_str().to_owned());
+        let names = |request: &[(&str, &str)]| {
+            let headers = not_modified_headers(&headers(request), &response);
+            let mut names: Vec<_> = headers
+                .keys()
+                .map(|name| name.as_str().to_owned())
+                .collect();
+            names.sort_unstable();
+            names
+        };
         assert_eq!(
-            names,
+            names(&[]),
             [
                 "access-control-allow-origin",
                 "cache-control",
@@ -353,8 +366,24 @@ mod tests {
                 "vary"
             ]
         );
+        assert_eq!(
+            names(&[("via", "1.1 edge")]),
+            [
+                "access-control-allow-origin",
+                "cache-control",
+                "content-location",
+                "content-type",
+                "date",
+                "expires",
+                "last-modified",
+                "vary"
+            ]
+        );
 
         let tagged = headers(&[("etag", "\"a\""), ("last-modified", DATE)]);
-        assert_eq!(not_modified_headers(&tagged), headers(&[("etag", "\"a\"")]));
+        assert_eq!(
+            not_modified_headers(&HeaderMap::new(), &tagged),
+            headers(&[("etag", "\"a\"")])
+        );
     }
 }

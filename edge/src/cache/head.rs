@@ -91,7 +91,8 @@ impl<'a> Written<&'a Stored> {
         Self {
             stored: &cached.stored,
             uri: cached.uri.clone(),
-            born: cached.membership.born().0,
+            // Purges may be forgotten while it is on a disk: what it has outlived so far is written down.
+            born: cached.membership.reborn().0,
             labels: numbers(&cached.membership),
         }
     }
@@ -137,7 +138,7 @@ impl Durable for Head {
             Self::Slice(slice) => {
                 let slice = WrittenSlice {
                     received: slice.received,
-                    born: slice.membership.born().0,
+                    born: slice.membership.reborn().0,
                     labels: numbers(&slice.membership),
                 };
                 written(format::SLICE, &slice)
@@ -167,6 +168,12 @@ impl Durable for Head {
                 }))
             }
             _ => None,
+        }
+    }
+
+    fn outlive(&self, upto: Sequence) {
+        if let Some(membership) = self.membership() {
+            membership.outlive(upto);
         }
     }
 

@@ -43,7 +43,7 @@ use crate::sites::UseCache;
 use fill::Fill;
 pub(crate) use fill::Interim;
 use find::{Found, Hit, find};
-pub(crate) use head::{Cached, Head};
+pub(crate) use head::Head;
 pub(crate) use post::Copying;
 use respond::Sent;
 pub(crate) use respond::{

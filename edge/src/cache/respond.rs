@@ -228,7 +228,7 @@ pub(super) fn select(
     match policy::conditional::evaluate(method, asked, whole.status, &whole.headers, received) {
         Precondition::NotModified => Selected {
             status: StatusCode::NOT_MODIFIED,
-            headers: policy::conditional::not_modified_headers(&whole.headers),
+            headers: policy::conditional::not_modified_headers(asked, &whole.headers),
             part: Part::Nothing,
         },
         Precondition::Failed => Selected {

@@ -1,55 +1,83 @@
-//! What a purge would name: a look at everything that is stored, in steps.
+//! What a purge would name: a look at everything that is stored, in memory and on disks, in steps.
 
 use std::collections::HashSet;
 
 use purge_api::{Preview, SAMPLES_MAX, Sample};
 use storage::purge::{Label, Life};
-use storage::{Object, Walk};
+use storage::{Key, Walk};
 
-use crate::cache::{Cached, Head};
+use super::sweep::{DISK_STEP, is_in_memory, recovered};
+use crate::cache::Head;
 use crate::node::Node;
 
 /// Keys that are looked at between two pauses.
 const STEP: usize = 256;
 
-/// Goes through the memory, and counts what is alive and carries one of the labels.
+/// Goes through what is stored, and counts what is alive and carries one of the labels.
 pub(crate) async fn preview(node: &Node, labels: &HashSet<Label>) -> Preview {
-    let mut preview = Preview {
-        dry_run: true,
-        matched: purge_api::Matched::default(),
-        samples: Vec::new(),
+    recovered(node).await;
+    let mut seen = Seen {
+        node,
+        labels,
+        preview: nothing(),
     };
     let mut walk = Walk::new();
     while walk.step(node.tiers.memory(), STEP, |object| {
-        let Some(membership) = object.head().membership() else {
-            return;
-        };
-        let named = membership.labels().iter();
-        if !named.into_iter().any(|label| labels.contains(label))
-            || object.head().life(&node.purges) == Life::Gone
-        {
-            return;
-        }
-        preview.matched.bytes += object.cost() as u64;
-        // Slices count with the one that has their head.
-        let Some(cached) = object.head().cached() else {
-            return;
-        };
-        preview.matched.objects += 1;
-        if preview.samples.len() < SAMPLES_MAX {
-            preview.samples.push(sample(object, cached));
-        }
+        seen.look(object.key(), object.head(), object.cost() as u64);
     }) {
         tokio::task::yield_now().await;
     }
-    preview
+    let Some(mut walk) = node.tiers.walk_disks() else {
+        return seen.preview;
+    };
+    while let Some(step) = node.tiers.step(&mut walk, DISK_STEP).await {
+        for object in step.iter().filter(|it| !is_in_memory(node, it)) {
+            seen.look(object.key(), &object.head, object.bytes());
+        }
+        tokio::task::yield_now().await;
+    }
+    seen.preview
 }
 
-fn sample(object: &Object<Head>, cached: &Cached) -> Sample {
-    Sample {
-        uri: cached.uri.to_string(),
-        key: format!("{:?}", object.key()),
-        status: cached.stored.status.as_u16(),
-        bytes: object.cost() as u64,
+fn nothing() -> Preview {
+    Preview {
+        dry_run: true,
+        matched: purge_api::Matched::default(),
+        samples: Vec::new(),
+    }
+}
+
+/// What was seen so far.
+struct Seen<'a> {
+    node: &'a Node,
+    labels: &'a HashSet<Label>,
+    preview: Preview,
+}
+
+impl Seen<'_> {
+    fn look(&mut self, key: Key, head: &Head, bytes: u64) {
+        let Some(membership) = head.membership() else {
+            return;
+        };
+        let mut named = membership.labels().iter();
+        if !named.any(|label| self.labels.contains(label))
+            || head.life(&self.node.purges) == Life::Gone
+        {
+            return;
+        }
+        self.preview.matched.bytes += bytes;
+        // Slices count with the one that has their head.
+        let Some(cached) = head.cached() else {
+            return;
+        };
+        self.preview.matched.objects += 1;
+        if self.preview.samples.len() < SAMPLES_MAX {
+            self.preview.samples.push(Sample {
+                uri: cached.uri.to_string(),
+                key: format!("{key:?}"),
+                status: cached.stored.status.as_u16(),
+                bytes,
+            });
+        }
     }
 }

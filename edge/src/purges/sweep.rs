@@ -1,9 +1,10 @@
-//! The sweeper: takes what was purged out of the memory, counts it, and lets the index of purges forget.
+//! The sweeper: takes what was purged out of memory and off the disks' index, counts it, and lets the index of purges
+//! forget.
 //!
 //! It saves memory, and decides nothing: what is purged is gone for requests before the sweeper knows of it.
 //!
-//! It goes through the memory tier. What another tier holds, nobody is asked about here: the index may only forget the
-//! purges that nothing there was born before.
+//! It goes through memory, and then through the heads on disks. What is stale or in doubt there stays, and with it the
+//! purges that say so. What it takes out on disks a start may find again: by then the log has been applied again as well.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,11 +12,12 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use storage::Walk;
+use storage::disk::Recovery;
 use storage::purge::{Label, Life, Membership, Sequence};
+use storage::{OnDisk, Walk};
 use tokio::sync::{Notify, watch};
 
-use super::Purges;
+use super::{LABELS_MAX, Purges};
 use crate::cache::Head;
 use crate::node::Node;
 
@@ -27,12 +29,22 @@ const REST: u32 = 4;
 const UNCOUNTED_MAX: usize = 10_000;
 /// Fills under way whose ends nobody looks for yet.
 const FOLLOWED_MIN: usize = 64;
+/// Heads on disks that are looked at between two pauses.
+pub(super) const DISK_STEP: usize = 64;
+/// With so many labels remembered, what is only stale or in doubt leaves the disks, for the purges to be forgotten: the
+/// index at its end would take everything.
+const CROWDED: usize = LABELS_MAX / 2;
+/// How long until a sweep that could not see all of the disks is repeated.
+const AGAIN: Duration = Duration::from_secs(10);
+/// How long a look at the disks waits until they are read back, and how often it asks.
+const RECOVERY_PATIENCE: Duration = Duration::from_secs(10);
+const RECOVERY_POLL: Duration = Duration::from_millis(20);
 
 /// What a purge named of what was stored.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub(crate) struct Matched {
     pub objects: u64,
-    /// As the memory's budget counts them.
+    /// As the memory's budget counts them; on disks, head and body.
     pub bytes: u64,
 }
 
@@ -124,18 +136,33 @@ impl Sweeper {
 pub(crate) async fn run(node: Arc<Node>) {
     // What the log brought back names nothing that is in memory.
     node.purges.sweeper.wake.notify_one();
+    let mut seen = Sweep::Whole;
     loop {
-        node.purges.sweeper.wake.notified().await;
+        let waking = node.purges.sweeper.wake.notified();
+        match seen {
+            Sweep::Whole => waking.await,
+            // It is time, woken or not.
+            Sweep::Partial => drop(tokio::time::timeout(AGAIN, waking).await),
+        }
         let began = node.clock.instant();
-        sweep(&node).await;
+        seen = sweep(&node).await;
         let took = node.clock.instant() - began;
         tokio::time::sleep(took.saturating_mul(REST).max(Duration::from_millis(1))).await;
     }
 }
 
+/// How much of what is stored a sweep has seen.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Sweep {
+    Whole,
+    /// Not all of the disks: the purges are remembered until the next.
+    Partial,
+}
+
 /// Goes through all that is stored, in steps between which others run.
-async fn sweep(node: &Node) {
+async fn sweep(node: &Node) -> Sweep {
     let purges = &node.purges;
+    recovered(node).await;
     let upto = purges.latest();
     let mut tally = Tally::of(purges.sweeper.take_uncounted(upto));
     for head in purges.sweeper.followed() {
@@ -158,14 +185,96 @@ async fn sweep(node: &Node) {
     }) {
         tokio::task::yield_now().await;
     }
-    purges.sweeper.removed.fetch_add(removed, Ordering::Relaxed);
-    // No walk sees what is on disks.
-    if node.tiers.disk().is_none() {
-        purges.index.forget(upto);
+    // After memory: what was evicted since knows how far it was looked at.
+    let disks = sweep_disks(node, upto, &mut tally).await;
+    purges
+        .sweeper
+        .removed
+        .fetch_add(removed + disks.removed, Ordering::Relaxed);
+    if let Some(outlived) = disks.outlived {
+        purges.index.forget(outlived);
     }
-    tracing::debug!(upto = upto.0, removed, "purged responses were swept");
+    tracing::debug!(
+        upto = upto.0,
+        removed,
+        on_disks = disks.removed,
+        "purged responses were swept"
+    );
     tally.tell(purges);
     purges.sweeper.counted.send_replace(upto);
+    match disks.outlived {
+        Some(_) => Sweep::Whole,
+        None => Sweep::Partial,
+    }
+}
+
+/// What a sweep made of the disks.
+#[derive(Debug)]
+struct Disks {
+    removed: u64,
+    /// The purges that nothing there needs to be asked about any more; none if not all was seen.
+    outlived: Option<Sequence>,
+}
+
+async fn sweep_disks(node: &Node, upto: Sequence, tally: &mut Tally) -> Disks {
+    let purges = &node.purges;
+    let mut disks = Disks {
+        removed: 0,
+        outlived: Some(upto),
+    };
+    // Where there is nothing to forget, there is nothing to find.
+    let nothing = purges.forgotten() >= upto;
+    let Some(mut walk) = node.tiers.walk_disks().filter(|_| !nothing) else {
+        return disks;
+    };
+    let crowded = purges.len() > CROWDED;
+    let mut outlived = upto;
+    while let Some(step) = node.tiers.step(&mut walk, DISK_STEP).await {
+        for object in &step {
+            let Some(membership) = object.head.membership() else {
+                continue;
+            };
+            let life = object.head.life(purges);
+            if !is_in_memory(node, object) {
+                let (objects, bytes) = (1, object.bytes());
+                tally.count(membership, Matched { objects, bytes });
+            }
+            match life {
+                Life::Alive => node.tiers.prove(&mut walk, object),
+                Life::Stale { .. } | Life::Doubtful if !crowded => {
+                    outlived = outlived.min(membership.born());
+                }
+                Life::Gone | Life::Stale { .. } | Life::Doubtful => {
+                    node.tiers.bury(&mut walk, object);
+                    disks.removed += 1;
+                }
+            }
+        }
+        tokio::task::yield_now().await;
+    }
+    // Never less than before.
+    outlived = outlived.max(purges.forgotten());
+    disks.outlived = node.tiers.swept(&walk, outlived).then_some(outlived);
+    disks
+}
+
+/// Whether memory answers for it.
+pub(super) fn is_in_memory(node: &Node, object: &OnDisk<Head>) -> bool {
+    let in_memory = node.tiers.in_memory(object.key());
+    in_memory.find(object.variant()).is_some()
+}
+
+/// Waits until it is known what is on disks, in bounds.
+pub(super) async fn recovered(node: &Node) {
+    let mut patience = RECOVERY_PATIENCE;
+    while matches!(node.tiers.recovered(), Some(recovery) if !matches!(recovery, Recovery::Done { .. }))
+    {
+        let Some(rest) = patience.checked_sub(RECOVERY_POLL) else {
+            return;
+        };
+        patience = rest;
+        tokio::time::sleep(RECOVERY_POLL).await;
+    }
 }
 
 /// How much each of several purges names.

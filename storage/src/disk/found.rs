@@ -114,6 +114,11 @@ impl Found {
         self.0.entry.sizes().body
     }
 
+    /// Whether a walk has looked at this head when it was found.
+    pub(crate) fn is_proven(&self) -> bool {
+        self.0.entry.is_proven()
+    }
+
     /// A reader of a part of the body.
     pub(crate) fn body(&self, range: Range<u64>) -> BodyReader {
         BodyReader::new(self, range)

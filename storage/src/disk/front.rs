@@ -78,6 +78,25 @@ pub(crate) fn parse(
     Ok(Front { header, head, body })
 }
 
+/// The head alone, of what was read for `entry`.
+pub(crate) fn parse_head(
+    volume: &Volume,
+    life: &Life,
+    entry: &Entry,
+    bytes: &Bytes,
+) -> Result<(Header, Bytes), DiskError> {
+    let header = Header::parse(volume.nonce, &volume.geometry, bytes).ok_or(DiskError::Damaged)?;
+    let end = HEADER + header.head_len as usize;
+    if !is_of(&header, life, entry) || bytes.len() < end {
+        return Err(DiskError::Gone);
+    }
+    let head = bytes.slice(HEADER..end);
+    if checksum(volume.nonce, &head) != header.head_sum {
+        return Err(DiskError::Damaged);
+    }
+    Ok((header, head))
+}
+
 fn body_along(
     volume: &Volume,
     header: &Header,

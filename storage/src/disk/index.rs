@@ -140,6 +140,19 @@ impl Index {
         }
     }
 
+    /// Notes that this head was looked at; false if nothing is there any more.
+    pub(crate) fn prove(&self, tag: u64, place: Place) -> bool {
+        let mut shard = self.shard(tag).write();
+        let entry = shard.find_at(tag, place);
+        entry.map(Entry::prove).is_some()
+    }
+
+    /// Everything in one of the shards; none behind the last.
+    pub(crate) fn entries(&self, shard: usize) -> Option<Vec<Entry>> {
+        let shard = self.shards.get(shard)?.read();
+        Some(shard.entries().copied().collect())
+    }
+
     /// Counts that it was asked for.
     pub(crate) fn hit(&self, tag: u64, place: Place) {
         let saturated = |entry: &Entry| entry.hits() >= 3;

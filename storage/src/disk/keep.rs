@@ -376,7 +376,8 @@ impl Reclaim<'_> {
             &appended.header,
             appended.class,
         );
-        self.shared.index.swap(entry.place(), moved.with_hits(hits));
+        let moved = moved.with_hits(hits).proven_like(&current);
+        self.shared.index.swap(entry.place(), moved);
         Ok(())
     }
 }

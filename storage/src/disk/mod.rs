@@ -57,6 +57,7 @@ mod shared;
 mod stats;
 mod table;
 mod volume;
+mod walk;
 mod writer;
 
 use std::fmt;
@@ -77,6 +78,7 @@ pub use recovery::Recovery;
 pub use settings::{Engine, Settings, VolumeSettings};
 pub use shared::Liveness;
 pub use stats::{Stats, VolumeStats};
+pub use walk::{Seen, Walk};
 pub use writer::{NewRecord, Writer};
 
 use crate::{Key, Variant};

@@ -21,7 +21,8 @@ pub(crate) struct Entry {
 
 const HITS_BITS: u32 = 2;
 const SPREAD_BIT: u64 = 1 << HITS_BITS;
-const FLAG_BITS: u32 = HITS_BITS + 1;
+const PROVEN_BIT: u64 = 1 << (HITS_BITS + 1);
+const FLAG_BITS: u32 = HITS_BITS + 2;
 const HITS_MAX: u64 = (1 << HITS_BITS) - 1;
 
 /// Bits of `sizes` for the length of the body; the others are for the head.
@@ -83,6 +84,21 @@ impl Entry {
         self.place_and_hits &= !HITS_MAX;
         self.place_and_hits |= u64::from(hits).min(HITS_MAX);
         self
+    }
+
+    /// Whether a walk has looked at this head.
+    pub(crate) fn is_proven(&self) -> bool {
+        self.place_and_hits & PROVEN_BIT != 0
+    }
+
+    /// The same, looked at as far as `other` is: it has the same head.
+    pub(crate) fn proven_like(mut self, other: &Self) -> Self {
+        self.place_and_hits |= other.place_and_hits & PROVEN_BIT;
+        self
+    }
+
+    pub(crate) fn prove(&mut self) {
+        self.place_and_hits |= PROVEN_BIT;
     }
 
     fn is_free(&self) -> bool {
@@ -252,6 +268,11 @@ mod tests {
         assert_eq!(entry.with_hits(200).hits(), 3);
         assert_eq!((entry.sizes().head, entry.sizes().body), (5, 6));
         assert!(entry.sizes().spread);
+        assert!(!entry.is_proven());
+        let mut proven = entry;
+        proven.prove();
+        assert!(proven.is_proven() && entry.proven_like(&proven).is_proven());
+        assert_eq!((proven.place(), proven.hits()), (entry.place(), 2));
     }
 
     #[test]

@@ -15,6 +15,8 @@ const DOUBTFUL: u64 = 0;
 pub struct Membership {
     born: Sequence,
     labels: Box<[Label]>,
+    /// Whether it had other labels before: what is proven was of them.
+    relabelled: bool,
     /// The sequence up to which all purges are accounted for: most checks are one comparison with it.
     proven: AtomicU64,
     /// When it was softly purged by one of those, in the milliseconds of a [`Moment`], or [`FRESH`] or [`DOUBTFUL`].
@@ -36,6 +38,7 @@ impl Membership {
         Self {
             born,
             labels: labels.into_boxed_slice(),
+            relabelled: false,
             proven: AtomicU64::new(born.0),
             stale: AtomicU64::new(FRESH),
         }
@@ -49,6 +52,7 @@ impl Membership {
         Self {
             born: self.born,
             labels: labels.into_boxed_slice(),
+            relabelled: true,
             proven: AtomicU64::new(proven),
             stale: AtomicU64::new(self.stale.load(Ordering::Acquire)),
         }
@@ -58,6 +62,22 @@ impl Membership {
     #[must_use]
     pub const fn born(&self) -> Sequence {
         self.born
+    }
+
+    /// The latest sequence that it might as well have been born at: no purge between the two has named it.
+    #[must_use]
+    pub fn reborn(&self) -> Sequence {
+        // In this order: what is known is of everything that is proven, at least.
+        let proven = Sequence(self.proven.load(Ordering::Acquire));
+        match self.known() {
+            Known::Fresh if !self.relabelled => proven,
+            Known::Fresh | Known::Stale(_) | Known::Doubtful => self.born,
+        }
+    }
+
+    /// Notes that no purge up to `upto` names it, and that none of them is missing.
+    pub fn outlive(&self, upto: Sequence) {
+        self.prove(upto);
     }
 
     /// What it can be purged by.

@@ -20,19 +20,23 @@
 mod admission;
 mod moves;
 mod record;
+mod walk;
 mod writing;
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use tokio::sync::Semaphore;
 
 pub use admission::Admission;
 pub use record::Durable;
+pub use walk::{DiskWalk, OnDisk};
 
 use crate::disk::{self, Disk, Found, NewRecord, Recovery};
 use crate::fill::Beside;
 use crate::memory::{Body, Claim, Memory, Object, Variants};
+use crate::purge::Sequence;
 use crate::{Fill, Keep, Key, Variant};
 use moves::MOVES_MAX;
 pub(crate) use writing::{Place, Writing};
@@ -47,6 +51,8 @@ pub struct Tiers<H: Durable> {
 struct Lower {
     disk: Arc<Disk>,
     epoch: u64,
+    /// The purges that those objects outlived which a walk has looked at.
+    swept: AtomicU64,
     /// Moves between the tiers that may be under way at once.
     moves: Arc<Semaphore>,
     writing: Arc<Writing>,
@@ -97,6 +103,7 @@ impl<H: Durable> Tiers<H> {
             lower: Some(Lower {
                 disk,
                 epoch,
+                swept: AtomicU64::new(0),
                 moves: Arc::new(Semaphore::new(MOVES_MAX)),
                 writing: Arc::default(),
             }),
@@ -138,9 +145,11 @@ impl<H: Durable> Tiers<H> {
             return Vec::new();
         };
         let mut objects = Vec::new();
+        // Before the index is asked: what it says is of this walk, or of a later one.
+        let swept = lower.swept();
         for found in lower.disk.find(key) {
             if known.find(found.variant()).is_none()
-                && let Some(object) = self.read(lower, key, &found).await
+                && let Some(object) = self.read(lower, key, &found, swept).await
             {
                 objects.push(object);
             }
@@ -148,12 +157,21 @@ impl<H: Durable> Tiers<H> {
         objects
     }
 
-    async fn read(&self, lower: &Lower, key: Key, found: &Found) -> Option<Arc<Object<H>>> {
+    async fn read(
+        &self,
+        lower: &Lower,
+        key: Key,
+        found: &Found,
+        swept: Sequence,
+    ) -> Option<Arc<Object<H>>> {
         let bytes = lower.disk.head(found).await.ok()?;
-        let Some((id, head)) = record::decode(lower.epoch, &bytes) else {
+        let Some((id, head)) = record::decode::<H>(lower.epoch, &bytes) else {
             lower.disk.forget(found);
             return None;
         };
+        if found.is_proven() {
+            head.outlive(swept);
+        }
         let name = (key, found.variant());
         let body = Body::on_disk(found.clone());
         Some(self.memory.elsewhere(id, name, Arc::new(head), body))
@@ -307,7 +325,7 @@ impl<H: Durable> Tiers<H> {
 
     /// Removes this object from all tiers, if it is still the current one of its key and variant.
     pub fn remove_object(&self, object: &Arc<Object<H>>) {
-        self.forget(object);
+        self.take_out(object);
         let (key, variant) = (object.key(), object.variant());
         if let Some(disk) = self.disk()
             && disk.find(key).iter().any(|it| it.variant() == variant)
@@ -325,8 +343,20 @@ impl<H: Durable> Tiers<H> {
         }
     }
 
-    /// Takes out an object that is known to be dead, and would be known to be wherever it is found.
+    /// Takes out an object that is known to be dead, and would be known to be wherever it is found; with its copy.
     pub fn forget(&self, object: &Arc<Object<H>>) {
+        self.take_out(object);
+        let Some(disk) = self.disk().filter(|_| !object.body().is_on_disk()) else {
+            return;
+        };
+        let copies = disk.find(object.key()).into_iter();
+        copies
+            .filter(|copy| copy.variant() == object.variant())
+            .for_each(|copy| disk.forget(&copy));
+    }
+
+    /// From the tier that it is of.
+    fn take_out(&self, object: &Arc<Object<H>>) {
         match (object.body().found(), self.disk()) {
             (Some(found), Some(disk)) => disk.forget(found),
             _ => self.memory.remove_object(object),

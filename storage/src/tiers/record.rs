@@ -1,6 +1,7 @@
 //! What stands before a head on a disk.
 
 use crate::Head;
+use crate::purge::Sequence;
 
 /// A head that can be written down and read again.
 pub trait Durable: Head + Sized {
@@ -10,6 +11,9 @@ pub trait Durable: Head + Sized {
     /// What [`Durable::encode`] made these bytes of; none if it cannot be understood. They are as they were written, but
     /// another version may have written them.
     fn decode(bytes: &[u8]) -> Option<Self>;
+
+    /// No purge up to this sequence names it: [`Tiers::swept`](crate::Tiers::swept) said so of what is on the disks.
+    fn outlive(&self, upto: Sequence);
 
     /// When its response was received, in seconds since 1970. It is told, not used.
     fn stored_at(&self) -> u64;

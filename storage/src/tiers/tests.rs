@@ -19,6 +19,8 @@ impl Durable for usize {
         Some(Self::from_le_bytes(bytes.try_into().ok()?))
     }
 
+    fn outlive(&self, _upto: Sequence) {}
+
     fn stored_at(&self) -> u64 {
         1_700_000_000
     }

@@ -1,6 +1,8 @@
 //! The client's own preconditions (RFC 9110 §13), answered from the cache.
 
-use larder_tests::{Gate, Node, Origin, Reply};
+use std::time::Duration;
+
+use larder_tests::{Gate, Node, Origin, Reply, Settings};
 
 const MODIFIED: &str = "Mon, 01 Jan 2024 00:00:00 GMT";
 const BEFORE: &str = "Sun, 31 Dec 2023 00:00:00 GMT";
@@ -41,6 +43,36 @@ async fn preconditions_are_evaluated_in_the_order_of_the_standard() {
         }
     }
     assert_eq!(origin.total(), 1);
+}
+
+#[tokio::test]
+async fn what_an_origin_corrects_reaches_a_cache_behind_the_cache() {
+    let origin = Origin::start(|seen| {
+        let reply = match seen.field("If-None-Match") {
+            Some(_) => Reply::status(304).with("Content-Type", "text/html"),
+            None => Reply::ok("x").with("Content-Type", "text/plain"),
+        };
+        reply
+            .with("Cache-Control", "max-age=60")
+            .with("ETag", "\"1\"")
+    })
+    .await;
+    let parent = Settings::origins(&[&origin.url()]).table("node", "name = \"parent\"");
+    let mut parent = Node::start(parent).await;
+    let mut edge = Node::before(&format!("http://{}", parent.address())).await;
+
+    let first = edge.get("/a").await;
+    assert_eq!(first.header("Content-Type"), Some("text/plain"));
+    parent.advance(Duration::from_secs(61));
+    edge.advance(Duration::from_secs(61));
+    let validated = edge.get("/a").await;
+    assert_eq!(validated.status, 200);
+    assert_eq!(validated.header("Content-Type"), Some("text/html"));
+    assert_eq!(origin.total(), 2);
+
+    let to_a_client = parent.get_with("/a", &[("If-None-Match", "\"1\"")]).await;
+    assert_eq!(to_a_client.status, 304);
+    assert_eq!(to_a_client.header("Content-Type"), None);
 }
 
 #[tokio::test]

@@ -6,6 +6,7 @@
 //!   --accept            write the verdicts of this run to conformance/expected.tsv
 //!   --suite DIR         a checkout of the suite's current tree, its dependencies installed
 //!   --definitions FILE  the ids, kinds and dependencies of its tests, where it is another one
+//!   --tiers NUMBER      with `2`, the node that is tested has another one as its origin
 //!   --proxy URL         test this proxy instead of starting Larder
 //!   --origin-port PORT  where that proxy expects its origin (8000)
 //!   --trace ID          run one test and show what went over the wire
@@ -13,7 +14,7 @@
 //!
 //! The gate: with the literal settings no required test may do anything but pass, and of the
 //! current tree no optimal one either, unless `exceptions.tsv` names it with a clause; and no test
-//! of the pinned suite may have another verdict than `expected.tsv` says. `conformance/README.md`
+//! of the pinned suite may have another verdict than `expected.tsv` says, unless through two tiers. `conformance/README.md`
 //! explains the two profiles and the verdicts.
 
 #![forbid(unsafe_code)]
@@ -92,7 +93,7 @@ async fn measure(
     profile: Profile,
 ) -> Result<score::Results, String> {
     let origin = suite.serve(options.origin_port()).await?;
-    let subject = Subject::start(options.proxy.as_deref(), origin.port(), profile).await;
+    let subject = Subject::start(options, origin.port(), profile).await;
     let output = suite.run(&subject.url(), None).await?;
     score::Results::parse(&output)
 }
@@ -100,7 +101,7 @@ async fn measure(
 async fn trace(suite: &Suite, options: &Options, test: &str) -> Result<usize, String> {
     let origin = suite.serve(options.origin_port()).await?;
     let profile = options.profile.unwrap_or(Profile::Literal);
-    let subject = Subject::start(options.proxy.as_deref(), origin.port(), profile).await;
+    let subject = Subject::start(options, origin.port(), profile).await;
     report::show(&suite.run(&subject.url(), Some(test)).await?);
     Ok(0)
 }

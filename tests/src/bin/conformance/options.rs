@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use larder_tests::free_port;
 
 use crate::score::Kind;
-use crate::subject::Profile;
+use crate::subject::{Profile, Tiers};
 
 /// What the command line asks for.
 #[derive(Debug, Default)]
@@ -13,6 +13,7 @@ pub(crate) struct Options {
     pub(crate) profile: Option<Profile>,
     pub(crate) accept: bool,
     pub(crate) suite: Option<PathBuf>,
+    pub(crate) tiers: Tiers,
     definitions: Option<PathBuf>,
     pub(crate) proxy: Option<String>,
     origin_port: Option<u16>,
@@ -42,6 +43,7 @@ impl Options {
         match flag {
             "--profile" => self.profile = Some(Profile::parse(&value)?),
             "--suite" => self.suite = Some(value.into()),
+            "--tiers" => self.tiers = Tiers::parse(&value)?,
             "--definitions" => self.definitions = Some(value.into()),
             "--proxy" => self.proxy = Some(value.trim_end_matches('/').to_owned()),
             "--origin-port" => {
@@ -58,7 +60,10 @@ impl Options {
 
     fn check(self) -> Result<Self, String> {
         if self.accept && !self.is_pinned() {
-            return Err("--accept is for Larder and the pinned suite only".to_owned());
+            return Err("--accept is for one Larder and the pinned suite only".to_owned());
+        }
+        if self.tiers != Tiers::One && self.proxy.is_some() {
+            return Err("--tiers is for Larder only".to_owned());
         }
         if self.definitions.is_some() && self.suite.is_none() {
             return Err("--definitions is for another --suite".to_owned());
@@ -68,7 +73,7 @@ impl Options {
 
     /// Whether verdicts are comparable with the expected ones.
     pub(crate) fn is_pinned(&self) -> bool {
-        self.suite.is_none() && self.proxy.is_none()
+        self.suite.is_none() && self.proxy.is_none() && self.tiers == Tiers::One
     }
 
     pub(crate) fn definitions(&self) -> PathBuf {
@@ -94,9 +99,9 @@ impl Options {
 
     /// The kinds of tests of which none may do anything but pass, unless it is an exception.
     pub(crate) fn gated(&self) -> &'static [Kind] {
-        match self.suite {
-            None => &[Kind::Required],
-            Some(_) => &[Kind::Required, Kind::Optimal],
+        match (&self.suite, self.tiers) {
+            (Some(_), Tiers::One) => &[Kind::Required, Kind::Optimal],
+            _ => &[Kind::Required],
         }
     }
 
@@ -111,7 +116,10 @@ impl Options {
 
     /// What a run is called in the report.
     pub(crate) fn title(&self, profile: Profile) -> String {
-        let shipped_or_literal = || format!("{} settings", profile.name());
+        let shipped_or_literal = || match self.tiers {
+            Tiers::One => format!("{} settings", profile.name()),
+            Tiers::Two => format!("{} settings, two tiers", profile.name()),
+        };
         self.proxy.clone().unwrap_or_else(shipped_or_literal)
     }
 
@@ -138,6 +146,10 @@ mod tests {
         assert!(parse("--profile shipped --accept").is_ok());
         assert!(parse("--suite /x --definitions /y").is_ok());
         assert!(parse("--suite /x").is_ok());
+        assert!(parse("--tiers 2 --suite /x").is_ok());
+        assert!(parse("--tiers 3").unwrap_err().contains("`1` or `2`"));
+        assert!(parse("--tiers 2 --accept").is_err());
+        assert!(parse("--tiers 2 --proxy http://x").is_err());
         assert!(parse("--definitions /y").unwrap_err().contains("--suite"));
         assert!(
             parse("--accept --proxy http://x")

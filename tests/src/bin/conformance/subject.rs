@@ -1,6 +1,8 @@
-//! What is tested: Larder with one of two sets of settings, or a proxy that runs already.
+//! What is tested: Larder with one of two sets of settings, alone or in front of another, or a proxy that runs already.
 
 use larder_tests::{Node, Settings};
+
+use crate::options::Options;
 
 /// Two answers to the question what the standard's text wants where safety wants something else.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -16,7 +18,32 @@ pub(crate) enum Profile {
 
 pub(crate) enum Subject {
     Larder(Box<Node>),
+    TwoTiers(Box<TwoTiers>),
     Proxy(String),
+}
+
+/// One node is the origin of the other. Both are needed until the run is over.
+pub(crate) struct TwoTiers {
+    edge: Node,
+    _parent: Node,
+}
+
+/// How many nodes a request passes on its way to the origin.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(crate) enum Tiers {
+    #[default]
+    One,
+    Two,
+}
+
+impl Tiers {
+    pub(crate) fn parse(number: &str) -> Result<Self, String> {
+        match number {
+            "1" => Ok(Self::One),
+            "2" => Ok(Self::Two),
+            _ => Err(format!("{number} is not a number of tiers: `1` or `2`")),
+        }
+    }
 }
 
 impl Profile {
@@ -48,19 +75,38 @@ impl Profile {
 }
 
 impl Subject {
-    pub(crate) async fn start(proxy: Option<&str>, origin_port: u16, profile: Profile) -> Self {
-        if let Some(url) = proxy {
-            return Self::Proxy(url.to_owned());
+    pub(crate) async fn start(options: &Options, origin_port: u16, profile: Profile) -> Self {
+        if let Some(url) = &options.proxy {
+            return Self::Proxy(url.clone());
         }
         let origin = format!("http://127.0.0.1:{origin_port}");
-        Self::Larder(Box::new(Node::start(profile.settings(&origin)).await))
+        match options.tiers {
+            Tiers::One => Self::Larder(Box::new(Node::start(profile.settings(&origin)).await)),
+            Tiers::Two => Self::TwoTiers(Box::new(TwoTiers::start(&origin, profile).await)),
+        }
     }
 
     /// Without a slash at the end, which the suite's client would double.
     pub(crate) fn url(&self) -> String {
         match self {
             Self::Larder(node) => format!("http://{}", node.address()),
+            Self::TwoTiers(nodes) => format!("http://{}", nodes.edge.address()),
             Self::Proxy(url) => url.clone(),
+        }
+    }
+}
+
+impl TwoTiers {
+    /// They go by different names: a request that has passed a node of the same name is refused as a loop (RFC 8586).
+    async fn start(origin: &str, profile: Profile) -> Self {
+        let parent = profile.settings(origin).table("node", "name = \"parent\"");
+        let parent = Node::start(parent).await;
+        let url = format!("http://{}", parent.address());
+        let edge = profile.settings(&url).table("node", "name = \"edge\"");
+        let edge = Node::start(edge).await;
+        Self {
+            edge,
+            _parent: parent,
         }
     }
 }

@@ -334,6 +334,15 @@ impl<H: Durable> Tiers<H> {
         }
     }
 
+    /// Frees the room of what is stored under `key`, and voids the claims to it, where its coming back would do no harm:
+    /// unlike a removal, it is not written down.
+    pub fn release(&self, key: Key) {
+        self.memory.remove(key);
+        if let Some(disk) = self.disk() {
+            disk.find(key).iter().for_each(|found| disk.forget(found));
+        }
+    }
+
     /// Takes out an object that is known to be dead, and would be known to be wherever it is found; with its copy.
     pub fn forget(&self, object: &Arc<Object<H>>) {
         self.take_out(object);

@@ -50,6 +50,7 @@ mod search;
 mod settings;
 mod shutdown;
 mod slices;
+mod slices_on_disk;
 mod stale;
 mod tidy;
 mod tls;

@@ -58,7 +58,7 @@ fn is_from_disk(answer: &Response) -> bool {
 }
 
 /// Waits until so many objects are on the disk, and in its file.
-async fn on_disk(node: &Node, objects: usize) {
+pub(crate) async fn on_disk(node: &Node, objects: usize) {
     let all =
         |metrics: &larder_tests::Metrics| metrics.sum("larder_disk_objects", &[]) >= objects as f64;
     node.metrics_when(all).await;

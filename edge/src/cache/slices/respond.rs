@@ -15,7 +15,7 @@ use crate::cache::{Client, Head, Interrupted};
 use crate::error::UpstreamError;
 use crate::exchange::{Exchange, Request};
 use crate::node::Node;
-use crate::outcome::{Answer, Forward, Forwarded, Outcome, Share};
+use crate::outcome::{Answer, Forward, Forwarded, Outcome, Share, Tier};
 
 /// Slices that are looked for to say in `Cache-Status` whether they are stored.
 const COUNTED_MAX: usize = 1024;
@@ -33,7 +33,7 @@ pub(in crate::cache) async fn respond(
     client: &mut impl Client,
 ) -> Result<Sent, Interrupted> {
     let Some((sliced, stored)) = Sliced::of(object).zip(object.head().stored()) else {
-        node.tiers.memory().remove_object(object);
+        node.tiers.remove_object(object);
         return Ok(Sent::Changed);
     };
     let complete = sliced.layout().complete();
@@ -53,7 +53,7 @@ pub(in crate::cache) async fn respond(
         client.end().await?;
         return Ok(Sent::Done);
     }
-    let stored = Stock::of(node, &sliced, &ranges);
+    let stored = Stock::of(node, &sliced, &ranges).await;
     if request.terms.only_if_cached() && !stored.is_everything() {
         return Ok(Sent::NotCached);
     }
@@ -92,19 +92,30 @@ fn ranges(part: &Part, complete: u64) -> Vec<ByteRange> {
 struct Stock {
     stored: u64,
     needed: u64,
+    /// Where the farthest of them are.
+    tier: Tier,
 }
 
 impl Stock {
-    fn of(node: &Node, sliced: &Sliced, ranges: &[ByteRange]) -> Self {
-        let touched = ranges.iter().map(|range| sliced.layout().touched(*range));
-        let needed = touched.clone().map(|it| it.end() - it.start() + 1).sum();
-        let stored = touched
-            .flatten()
-            .take(COUNTED_MAX)
-            .take_while(|number| sliced.keys.find(node, *number).is_some());
+    async fn of(node: &Node, sliced: &Sliced, ranges: &[ByteRange]) -> Self {
+        let layout = sliced.layout();
+        let touched: Vec<_> = ranges.iter().map(|it| layout.touched(*it)).collect();
+        let needed = touched.iter().map(|it| it.end() - it.start() + 1).sum();
+        let first: Vec<_> = touched.into_iter().flatten().take(COUNTED_MAX).collect();
+        let (mut stored, mut tier) = (0, Tier::Memory);
+        for number in first {
+            let Some(object) = sliced.keys.find(node, number).await else {
+                break;
+            };
+            stored += 1;
+            if object.body().is_on_disk() {
+                tier = Tier::Disk;
+            }
+        }
         Self {
-            stored: stored.count() as u64,
+            stored,
             needed,
+            tier,
         }
     }
 
@@ -115,12 +126,16 @@ impl Stock {
 
 /// A hit that is not one for all its slices went forward for the rest (RFC 9211 §2.2).
 fn tell(exchange: &mut Exchange, stock: &Stock) {
-    let Some(Outcome::Hit { ttl, .. }) = exchange.outcome else {
+    let Some(Outcome::Hit { ttl, tier, .. }) = &mut exchange.outcome else {
         return;
     };
     if stock.is_everything() {
+        if stock.tier == Tier::Disk {
+            *tier = Tier::Disk;
+        }
         return;
     }
+    let ttl = *ttl;
     exchange.outcome = Some(Outcome::Forwarded(Forwarded {
         why: if stock.stored == 0 {
             Forward::UriMiss
@@ -217,7 +232,8 @@ impl Composition<'_> {
             let before = at;
             match source {
                 Source::Stored(object) => {
-                    self.run.node.tiers.memory().accessed(&object);
+                    let admission = self.run.request.treatment.admission;
+                    let object = self.run.node.tiers.accessed(&object, admission);
                     let mut reader = object.body().reader(at..end);
                     while let Ok(Some(data)) = reader.next().await {
                         at += data.len() as u64;

@@ -157,6 +157,14 @@ impl<H: Durable> Tiers<H> {
         objects
     }
 
+    /// The length of the body that a disk has under this key and variant, as far as the index knows: without a read. It
+    /// may be purged, or damaged.
+    pub fn length_on_disk(&self, key: Key, variant: Variant) -> Option<u64> {
+        let found = self.disk()?.find(key).into_iter();
+        let mut found = found.filter(|found| found.variant() == variant);
+        Some(found.next()?.body_len())
+    }
+
     async fn read(
         &self,
         lower: &Lower,

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use larder_tests::{Client, File, Node, Origin, Response, Settings, Told};
 
+use crate::disk_breaks::turn_a_bit;
 use crate::restart::on_disk;
 
 const LENGTH: u64 = 1024 * 1024;
@@ -127,6 +128,75 @@ async fn a_file_that_is_replaced_is_not_mixed_with_slices_of_an_earlier_process(
         assert!(is_from_disk(&answer), "{}", answer.cache_status());
     }
     assert_eq!(origin.total(), total);
+}
+
+#[tokio::test]
+async fn a_flipped_bit_in_a_slice_costs_one_slice_and_nobody_sees_it() {
+    // Short slices are read with their heads; of long ones the head says nothing of the content.
+    for size in [65_536, 262_144] {
+        let file = File::new(8 * size, Told::Tag);
+        let origin = origin_of(&file).await;
+        let slices = format!("slices = {{ size = \"{size}B\", above = \"256KiB\", ahead = 0 }}");
+        let settings = Settings::origins(&[&origin.url()])
+            .site(&slices)
+            .site("disk = \"always\"")
+            .disk("64MiB");
+        let mut node = Node::start(settings).await;
+        let wanted = (size / 2, 4 * size + 9);
+        range(&node, wanted).await;
+        on_disk(&node, 1 + 5).await;
+        let sent = file.sent();
+        node.stop_and_restart(|folder| turn_a_bit(folder, 3 * size - 100))
+            .await;
+        let answer = range(&node, wanted).await;
+        assert!(is_from_disk(&answer), "{}", answer.cache_status());
+        assert!(answer.body == File::bytes(1, wanted.0..wanted.1 + 1));
+        assert_eq!(file.sent() - sent, size);
+        let faults = node.metrics().await;
+        let damaged = faults.sum("larder_disk_faults_total", &[("kind", "damaged")]);
+        assert!(damaged > 0.0);
+        assert!(range(&node, wanted).await.body == answer.body);
+        assert_eq!(file.sent() - sent, size);
+    }
+}
+
+#[tokio::test]
+async fn slices_that_say_the_same_write_no_head() {
+    let file = File::new(LENGTH, Told::Tag);
+    let origin = origin_of(&file).await;
+    let node = Node::start(settings(&origin).site("disk = \"always\"")).await;
+    for first in (0..LENGTH).step_by(65_536) {
+        range(&node, (first, first)).await;
+    }
+    assert_eq!(origin.total(), 16);
+    on_disk(&node, 16 + 1).await;
+    let metrics = node.metrics().await;
+    let written = metrics.sum("larder_disk_written_bytes_total", &[]);
+    assert!(written < LENGTH as f64 * 1.02, "{written}");
+}
+
+#[tokio::test]
+async fn a_purged_slice_is_not_there_for_who_wants_only_what_is_stored() {
+    let file = File::new(LENGTH, Told::Tag);
+    let origin = origin_of(&file).await;
+    let mut node = Node::start(settings(&origin).site("disk = \"always\"")).await;
+    let only = [
+        ("Range", "bytes=0-70000"),
+        ("Cache-Control", "only-if-cached"),
+    ];
+    range(&node, (0, 70_000)).await;
+    on_disk(&node, 3).await;
+    node.kill_and_restart(|_| {}).await;
+    assert_eq!(node.get_with("/f", &only).await.status, 206);
+    purge(&node, r#"{"urls":["http://www.example.com/f"]}"#).await;
+    // The head and one slice are back.
+    range(&node, (0, 9)).await;
+    on_disk(&node, 2).await;
+    node.kill_and_restart(|_| {}).await;
+    let asked = origin.total();
+    assert_eq!(node.get_with("/f", &only).await.status, 504);
+    assert_eq!(origin.total(), asked);
+    assert_eq!(range(&node, (0, 70_000)).await.status, 206);
 }
 
 #[tokio::test]

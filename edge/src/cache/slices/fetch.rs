@@ -5,7 +5,7 @@ use std::sync::Arc;
 use http::{HeaderMap, Method, StatusCode, header};
 use policy::partial::{Combined, Part};
 use policy::store::Stored;
-use storage::purge::{Life, Sequence};
+use storage::purge::{Life, Membership, Sequence};
 use storage::{Claim, Fill, Keep, Landing, Lead, Reader};
 use tokio::sync::{mpsc, oneshot};
 
@@ -146,18 +146,7 @@ impl Fetch {
             return self.pass_on(fetched).await;
         }
         let kept = membership();
-        if let Some(current) = self.sliced.current(&self.node).await
-            && matches!(
-                current.object.head().life(purges),
-                Life::Alive | Life::Stale { .. }
-            )
-        {
-            let extent = current.object.head().extent();
-            let uri = self.request.uri_text();
-            let head = Head::kept(stored, kept, extent, uri);
-            let tiers = &self.node.tiers;
-            tiers.update_head(&current.object, Arc::new(head)).await;
-        }
+        self.update(stored, kept).await;
         let (keys, length) = (&self.sliced.keys, self.wanted.range.len());
         let fill = keys.begin((&self.node, &self.request), self.claim, slice, length);
         let landing = Landing::Streaming(fill.reader());
@@ -165,6 +154,25 @@ impl Fetch {
         hand_over(self.reply, Reply::Streaming(fill.reader()));
         receive(&self.node, fetched, fill).await;
         drop(airborne);
+    }
+
+    /// Gives the stored response the head that a slice came with, where that is worth a write.
+    async fn update(&self, stored: Stored, membership: Membership) {
+        let Some(current) = self.sliced.current(&self.node).await else {
+            return;
+        };
+        let Some(before) = current.stored() else {
+            return;
+        };
+        match current.object.head().life(&self.node.purges) {
+            Life::Alive if !policy::partial::is_news(before, &stored) => return,
+            Life::Alive | Life::Stale { .. } => {}
+            Life::Doubtful | Life::Gone => return,
+        }
+        let extent = current.object.head().extent();
+        let head = Head::kept(stored, membership, extent, self.request.uri_text());
+        let tiers = &self.node.tiers;
+        tiers.update_head(&current.object, Arc::new(head)).await;
     }
 
     /// For this client alone.

@@ -32,6 +32,7 @@ use super::Head;
 use super::head::Slice;
 use crate::exchange::Request;
 use crate::node::Node;
+use crate::outcome::Tier;
 pub(super) use open::{Received, Wanted};
 pub(super) use respond::respond;
 pub(crate) use run::Slices;
@@ -88,6 +89,18 @@ impl Keys {
             coding: self.coding.as_ref().map(HeaderValue::as_bytes),
         };
         Key(self.layout.key(&name, &self.strong, number))
+    }
+
+    /// Where the slice is, as far as is known without a read. On a disk it may turn out to be purged or damaged.
+    fn whereabouts(&self, node: &Node, number: u64) -> Option<Tier> {
+        let key = self.of(number);
+        let in_memory = node.tiers.in_memory(key);
+        if let Some(object) = in_memory.find(self.variant) {
+            let life = object.head().life(&node.purges);
+            return matches!(life, Life::Alive | Life::Stale { .. }).then_some(Tier::Memory);
+        }
+        let length = node.tiers.length_on_disk(key, self.variant)?;
+        (length == self.layout.range(number)?.len()).then_some(Tier::Disk)
     }
 
     /// The slice, if it is stored.

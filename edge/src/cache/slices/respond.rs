@@ -53,8 +53,8 @@ pub(in crate::cache) async fn respond(
         client.end().await?;
         return Ok(Sent::Done);
     }
-    let stored = Stock::of(node, &sliced, &ranges).await;
-    if request.terms.only_if_cached() && !stored.is_everything() {
+    let stock = Stock::of(node, &sliced, &ranges);
+    if request.terms.only_if_cached() && !stock.is_sure(node, &sliced).await {
         return Ok(Sent::NotCached);
     }
     let run = Run::new((node, request), &sliced, ranges, begun);
@@ -67,7 +67,7 @@ pub(in crate::cache) async fn respond(
         Err(Missing::Changed) => return Ok(Sent::Changed),
         Err(Missing::Failed(error)) => return failed(node, exchange, error, client).await,
     }
-    tell(exchange, &stored);
+    tell(exchange, &stock);
     let part = respond::send_head(node, exchange, request, selected, client).await?;
     let sent = answer.send(part, client).await;
     exchange.slices = Some(answer.slices);
@@ -90,37 +90,46 @@ fn ranges(part: &Part, complete: u64) -> Vec<ByteRange> {
 
 /// Which of the slices that an answer needs were stored before it began.
 struct Stock {
-    stored: u64,
     needed: u64,
+    /// Those before the first that is missing.
+    stored: Vec<u64>,
     /// Where the farthest of them are.
     tier: Tier,
 }
 
 impl Stock {
-    async fn of(node: &Node, sliced: &Sliced, ranges: &[ByteRange]) -> Self {
-        let layout = sliced.layout();
-        let touched: Vec<_> = ranges.iter().map(|it| layout.touched(*it)).collect();
-        let needed = touched.iter().map(|it| it.end() - it.start() + 1).sum();
-        let first: Vec<_> = touched.into_iter().flatten().take(COUNTED_MAX).collect();
-        let (mut stored, mut tier) = (0, Tier::Memory);
-        for number in first {
-            let Some(object) = sliced.keys.find(node, number).await else {
-                break;
-            };
-            stored += 1;
-            if object.body().is_on_disk() {
+    /// Without a read: an answer does not wait for the heads of all its slices.
+    fn of(node: &Node, sliced: &Sliced, ranges: &[ByteRange]) -> Self {
+        let touched = ranges.iter().map(|range| sliced.layout().touched(*range));
+        let needed = touched.clone().map(|it| it.end() - it.start() + 1).sum();
+        let mut tier = Tier::Memory;
+        let is_stored = |number: &u64| {
+            let found = sliced.keys.whereabouts(node, *number);
+            if found == Some(Tier::Disk) {
                 tier = Tier::Disk;
             }
-        }
+            found.is_some()
+        };
+        let first = touched.flatten().take(COUNTED_MAX);
         Self {
-            stored,
             needed,
+            stored: first.take_while(is_stored).collect(),
             tier,
         }
     }
 
-    const fn is_everything(&self) -> bool {
-        self.stored == self.needed
+    fn is_everything(&self) -> bool {
+        self.stored.len() as u64 == self.needed
+    }
+
+    /// Whether nothing has to be asked for: what is on disks is looked at.
+    async fn is_sure(&self, node: &Node, sliced: &Sliced) -> bool {
+        for number in &self.stored {
+            if sliced.keys.find(node, *number).await.is_none() {
+                return false;
+            }
+        }
+        self.is_everything()
     }
 }
 
@@ -137,7 +146,7 @@ fn tell(exchange: &mut Exchange, stock: &Stock) {
     }
     let ttl = *ttl;
     exchange.outcome = Some(Outcome::Forwarded(Forwarded {
-        why: if stock.stored == 0 {
+        why: if stock.stored.is_empty() {
             Forward::UriMiss
         } else {
             Forward::Partial

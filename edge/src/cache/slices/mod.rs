@@ -26,7 +26,7 @@ use policy::partial::Extent;
 use policy::slices::{Layout, Name, Slicing, Strong};
 use policy::store::Stored;
 use storage::purge::{Life, Membership};
-use storage::{Boarding, Claim, Fill, Key, Lead, Object, Reader, Variant};
+use storage::{Boarding, Claim, Fate, Fill, Key, Lead, Object, Reader, Variant};
 
 use super::Head;
 use super::head::Slice;
@@ -111,14 +111,14 @@ impl Keys {
         let length = self.layout.range(number)?.len();
         if !matches!(**object.head(), Head::Slice(_)) || object.body().len() != length {
             // What is read from a disk is checked before it is used.
-            node.tiers.forget(&object);
+            node.tiers.forget(&object, Fate::Unreadable);
             return None;
         }
         match object.head().life(&node.purges) {
             Life::Alive | Life::Stale { .. } => Some(object),
             Life::Doubtful => None,
             Life::Gone => {
-                node.tiers.forget(&object);
+                node.tiers.forget(&object, Fate::Purged);
                 None
             }
         }

@@ -11,7 +11,7 @@ use storage::{Object, Reader};
 use super::run::{Missing, Run, Slices, Source};
 use super::{Begun, Sliced};
 use crate::cache::respond::{self, Part, Selected, Sent};
-use crate::cache::{Client, Head, Interrupted};
+use crate::cache::{Client, Head, Interrupted, find};
 use crate::error::UpstreamError;
 use crate::exchange::{Exchange, Request};
 use crate::node::Node;
@@ -67,7 +67,7 @@ pub(in crate::cache) async fn respond(
         Err(Missing::Changed) => return Ok(Sent::Changed),
         Err(Missing::Failed(error)) => return failed(node, exchange, error, client).await,
     }
-    tell(exchange, &stock);
+    tell(node, exchange, &stock);
     let part = respond::send_head(node, exchange, request, selected, client).await?;
     let sent = answer.send(part, client).await;
     exchange.slices = Some(answer.slices);
@@ -95,12 +95,15 @@ struct Stock {
     stored: Vec<u64>,
     /// Where the farthest of them are.
     tier: Tier,
+    /// The key of the first that is needed.
+    first: storage::Key,
 }
 
 impl Stock {
     /// Without a read: an answer does not wait for the heads of all its slices.
     fn of(node: &Node, sliced: &Sliced, ranges: &[ByteRange]) -> Self {
         let touched = ranges.iter().map(|range| sliced.layout().touched(*range));
+        let first = touched.clone().next().map_or(0, |it| *it.start());
         let needed = touched.clone().map(|it| it.end() - it.start() + 1).sum();
         let mut tier = Tier::Memory;
         let is_stored = |number: &u64| {
@@ -110,11 +113,12 @@ impl Stock {
             }
             found.is_some()
         };
-        let first = touched.flatten().take(COUNTED_MAX);
+        let counted = touched.flatten().take(COUNTED_MAX);
         Self {
             needed,
-            stored: first.take_while(is_stored).collect(),
+            stored: counted.take_while(is_stored).collect(),
             tier,
+            first: sliced.keys.of(first),
         }
     }
 
@@ -134,7 +138,7 @@ impl Stock {
 }
 
 /// A hit that is not one for all its slices went forward for the rest (RFC 9211 §2.2).
-fn tell(exchange: &mut Exchange, stock: &Stock) {
+fn tell(node: &Node, exchange: &mut Exchange, stock: &Stock) {
     let Some(Outcome::Hit { ttl, tier, .. }) = &mut exchange.outcome else {
         return;
     };
@@ -145,9 +149,10 @@ fn tell(exchange: &mut Exchange, stock: &Stock) {
         return;
     }
     let ttl = *ttl;
+    let absent = find::absent(node, stock.first);
     exchange.outcome = Some(Outcome::Forwarded(Forwarded {
         why: if stock.stored.is_empty() {
-            Forward::UriMiss
+            absent
         } else {
             Forward::Partial
         },

@@ -29,6 +29,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod curve;
 mod derived;
 pub mod disk;
 mod fill;

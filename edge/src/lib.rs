@@ -19,6 +19,7 @@ mod hints;
 mod ids;
 mod metrics;
 mod node;
+mod observe;
 mod origins;
 mod outcome;
 mod pingora;

@@ -22,6 +22,7 @@ use crate::exchange::{Learnt, Request};
 use crate::hints::Hints;
 use crate::ids::Ids;
 use crate::metrics::Metrics;
+use crate::observe::Observed;
 use crate::origins::names::Names;
 use crate::origins::outbound::Marks;
 use crate::outcome::NotStored;
@@ -72,6 +73,7 @@ pub(crate) struct Node {
     pub metrics: Arc<Metrics>,
     pub log: AccessLog,
     pub ids: Ids,
+    pub observed: Observed,
     pub threads: usize,
     /// Idle connections to origins that are kept.
     pub pool: usize,

@@ -93,6 +93,7 @@ pub fn start(config: config::Config, token: Token) -> Result<Running, StartError
     node.follow_purges();
     tokio::spawn(account(Arc::clone(&node.tiers), stopping.clone()));
     tokio::spawn(purges::sweep(Arc::clone(&node)));
+    tokio::spawn(crate::observe::keep(Arc::clone(&node)));
     let admin_socket = bind(admin)?;
     let mut sockets = Vec::new();
     for listener in listeners {

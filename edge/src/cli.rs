@@ -40,6 +40,17 @@ pub(crate) enum Command {
     },
     /// Purges stored responses of a node, through its admin API.
     Purge(Purge),
+    /// Tells what the hit ratios would be with another amount of memory or disk, or another policy.
+    Curve {
+        /// Write a picture to this file instead of a table.
+        #[arg(long, value_name = "FILE", conflicts_with = "json")]
+        svg: Option<PathBuf>,
+        /// Print what the node answers, as JSON.
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        node: OfNode,
+    },
     /// Sets up the purge log that the nodes of a fleet share.
     Fleet {
         #[command(subcommand)]
@@ -57,6 +68,17 @@ pub(crate) enum Command {
         #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:9180")]
         admin: String,
     },
+}
+
+/// Which node to ask.
+#[derive(Args, Debug)]
+pub(crate) struct OfNode {
+    /// The node's admin listener.
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:9180")]
+    pub admin: String,
+    /// A file with the token of the admin API.
+    #[arg(long, value_name = "FILE")]
+    pub admin_token_file: Option<PathBuf>,
 }
 
 /// What to do for a fleet.

@@ -3,12 +3,15 @@
 mod cli;
 
 use std::io::Write as _;
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser as _;
 use cli::{CacheCommand, Cli, Command};
 use config::{Config, model};
+use larder::admin_client::Client;
 use larder::cache_command::{self, Health, Told};
+use larder::curve_command;
 use larder::fleet::{self, setup::Done};
 use larder::purge_command::{Answer, Outcome, Request};
 use larder::token::{self, Found, Place};
@@ -48,6 +51,7 @@ fn main() -> ExitCode {
         Command::Cache(CacheCommand::Inspect { dir }) => look(cache_command::inspect(&dir)),
         Command::Cache(CacheCommand::Verify { dir }) => look(cache_command::verify(&dir)),
         Command::Purge(asked) => purge(&asked),
+        Command::Curve { svg, json, node } => curve(&node, svg.as_deref(), json),
         Command::Fleet { command } => set_up_fleet(command),
         Command::Demo { listen, admin } => start_demo(listen, admin),
     }
@@ -101,6 +105,39 @@ fn purge(asked: &cli::Purge) -> ExitCode {
         }
         Err(error) => failed(&error),
     }
+}
+
+fn curve(node: &cli::OfNode, svg: Option<&Path>, json: bool) -> ExitCode {
+    let told = ask(node, curve_command::ask);
+    let told = match told {
+        Ok(told) => told,
+        Err(error) => return failed(&error),
+    };
+    if let Some(file) = svg {
+        return match std::fs::write(file, told.svg()) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => failed(&format!("{}: {error}", file.display())),
+        };
+    }
+    if json {
+        return match serde_json::to_string(&told) {
+            Ok(text) => show(&(text + "\n")),
+            Err(error) => failed(&error.to_string()),
+        };
+    }
+    show(&told.lines())
+}
+
+/// Asks a node's admin API, with the token that opens it.
+fn ask<T>(
+    node: &cli::OfNode,
+    question: impl FnOnce(Client<'_>) -> Result<T, String>,
+) -> Result<T, String> {
+    let found = token::find(node.admin_token_file.as_deref())?;
+    question(Client {
+        admin: &node.admin,
+        token: &found.token,
+    })
 }
 
 /// A status that scripts can trust: success means that the purge is applied where it was waited for.

@@ -19,7 +19,7 @@ use wire::{Authority, RequestHead};
 
 use crate::cache::{Copying, Head, Slices};
 use crate::downstream::Facts;
-use crate::origins::Candidate;
+use crate::origins::attempts::{Attempts, Candidate};
 use crate::outcome::{Forward, Outcome};
 use crate::proxy_status::Trail;
 use crate::queries::{self, Content, Epochs};
@@ -274,8 +274,12 @@ pub(crate) struct Passing {
     pub why: Forward,
     /// The stored response that a HEAD may freshen (RFC 9111 §4.3.5).
     pub selected: Option<Arc<Object<Head>>>,
-    pub candidates: Vec<Candidate>,
-    pub attempt: usize,
+    /// None before the first.
+    pub attempts: Option<Attempts>,
+    /// Where the attempt under way goes.
+    pub candidate: Option<Candidate>,
+    /// Pooled connections that turned out to be closed.
+    pub dead: usize,
     /// Interim responses so far.
     pub interim: usize,
     pub sent: Option<Timestamp>,
@@ -288,8 +292,9 @@ impl Passing {
         Self {
             why,
             selected,
-            candidates: Vec::new(),
-            attempt: 0,
+            attempts: None,
+            candidate: None,
+            dead: 0,
             interim: 0,
             sent: None,
             copying: Copying::No,

@@ -9,6 +9,7 @@ use policy::freshen::Freshened;
 use policy::partial::{Extent, Part};
 use policy::range::ByteRange;
 use policy::settings::Settings;
+use policy::stale::Failure;
 use policy::slices::Layout;
 use policy::store::{DoNotStore, Stored};
 use policy::time::Timestamp;
@@ -24,6 +25,7 @@ use crate::error::UpstreamError;
 use crate::exchange::Request;
 use crate::node::Node;
 use crate::origins::outbound;
+use crate::origins::slots::Queueing;
 use crate::outcome::{Answer, NotStored};
 use crate::pingora::fetch::{Asking, Fetched};
 
@@ -210,8 +212,20 @@ impl Fill {
             content: self.request.content.whole().cloned(),
             trail: &self.request.trail,
             site: &self.request.site,
+            chosen_by: self.request.chosen_by(),
+            queueing: self.queueing(),
         };
         self.node.fetcher.fetch(asking, &self.interim).await
+    }
+
+    /// A stale response that may be sent is better than a wait (RFC 9111 §4.2.4).
+    fn queueing(&self) -> Queueing {
+        let selected = self.selected.as_ref();
+        let stale = stale_instead(&self.node, &self.request, selected, Failure::Unreachable);
+        match stale {
+            Some(_) => Queueing::Never,
+            None => Queueing::Wait,
+        }
     }
 
     /// Updates the stored response from a 304; none where that is about another one.

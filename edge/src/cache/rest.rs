@@ -18,6 +18,7 @@ use super::{Client, Head, Interrupted};
 use crate::exchange::Request;
 use crate::node::Node;
 use crate::origins::outbound;
+use crate::origins::slots::Queueing;
 use crate::pingora::fetch::{Asking, Fetched};
 
 /// Where the rest of a stored body is to be had.
@@ -90,6 +91,8 @@ impl<'a> Rest<'a> {
             content: None,
             trail: &self.request.trail,
             site: &self.request.site,
+            chosen_by: self.request.chosen_by(),
+            queueing: Queueing::Wait,
         };
         // The final response's head is sent already.
         let (interim, _nobody) = mpsc::channel(1);

@@ -12,6 +12,7 @@ use pingora_core::upstreams::peer::HttpPeer;
 use pingora_core::{Error, ErrorType};
 use pingora_http::RequestHeader;
 use policy::time::Timestamp;
+use tiered::retry::Replay;
 use tokio::sync::mpsc;
 use wire::{Authority, Lie, UnknownCoding};
 
@@ -20,13 +21,15 @@ use crate::cache::Interim;
 use crate::clock::Clock;
 use crate::error::UpstreamError;
 use crate::metrics::{Asked, Metrics};
+use crate::origins::attempts::{Attempts, Candidate, Plan};
 use crate::origins::names::Names;
-use crate::origins::{Candidate, Transport, outbound};
+use crate::origins::slots::{Queueing, Slot};
+use crate::origins::{Transport, outbound};
 use crate::proxy_status::Trail;
 use crate::sites::Site;
 
 /// Pooled connections that may turn out to be closed before a request gets a new one.
-const DEAD_CONNECTIONS_MAX: usize = 16;
+pub(crate) const DEAD_CONNECTIONS_MAX: usize = 16;
 /// Interim responses that an origin may send before its response.
 pub(crate) const INTERIM_RESPONSES_MAX: usize = 16;
 
@@ -50,6 +53,9 @@ pub(crate) struct Asking<'a> {
     pub content: Option<Bytes>,
     pub trail: &'a Trail,
     pub site: &'a Arc<Site>,
+    /// By what an origin is chosen, where it is by the request.
+    pub chosen_by: u64,
+    pub queueing: Queueing,
 }
 
 /// A response, its content still to come.
@@ -63,6 +69,8 @@ pub(crate) struct Fetched {
     pub response_time: Timestamp,
     session: HttpSession,
     peer: Box<HttpPeer>,
+    /// Its place among the origin's requests, until it is read.
+    slot: Option<Slot>,
     connector: Arc<Connector>,
     metrics: Arc<Metrics>,
     site: Arc<Site>,
@@ -71,15 +79,16 @@ pub(crate) struct Fetched {
 /// An attempt that brought no response.
 struct Attempt {
     error: UpstreamError,
-    next: Next,
+    connection: Connection,
 }
 
-/// What may be tried after it.
-enum Next {
-    /// The connection was a pooled one, and had been closed.
-    SameAddress,
-    OtherAddress,
-    Nothing,
+/// What the connection was on which an attempt failed.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Connection {
+    /// Made for it, or not made.
+    New,
+    /// A pooled one, which had been closed meanwhile.
+    Dead,
 }
 
 impl Fetcher {
@@ -100,8 +109,8 @@ impl Fetcher {
         }
     }
 
-    /// Sends a request, to another address where one does not answer, and returns the response's head. Interim
-    /// responses go to `interim`.
+    /// Sends a request, to another origin or address where one does not answer, and returns the response's head.
+    /// Interim responses go to `interim`.
     ///
     /// # Errors
     /// The last attempt's [`UpstreamError`].
@@ -110,30 +119,47 @@ impl Fetcher {
         asking: Asking<'_>,
         interim: &mpsc::Sender<Interim>,
     ) -> Result<Fetched, UpstreamError> {
-        let origins = &asking.site.origins;
-        let now = self.clock.instant().into();
-        let candidates = origins.candidates(&self.names, now).await?;
-        let mut tries = (0..).map(|n: usize| &candidates[n % candidates.len()]);
-        let mut left = origins.retries;
-        let mut dead = 0;
-        let Some(mut candidate) = tries.next() else {
-            return Err(UpstreamError::Unresolved);
-        };
+        let mut attempts = Attempts::new(asking.site, asking.plan());
         loop {
-            let attempt = match self.attempt(candidate, &asking, interim).await {
-                Ok(fetched) => {
-                    origins.rotation.worked(candidate.place);
-                    return Ok(fetched);
+            let now = self.clock.instant().into();
+            let candidate = attempts.next(&self.names, now).await?;
+            let mut fetched = match self.ask(&candidate, &asking, interim).await {
+                Ok(fetched) => fetched,
+                Err(error) => {
+                    candidate.failed(error);
+                    match error.attempt() {
+                        Some(failed) if attempts.again(failed) => continue,
+                        _ => return Err(error),
+                    }
                 }
-                Err(attempt) => attempt,
             };
-            match attempt.next {
-                Next::SameAddress if dead < DEAD_CONNECTIONS_MAX => dead += 1,
-                Next::SameAddress | Next::OtherAddress if left > 0 => {
-                    left -= 1;
-                    candidate = tries.next().unwrap_or(candidate);
+            candidate.answered(fetched.said);
+            if attempts.is_given_up(fetched.said) {
+                fetched.session.shutdown().await;
+                continue;
+            }
+            fetched.slot = Some(candidate.into_slot());
+            return Ok(fetched);
+        }
+    }
+
+    /// Asks an origin, on a new connection where pooled ones turn out to be closed.
+    async fn ask(
+        &self,
+        candidate: &Candidate,
+        asking: &Asking<'_>,
+        interim: &mpsc::Sender<Interim>,
+    ) -> Result<Fetched, UpstreamError> {
+        let mut dead = 0;
+        loop {
+            match self.attempt(candidate, asking, interim).await {
+                Ok(fetched) => return Ok(fetched),
+                Err(failed)
+                    if failed.connection == Connection::Dead && dead < DEAD_CONNECTIONS_MAX =>
+                {
+                    dead += 1;
                 }
-                _ => return Err(attempt.error),
+                Err(failed) => return Err(failed.error),
             }
         }
     }
@@ -146,11 +172,11 @@ impl Fetcher {
     ) -> Result<Fetched, Attempt> {
         let timeouts = &asking.site.origins.timeouts;
         let peer = Box::new(peer(candidate, timeouts, &self.authorities));
-        asking.trail.goes_to(candidate.address);
+        asking.trail.goes_to(candidate.address());
         let connected = self.connector.get_http_session(&*peer).await;
         let (mut session, reused) = connected.map_err(|error| Attempt {
             error: connect_error(&error),
-            next: Next::OtherAddress,
+            connection: Connection::New,
         })?;
         let site = asking.site;
         self.metrics.origin_request(&site.name, Asked::Fill);
@@ -164,17 +190,16 @@ impl Fetcher {
         if let Err(error) = read {
             session.shutdown().await;
             let error = response_error(&error).before_the_response();
-            let next = match error {
-                UpstreamError::Terminated if reused => Next::SameAddress,
-                UpstreamError::Terminated => Next::OtherAddress,
-                _ => Next::Nothing,
+            let connection = match error {
+                UpstreamError::Terminated if reused => Connection::Dead,
+                _ => Connection::New,
             };
-            return Err(Attempt { error, next });
+            return Err(Attempt { error, connection });
         }
         session.set_read_timeout(Some(timeouts.between_bytes));
         let refused = |error| Attempt {
             error,
-            next: Next::Nothing,
+            connection: Connection::New,
         };
         if let Some(head) = session.response_header() {
             asking.trail.received(head.status);
@@ -189,10 +214,26 @@ impl Fetcher {
             response_time: self.clock.now(),
             session,
             peer,
+            slot: None,
             connector: Arc::clone(&self.connector),
             metrics: Arc::clone(&self.metrics),
             site: Arc::clone(site),
         })
+    }
+}
+
+impl Asking<'_> {
+    fn plan(&self) -> Plan {
+        let harmless = self.method.is_safe() && self.content.is_none();
+        Plan {
+            key: self.chosen_by,
+            replay: if harmless {
+                Replay::Harmless
+            } else {
+                Replay::Harmful
+            },
+            queueing: self.queueing,
+        }
     }
 }
 

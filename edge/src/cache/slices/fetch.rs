@@ -16,6 +16,7 @@ use crate::error::UpstreamError;
 use crate::exchange::Request;
 use crate::node::Node;
 use crate::origins::outbound;
+use crate::origins::slots::Queueing;
 use crate::pingora::fetch::{Asking, Fetched};
 
 /// What became of the request for a slice.
@@ -118,6 +119,8 @@ impl Fetch {
             content: None,
             trail: &self.request.trail,
             site: &self.request.site,
+            chosen_by: self.request.chosen_by(),
+            queueing: Queueing::Wait,
         };
         // Interim responses are for the client of one request, and a slice may be for many.
         let (interim, _nobody) = mpsc::channel(1);

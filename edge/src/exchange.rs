@@ -268,18 +268,24 @@ pub(crate) struct Exchange {
     pub passing: Option<Passing>,
 }
 
+/// The way of a request to an origin.
+#[derive(Debug)]
+pub(crate) struct Way {
+    pub attempts: Attempts,
+    /// Where the attempt under way goes.
+    pub candidate: Option<Candidate>,
+    /// Pooled connections that turned out to be closed.
+    pub dead: usize,
+}
+
 /// A request that passes the cache by.
 #[derive(Debug)]
 pub(crate) struct Passing {
     pub why: Forward,
     /// The stored response that a HEAD may freshen (RFC 9111 §4.3.5).
     pub selected: Option<Arc<Object<Head>>>,
-    /// None before the first.
-    pub attempts: Option<Attempts>,
-    /// Where the attempt under way goes.
-    pub candidate: Option<Candidate>,
-    /// Pooled connections that turned out to be closed.
-    pub dead: usize,
+    /// None before the first attempt.
+    pub way: Option<Box<Way>>,
     /// Interim responses so far.
     pub interim: usize,
     pub sent: Option<Timestamp>,
@@ -292,9 +298,7 @@ impl Passing {
         Self {
             why,
             selected,
-            attempts: None,
-            candidate: None,
-            dead: 0,
+            way: None,
             interim: 0,
             sent: None,
             copying: Copying::No,

@@ -27,6 +27,7 @@ mod queries;
 mod run;
 mod searches;
 mod server;
+pub mod show_command;
 mod sites;
 mod tls;
 pub mod token;

@@ -1,6 +1,7 @@
 //! Counters of a node. Labels are sites and fixed words; nothing of a request becomes one.
 
 mod disks;
+mod origins;
 mod purges;
 
 use std::sync::OnceLock;
@@ -21,6 +22,7 @@ use crate::cache::Slices;
 use crate::outcome::{Tier, Word};
 use disks::DiskMetrics;
 pub(crate) use disks::OnDisks;
+pub(crate) use origins::{OriginMetrics, OriginTally, RetryTally, set as set_origins};
 
 /// Seconds: from a hit in memory to an origin's timeout.
 const DURATIONS: [f64; 16] = [
@@ -35,6 +37,8 @@ pub(crate) enum Asked {
     Fill,
     /// For a request that passes the cache by.
     Pass,
+    /// To see whether it is well.
+    Probe,
 }
 
 impl Asked {
@@ -42,6 +46,7 @@ impl Asked {
         match self {
             Self::Fill => "fill",
             Self::Pass => "pass",
+            Self::Probe => "probe",
         }
     }
 }
@@ -133,6 +138,7 @@ pub(crate) struct Metrics {
     rejected: IntGauge,
     pub purges: purges::Purges,
     disks: DiskMetrics,
+    pub origins: OriginMetrics,
 }
 
 impl Metrics {
@@ -232,6 +238,7 @@ impl Metrics {
             )?,
             purges: purges::Purges::new()?,
             disks: DiskMetrics::new()?,
+            origins: OriginMetrics::new()?,
             registry,
         };
         metrics.register()?;
@@ -269,6 +276,7 @@ impl Metrics {
         ];
         all.into_iter()
             .chain(self.disks.all())
+            .chain(self.origins.all())
             .chain(self.purges.collectors())
             .try_for_each(|metric| self.registry.register(metric))
     }

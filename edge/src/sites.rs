@@ -1,6 +1,6 @@
 //! Which site a request is for, and how its rules treat it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -45,12 +45,19 @@ impl Sites {
 }
 
 impl Sites {
-    /// The names of all sites, in no order, some more than once.
+    /// The names of all sites, in their order.
     pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        self.all().map(|site| site.name.as_str())
+    }
+
+    /// All sites, in the order of their names.
+    pub(crate) fn all(&self) -> impl Iterator<Item = &Arc<Site>> {
         let exact = self.exact.values();
         let below = self.below.iter().map(|(_, site)| site);
         let all = exact.chain(below).chain(&self.any);
-        all.map(|site| site.name.as_str())
+        let by_name: BTreeMap<&str, &Arc<Site>> =
+            all.map(|site| (site.name.as_str(), site)).collect();
+        by_name.into_values()
     }
 }
 

@@ -141,7 +141,7 @@ fn node(
         std::io::stdout(),
         metrics.log_dropped.clone(),
     );
-    let sites = sites_by_host(sites)?;
+    let sites = sites_by_host(sites, &metrics.origins)?;
     let state = crate::token::state_directory().map(|state| state.join(&name));
     let state = state.ok();
     let following = fleet.map(|fleet| following(fleet, &name, state.as_deref()));

@@ -8,8 +8,8 @@ use policy::freshen::Freshened;
 use policy::partial::{Extent, Part};
 use policy::range::ByteRange;
 use policy::settings::Settings;
-use policy::stale::Failure;
 use policy::slices::Layout;
+use policy::stale::Failure;
 use policy::store::{DoNotStore, Stored};
 use policy::time::Timestamp;
 use storage::purge::{Life, Sequence};
@@ -23,6 +23,7 @@ use super::{Head, stale_instead};
 use crate::downstream::content_length;
 use crate::error::UpstreamError;
 use crate::exchange::Request;
+use crate::metrics::Asked;
 use crate::node::Node;
 use crate::origins::outbound;
 use crate::origins::slots::Queueing;
@@ -214,6 +215,7 @@ impl Fill {
             site: &self.request.site,
             chosen_by: self.request.chosen_by(),
             queueing: self.queueing(),
+            why: Asked::Fill,
         };
         self.node.fetcher.fetch(asking, &self.interim).await
     }
@@ -342,7 +344,7 @@ impl Fill {
         if !settings.stale_statuses.contains(&fetched.status) {
             return None;
         }
-        let failure = policy::stale::Failure::Status(fetched.status);
+        let failure = Failure::Status(fetched.status);
         stale_instead(&self.node, &self.request, self.selected.as_ref(), failure)
     }
 

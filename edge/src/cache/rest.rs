@@ -16,6 +16,7 @@ use tokio::sync::mpsc;
 use super::respond::cut;
 use super::{Client, Head, Interrupted};
 use crate::exchange::Request;
+use crate::metrics::Asked;
 use crate::node::Node;
 use crate::origins::outbound;
 use crate::origins::slots::Queueing;
@@ -93,6 +94,7 @@ impl<'a> Rest<'a> {
             site: &self.request.site,
             chosen_by: self.request.chosen_by(),
             queueing: Queueing::Wait,
+            why: Asked::Fill,
         };
         // The final response's head is sent already.
         let (interim, _nobody) = mpsc::channel(1);

@@ -5,15 +5,14 @@ use std::sync::Arc;
 
 use http::StatusCode;
 use tiered::Moment;
-use tiered::balance::{Draw, Fitness, Tried, Trials};
+use tiered::balance::{Draw, Fitness, Trials, Tried};
 use tiered::retry::{Again, Failed, Replay, again};
 use tokio::time::Instant;
 
 use super::condition::Verdict;
 use super::names::Names;
 use super::slots::{Queueing, Slot};
-use super::{Origin, Origins};
-use crate::clock;
+use super::{Origin, moment};
 use crate::error::UpstreamError;
 use crate::sites::Site;
 
@@ -42,7 +41,8 @@ pub(crate) struct Candidate {
     /// One at least.
     pub addresses: Vec<SocketAddr>,
     site: Arc<Site>,
-    slot: Slot,
+    /// None where it is a probe.
+    slot: Option<Slot>,
 }
 
 impl Attempts {
@@ -93,7 +93,7 @@ impl Attempts {
                 origin: Arc::clone(origin),
                 addresses,
                 site: Arc::clone(&site),
-                slot,
+                slot: Some(slot),
             });
         }
     }
@@ -110,11 +110,16 @@ impl Attempts {
                 true
             }
         };
-        let spent = allowed
-            && self.left > 0
-            && self.site.origins.budget.lock().spend(moment());
+        if !allowed || self.left == 0 {
+            return false;
+        }
+        let origins = &self.site.origins;
+        let spent = origins.budget.lock().spend(moment());
         if spent {
             self.left -= 1;
+            origins.tally.made();
+        } else {
+            origins.tally.refused();
         }
         spent
     }
@@ -185,12 +190,22 @@ impl Candidate {
     }
 
     /// Keeps the request's place alone.
-    pub(crate) fn into_slot(self) -> Slot {
+    pub(crate) fn into_slot(self) -> Option<Slot> {
         self.slot
     }
-}
 
-/// Now, as the balancing counts time.
-pub(crate) fn moment() -> Moment {
-    Moment(clock::monotonic())
+    /// Where a probe of an origin goes.
+    pub(crate) fn probe(
+        site: &Arc<Site>,
+        origin: &Arc<Origin>,
+        addresses: Vec<SocketAddr>,
+    ) -> Option<Self> {
+        let some = !addresses.is_empty();
+        some.then(|| Self {
+            origin: Arc::clone(origin),
+            addresses,
+            site: Arc::clone(site),
+            slot: None,
+        })
+    }
 }

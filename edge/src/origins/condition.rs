@@ -143,7 +143,10 @@ impl Condition {
         }
         if broke {
             self.tally.went_out("breaker");
-            tracing::warn!(origin, "an origin's circuit is open: most of its requests failed");
+            tracing::warn!(
+                origin,
+                "an origin's circuit is open: most of its requests failed"
+            );
         }
         self.changed(origin, change, "failures");
     }

@@ -7,13 +7,15 @@ pub(crate) mod names;
 pub(crate) mod outbound;
 pub(crate) mod probes;
 pub(crate) mod slots;
+pub(crate) mod status;
 
 use std::net::{IpAddr, SocketAddr};
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use http::{HeaderName, HeaderValue, StatusCode};
+use http::{HeaderValue, StatusCode};
 use parking_lot::Mutex;
 use tiered::balance::{Peer, Role};
 use tiered::ejection::{self, EjectionSettings};
@@ -22,6 +24,8 @@ use tiered::{Balancer, HealthSettings, Moment, RetryBudget, Rotation};
 use tokio::time::Instant;
 use wire::UnknownCoding;
 
+use crate::clock;
+use crate::metrics::RetryTally;
 use chosen::ChosenBy;
 use condition::Condition;
 use names::Names;
@@ -51,7 +55,7 @@ pub(crate) struct Origin {
 
 impl Origin {
     /// Its own host and port, as `Host` has them.
-    fn authority(&self) -> String {
+    pub(crate) fn authority(&self) -> String {
         let host = match &self.host {
             Host::Name(name) => name.clone(),
             Host::Address(IpAddr::V4(address)) => address.to_string(),
@@ -117,8 +121,8 @@ pub(crate) struct Probing {
     pub host: Option<HeaderValue>,
     pub interval: Duration,
     pub timeout: Duration,
-    /// The first and the last status that says that it is well.
-    pub statuses: (StatusCode, StatusCode),
+    /// Those that say that it is well.
+    pub statuses: RangeInclusive<u16>,
 }
 
 /// The origins of a site.
@@ -139,6 +143,7 @@ pub(crate) struct Origins {
     pub ejection: Option<EjectionSettings>,
     pub probing: Option<Probing>,
     pub unknown_coding: UnknownCoding,
+    pub tally: RetryTally,
 }
 
 impl Origins {
@@ -174,13 +179,20 @@ impl Origins {
         let others = others.fold(Count::default(), |sum, origin| {
             sum.and(origin.condition.count(now))
         });
-        let out = self.all.iter().filter(|it| it.condition.is_out(now)).count();
-        if ejection::may_eject(out, self.all.len())
-            && ejection::is_outlier(own, others, settings)
-        {
+        let out = self
+            .all
+            .iter()
+            .filter(|it| it.condition.is_out(now))
+            .count();
+        if ejection::may_eject(out, self.all.len()) && ejection::is_outlier(own, others, settings) {
             judged.condition.eject(&judged.label, now, &self.health);
         }
     }
+}
+
+/// Now, as the balancing counts time.
+pub(crate) fn moment() -> Moment {
+    Moment(clock::monotonic())
 }
 
 impl Origin {

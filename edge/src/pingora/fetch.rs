@@ -24,7 +24,7 @@ use crate::metrics::{Asked, Metrics};
 use crate::origins::attempts::{Attempts, Candidate, Plan};
 use crate::origins::names::Names;
 use crate::origins::slots::{Queueing, Slot};
-use crate::origins::{Transport, outbound};
+use crate::origins::{Origin, Transport, outbound};
 use crate::proxy_status::Trail;
 use crate::sites::Site;
 
@@ -56,6 +56,7 @@ pub(crate) struct Asking<'a> {
     /// By what an origin is chosen, where it is by the request.
     pub chosen_by: u64,
     pub queueing: Queueing,
+    pub why: Asked,
 }
 
 /// A response, its content still to come.
@@ -138,9 +139,28 @@ impl Fetcher {
                 fetched.session.shutdown().await;
                 continue;
             }
-            fetched.slot = Some(candidate.into_slot());
+            fetched.slot = candidate.into_slot();
             return Ok(fetched);
         }
+    }
+
+    /// Asks one origin, past all that chooses among them, and returns the status of its response.
+    pub(crate) async fn probe(
+        &self,
+        origin: &Arc<Origin>,
+        asking: Asking<'_>,
+        interim: &mpsc::Sender<Interim>,
+    ) -> Option<StatusCode> {
+        let now = self.clock.instant().into();
+        let addresses = origin.addresses(&self.names, now).await;
+        let candidate = Candidate::probe(asking.site, origin, addresses)?;
+        let fetched = self.ask(&candidate, &asking, interim).await;
+        let fetched = fetched
+            .inspect_err(|error| tracing::debug!(%error, origin = origin.label, "a probe failed"))
+            .ok()?;
+        let status = fetched.said;
+        fetched.release().await;
+        Some(status)
     }
 
     /// Asks an origin, on a new connection where pooled ones turn out to be closed.
@@ -179,7 +199,7 @@ impl Fetcher {
             connection: Connection::New,
         })?;
         let site = asking.site;
-        self.metrics.origin_request(&site.name, Asked::Fill);
+        self.metrics.origin_request(&site.name, asking.why);
         session.set_read_timeout(Some(timeouts.first_byte));
         let request_time = self.clock.now();
         let sent = send(&mut session, candidate, asking).await;

@@ -330,8 +330,8 @@ impl ProxyHttp for Filters {
         exchange: &mut Exchange,
         reused: bool,
     ) -> Box<Error> {
-        let replayable = session.req_header().method.is_safe()
-            && !session.as_ref().retry_buffer_truncated();
+        let replayable =
+            session.req_header().method.is_safe() && !session.as_ref().retry_buffer_truncated();
         let connection = match reused && replayable {
             true => Reused::Replayable,
             false => Reused::Not,

@@ -19,7 +19,7 @@ use super::fetch::{
 use super::peer::peer;
 use crate::cache::{self, Copying};
 use crate::error::UpstreamError;
-use crate::exchange::{Exchange, Passing, Request};
+use crate::exchange::{Exchange, Passing, Request, Way};
 use crate::metrics::Asked;
 use crate::node::Node;
 use crate::origins::attempts::{Attempts, Candidate};
@@ -42,13 +42,18 @@ pub(super) async fn choose_peer(
 ) -> Result<Box<HttpPeer>> {
     let (request, passing) = parts(exchange)?;
     let site = &request.site;
-    let attempts = passing
-        .attempts
-        .get_or_insert_with(|| Attempts::new(site, request.plan()));
-    if passing.candidate.is_none() {
+    let begin = || {
+        Box::new(Way {
+            attempts: Attempts::new(site, request.plan()),
+            candidate: None,
+            dead: 0,
+        })
+    };
+    let way = passing.way.get_or_insert_with(begin);
+    if way.candidate.is_none() {
         let now = node.clock.instant().into();
-        let candidate = attempts.next(&node.names, now).await;
-        passing.candidate = Some(candidate.map_err(nowhere)?);
+        let candidate = way.attempts.next(&node.names, now).await;
+        way.candidate = Some(candidate.map_err(nowhere)?);
     }
     Ok(Box::new(peer(
         candidate(passing)?,
@@ -59,7 +64,8 @@ pub(super) async fn choose_peer(
 
 /// Where this attempt goes.
 fn candidate(passing: &Passing) -> Result<&Candidate> {
-    let candidate = passing.candidate.as_ref();
+    let way = passing.way.as_ref();
+    let candidate = way.and_then(|way| way.candidate.as_ref());
     candidate.ok_or_else(|| Error::explain(ErrorType::InternalError, "no origin was chosen"))
 }
 
@@ -113,14 +119,15 @@ pub(super) fn broken_off(
         true => UpstreamError::Malformed,
         false => response_error(&error).before_the_response(),
     };
-    let again = match &mut exchange.passing {
+    let passing = exchange.passing.as_mut();
+    let again = match passing.and_then(|passing| passing.way.as_mut()) {
         // The origin closed a connection that nobody used: nothing was asked.
-        Some(passing)
+        Some(way)
             if connection == Reused::Replayable
                 && failed == UpstreamError::Terminated
-                && passing.dead < DEAD_CONNECTIONS_MAX =>
+                && way.dead < DEAD_CONNECTIONS_MAX =>
         {
-            passing.dead += 1;
+            way.dead += 1;
             true
         }
         _ => give_up(exchange, failed),
@@ -140,16 +147,15 @@ pub(super) enum Reused {
 
 /// Ends an attempt; true where there is another.
 fn give_up(exchange: &mut Exchange, failed: UpstreamError) -> bool {
-    let Ok((_, passing)) = parts(exchange) else {
+    let passing = exchange.passing.as_mut();
+    let Some(way) = passing.and_then(|passing| passing.way.as_mut()) else {
         return false;
     };
-    if let Some(candidate) = passing.candidate.take() {
+    if let Some(candidate) = way.candidate.take() {
         candidate.failed(failed);
     }
-    match (&mut passing.attempts, failed.attempt()) {
-        (Some(attempts), Some(failed)) => attempts.again(failed),
-        _ => false,
-    }
+    let failed = failed.attempt();
+    failed.is_some_and(|failed| way.attempts.again(failed))
 }
 
 /// Replaces what Pingora would send by what the node sends.
@@ -206,10 +212,12 @@ pub(super) async fn take_response(
     request.trail.received(status);
     node.hints.learn(&request, status, &response.headers);
     let why = passing.why;
-    if let (Some(candidate), Some(attempts)) = (&passing.candidate, &mut passing.attempts) {
-        candidate.answered(status);
-        if attempts.is_given_up(status) {
-            passing.candidate = None;
+    if let Some(way) = &mut passing.way {
+        if let Some(candidate) = &way.candidate {
+            candidate.answered(status);
+        }
+        if way.attempts.is_given_up(status) {
+            way.candidate = None;
             return Err(Error::explain(GIVEN_UP, "another origin is asked").into_up());
         }
     }

@@ -48,6 +48,7 @@ mod readme;
 mod restart;
 mod search;
 mod settings;
+mod several_origins;
 mod shutdown;
 mod slices;
 mod stale;

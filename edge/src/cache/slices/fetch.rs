@@ -14,6 +14,7 @@ use crate::cache::Head;
 use crate::cache::pour::finish;
 use crate::error::UpstreamError;
 use crate::exchange::Request;
+use crate::metrics::Asked;
 use crate::node::Node;
 use crate::origins::outbound;
 use crate::origins::slots::Queueing;
@@ -121,6 +122,7 @@ impl Fetch {
             site: &self.request.site,
             chosen_by: self.request.chosen_by(),
             queueing: Queueing::Wait,
+            why: Asked::Fill,
         };
         // Interim responses are for the client of one request, and a slice may be for many.
         let (interim, _nobody) = mpsc::channel(1);

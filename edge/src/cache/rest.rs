@@ -9,8 +9,8 @@ use policy::partial::Part;
 use policy::range::ByteRange;
 use policy::slices::Strong;
 use policy::store::Stored;
-use storage::Object;
 use storage::disk::DiskError;
+use storage::{Fate, Object};
 use tokio::sync::mpsc;
 
 use super::respond::cut;
@@ -57,7 +57,7 @@ impl<'a> Rest<'a> {
         bytes: Range<u64>,
         client: &mut impl Client,
     ) -> Result<(), Interrupted> {
-        self.node.tiers.forget(self.object);
+        self.node.tiers.forget(self.object, Fate::Unreadable);
         // A head that the client has seen tells it that the response is cut, and not that there is none.
         client.flush().await?;
         let wanted = Part {
@@ -94,7 +94,8 @@ impl<'a> Rest<'a> {
             site: &self.request.site,
             chosen_by: self.request.chosen_by(),
             queueing: Queueing::Wait,
-            why: Asked::Fill,
+            spent: self.request.spent(),
+            kind: Asked::Fill,
         };
         // The final response's head is sent already.
         let (interim, _nobody) = mpsc::channel(1);

@@ -11,11 +11,12 @@ use tokio::time::{MissedTickBehavior, interval_at, timeout};
 
 use super::slots::Queueing;
 use super::{Origin, Probing, moment};
-use crate::metrics::Asked;
+use crate::metrics::{Asked, NO_RULE, NO_SITE, Tally};
 use crate::node::Node;
 use crate::pingora::fetch::Asking;
 use crate::proxy_status::Trail;
 use crate::sites::Site;
+use crate::spent::Spent;
 
 /// Probes every origin that is to be probed, until the node stops.
 pub(crate) fn start(node: &Arc<Node>) {
@@ -77,6 +78,8 @@ impl Probes {
         let mut headers = HeaderMap::new();
         headers.insert(HOST, host.clone());
         let authority = wire::check_authority(host.to_str().ok()?).ok()?;
+        // Probes have counters of their own.
+        let spent = Arc::new(Spent::behind(&Arc::new(Tally::new(NO_SITE, NO_RULE))));
         let asking = Asking {
             method: Method::GET,
             target: &self.probing.path,
@@ -87,7 +90,8 @@ impl Probes {
             site: &self.site,
             chosen_by: 0,
             queueing: Queueing::Never,
-            why: Asked::Probe,
+            spent: &spent,
+            kind: Asked::Background,
         };
         let (interim, _nobody) = mpsc::channel(1);
         let fetcher = &self.node.fetcher;

@@ -13,6 +13,7 @@ use crate::sites::{Site, Sites};
 pub(crate) fn list(sites: &Sites) -> OriginList {
     let origins = sites
         .all()
+        .into_iter()
         .flat_map(|site| site.origins.all.iter().map(|origin| status(site, origin)));
     OriginList {
         origins: origins.collect(),

@@ -20,13 +20,14 @@ use super::peer::{Authorities, peer};
 use crate::cache::Interim;
 use crate::clock::Clock;
 use crate::error::UpstreamError;
-use crate::metrics::{Asked, Metrics};
+use crate::metrics::Asked;
 use crate::origins::attempts::{Attempts, Candidate, Plan};
 use crate::origins::names::Names;
 use crate::origins::slots::{Queueing, Slot};
 use crate::origins::{Origin, Transport, outbound};
 use crate::proxy_status::Trail;
 use crate::sites::Site;
+use crate::spent::Spent;
 
 /// Pooled connections that may turn out to be closed before a request gets a new one.
 pub(crate) const DEAD_CONNECTIONS_MAX: usize = 16;
@@ -39,7 +40,6 @@ pub(crate) struct Fetcher {
     names: Arc<Names>,
     authorities: Arc<Authorities>,
     clock: Arc<Clock>,
-    metrics: Arc<Metrics>,
 }
 
 /// What an origin is asked.
@@ -56,7 +56,9 @@ pub(crate) struct Asking<'a> {
     /// By what an origin is chosen, where it is by the request.
     pub chosen_by: u64,
     pub queueing: Queueing,
-    pub why: Asked,
+    /// Who pays, and for what.
+    pub spent: &'a Arc<Spent>,
+    pub kind: Asked,
 }
 
 /// A response, its content still to come.
@@ -73,8 +75,8 @@ pub(crate) struct Fetched {
     /// Its place among the origin's requests, until it is read.
     slot: Option<Slot>,
     connector: Arc<Connector>,
-    metrics: Arc<Metrics>,
-    site: Arc<Site>,
+    spent: Arc<Spent>,
+    kind: Asked,
 }
 
 /// An attempt that brought no response.
@@ -97,7 +99,6 @@ impl Fetcher {
         names: Arc<Names>,
         authorities: Arc<Authorities>,
         clock: Arc<Clock>,
-        metrics: Arc<Metrics>,
         pool: usize,
     ) -> Self {
         let connector = Arc::new(Connector::new(Some(ConnectorOptions::new(pool))));
@@ -106,7 +107,6 @@ impl Fetcher {
             names,
             authorities,
             clock,
-            metrics,
         }
     }
 
@@ -121,12 +121,14 @@ impl Fetcher {
         interim: &mpsc::Sender<Interim>,
     ) -> Result<Fetched, UpstreamError> {
         let mut attempts = Attempts::new(asking.site, asking.plan());
+        let mut kind = asking.kind;
         loop {
             let now = self.clock.instant().into();
             let candidate = attempts.next(&self.names, now).await?;
-            let mut fetched = match self.ask(&candidate, &asking, interim).await {
+            let mut fetched = match self.ask(&candidate, (&asking, kind), interim).await {
                 Ok(fetched) => fetched,
                 Err(error) => {
+                    kind = Asked::Retry;
                     candidate.failed(error);
                     match error.attempt() {
                         Some(failed) if attempts.again(failed) => continue,
@@ -136,6 +138,7 @@ impl Fetcher {
             };
             candidate.answered(fetched.said);
             if attempts.is_given_up(fetched.said) {
+                kind = Asked::Retry;
                 fetched.session.shutdown().await;
                 continue;
             }
@@ -154,7 +157,7 @@ impl Fetcher {
         let now = self.clock.instant().into();
         let addresses = origin.addresses(&self.names, now).await;
         let candidate = Candidate::probe(asking.site, origin, addresses)?;
-        let fetched = self.ask(&candidate, &asking, interim).await;
+        let fetched = self.ask(&candidate, (&asking, asking.kind), interim).await;
         let fetched = fetched
             .inspect_err(|error| tracing::debug!(%error, origin = origin.label, "a probe failed"))
             .ok()?;
@@ -167,17 +170,18 @@ impl Fetcher {
     async fn ask(
         &self,
         candidate: &Candidate,
-        asking: &Asking<'_>,
+        (asking, mut kind): (&Asking<'_>, Asked),
         interim: &mpsc::Sender<Interim>,
     ) -> Result<Fetched, UpstreamError> {
         let mut dead = 0;
         loop {
-            match self.attempt(candidate, asking, interim).await {
+            match self.attempt(candidate, (asking, kind), interim).await {
                 Ok(fetched) => return Ok(fetched),
                 Err(failed)
                     if failed.connection == Connection::Dead && dead < DEAD_CONNECTIONS_MAX =>
                 {
                     dead += 1;
+                    kind = Asked::Retry;
                 }
                 Err(failed) => return Err(failed.error),
             }
@@ -187,7 +191,7 @@ impl Fetcher {
     async fn attempt(
         &self,
         candidate: &Candidate,
-        asking: &Asking<'_>,
+        (asking, kind): (&Asking<'_>, Asked),
         interim: &mpsc::Sender<Interim>,
     ) -> Result<Fetched, Attempt> {
         let timeouts = &asking.site.origins.timeouts;
@@ -199,7 +203,8 @@ impl Fetcher {
             connection: Connection::New,
         })?;
         let site = asking.site;
-        self.metrics.origin_request(&site.name, asking.why);
+        asking.spent.asked(kind);
+        let asked = self.clock.instant();
         session.set_read_timeout(Some(timeouts.first_byte));
         let request_time = self.clock.now();
         let sent = send(&mut session, candidate, asking).await;
@@ -217,6 +222,7 @@ impl Fetcher {
             return Err(Attempt { error, connection });
         }
         session.set_read_timeout(Some(timeouts.between_bytes));
+        asking.spent.answered(self.clock.instant() - asked);
         let refused = |error| Attempt {
             error,
             connection: Connection::New,
@@ -236,8 +242,8 @@ impl Fetcher {
             peer,
             slot: None,
             connector: Arc::clone(&self.connector),
-            metrics: Arc::clone(&self.metrics),
-            site: Arc::clone(site),
+            spent: Arc::clone(asking.spent),
+            kind,
         })
     }
 }
@@ -429,7 +435,7 @@ impl Fetched {
         let data = self.session.read_response_body().await;
         let data = data.map_err(|error| response_error(&error))?;
         if let Some(data) = &data {
-            self.metrics.origin_bytes(&self.site.name, data.len());
+            self.spent.received(self.kind, data.len());
         }
         Ok(data)
     }

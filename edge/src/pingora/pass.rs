@@ -165,8 +165,13 @@ pub(super) fn prepare_request(
     exchange: &mut Exchange,
 ) -> Result<()> {
     let (request, passing) = parts(exchange)?;
-    node.metrics.origin_request(&request.site.name, Asked::Pass);
+    let first = passing.asked.is_none();
+    request.spent().asked(match first {
+        true => Asked::Pass,
+        false => Asked::Retry,
+    });
     passing.sent = Some(node.clock.now());
+    passing.asked = Some(node.clock.instant());
     request.trail.goes_to(candidate(passing)?.address());
     passing.copying = Copying::ask(node, &request);
     if let Cow::Owned(target) = request.origin_target() {
@@ -210,6 +215,9 @@ pub(super) async fn take_response(
         return Ok(());
     }
     request.trail.received(status);
+    if let Some(asked) = passing.asked {
+        request.spent().answered(node.clock.instant() - asked);
+    }
     node.hints.learn(&request, status, &response.headers);
     let why = passing.why;
     if let Some(way) = &mut passing.way {
@@ -255,7 +263,7 @@ pub(super) async fn take_response(
     };
     cache::mark(node, &mut headers, &outcome, told);
     exchange.outcome = Some(outcome);
-    exchange.status = Some(status);
+    exchange.begins(node.clock.instant(), status, &headers);
     replace(response, &headers)
 }
 
@@ -281,7 +289,7 @@ async fn act(
         invalidate(node, request, answer.response).await;
     }
     let treatment = request.treatment_of(answer.status);
-    if passing.why == Forward::Bypass(Bypass::Uncacheable)
+    if matches!(passing.why, Forward::Bypass(Bypass::Uncacheable(_)))
         && request
             .guard(
                 answer.status,

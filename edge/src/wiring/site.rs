@@ -104,7 +104,11 @@ fn site(site: model::Site, metrics: &OriginMetrics) -> Result<Site, TlsError> {
             model::Debug::CacheKey => sites::ShowKey::Yes,
         },
         base: treatment(caching, &unseen),
-        rules: rules.into_iter().map(|it| rule(it, &unseen)).collect(),
+        rules: rules
+            .into_iter()
+            .enumerate()
+            .map(|it| rule(it, &unseen))
+            .collect(),
     }))
 }
 

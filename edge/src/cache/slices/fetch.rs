@@ -76,6 +76,12 @@ pub(super) fn fetch(
 
 impl Fetch {
     async fn run(self) {
+        let (node, request) = (Arc::clone(&self.node), Arc::clone(&self.request));
+        self.answer().await;
+        node.spent(&request, request.spent());
+    }
+
+    async fn answer(self) {
         let fetched = match self.ask().await {
             Ok(fetched) => fetched,
             Err(error) => return self.fail(error),
@@ -122,7 +128,8 @@ impl Fetch {
             site: &self.request.site,
             chosen_by: self.request.chosen_by(),
             queueing: Queueing::Wait,
-            why: Asked::Fill,
+            spent: self.request.spent(),
+            kind: Asked::Fill,
         };
         // Interim responses are for the client of one request, and a slice may be for many.
         let (interim, _nobody) = mpsc::channel(1);

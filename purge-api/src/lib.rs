@@ -29,5 +29,5 @@ pub use order::{
 };
 pub use problem::Problem;
 pub use receipt::{Applied, Matched, Page, Preview, Receipt, SAMPLES_MAX, Sample, State};
-pub use routes::{Api, Asked};
+pub use routes::{Api, Asked, Reader};
 pub use upstreams::{OriginList, OriginStatus};

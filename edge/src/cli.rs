@@ -45,12 +45,11 @@ pub(crate) enum Command {
         /// Write a picture to this file instead of a table.
         #[arg(long, value_name = "FILE", conflicts_with = "json")]
         svg: Option<PathBuf>,
-        /// Print what the node answers, as JSON.
-        #[arg(long)]
-        json: bool,
         #[command(flatten)]
-        node: OfNode,
+        asked: Showing,
     },
+    /// Shows the origins of a node and how they fare, through its admin API.
+    Origins(Showing),
     /// Sets up the purge log that the nodes of a fleet share.
     Fleet {
         #[command(subcommand)]
@@ -70,9 +69,12 @@ pub(crate) enum Command {
     },
 }
 
-/// Which node to ask.
+/// Whom to ask, and how to show what it says.
 #[derive(Args, Debug)]
-pub(crate) struct OfNode {
+pub(crate) struct Showing {
+    /// Print what the node answers, as JSON.
+    #[arg(long)]
+    pub json: bool,
     /// The node's admin listener.
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:9180")]
     pub admin: String,

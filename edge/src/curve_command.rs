@@ -16,6 +16,13 @@ pub fn ask(node: Client<'_>) -> Result<Told, String> {
 }
 
 impl Told {
+    /// As the node tells it.
+    #[must_use]
+    pub fn json(&self) -> String {
+        let written = serde_json::to_string(self);
+        written.map_or_else(|error| error.to_string(), |text| text + "\n")
+    }
+
     /// As lines for people.
     #[must_use]
     pub fn lines(&self) -> String {

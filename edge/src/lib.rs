@@ -34,6 +34,7 @@ mod run;
 mod searches;
 mod server;
 mod short_way;
+pub mod show_command;
 mod sites;
 mod spent;
 mod tls;

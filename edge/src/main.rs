@@ -14,6 +14,7 @@ use larder::cache_command::{self, Health, Told};
 use larder::curve_command;
 use larder::fleet::{self, setup::Done};
 use larder::purge_command::{Answer, Outcome, Request};
+use larder::show_command::{self, Form, Shown};
 use larder::token::{self, Found, Place};
 use larder::{Drained, Running, demo};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -51,7 +52,8 @@ fn main() -> ExitCode {
         Command::Cache(CacheCommand::Inspect { dir }) => look(cache_command::inspect(&dir)),
         Command::Cache(CacheCommand::Verify { dir }) => look(cache_command::verify(&dir)),
         Command::Purge(asked) => purge(&asked),
-        Command::Curve { svg, json, node } => curve(&node, svg.as_deref(), json),
+        Command::Curve { svg, asked } => curve(&asked, svg.as_deref()),
+        Command::Origins(asked) => show_of(&asked, Shown::Origins),
         Command::Fleet { command } => set_up_fleet(command),
         Command::Demo { listen, admin } => start_demo(listen, admin),
     }
@@ -107,37 +109,42 @@ fn purge(asked: &cli::Purge) -> ExitCode {
     }
 }
 
-fn curve(node: &cli::OfNode, svg: Option<&Path>, json: bool) -> ExitCode {
-    let told = ask(node, curve_command::ask);
-    let told = match told {
+fn curve(asked: &cli::Showing, svg: Option<&Path>) -> ExitCode {
+    let found = match token::find(asked.admin_token_file.as_deref()) {
+        Ok(found) => found,
+        Err(error) => return failed(&error),
+    };
+    let node = Client {
+        admin: &asked.admin,
+        token: &found.token,
+    };
+    let told = match curve_command::ask(node) {
         Ok(told) => told,
         Err(error) => return failed(&error),
     };
-    if let Some(file) = svg {
-        return match std::fs::write(file, told.svg()) {
+    match svg {
+        Some(file) => match std::fs::write(file, told.svg()) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => failed(&format!("{}: {error}", file.display())),
-        };
+        },
+        None if asked.json => show(&told.json()),
+        None => show(&told.lines()),
     }
-    if json {
-        return match serde_json::to_string(&told) {
-            Ok(text) => show(&(text + "\n")),
-            Err(error) => failed(&error.to_string()),
-        };
-    }
-    show(&told.lines())
 }
 
-/// Asks a node's admin API, with the token that opens it.
-fn ask<T>(
-    node: &cli::OfNode,
-    question: impl FnOnce(Client<'_>) -> Result<T, String>,
-) -> Result<T, String> {
-    let found = token::find(node.admin_token_file.as_deref())?;
-    question(Client {
-        admin: &node.admin,
-        token: &found.token,
-    })
+fn show_of(asked: &cli::Showing, shown: Shown) -> ExitCode {
+    let found = match token::find(asked.admin_token_file.as_deref()) {
+        Ok(found) => found,
+        Err(error) => return failed(&error),
+    };
+    let form = match asked.json {
+        true => Form::Json,
+        false => Form::Lines,
+    };
+    match show_command::show(&asked.admin, &found.token, shown, form) {
+        Ok(text) => show(&text),
+        Err(error) => failed(&error),
+    }
 }
 
 /// A status that scripts can trust: success means that the purge is applied where it was waited for.
@@ -305,12 +312,12 @@ impl Summary {
     fn of(config: &Config) -> Self {
         let site = |site: &model::Site| {
             let hosts: Vec<_> = site.hosts.iter().map(ToString::to_string).collect();
-            let origins: Vec<_> = site.origins.iter().map(origin_url).collect();
+            let origins: Vec<_> = site.origins.iter().map(ToString::to_string).collect();
             let hosts = match hosts.join(" ") {
                 any if any == "*" => "every host".to_owned(),
                 hosts => hosts,
             };
-            format!("{hosts} from {}", origins.join(", then "))
+            format!("{hosts} from {}", origins.join(", "))
         };
         let scheme = |listener: &model::Listener| match listener.transport {
             model::ListenerTransport::Plain => "http",
@@ -356,12 +363,4 @@ impl Summary {
         lines.extend(all.map(|(what, value)| format!("  {what:<7} {value}")));
         lines.join("\n")
     }
-}
-
-fn origin_url(origin: &model::Origin) -> String {
-    let scheme = match origin.transport {
-        model::OriginTransport::Plain => "http",
-        model::OriginTransport::Tls { .. } => "https",
-    };
-    format!("{scheme}://{}:{}", origin.host, origin.port)
 }

@@ -2,6 +2,7 @@
 
 mod curve;
 mod disks;
+mod origins;
 mod purges;
 mod requests;
 mod sharded;
@@ -21,6 +22,7 @@ use crate::cache::Slices;
 use crate::capacity::Told;
 use disks::DiskMetrics;
 pub(crate) use disks::OnDisks;
+pub(crate) use origins::{OriginMetrics, OriginTally, RetryTally, set as set_origins};
 pub(crate) use requests::{OTHER, Requests, to_float};
 pub(crate) use tally::{
     Asked, BUCKETS, Counted, DURATIONS, Durations, NO_RULE, OfOrigin, Row, Tally,
@@ -71,6 +73,7 @@ pub(crate) struct Metrics {
     pub purges: purges::Purges,
     disks: DiskMetrics,
     curve: curve::CurveMetrics,
+    pub origins: OriginMetrics,
 }
 
 impl Metrics {
@@ -139,6 +142,7 @@ impl Metrics {
             purges: purges::Purges::new()?,
             disks: DiskMetrics::new()?,
             curve: curve::CurveMetrics::new()?,
+            origins: OriginMetrics::new()?,
             registry,
         };
         metrics.register()?;
@@ -173,6 +177,7 @@ impl Metrics {
         all.into_iter()
             .chain(self.disks.all())
             .chain(self.curve.all())
+            .chain(self.origins.all())
             .chain(self.purges.collectors())
             .try_for_each(|metric| self.registry.register(metric))
     }

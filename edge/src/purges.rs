@@ -7,6 +7,7 @@ mod preview;
 pub(crate) mod record;
 mod sweep;
 mod tags;
+pub(crate) mod upkeep;
 
 use std::collections::VecDeque;
 use std::path::Path;
@@ -156,6 +157,10 @@ impl Journal {
     }
 
     fn keep(&mut self, logged: Logged) {
+        // A log tells at least once: what was in the file may come again.
+        if self.last.back().is_some_and(|last| logged.own <= last.own) {
+            return;
+        }
         if self.last.len() >= KEPT_MAX {
             self.last.pop_front();
         }
@@ -165,7 +170,7 @@ impl Journal {
 
 impl Purges {
     /// Opens the file in a folder, which is made where there is none, and applies what is in it. `log` makes the log
-    /// that is followed from there, of the file and of what a sequence of its end has to be taken from for its place.
+    /// that is followed from there, of the file and what its end tells.
     ///
     /// Where there is no file, purges are counted and not kept: the audit trail is lost with the process, and what disks
     /// have of it is not used again. A `witness` beside the disks says whether the file is all there was.
@@ -174,7 +179,7 @@ impl Purges {
         witness: Option<&Path>,
         sites: &Sites,
         now: Moment,
-        log: impl FnOnce(LogFile, i64) -> Box<dyn PurgeLog>,
+        log: impl FnOnce(LogFile, Tail) -> Box<dyn PurgeLog>,
     ) -> Self {
         let fresh = LogId(crate::token::number());
         let opened = folder.map(|folder| open_log(folder, fresh));
@@ -190,7 +195,7 @@ impl Purges {
         } = opened;
         let witness = witness.and_then(|path| hear_witness(path, &mut file));
         let log_id = file.id();
-        let log = log(file, last_offset(&records));
+        let log = log(file, Tail::of(&records));
         let purges = Self {
             labeller: Labeller::of(log_id),
             witness: witness.map(Mutex::new),
@@ -245,24 +250,26 @@ impl Purges {
     }
 
     /// Applies what the log tells.
-    pub(crate) fn hear(&self, event: Event, sites: &Sites, now: Moment) {
-        let place = match event {
-            Event::Purge(placed) => {
-                let place = placed.place;
-                let at = Timestamp::from_unix_millis(now.0);
-                let applied = Applied { at, took: None };
-                self.apply(placed, sites, (now, Some(applied)));
-                place
-            }
-            Event::Doubt { sequence, place } => {
-                self.index.doubt(sequence);
-                self.resets.fetch_add(1, Ordering::Relaxed);
-                place
-            }
-            Event::Passed(place) => place,
+    pub(crate) fn hear(&self, events: Vec<Event>, sites: &Sites, now: Moment) {
+        let Some(reached) = events.last().map(Event::place) else {
+            return;
         };
+        for event in events {
+            match event {
+                Event::Purge(placed) => {
+                    let at = Timestamp::from_unix_millis(now.0);
+                    let applied = Applied { at, took: None };
+                    self.apply(placed, sites, (now, Some(applied)));
+                }
+                Event::Doubt { sequence, .. } => {
+                    self.index.doubt(sequence);
+                    self.resets.fetch_add(1, Ordering::Relaxed);
+                }
+                Event::Passed(_) => {}
+            }
+        }
         self.testify();
-        self.applied.send_replace(place);
+        self.applied.send_replace(reached);
     }
 
     /// Before a purge is acknowledged, the witness knows of it.
@@ -408,6 +415,11 @@ impl Purges {
     /// How often purges were found to be missing.
     pub(crate) fn resets(&self) -> u64 {
         self.resets.load(Ordering::Relaxed)
+    }
+
+    /// Nothing that outlives the process was born before that sequence.
+    pub(crate) fn outlived(&self, upto: Sequence) {
+        self.log.outlived(upto);
     }
 
     /// How the log stands.
@@ -598,7 +610,6 @@ impl Purges {
     }
 }
 
-/// The log in a folder and its records. Where some may be missing, the last one says so.
 /// A log's file, and what was in it.
 struct Opened {
     file: LogFile,
@@ -617,6 +628,7 @@ impl Opened {
     }
 }
 
+/// The log in a folder and its records. Where some may be missing, the last one says so.
 fn open_log(folder: &Path, fresh: LogId) -> Result<Opened, LogError> {
     if let Err(error) = std::fs::create_dir_all(folder) {
         tracing::debug!(%error, "no folder for the purge log");
@@ -666,13 +678,34 @@ fn applied_at_start(log: &dyn PurgeLog) -> u64 {
     }
 }
 
+/// What the end of a log's file tells of the log.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub(crate) struct Tail {
+    /// What has to be taken from a sequence behind the last record for its place in the log.
+    pub offset: i64,
+    /// The last record's sequence and the purge's identifier, if it is a purge.
+    pub last: Option<(Sequence, String)>,
+}
+
+impl Tail {
+    fn of(records: &[(Sequence, Bytes)]) -> Self {
+        let last = records.last().and_then(|(sequence, payload)| {
+            let Record::Purge(order) = Record::read(payload) else {
+                return None;
+            };
+            Some((*sequence, order.id))
+        });
+        Self {
+            offset: last_offset(records),
+            last,
+        }
+    }
+}
+
 /// What a sequence behind the last record has to be taken from for its place.
 fn last_offset(records: &[(Sequence, Bytes)]) -> i64 {
     let newest_first = records.iter().rev();
-    let mut offsets = newest_first.filter_map(|(_, payload)| match Record::read(payload) {
-        Record::Doubt(doubt) => Some(doubt.offset),
-        Record::Purge(_) | Record::Unknown => None,
-    });
+    let mut offsets = newest_first.filter_map(|(_, payload)| upkeep::offset(payload));
     offsets.next().unwrap_or_default()
 }
 

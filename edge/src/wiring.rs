@@ -135,18 +135,14 @@ pub(crate) fn plan(
     let fleet = fleet.transpose()?;
     let below = disks::open(disks, &memory, &limits)?;
     let witness = below.as_ref().map(|below| below.witness.as_path());
-    let purges = Purges::open(state.as_deref(), witness, &sites, moment, |file, offset| {
+    let purges = Purges::open(state.as_deref(), witness, &sites, moment, |file, tail| {
         let cursor = CursorFile::new(state.as_deref());
         let Some((settings, outbox, counters)) = fleet else {
             cursor.remove();
             return Box::new(LocalLog::new(file));
         };
         metrics.add(counters.collectors());
-        let place = Place {
-            file,
-            offset,
-            cursor,
-        };
+        let place = Place { file, tail, cursor };
         Box::new(FleetLog::new(
             settings,
             place,
@@ -165,7 +161,7 @@ pub(crate) fn plan(
         name,
         purges,
         api: Api::new(self::access(token, tokens)?, self::dialects(dialects)),
-        audit: Audit::default(),
+        audit: Audit::open(state.as_deref()),
         guard: tiered::LoopGuard::new(&instance),
         started: clock.instant(),
         clock,

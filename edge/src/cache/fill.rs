@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode};
 use policy::freshen::Freshened;
 use policy::partial::{Extent, Part};
@@ -17,15 +16,18 @@ use storage::{Claim, Destination, Keep, Landing, Lead, Object, Reader, Why};
 use tokio::sync::{mpsc, oneshot};
 
 use super::find::is_usable;
+use super::pour::{Around, Poured, pour};
 use super::slices::{Begun, Received, Wanted};
 use super::{Head, stale_instead};
 use crate::downstream::content_length;
 use crate::error::UpstreamError;
 use crate::exchange::Request;
+use crate::metrics::Asked;
 use crate::node::Node;
 use crate::origins::outbound;
 use crate::outcome::{Answer, NotStored};
 use crate::pingora::fetch::{Asking, Fetched};
+use crate::spent::Spent;
 
 /// Interim responses that wait for a slow client; further ones are dropped (RFC 9110 §15.2 lets them be).
 const INTERIM_MAX: usize = 8;
@@ -100,6 +102,7 @@ pub(super) struct Fill {
     pub(super) born: Sequence,
     pub(super) audience: Audience,
     interim: mpsc::Sender<Interim>,
+    spent: Arc<Spent>,
 }
 
 /// Who waits for a fill.
@@ -137,6 +140,7 @@ impl Fill {
             born: node.purges.latest(),
             audience: Audience { lead, reply },
             interim,
+            spent: Arc::clone(request.spent()),
         };
         let replies = Replies {
             reply: replies,
@@ -145,8 +149,21 @@ impl Fill {
         (fill, replies)
     }
 
+    /// Nobody waits for what it brings.
+    pub(super) fn behind(self) -> Self {
+        let spent = Arc::new(Spent::behind(self.request.tally()));
+        Self { spent, ..self }
+    }
+
     /// Asks the origin and does what the answer demands.
     pub(super) async fn run(self) {
+        let (node, request) = (Arc::clone(&self.node), Arc::clone(&self.request));
+        let spent = Arc::clone(&self.spent);
+        self.answer().await;
+        node.spent(&request, &spent);
+    }
+
+    async fn answer(self) {
         let fetched = match self.fetch().await {
             Ok(fetched) => fetched,
             Err(error) => return self.fail(error),
@@ -210,6 +227,12 @@ impl Fill {
             content: self.request.content.whole().cloned(),
             trail: &self.request.trail,
             site: &self.request.site,
+            spent: &self.spent,
+            kind: match &self.selected {
+                _ if self.spent.is_behind() => Asked::Background,
+                Some(_) => Asked::Revalidate,
+                None => Asked::Fill,
+            },
         };
         self.node.fetcher.fetch(asking, &self.interim).await
     }
@@ -346,7 +369,7 @@ impl Fill {
         let key = self.request.storage_key();
         let destination = node.tiers.destination(key, length, admission);
         if destination == Destination::Nowhere(Why::TooLong) {
-            self.remember_uncacheable(fetched.response_time, uncacheable);
+            self.remember_uncacheable(fetched.response_time, uncacheable, NotStored::TooLong);
             return self.pass_on(fetched, NotStored::TooLong).await;
         }
         let shareable = self.is_shareable(&stored);
@@ -410,18 +433,19 @@ impl Fill {
             // What was stored has been replaced at the origin by something that is not.
             self.node.tiers.remove_object(selected);
         }
-        self.remember_uncacheable(fetched.response_time, lifetime);
+        let reason = NotStored::Policy(reason);
+        self.remember_uncacheable(fetched.response_time, lifetime, reason);
     }
 
     /// Those who come within the lifetime do not wait for each other.
-    fn remember_uncacheable(&self, now: Timestamp, lifetime: Duration) {
+    fn remember_uncacheable(&self, now: Timestamp, lifetime: Duration, reason: NotStored) {
         if lifetime.is_zero() {
             return;
         }
         let until = storage::Moment((now + lifetime).unix_millis());
         let variant = self.node.variant(&self.request);
         let key = self.request.storage_key();
-        self.node.uncacheable.remember(key, variant, until);
+        self.node.uncacheable.remember(key, variant, until, reason);
     }
 
     pub(super) async fn pass_on(mut self, fetched: Fetched, why: NotStored) {
@@ -504,128 +528,6 @@ impl Audience {
         if poured == Poured::ToTheEnd {
             fetched.release().await;
         }
-    }
-}
-
-/// What of a response does not come from the origin now.
-#[derive(Debug, Default)]
-pub(super) struct Around {
-    /// What is stored of it already.
-    pub before: Option<storage::Body>,
-    pub after: Option<storage::Body>,
-    /// What comes is this part, and the response's head that of the whole.
-    pub part: Option<Part>,
-}
-
-/// How far a body was moved.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Poured {
-    ToTheEnd,
-    Cut,
-}
-
-/// Moves a body to its end, or to where it breaks off.
-async fn pour(
-    node: &Node,
-    fetched: &mut Fetched,
-    mut fill: storage::Fill<Head>,
-    announced: Option<u64>,
-    around: Around,
-) -> Poured {
-    if write_stored(&mut fill, around.before).await == Poured::Cut {
-        return Poured::Cut;
-    }
-    let mut body = Body {
-        announced,
-        received: 0,
-    };
-    loop {
-        let (data, last) = match body.next(fetched).await {
-            Ok(Piece::More(data)) => (data, false),
-            Ok(Piece::Last(data)) => (data, true),
-            Ok(Piece::End) => break,
-            Err(error) => {
-                tracing::debug!(%error, "a response was cut while it was received");
-                fill.fail(storage::Cut::Origin);
-                return Poured::Cut;
-            }
-        };
-        if let Err(error) = fill.write(data).await {
-            tracing::debug!(%error, "a fill was given up");
-            return Poured::Cut;
-        }
-        if last {
-            break;
-        }
-    }
-    if write_stored(&mut fill, around.after).await == Poured::Cut {
-        return Poured::Cut;
-    }
-    finish(node, fill);
-    Poured::ToTheEnd
-}
-
-/// Ends a body, and stores it unless it was purged meanwhile.
-pub(super) fn finish(node: &Node, fill: storage::Fill<Head>) {
-    if fill.is_storing() && fill.head().life(&node.purges) != Life::Alive {
-        // Stored, it would take the place of what was asked for since.
-        node.metrics.purges.fills.inc();
-        fill.finish_unstored();
-    } else {
-        fill.finish();
-    }
-}
-
-async fn write_stored(fill: &mut storage::Fill<Head>, body: Option<storage::Body>) -> Poured {
-    let Some(body) = body else {
-        return Poured::ToTheEnd;
-    };
-    let mut reader = body.reader(0..body.len());
-    loop {
-        match reader.next().await {
-            Ok(Some(data)) => {
-                if fill.write(data).await.is_err() {
-                    return Poured::Cut;
-                }
-            }
-            Ok(None) => return Poured::ToTheEnd,
-            Err(_) => return Poured::Cut,
-        }
-    }
-}
-
-/// A body on its way in.
-struct Body {
-    announced: Option<u64>,
-    received: u64,
-}
-
-/// What comes next of it.
-enum Piece {
-    More(Bytes),
-    /// The last, and the origin has said so.
-    Last(Bytes),
-    End,
-}
-
-impl Body {
-    /// The piece that completes an announced length is kept back until the end behind it was seen: a client that has
-    /// it all may ask again at once, and should find it stored.
-    async fn next(&mut self, fetched: &mut Fetched) -> Result<Piece, UpstreamError> {
-        let Some(data) = fetched.next().await? else {
-            return Ok(Piece::End);
-        };
-        self.received += data.len() as u64;
-        if self.announced != Some(self.received) {
-            return Ok(Piece::More(data));
-        }
-        // HTTP/2 may end a stream with an empty frame.
-        while let Some(more) = fetched.next().await? {
-            if !more.is_empty() {
-                return Err(UpstreamError::Malformed);
-            }
-        }
-        Ok(Piece::Last(data))
     }
 }
 

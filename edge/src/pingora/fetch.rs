@@ -19,11 +19,12 @@ use super::peer::{Authorities, peer};
 use crate::cache::Interim;
 use crate::clock::Clock;
 use crate::error::UpstreamError;
-use crate::metrics::{Asked, Metrics};
+use crate::metrics::Asked;
 use crate::origins::names::Names;
 use crate::origins::{Candidate, Transport, outbound};
 use crate::proxy_status::Trail;
 use crate::sites::Site;
+use crate::spent::Spent;
 
 /// Pooled connections that may turn out to be closed before a request gets a new one.
 const DEAD_CONNECTIONS_MAX: usize = 16;
@@ -36,7 +37,6 @@ pub(crate) struct Fetcher {
     names: Arc<Names>,
     authorities: Arc<Authorities>,
     clock: Arc<Clock>,
-    metrics: Arc<Metrics>,
 }
 
 /// What an origin is asked.
@@ -50,6 +50,9 @@ pub(crate) struct Asking<'a> {
     pub content: Option<Bytes>,
     pub trail: &'a Trail,
     pub site: &'a Arc<Site>,
+    /// Who pays, and for what.
+    pub spent: &'a Arc<Spent>,
+    pub kind: Asked,
 }
 
 /// A response, its content still to come.
@@ -64,8 +67,8 @@ pub(crate) struct Fetched {
     session: HttpSession,
     peer: Box<HttpPeer>,
     connector: Arc<Connector>,
-    metrics: Arc<Metrics>,
-    site: Arc<Site>,
+    spent: Arc<Spent>,
+    kind: Asked,
 }
 
 /// An attempt that brought no response.
@@ -87,7 +90,6 @@ impl Fetcher {
         names: Arc<Names>,
         authorities: Arc<Authorities>,
         clock: Arc<Clock>,
-        metrics: Arc<Metrics>,
         pool: usize,
     ) -> Self {
         let connector = Arc::new(Connector::new(Some(ConnectorOptions::new(pool))));
@@ -96,7 +98,6 @@ impl Fetcher {
             names,
             authorities,
             clock,
-            metrics,
         }
     }
 
@@ -116,17 +117,19 @@ impl Fetcher {
         let mut tries = (0..).map(|n: usize| &candidates[n % candidates.len()]);
         let mut left = origins.retries;
         let mut dead = 0;
+        let mut kind = asking.kind;
         let Some(mut candidate) = tries.next() else {
             return Err(UpstreamError::Unresolved);
         };
         loop {
-            let attempt = match self.attempt(candidate, &asking, interim).await {
+            let attempt = match self.attempt(candidate, (&asking, kind), interim).await {
                 Ok(fetched) => {
                     origins.rotation.worked(candidate.place);
                     return Ok(fetched);
                 }
                 Err(attempt) => attempt,
             };
+            kind = Asked::Retry;
             match attempt.next {
                 Next::SameAddress if dead < DEAD_CONNECTIONS_MAX => dead += 1,
                 Next::SameAddress | Next::OtherAddress if left > 0 => {
@@ -141,7 +144,7 @@ impl Fetcher {
     async fn attempt(
         &self,
         candidate: &Candidate,
-        asking: &Asking<'_>,
+        (asking, kind): (&Asking<'_>, Asked),
         interim: &mpsc::Sender<Interim>,
     ) -> Result<Fetched, Attempt> {
         let timeouts = &asking.site.origins.timeouts;
@@ -153,7 +156,8 @@ impl Fetcher {
             next: Next::OtherAddress,
         })?;
         let site = asking.site;
-        self.metrics.origin_request(&site.name, Asked::Fill);
+        asking.spent.asked(kind);
+        let asked = self.clock.instant();
         session.set_read_timeout(Some(timeouts.first_byte));
         let request_time = self.clock.now();
         let sent = send(&mut session, candidate, asking).await;
@@ -172,6 +176,7 @@ impl Fetcher {
             return Err(Attempt { error, next });
         }
         session.set_read_timeout(Some(timeouts.between_bytes));
+        asking.spent.answered(self.clock.instant() - asked);
         let refused = |error| Attempt {
             error,
             next: Next::Nothing,
@@ -190,8 +195,8 @@ impl Fetcher {
             session,
             peer,
             connector: Arc::clone(&self.connector),
-            metrics: Arc::clone(&self.metrics),
-            site: Arc::clone(site),
+            spent: Arc::clone(asking.spent),
+            kind,
         })
     }
 }
@@ -368,7 +373,7 @@ impl Fetched {
         let data = self.session.read_response_body().await;
         let data = data.map_err(|error| response_error(&error))?;
         if let Some(data) = &data {
-            self.metrics.origin_bytes(&self.site.name, data.len());
+            self.spent.received(self.kind, data.len());
         }
         Ok(data)
     }

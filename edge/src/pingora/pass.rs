@@ -85,8 +85,12 @@ pub(super) fn prepare_request(
     exchange: &mut Exchange,
 ) -> Result<()> {
     let (request, passing) = parts(exchange)?;
-    node.metrics.origin_request(&request.site.name, Asked::Pass);
+    request.spent().asked(match passing.attempt {
+        0 => Asked::Pass,
+        _ => Asked::Retry,
+    });
     passing.sent = Some(node.clock.now());
+    passing.asked = Some(node.clock.instant());
     request.trail.goes_to(candidate(passing)?.address);
     passing.copying = Copying::ask(node, &request);
     if let Cow::Owned(target) = request.origin_target() {
@@ -130,6 +134,9 @@ pub(super) async fn take_response(
         return Ok(());
     }
     request.trail.received(status);
+    if let Some(asked) = passing.asked {
+        request.spent().answered(node.clock.instant() - asked);
+    }
     node.hints.learn(&request, status, &response.headers);
     let why = passing.why;
     let place = candidate(passing)?.place;
@@ -168,7 +175,7 @@ pub(super) async fn take_response(
     };
     cache::mark(node, &mut headers, &outcome, told);
     exchange.outcome = Some(outcome);
-    exchange.status = Some(status);
+    exchange.begins(node.clock.instant(), status, &headers);
     replace(response, &headers)
 }
 
@@ -194,7 +201,7 @@ async fn act(
         invalidate(node, request, answer.response).await;
     }
     let treatment = request.treatment_of(answer.status);
-    if passing.why == Forward::Bypass(Bypass::Uncacheable)
+    if matches!(passing.why, Forward::Bypass(Bypass::Uncacheable(_)))
         && request
             .guard(
                 answer.status,

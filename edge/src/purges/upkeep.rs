@@ -10,8 +10,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use bytes::Bytes;
 use storage::purge::{LogError, LogFile, Sequence};
 
-use super::KEPT_MAX;
-use super::record::{Doubt, Reason, Record};
+use super::journal::KEPT_MAX;
+use super::open::last_offset;
+use super::record::{Doubt, Reason};
 
 /// Bytes of the file; beyond them, the older half of it is dropped.
 const LENGTH_MAX: u64 = 256 << 20;
@@ -57,7 +58,7 @@ impl Upkeep {
         let shortened = file.shorten(|records| {
             let count = self.superfluous(records, before, outlived);
             let dropped = records.get(..count).filter(|dropped| !dropped.is_empty())?;
-            let (doubt, offset) = (Reason::Shortened, super::last_offset(dropped));
+            let (doubt, offset) = (Reason::Shortened, last_offset(dropped));
             Some((count, Doubt { doubt, offset }.payload()))
         });
         self.next = match &shortened {
@@ -90,20 +91,13 @@ impl Upkeep {
     }
 }
 
-/// Whether a log's record says that purges before it may be missing, and what its offset is.
-pub(super) fn offset(payload: &[u8]) -> Option<i64> {
-    match Record::read(payload) {
-        Record::Doubt(doubt) => Some(doubt.offset),
-        Record::Purge(_) | Record::Unknown => None,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use purge_api::Order;
     use storage::purge::LogId;
 
     use super::*;
+    use crate::purges::record::Record;
 
     fn payload(number: u64) -> Bytes {
         let body = format!(r#"{{"tags":["t{number}"]}}"#);

@@ -37,7 +37,7 @@ use crate::disk::{self, Disk, Found, NewRecord, Recovery};
 use crate::fill::Beside;
 use crate::memory::{Body, Claim, Memory, Object, Variants};
 use crate::purge::Sequence;
-use crate::{Fill, Keep, Key, Variant};
+use crate::{Fate, Fill, Keep, Key, Variant};
 use moves::MOVES_MAX;
 pub(crate) use writing::{Place, Writing};
 
@@ -157,6 +157,14 @@ impl<H: Durable> Tiers<H> {
         objects
     }
 
+    /// The length of the body that a disk has under this key and variant, as far as the index knows: without a read. It
+    /// may be purged, or damaged.
+    pub fn length_on_disk(&self, key: Key, variant: Variant) -> Option<u64> {
+        let found = self.disk()?.find(key).into_iter();
+        let mut found = found.filter(|found| found.variant() == variant);
+        Some(found.next()?.body_len())
+    }
+
     async fn read(
         &self,
         lower: &Lower,
@@ -169,6 +177,11 @@ impl<H: Durable> Tiers<H> {
             lower.disk.forget(found);
             return None;
         };
+        let traces = self.memory.traces();
+        if traces.recall(key).is_none() {
+            // Of an earlier process.
+            traces.stored(key);
+        }
         if found.is_proven() {
             head.outlive(swept);
         }
@@ -325,6 +338,7 @@ impl<H: Durable> Tiers<H> {
 
     /// Removes this object from all tiers, if it is still the current one of its key and variant.
     pub fn remove_object(&self, object: &Arc<Object<H>>) {
+        self.memory.traces().amend(object.key(), Fate::Removed);
         self.take_out(object);
         let (key, variant) = (object.key(), object.variant());
         if let Some(disk) = self.disk()
@@ -334,8 +348,18 @@ impl<H: Durable> Tiers<H> {
         }
     }
 
+    /// Frees the room of what is stored under `key`, and voids the claims to it, where its coming back would do no harm:
+    /// unlike a removal, it is not written down.
+    pub fn release(&self, key: Key) {
+        self.memory.remove(key);
+        if let Some(disk) = self.disk() {
+            disk.find(key).iter().for_each(|found| disk.forget(found));
+        }
+    }
+
     /// Takes out an object that is known to be dead, and would be known to be wherever it is found; with its copy.
-    pub fn forget(&self, object: &Arc<Object<H>>) {
+    pub fn forget(&self, object: &Arc<Object<H>>, fate: Fate) {
+        self.memory.traces().note(object.key(), fate);
         self.take_out(object);
         let Some(disk) = self.disk().filter(|_| !object.body().is_on_disk()) else {
             return;

@@ -5,15 +5,16 @@ use std::sync::Arc;
 use http::{HeaderMap, Method, StatusCode, header};
 use policy::partial::{Combined, Part};
 use policy::store::Stored;
-use storage::purge::{Life, Sequence};
+use storage::purge::{Life, Membership, Sequence};
 use storage::{Claim, Fill, Keep, Landing, Lead, Reader};
 use tokio::sync::{mpsc, oneshot};
 
 use super::Sliced;
 use crate::cache::Head;
-use crate::cache::fill::finish;
+use crate::cache::pour::finish;
 use crate::error::UpstreamError;
 use crate::exchange::Request;
+use crate::metrics::Asked;
 use crate::node::Node;
 use crate::origins::outbound;
 use crate::pingora::fetch::{Asking, Fetched};
@@ -74,6 +75,12 @@ pub(super) fn fetch(
 
 impl Fetch {
     async fn run(self) {
+        let (node, request) = (Arc::clone(&self.node), Arc::clone(&self.request));
+        self.answer().await;
+        node.spent(&request, request.spent());
+    }
+
+    async fn answer(self) {
         let fetched = match self.ask().await {
             Ok(fetched) => fetched,
             Err(error) => return self.fail(error),
@@ -97,13 +104,13 @@ impl Fetch {
             Combined::Updated(stored) => self.store(fetched, stored).await,
             Combined::Unstorable(reason) => {
                 if !reason.is_about_request() {
-                    self.sliced.remove(&self.node);
+                    self.sliced.remove(&self.node).await;
                 }
                 self.pass_on(fetched).await;
             }
             Combined::Mismatch => {
                 tracing::debug!(status = %fetched.status, slice = self.number, "not of the stored representation");
-                self.change(&fetched);
+                self.change(&fetched).await;
             }
         }
     }
@@ -118,6 +125,8 @@ impl Fetch {
             content: None,
             trail: &self.request.trail,
             site: &self.request.site,
+            spent: self.request.spent(),
+            kind: Asked::Fill,
         };
         // Interim responses are for the client of one request, and a slice may be for many.
         let (interim, _nobody) = mpsc::channel(1);
@@ -141,34 +150,38 @@ impl Fetch {
     async fn store(self, fetched: Fetched, stored: Stored) {
         let purges = &self.node.purges;
         let membership = || purges.membership(self.born, &self.request, &stored.headers);
-        let slice = Head::Slice(membership());
-        if matches!(slice.life(purges), Life::Gone | Life::Doubtful) {
+        let slice = membership();
+        if matches!(purges.life(&slice), Life::Gone | Life::Doubtful) {
             return self.pass_on(fetched).await;
         }
         let kept = membership();
-        if let Some(current) = self.sliced.current(&self.node)
-            && matches!(
-                current.object.head().life(purges),
-                Life::Alive | Life::Stale { .. }
-            )
-        {
-            let extent = current.object.head().extent();
-            let uri = self.request.uri_text();
-            let head = Head::kept(stored, kept, extent, uri);
-            self.node
-                .tiers
-                .memory()
-                .update_head(&current.object, Arc::new(head));
-        }
-        let variant = self.sliced.object.variant();
-        let length = Some(self.wanted.range.len());
-        let fill = self.claim.begin(variant, slice, length, Keep::Store);
-        self.node.purges.sweeper.follow(fill.head());
+        self.update(stored, kept).await;
+        let (keys, length) = (&self.sliced.keys, self.wanted.range.len());
+        let fill = keys.begin((&self.node, &self.request), self.claim, slice, length);
         let landing = Landing::Streaming(fill.reader());
         let airborne = self.lead.map(|lead| lead.land(landing));
         hand_over(self.reply, Reply::Streaming(fill.reader()));
         receive(&self.node, fetched, fill).await;
         drop(airborne);
+    }
+
+    /// Gives the stored response the head that a slice came with, where that is worth a write.
+    async fn update(&self, stored: Stored, membership: Membership) {
+        let Some(current) = self.sliced.current(&self.node).await else {
+            return;
+        };
+        let Some(before) = current.stored() else {
+            return;
+        };
+        match current.object.head().life(&self.node.purges) {
+            Life::Alive if !policy::partial::is_news(before, &stored) => return,
+            Life::Alive | Life::Stale { .. } => {}
+            Life::Doubtful | Life::Gone => return,
+        }
+        let extent = current.object.head().extent();
+        let head = Head::kept(stored, membership, extent, self.request.uri_text());
+        let tiers = &self.node.tiers;
+        tiers.update_head(&current.object, Arc::new(head)).await;
     }
 
     /// For this client alone.
@@ -185,8 +198,8 @@ impl Fetch {
         receive(&self.node, fetched, fill).await;
     }
 
-    fn change(self, fetched: &Fetched) {
-        self.sliced.remove(&self.node);
+    async fn change(self, fetched: &Fetched) {
+        self.sliced.remove(&self.node).await;
         if fetched.status == StatusCode::OK {
             // It takes no ranges, or did not look at the condition: the next request is for everything.
             self.node.remember_rangeless(&self.request);

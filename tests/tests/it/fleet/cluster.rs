@@ -28,7 +28,7 @@ async fn publish(
             .upload("POST", "/v1/purges", &fields, body.as_bytes())
             .await;
         assert_eq!(answer.status, 200, "{}", answer.text());
-        let receipt: Value = serde_json::from_slice(&answer.body).unwrap();
+        let receipt: Value = serde_json::from_slice(&answer.body).expect("a receipt");
         acknowledged.push((receipt["sequence"].clone(), receipt["id"].clone()));
         progress.send_replace(nth + 1);
     }

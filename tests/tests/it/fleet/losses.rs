@@ -1,11 +1,11 @@
 //! A log that has lost something, or has what nobody understands, while a node was away: nothing purged is served.
 
-use std::time::Duration;
-
 use larder_tests::{Metrics, Nats, Node, Origin, Relay, Settings};
 use serde_json::{Value, json};
 
-use super::{counting, has_applied, init, member, purge_many, sequence, through};
+use crate::restart::on_disk;
+
+use super::{counting, has_applied, init, member, purge_many, through};
 
 /// Two nodes with all in memory; the second one's way to the log can be cut, and it would serve whatever it has while it
 /// knows no better.
@@ -112,7 +112,7 @@ async fn a_purge_that_was_taken_out_of_the_log_casts_doubt() {
     pair.near
         .purge(r#"{"tags":["z"],"timeout_ms":20000}"#)
         .await;
-    let place = json!({ "seq": sequence(&taken) as u64 });
+    let place = json!({ "seq": taken["sequence"] });
     client.ask("STREAM.MSG.DELETE.LARDER", &place);
     pair.heal("gap").await;
 }
@@ -176,24 +176,6 @@ fn with_disk(origin: &Origin, nats: &Nats) -> Settings {
 
 const STORED: [&str; 5] = ["/x", "/url", "/path/a", "/soft", "/other"];
 
-/// Waits until everything is on the disk.
-async fn written(node: &Node, count: usize) {
-    let objects = |it: &Metrics| it.sum("larder_disk_objects", &[]) >= count as f64;
-    node.metrics_when(objects).await;
-    let mut before = -1.0;
-    loop {
-        let now = node
-            .metrics()
-            .await
-            .sum("larder_disk_written_bytes_total", &[]);
-        if now == before && now > 0.0 {
-            return;
-        }
-        before = now;
-        tokio::time::sleep(Duration::from_millis(60)).await;
-    }
-}
-
 #[tokio::test]
 async fn what_was_purged_while_a_node_was_down_is_not_served_from_its_disk() {
     let nats = Nats::start();
@@ -204,7 +186,7 @@ async fn what_was_purged_while_a_node_was_down_is_not_served_from_its_disk() {
     for target in STORED {
         away.get(target).await;
     }
-    written(&away, STORED.len()).await;
+    on_disk(&away, STORED.len()).await;
     away.kill();
     for body in [
         r#"{"tags":["x"],"timeout_ms":20000}"#,
@@ -252,7 +234,7 @@ async fn a_log_set_back_while_a_node_was_down_leaves_nothing_on_its_disk_unasked
     for target in STORED {
         away.get(target).await;
     }
-    written(&away, STORED.len()).await;
+    on_disk(&away, STORED.len()).await;
     away.kill();
     near.purge(PURGE).await;
     nats.kill();

@@ -19,8 +19,10 @@ use policy::coding::Coding;
 use crate::cache::Slices;
 use disks::DiskMetrics;
 pub(crate) use disks::OnDisks;
-pub(crate) use requests::Requests;
-pub(crate) use tally::{Asked, Counted, NO_RULE, Tally};
+pub(crate) use requests::{OTHER, Requests, to_float};
+pub(crate) use tally::{
+    Asked, BUCKETS, Counted, DURATIONS, Durations, NO_RULE, OfOrigin, Row, Tally,
+};
 
 /// The memory tier when the metrics are read.
 #[derive(Clone, Copy, Debug)]

@@ -30,4 +30,4 @@ pub use problem::Problem;
 pub use receipt::{
     Applied, Matched, Page, Preview, Receipt, Refusals, RefusedRequest, SAMPLES_MAX, Sample, State,
 };
-pub use routes::{Api, Asked};
+pub use routes::{Api, Asked, Reader};

@@ -29,7 +29,7 @@ use tokio::sync::watch;
 pub(crate) use peer::Authorities;
 
 use crate::cache::{self, Interrupted, Served};
-use crate::downstream::{self, Facts, Scheme};
+use crate::downstream::{self, Facts};
 use crate::exchange::{Exchange, Request};
 use crate::metrics;
 use crate::node::Node;
@@ -149,16 +149,8 @@ impl Filters {
                 .await?;
             return Ok(None);
         }
-        let sender = self.node.trust.sender(facts.client.ip(), &head.headers);
-        let facts = match &sender.path[..] {
-            // Nobody is between.
-            [_] | [] => facts,
-            _ => Arc::new(facts.sent_by(sender.client, sender.scheme.map(scheme))),
-        };
         gate.set(site.early_hints.has(head.version));
-        let mut request = Request::new((head, facts, content), site, self.node.learnt());
-        request.path = sender.path;
-        let request = Arc::new(request);
+        let request = Arc::new(self.node.request((head, facts, content), site));
         exchange.stranger = None;
         exchange.request = Some(Arc::clone(&request));
         Ok(Some(request))
@@ -214,13 +206,6 @@ impl Filters {
         let answered =
             cache::made_up(&self.node, exchange, &mut client, status, headers, message).await;
         answered.map_err(broken)
-    }
-}
-
-const fn scheme(scheme: tiered::forwarded::Scheme) -> Scheme {
-    match scheme {
-        tiered::forwarded::Scheme::Http => Scheme::Http,
-        tiered::forwarded::Scheme::Https => Scheme::Https,
     }
 }
 

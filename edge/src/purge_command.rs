@@ -1,8 +1,6 @@
 //! `larder purge`: a purge through the admin API of a node.
 
 use std::collections::BTreeSet;
-use std::io::{Read as _, Write as _};
-use std::net::{TcpStream, ToSocketAddrs as _};
 use std::thread;
 use std::time::Duration;
 
@@ -10,12 +8,10 @@ use purge_api::Token;
 pub use purge_api::{Mode, Wait};
 use serde_json::{Value, json};
 
+pub use crate::admin_client::Answer;
+use crate::admin_client::{Client, text};
 use crate::clock::Clock;
 
-/// How long a node may take to answer.
-const PATIENCE: Duration = Duration::from_secs(90);
-/// Bytes of an answer.
-const ANSWER_MAX: u64 = 16 * 1024 * 1024;
 /// Between two questions how far a purge is; twice as long after each that had no answer.
 const INTERVAL: Duration = Duration::from_millis(200);
 const INTERVAL_MAX: Duration = Duration::from_secs(2);
@@ -86,15 +82,6 @@ pub enum Reach {
     All,
 }
 
-/// What a node answered.
-#[derive(Clone, Debug)]
-pub struct Answer {
-    /// The answer's status.
-    pub status: u16,
-    /// Its document: a receipt, or a problem.
-    pub document: Value,
-}
-
 impl Answer {
     /// How it went.
     #[must_use]
@@ -111,8 +98,7 @@ impl Answer {
     pub fn lines(&self, progress: &mut Progress) -> String {
         let document = &self.document;
         if self.outcome() == Outcome::Refused {
-            let (title, detail) = (text(&document["title"]), text(&document["detail"]));
-            return format!("{title}: {detail}");
+            return self.problem();
         }
         if document["dry_run"] == true {
             return dry_run(document);
@@ -181,13 +167,6 @@ fn node(applied: &Value) -> String {
     }
 }
 
-fn text(value: &Value) -> String {
-    match value {
-        Value::String(text) => text.clone(),
-        other => other.to_string(),
-    }
-}
-
 impl Request {
     /// Sends the purge to the admin listener at `admin`. While all nodes are waited for, `tell` gets a line as soon as one
     /// of them is known to have applied it; `progress` remembers which those were.
@@ -213,28 +192,18 @@ impl Request {
                 "`{id}` is no identifier: it has to be visible ASCII"
             ));
         }
-        let post = || {
-            let body = self.body().to_string();
-            let more = format!(
-                "Idempotency-Key: {id}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n",
-                body.len()
-            );
-            ask(admin, token, "POST /v1/purges", &(more + "\r\n" + &body))
-        };
+        let client = Client { admin, token };
+        let post = || client.post_as(&id, "/v1/purges", &self.body());
         if self.wait != Wait::All || self.intent == Intent::DryRun {
             return post();
         }
         thread::scope(|scope| {
             let posting = scope.spawn(post);
             let finished = || posting.is_finished();
-            let line = format!("GET /v1/purges/{id}");
-            watch(
-                &finished,
-                &|| ask(admin, token, &line, "\r\n"),
-                &mut |receipt| {
-                    progress.lines(receipt).iter().for_each(|line| tell(line));
-                },
-            );
+            let target = format!("/v1/purges/{id}");
+            watch(&finished, &|| client.get(&target), &mut |receipt| {
+                progress.lines(receipt).iter().for_each(|line| tell(line));
+            });
             let posted = posting.join();
             posted.unwrap_or_else(|_panic| Err("the request was not sent".to_owned()))
         })
@@ -299,64 +268,31 @@ fn watch(
     }
 }
 
-/// Sends a request, with what follows its line and common fields.
-fn ask(admin: &str, token: &Token, line: &str, rest: &str) -> Result<Answer, String> {
-    let head = format!(
-        "{line} HTTP/1.1\r\nHost: {admin}\r\nAuthorization: Bearer {}\r\nConnection: close\r\n",
-        token.secret(),
-    );
-    let answer = exchange(admin, &(head + rest));
-    let answer = answer.map_err(|error| format!("no answer from {admin}: {error}"))?;
-    parse(&answer).ok_or_else(|| format!("{admin} does not answer like a node"))
-}
-
-fn exchange(admin: &str, request: &str) -> std::io::Result<Vec<u8>> {
-    let unknown = || std::io::Error::other("there is no such address");
-    let address = admin.to_socket_addrs()?.next().ok_or_else(unknown)?;
-    let mut stream = TcpStream::connect_timeout(&address, PATIENCE)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
-    stream.set_write_timeout(Some(PATIENCE))?;
-    stream.write_all(request.as_bytes())?;
-    let mut answer = Vec::new();
-    stream.take(ANSWER_MAX).read_to_end(&mut answer)?;
-    Ok(answer)
-}
-
-/// Status and document of an answer that ends with its connection.
-fn parse(answer: &[u8]) -> Option<Answer> {
-    let text = std::str::from_utf8(answer).ok()?;
-    let (head, body) = text.split_once("\r\n\r\n")?;
-    let status = head.strip_prefix("HTTP/1.1 ")?.get(..3)?.parse().ok()?;
-    Some(Answer {
-        status,
-        document: serde_json::from_str(body).ok()?,
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn answer(status: u16, document: Value) -> Answer {
+        Answer { status, document }
+    }
+
     #[test]
-    fn an_answer_is_understood() {
-        let bytes = b"HTTP/1.1 200 OK\r\nA: b\r\n\r\n{\"sequence\":3,\"id\":\"x\",\
-            \"matched\":{\"objects\":1,\"bytes\":2},\
-            \"nodes\":[{\"node\":\"n\",\"applied_at\":\"t\",\"latency_ms\":1.25}]}";
-        let answer = parse(bytes).unwrap();
-        assert_eq!(answer.outcome(), Outcome::Done);
+    fn an_answer_is_told_in_lines() {
+        let receipt = json!({
+            "sequence": 3, "id": "x", "matched": { "objects": 1, "bytes": 2 },
+            "nodes": [{ "node": "n", "applied_at": "t", "latency_ms": 1.25 }],
+        });
+        let done = answer(200, receipt);
+        assert_eq!(done.outcome(), Outcome::Done);
         let lines = "  n: applied at t, after 1.2 ms\npurged: sequence 3, id x, 1 objects, 2 bytes";
-        assert_eq!(answer.lines(&mut Progress::default()), lines);
+        assert_eq!(done.lines(&mut Progress::default()), lines);
         let mut told = Progress::default();
-        assert_eq!(told.lines(&answer.document).len(), 1);
+        assert_eq!(told.lines(&done.document).len(), 1);
         let all = "purged: sequence 3, id x, 1 objects, 2 bytes";
-        assert_eq!(answer.lines(&mut told), all, "no node twice");
-        let bytes = b"HTTP/1.1 401 Unauthorized\r\n\r\n{\"title\":\"no\",\"detail\":\"token\"}";
-        let answer = parse(bytes).unwrap();
-        assert_eq!(answer.outcome(), Outcome::Refused);
-        assert_eq!(answer.lines(&mut told), "no: token");
-        let bytes = b"HTTP/1.1 202 Accepted\r\n\r\n{}";
-        assert_eq!(parse(bytes).unwrap().outcome(), Outcome::Pending);
-        assert!(parse(b"HTTP/1.1 200 OK\r\n\r\n<html>").is_none());
-        assert!(parse(b"").is_none());
+        assert_eq!(done.lines(&mut told), all, "no node twice");
+        let refused = answer(401, json!({ "title": "no", "detail": "token" }));
+        assert_eq!(refused.outcome(), Outcome::Refused);
+        assert_eq!(refused.lines(&mut told), "no: token");
+        assert_eq!(answer(202, json!({})).outcome(), Outcome::Pending);
     }
 }

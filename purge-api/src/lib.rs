@@ -17,6 +17,7 @@ mod order;
 mod problem;
 mod receipt;
 mod routes;
+mod upstreams;
 
 pub use access::{Access, Denied, Grant, Permission};
 pub use auth::{Token, TokenError};
@@ -31,3 +32,4 @@ pub use receipt::{
     Applied, Matched, Page, Preview, Receipt, Refusals, RefusedRequest, SAMPLES_MAX, Sample, State,
 };
 pub use routes::{Api, Asked, Reader};
+pub use upstreams::{OriginList, OriginStatus};

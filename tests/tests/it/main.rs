@@ -50,6 +50,7 @@ mod readme;
 mod restart;
 mod search;
 mod settings;
+mod several_origins;
 mod short_way;
 mod shutdown;
 mod slices;

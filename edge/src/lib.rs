@@ -35,6 +35,7 @@ mod searches;
 mod server;
 mod short_way;
 pub mod show_command;
+pub mod simulate;
 mod sites;
 mod spent;
 mod tls;

@@ -52,6 +52,7 @@ fn main() -> ExitCode {
         Command::Cache(CacheCommand::Inspect { dir }) => look(cache_command::inspect(&dir)),
         Command::Cache(CacheCommand::Verify { dir }) => look(cache_command::verify(&dir)),
         Command::Purge(asked) => purge(&asked),
+        Command::Simulate(asked) => simulate(asked),
         Command::Curve { svg, asked } => curve(&asked, svg.as_deref()),
         Command::Origins(asked) => show_of(&asked, Shown::Origins),
         Command::Fleet { command } => set_up_fleet(command),
@@ -112,6 +113,35 @@ fn purge(asked: &cli::Purge) -> ExitCode {
             show(&format!("{}\n", answer.lines(&mut progress)));
             exit(&answer)
         }
+        Err(error) => failed(&error),
+    }
+}
+
+fn simulate(asked: cli::Simulate) -> ExitCode {
+    let mut configurations = Vec::new();
+    for file in &asked.config {
+        match config::load(file) {
+            Ok(config) => configurations.push((file.display().to_string(), config)),
+            Err(problems) => return misconfigured(&problems),
+        }
+    }
+    if configurations.is_empty() {
+        let flags = config::Flags {
+            origins: vec!["http://origin.invalid".to_owned()],
+            ..config::Flags::default()
+        };
+        match config::from_flags(&flags) {
+            Ok(config) => configurations.push(("defaults".to_owned(), config)),
+            Err(problems) => return misconfigured(&problems),
+        }
+    }
+    let json = asked.json;
+    match asked.with(configurations).run() {
+        Ok(simulated) if json => match serde_json::to_string(&simulated) {
+            Ok(text) => show(&(text + "\n")),
+            Err(error) => failed(&error.to_string()),
+        },
+        Ok(simulated) => show(&simulated.lines()),
         Err(error) => failed(&error),
     }
 }

@@ -255,6 +255,34 @@ fn system(error: impl std::fmt::Display) -> StartError {
     StartError::System(error.to_string())
 }
 
+/// The sites of a configuration, for whoever has its log and no traffic.
+pub(crate) fn sites_of(config: model::Config) -> Result<Sites, String> {
+    let metrics = Metrics::new().map_err(|error| error.to_string())?;
+    sites_by_host(config.sites, &metrics.origins).map_err(|error| error.to_string())
+}
+
+/// The sizes of a configuration's tiers.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Configured {
+    pub memory: u64,
+    pub eviction: storage::Eviction,
+    /// Of all disks.
+    pub disk: u64,
+}
+
+/// What a configuration says of the tiers.
+pub(crate) fn tiers_of(config: &model::Config) -> Configured {
+    let model::Memory { size, eviction, .. } = &config.memory;
+    Configured {
+        memory: *size,
+        eviction: match eviction {
+            model::Eviction::Gdsf => storage::Eviction::SampledGdsf,
+            model::Eviction::Lru => storage::Eviction::Lru,
+        },
+        disk: config.disks.iter().map(|disk| disk.size).sum(),
+    }
+}
+
 /// One thread for each core.
 pub(crate) fn default_threads() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)

@@ -54,6 +54,7 @@ mod settings;
 mod several_origins;
 mod short_way;
 mod shutdown;
+mod simulate;
 mod slices;
 mod slices_on_disk;
 mod stale;

@@ -3,6 +3,7 @@
 
 mod access_log;
 mod admin;
+pub mod admin_client;
 mod api;
 mod audit;
 mod cache;
@@ -13,6 +14,7 @@ pub mod demo;
 mod downstream;
 mod error;
 mod exchange;
+pub mod explain_command;
 mod finished;
 pub mod fleet;
 mod hints;

@@ -8,7 +8,9 @@ use std::process::ExitCode;
 use clap::Parser as _;
 use cli::{CacheCommand, Cli, Command};
 use config::{Config, model};
+use larder::admin_client::Admin;
 use larder::cache_command::{self, Health, Told};
+use larder::explain_command;
 use larder::fleet::{self, setup::Done};
 use larder::purge_command::{Answer, Outcome, Request};
 use larder::token::{self, Found, Place};
@@ -48,6 +50,7 @@ fn main() -> ExitCode {
         Command::Cache(CacheCommand::Inspect { dir }) => look(cache_command::inspect(&dir)),
         Command::Cache(CacheCommand::Verify { dir }) => look(cache_command::verify(&dir)),
         Command::Purge(asked) => purge(&asked),
+        Command::Explain(asked) => explain(&asked),
         Command::Fleet { command } => set_up_fleet(command),
         Command::Demo { listen, admin } => start_demo(listen, admin),
     }
@@ -80,6 +83,22 @@ fn set_up_fleet(command: cli::Fleet) -> ExitCode {
             "stream {} is there, and as it should be: log {log}\n",
             plan.stream
         )),
+        Err(error) => failed(&error),
+    }
+}
+
+fn explain(asked: &cli::Explain) -> ExitCode {
+    let found = match token::find(asked.node.admin_token_file.as_deref()) {
+        Ok(found) => found,
+        Err(error) => return failed(&error),
+    };
+    let admin = Admin {
+        address: &asked.node.admin,
+        token: &found.token,
+    };
+    match explain_command::Question::from(asked).ask(admin) {
+        Ok(answer) if asked.json => show(&format!("{answer}\n")),
+        Ok(answer) => show(&explain_command::lines(&answer)),
         Err(error) => failed(&error),
     }
 }

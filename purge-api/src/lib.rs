@@ -28,4 +28,4 @@ pub use order::{
 };
 pub use problem::Problem;
 pub use receipt::{Applied, Matched, Page, Preview, Receipt, SAMPLES_MAX, Sample, State};
-pub use routes::{Api, Asked, Reader};
+pub use routes::{Api, Asked, Reader, document};

@@ -1,6 +1,6 @@
-//! What the program's own commands ask a node's admin API.
+//! The client of a node's admin API that the command line has: one request, one document.
 
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::io::{Read as _, Write as _};
 use std::net::{TcpStream, ToSocketAddrs as _};
 use std::time::Duration;
 
@@ -9,121 +9,115 @@ use serde_json::Value;
 
 /// How long a node may take to answer.
 const PATIENCE: Duration = Duration::from_secs(90);
-/// How long it may take to be reached.
-const CONNECT: Duration = Duration::from_secs(10);
 /// Bytes of an answer.
 const ANSWER_MAX: u64 = 16 * 1024 * 1024;
-/// Bytes of a line that is followed; longer ones end it.
-const LINE_MAX: u64 = 1024 * 1024;
 
-/// An admin listener, and what opens it.
+/// A node's admin listener, and what opens it.
 #[derive(Clone, Copy, Debug)]
-pub struct Admin<'a> {
-    /// Its address: `HOST:PORT`.
-    pub address: &'a str,
-    /// The token.
+pub struct Client<'a> {
+    /// Where it listens: `HOST:PORT`.
+    pub admin: &'a str,
+    /// The token that is presented.
     pub token: &'a Token,
 }
 
-impl Admin<'_> {
-    /// Asks for a document.
+/// What a node answered.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// The answer's status.
+    pub status: u16,
+    /// Its document: what was asked for, or a problem (RFC 9457).
+    pub document: Value,
+}
+
+impl Answer {
+    /// The document that was asked for.
     ///
     /// # Errors
-    /// A sentence that says why there is none.
-    pub fn get(&self, target: &str) -> Result<Value, String> {
-        let stream = self.ask(target)?;
-        let mut answer = Vec::new();
-        let read = stream.take(ANSWER_MAX).read_to_end(&mut answer);
-        read.map_err(|error| self.unanswered(&error))?;
-        let text = String::from_utf8_lossy(&answer);
-        let (head, body) = text.split_once("\r\n\r\n").unwrap_or_default();
-        self.check(head, body)?;
-        serde_json::from_str(body).map_err(|_| self.strange())
-    }
-
-    /// Asks for lines, and hands over each as it comes, until there are no more or `tell` wants none.
-    ///
-    /// # Errors
-    /// A sentence that says why there are none.
-    pub fn follow(
-        &self,
-        target: &str,
-        mut tell: impl FnMut(&str) -> Result<(), String>,
-    ) -> Result<(), String> {
-        let stream = self.ask(target)?;
-        let mut reader = BufReader::new(stream);
-        let mut head = String::new();
-        while !head.ends_with("\r\n\r\n") {
-            let read = reader.by_ref().take(LINE_MAX).read_line(&mut head);
-            if read.map_err(|error| self.unanswered(&error))? == 0 {
-                return Err(self.strange());
-            }
-        }
-        if status(&head) != Some(200) {
-            let mut body = String::new();
-            let read = reader.take(ANSWER_MAX).read_to_string(&mut body);
-            read.map_err(|error| self.unanswered(&error))?;
-            return self.check(&head, &body);
-        }
-        // Between two lines there may be any time.
-        let forever = reader.get_ref().set_read_timeout(None);
-        forever.map_err(|error| self.unanswered(&error))?;
-        loop {
-            let mut line = Vec::new();
-            let read = reader.by_ref().take(LINE_MAX).read_until(b'\n', &mut line);
-            match read {
-                Ok(0) => return Err(format!("{} has ended the connection", self.address)),
-                Ok(_) => tell(String::from_utf8_lossy(&line).trim_end())?,
-                Err(error) => return Err(self.unanswered(&error)),
-            }
+    /// The problem in one line, where there was one.
+    pub fn document(self) -> Result<Value, String> {
+        match self.status {
+            200..=299 => Ok(self.document),
+            _ => Err(self.problem()),
         }
     }
 
-    fn ask(&self, target: &str) -> Result<TcpStream, String> {
-        self.open(target).map_err(|error| self.unanswered(&error))
-    }
-
-    fn open(&self, target: &str) -> std::io::Result<TcpStream> {
-        let unknown = || std::io::Error::other("there is no such address");
-        let address = self.address.to_socket_addrs()?.next();
-        let mut stream = TcpStream::connect_timeout(&address.ok_or_else(unknown)?, CONNECT)?;
-        stream.set_read_timeout(Some(PATIENCE))?;
-        stream.set_write_timeout(Some(PATIENCE))?;
-        write!(
-            stream,
-            "GET {target} HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer {}\r\nConnection: close\r\n\r\n",
-            self.address,
-            self.token.secret()
-        )?;
-        Ok(stream)
-    }
-
-    /// What a problem document says, where it is not an answer.
-    fn check(&self, head: &str, body: &str) -> Result<(), String> {
-        let status = status(head).ok_or_else(|| self.strange())?;
-        if status == 200 {
-            return Ok(());
-        }
-        let problem: Value = serde_json::from_str(body).unwrap_or_default();
-        let text = |name: &str| problem[name].as_str().unwrap_or_default().to_owned();
-        match (text("title"), text("detail")) {
-            (title, _) if title.is_empty() => Err(format!("{} answers {status}", self.address)),
-            (title, detail) if detail.is_empty() => Err(title),
-            (title, detail) => Err(format!("{title}: {detail}")),
-        }
-    }
-
-    fn unanswered(&self, error: &std::io::Error) -> String {
-        format!("no answer from {}: {error}", self.address)
-    }
-
-    fn strange(&self) -> String {
-        format!("{} does not answer like a node", self.address)
+    /// What is wrong, in one line.
+    #[must_use]
+    pub fn problem(&self) -> String {
+        let (title, detail) = (&self.document["title"], &self.document["detail"]);
+        format!("{}: {}", text(title), text(detail))
     }
 }
 
-fn status(head: &str) -> Option<u16> {
-    head.strip_prefix("HTTP/1.1 ")?.get(..3)?.parse().ok()
+/// A value as people read it.
+#[must_use]
+pub fn text(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}
+
+impl Client<'_> {
+    /// Asks for a path and query.
+    ///
+    /// # Errors
+    /// A sentence that says why there is no answer.
+    pub fn get(self, target: &str) -> Result<Answer, String> {
+        self.ask(&self.head("GET", target, "Connection: close\r\n"))
+    }
+
+    /// Sends a document to a path.
+    ///
+    /// # Errors
+    /// A sentence that says why there is no answer.
+    pub fn post(self, target: &str, document: &Value) -> Result<Answer, String> {
+        let body = document.to_string();
+        let fields = format!(
+            "Content-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n",
+            body.len()
+        );
+        self.ask(&(self.head("POST", target, &fields) + &body))
+    }
+
+    fn head(self, method: &str, target: &str, fields: &str) -> String {
+        let Self { admin, token } = self;
+        let secret = token.secret();
+        format!(
+            "{method} {target} HTTP/1.1\r\nHost: {admin}\r\nAuthorization: Bearer {secret}\r\n{fields}\r\n"
+        )
+    }
+
+    fn ask(self, request: &str) -> Result<Answer, String> {
+        let admin = self.admin;
+        let answer = exchange(admin, request);
+        let answer = answer.map_err(|error| format!("no answer from {admin}: {error}"))?;
+        parse(&answer).ok_or_else(|| format!("{admin} does not answer like a node"))
+    }
+}
+
+fn exchange(admin: &str, request: &str) -> std::io::Result<Vec<u8>> {
+    let unknown = || std::io::Error::other("there is no such address");
+    let address = admin.to_socket_addrs()?.next().ok_or_else(unknown)?;
+    let mut stream = TcpStream::connect_timeout(&address, PATIENCE)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_write_timeout(Some(PATIENCE))?;
+    stream.write_all(request.as_bytes())?;
+    let mut answer = Vec::new();
+    stream.take(ANSWER_MAX).read_to_end(&mut answer)?;
+    Ok(answer)
+}
+
+/// Status and document of an answer that ends with its connection.
+fn parse(answer: &[u8]) -> Option<Answer> {
+    let text = std::str::from_utf8(answer).ok()?;
+    let (head, body) = text.split_once("\r\n\r\n")?;
+    let status = head.strip_prefix("HTTP/1.1 ")?.get(..3)?.parse().ok()?;
+    Some(Answer {
+        status,
+        document: serde_json::from_str(body).ok()?,
+    })
 }
 
 /// Parameters as a query has them.
@@ -134,4 +128,20 @@ pub fn query(parameters: &[(&str, &str)]) -> String {
         query.append_pair(name, value);
     }
     query.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_is_understood() {
+        let answer = parse(b"HTTP/1.1 200 OK\r\nA: b\r\n\r\n{\"a\":1}").unwrap();
+        assert_eq!(answer.document().unwrap()["a"], 1);
+        let problem = b"HTTP/1.1 401 Unauthorized\r\n\r\n{\"title\":\"no\",\"detail\":\"token\"}";
+        let problem = parse(problem).unwrap();
+        assert_eq!(problem.document().unwrap_err(), "no: token");
+        assert!(parse(b"HTTP/1.1 200 OK\r\n\r\n<html>").is_none());
+        assert!(parse(b"").is_none());
+    }
 }

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use serde_json::Value;
 
-use crate::admin_client::{Admin, query};
+use crate::admin_client::{Client, query, text as plain};
 
 /// What is asked about.
 #[derive(Clone, Debug)]
@@ -29,7 +29,7 @@ impl Question {
     ///
     /// # Errors
     /// A sentence that says why there is no answer.
-    pub fn ask(&self, admin: Admin<'_>) -> Result<Value, String> {
+    pub fn ask(&self, node: Client<'_>) -> Result<Value, String> {
         let parameters = match self {
             Self::Id(id) => query(&[("id", id)]),
             Self::Url {
@@ -44,7 +44,7 @@ impl Question {
                 query(&all)
             }
         };
-        admin.get(&format!("/v1/explain?{parameters}"))
+        node.get(&format!("/v1/explain?{parameters}"))?.document()
     }
 }
 
@@ -162,9 +162,8 @@ fn field(out: &mut String, name: &str, value: &Value) {
 /// What came from clients and origins cannot move a terminal's cursor.
 fn text(value: &Value) -> String {
     let text = match value {
-        Value::String(text) => text.clone(),
         Value::Null => "-".to_owned(),
-        other => other.to_string(),
+        other => plain(other),
     };
     text.chars().filter(|char| !char.is_control()).collect()
 }

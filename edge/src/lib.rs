@@ -32,6 +32,8 @@ mod queries;
 mod run;
 mod searches;
 mod server;
+mod short_way;
+pub mod show_command;
 mod sites;
 mod spent;
 mod tls;

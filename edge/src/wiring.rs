@@ -143,7 +143,7 @@ fn node(
         std::io::stdout(),
         metrics.log_dropped.clone(),
     );
-    let sites = sites_by_host(sites)?;
+    let sites = sites_by_host(sites, &metrics.origins)?;
     metrics.requests.watch(sites.tallies().cloned());
     let state = crate::token::state_directory().map(|state| state.join(&name));
     let state = state.ok();

@@ -19,6 +19,7 @@ mod find;
 mod head;
 mod post;
 mod pour;
+mod ready;
 mod represent;
 mod respond;
 mod rest;
@@ -49,6 +50,7 @@ use find::{Found, Hit, find};
 pub(crate) use find::{stored, weigh};
 pub(crate) use head::Head;
 pub(crate) use post::Copying;
+pub(crate) use ready::{Ready, ready};
 use respond::Sent;
 pub(crate) use respond::{
     date, failure as answer_failure, made_up, mark, plain, tell_way, told_error, withhold,

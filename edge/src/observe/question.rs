@@ -149,7 +149,7 @@ fn duration(text: &str) -> Result<Duration, String> {
         "d" => 86_400,
         _ => return Err(wrong()),
     };
-    let count: u64 = digits.parse().map_err(|_| wrong())?;
+    let count: u64 = digits.parse().ok().ok_or_else(wrong)?;
     let seconds = count.checked_mul(seconds).ok_or_else(wrong)?;
     Ok(Duration::from_secs(seconds))
 }

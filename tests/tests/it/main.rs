@@ -50,6 +50,8 @@ mod readme;
 mod restart;
 mod search;
 mod settings;
+mod several_origins;
+mod short_way;
 mod shutdown;
 mod slices;
 mod slices_on_disk;

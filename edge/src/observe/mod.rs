@@ -73,6 +73,7 @@ pub(crate) async fn answer(node: &Node, asked: &Asked<'_>) -> Option<Response<By
     };
     match path {
         "/v1/stats" => Some(stats(node, asked, query)),
+        "/v1/curve" => Some(curve(node, asked)),
         "/v1/explain" => Some(explain(node, asked, query).await),
         _ => None,
     }
@@ -90,6 +91,17 @@ fn stats(node: &Node, asked: &Asked<'_>, query: &str) -> Response<Bytes> {
         is_read(asked.method)?;
         let wanted = stats::Wanted::parse(query).map_err(Problem::Invalid)?;
         json(&stats::answer(node, &wanted, reader))
+    })
+}
+
+/// It is of all sites together.
+fn curve(node: &Node, asked: &Asked<'_>) -> Response<Bytes> {
+    node.api.read(asked, node, |reader| {
+        is_read(asked.method)?;
+        if !reader.sees_all() {
+            return Err(Problem::Forbidden("the curve is of all sites".to_owned()));
+        }
+        json(&node.capacity.told(&node.metrics.requests))
     })
 }
 

@@ -12,7 +12,7 @@ use super::index::scale;
 pub enum Admit {
     /// The first.
     Always,
-    /// The first while half of the volume is free, and the second from then on: an empty disk has no worry.
+    /// The first while a third of the volume is free, and the second from then on: an empty disk has no worry.
     #[default]
     Auto,
     /// The second.

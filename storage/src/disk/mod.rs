@@ -39,6 +39,8 @@ mod found;
 #[cfg(feature = "foyer")]
 mod foyer;
 mod front;
+#[cfg(any(feature = "fuzzing", test))]
+pub mod fuzzing;
 mod ghost;
 mod health;
 mod index;

@@ -67,7 +67,7 @@ pub(crate) struct Volume {
     pub(crate) health: Health,
     /// It was made for this run: there is nothing to read back.
     pub(crate) is_new: bool,
-    /// Half of it is free.
+    /// A third of it is free.
     pub(crate) is_filling: AtomicBool,
     /// A segment could not be read at the start: nobody knows what it holds.
     pub(crate) unread: AtomicBool,
@@ -168,7 +168,7 @@ impl Volume {
 
     /// Looks how much is free.
     pub(crate) fn note_free(&self, log: &Log) {
-        let is_filling = 2 * log.free.len() >= self.geometry.count as usize;
+        let is_filling = 3 * log.free.len() >= self.geometry.count as usize;
         if self.is_filling.load(Ordering::Relaxed) != is_filling {
             self.is_filling.store(is_filling, Ordering::Relaxed);
         }

@@ -10,7 +10,7 @@ use crate::disk::{Admit, Disk};
 pub enum Admission {
     /// At the first: when it is received.
     Always,
-    /// At the first while half of the disk is free; then at the second within living memory. What is long and answered
+    /// At the first while a third of the disk is free; then at the second within living memory. What is long and answered
     /// by memory has to be asked for more often: it is read from there meanwhile, and most of it is soon forgotten.
     #[default]
     Auto,
@@ -90,13 +90,13 @@ mod tests {
     }
 
     #[test]
-    fn by_default_everything_is_written_while_half_of_a_disk_is_free() {
+    fn by_default_everything_is_written_while_a_third_of_a_disk_is_free() {
         let folder = tempfile::tempdir().unwrap();
         let disk = disk(&folder);
         let key = |number| Key([number; 16]);
         assert!(Admission::default().admits(&disk, key(200)));
         assert!(!Admission::Second.admits(&disk, key(201)));
-        (0..40).for_each(|number| store(&disk, number));
+        (0..48).for_each(|number| store(&disk, number));
         assert_eq!(
             [(); 2].map(|()| Admission::default().admits(&disk, key(202))),
             [false, true]

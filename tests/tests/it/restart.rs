@@ -248,7 +248,7 @@ async fn a_soft_purge_makes_stale_from_when_it_was_asked_for_not_from_a_restart(
     let settings = settings(&origin).site("disk = \"always\"").site(stale);
     let mut node = Node::start(settings).await;
     fill(&node, &["/10/a", "/10/b"]).await;
-    purge(&node, r#"{"all":true,"mode":"soft"}"#).await;
+    node.purge(r#"{"all":true,"mode":"soft"}"#).await;
     node.advance(seconds(50));
     node.kill_and_restart(|_| {}).await;
     assert!(node.get("/10/a").await.is_hit(), "while it is refreshed");

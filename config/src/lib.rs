@@ -57,12 +57,6 @@ pub fn span(text: &str) -> Result<std::time::Duration, String> {
     units::span(text).map_err(|fault| fault.message)
 }
 
-/// Writes a number of bytes in the largest binary unit that leaves no fraction.
-#[must_use]
-pub fn print_size(bytes: u64) -> String {
-    units::print_size(bytes)
-}
-
 /// Bytes of the largest configuration that is read.
 pub const FILE_BYTES_MAX: usize = 1 << 20;
 

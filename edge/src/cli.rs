@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::ValueEnum;
 use clap::{Args, Parser, Subcommand};
 use larder::purge_command::{Intent, Mode, Reach, Request};
-use larder::simulate::{Eviction, Simulation};
+use larder::simulate::{Configured, Eviction, Simulation};
 
 /// A caching edge in front of an origin.
 #[derive(Debug, Parser)]
@@ -135,7 +135,7 @@ enum Policy {
 
 impl Simulate {
     /// With these configurations.
-    pub(crate) fn with(self, configurations: Vec<(String, config::Config)>) -> Simulation {
+    pub(crate) fn with(self, configurations: Vec<(String, Configured)>) -> Simulation {
         let eviction = |policy| match policy {
             Policy::Gdsf => Eviction::SampledGdsf,
             Policy::Lru => Eviction::Lru,

@@ -136,21 +136,25 @@ fn purge(asked: &cli::Purge) -> ExitCode {
 }
 
 fn simulate(asked: cli::Simulate) -> ExitCode {
-    let mut configurations = Vec::new();
-    for file in &asked.config {
-        match config::load(file) {
-            Ok(config) => configurations.push((file.display().to_string(), config)),
-            Err(problems) => return misconfigured(&problems),
-        }
-    }
-    if configurations.is_empty() {
+    let files = asked.config.iter();
+    let named = files.map(|file| (file.display().to_string(), config::load(file)));
+    let mut given: Vec<_> = named.collect();
+    if given.is_empty() {
         let flags = config::Flags {
             origins: vec!["http://origin.invalid".to_owned()],
             ..config::Flags::default()
         };
-        match config::from_flags(&flags) {
-            Ok(config) => configurations.push(("defaults".to_owned(), config)),
+        given.push(("defaults".to_owned(), config::from_flags(&flags)));
+    }
+    let mut configurations = Vec::new();
+    for (name, config) in given {
+        let config = match config {
+            Ok(config) => config,
             Err(problems) => return misconfigured(&problems),
+        };
+        match larder::simulated(config) {
+            Ok(configured) => configurations.push((name, configured)),
+            Err(error) => return failed(&format!("{name}: {error}")),
         }
     }
     let json = asked.json;

@@ -14,12 +14,11 @@ use std::io::{BufRead, BufReader, IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use config::Config;
 use serde::Serialize;
 pub use storage::Eviction;
 
 use crate::sites::Sites;
-use crate::wiring;
+pub use crate::wiring::Simulated as Configured;
 use log::{Log, Reading};
 pub use replay::Score;
 use replay::{DiskSetup, Run, Setup};
@@ -37,7 +36,7 @@ pub struct Simulation {
     /// The log; `-` is standard input.
     pub file: PathBuf,
     /// Configurations, each with the name that it is told under. Their sizes hold where none are given here.
-    pub configurations: Vec<(String, Config)>,
+    pub configurations: Vec<(String, Configured)>,
     /// Sizes of memory in bytes.
     pub memory: Vec<u64>,
     /// Sizes of the disk in bytes; 0 is none.
@@ -109,8 +108,7 @@ impl Simulation {
             if number > 0 && self.file == Path::new("-") {
                 return Err("standard input is read once: name one configuration".to_owned());
             }
-            let sites = wiring::sites_of(config.clone())?;
-            let log = self.read(&sites, &mut bar)?;
+            let log = self.read(&config.sites, &mut bar)?;
             if number == 0 {
                 (requests, skipped) = (log.requests.len(), log.skipped);
             }
@@ -152,8 +150,7 @@ impl Simulation {
         runs
     }
 
-    fn setup(&self, sizes: &Sizes, config: &Config) -> Setup {
-        let configured = wiring::tiers_of(config);
+    fn setup(&self, sizes: &Sizes, configured: &Configured) -> Setup {
         let bytes = sizes.disk.unwrap_or(configured.disk);
         let scale = bytes.div_ceil(SCRATCH_MAX).max(1);
         let scale = self.scale.unwrap_or(scale).max(1);
@@ -250,8 +247,8 @@ impl Simulated {
                 "{:<20}{:>6}{:>10}{:>10}{:>10}{:>10}{:>10}{:>10}",
                 run.configuration,
                 run.policy,
-                config::print_size(run.memory),
-                config::print_size(run.disk),
+                size(run.memory),
+                size(run.disk),
                 share(run.request_hit_ratio),
                 share(run.byte_hit_ratio),
                 share(run.origin_offload),
@@ -265,6 +262,19 @@ impl Simulated {
         );
         lines
     }
+}
+
+/// A number of bytes in the largest binary unit below it.
+fn size(bytes: u64) -> String {
+    let units = ["B", "KiB", "MiB", "GiB", "TiB"];
+    let mut unit = 0;
+    let mut size = bytes as f64;
+    while size >= 1024.0 && unit + 1 < units.len() {
+        size /= 1024.0;
+        unit += 1;
+    }
+    let digits = usize::from(size.fract() > 0.0);
+    format!("{size:.digits$} {}", units[unit])
 }
 
 /// How far it is, on one line of a terminal.

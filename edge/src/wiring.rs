@@ -8,6 +8,7 @@ mod disks;
 mod fleet;
 mod origin;
 mod rule;
+mod simulated;
 mod site;
 
 use std::net::SocketAddr;
@@ -47,6 +48,7 @@ use crate::tls::{self, Files, TlsError};
 
 pub use fleet::plan_fleet;
 use fleet::{Following, following};
+pub use simulated::{Simulated, simulated};
 use site::sites_by_host;
 
 /// Fills under way at once; requests beyond it go to the origin by themselves.
@@ -253,34 +255,6 @@ fn moment(clock: &Clock) -> storage::Moment {
 
 fn system(error: impl std::fmt::Display) -> StartError {
     StartError::System(error.to_string())
-}
-
-/// The sites of a configuration, for whoever has its log and no traffic.
-pub(crate) fn sites_of(config: model::Config) -> Result<Sites, String> {
-    let metrics = Metrics::new().map_err(|error| error.to_string())?;
-    sites_by_host(config.sites, &metrics.origins).map_err(|error| error.to_string())
-}
-
-/// The sizes of a configuration's tiers.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Configured {
-    pub memory: u64,
-    pub eviction: storage::Eviction,
-    /// Of all disks.
-    pub disk: u64,
-}
-
-/// What a configuration says of the tiers.
-pub(crate) fn tiers_of(config: &model::Config) -> Configured {
-    let model::Memory { size, eviction, .. } = &config.memory;
-    Configured {
-        memory: *size,
-        eviction: match eviction {
-            model::Eviction::Gdsf => storage::Eviction::SampledGdsf,
-            model::Eviction::Lru => storage::Eviction::Lru,
-        },
-        disk: config.disks.iter().map(|disk| disk.size).sum(),
-    }
 }
 
 /// One thread for each core.

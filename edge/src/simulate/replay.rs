@@ -1,6 +1,6 @@
 //! One run: the requests of a log through policy and storage as they serve traffic.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,9 +13,9 @@ use policy::partial::Extent;
 use policy::request::RequestTerms;
 use policy::reuse::Reuse;
 use policy::store::{Exchange, Stored};
-use storage::disk::{self, Admit, Disk, NewRecord, Recovery, VolumeSettings};
+use storage::disk::{self, Disk, NewRecord, Recovery, VolumeSettings};
 use storage::purge::{Membership, Sequence};
-use storage::{Admission, Durable as _, Eviction, Memory, Settings, Variant};
+use storage::{Durable as _, Eviction, Memory, Settings, Variant};
 
 use super::log::{Asked, Lifetime};
 use crate::cache::Head;
@@ -91,6 +91,8 @@ pub(super) struct Run<'a> {
     disk: Option<Arc<Disk>>,
     zeros: Bytes,
     known: HashSet<storage::Key>,
+    /// How often memory answered, since it was fetched.
+    answered: HashMap<storage::Key, u32>,
     score: Score,
 }
 
@@ -111,6 +113,7 @@ impl<'a> Run<'a> {
             setup,
             zeros: Bytes::from(vec![0; longest]),
             known: HashSet::new(),
+            answered: HashMap::new(),
             score: Score::default(),
         })
     }
@@ -162,13 +165,16 @@ impl<'a> Run<'a> {
         self.score.hit_bytes += asked.bytes;
     }
 
-    async fn find(&self, asked: &Asked) -> Found {
+    async fn find(&mut self, asked: &Asked) -> Found {
         if let Some(object) = self.memory.lookup(asked.key).first() {
             if !is_usable(object.head(), asked) {
                 return Found::Stale;
             }
             self.memory.accessed(object);
-            self.write(asked, object.head());
+            let times = self.answered.entry(asked.key).or_default();
+            *times += 1;
+            let times = *times;
+            self.write(asked, object.head(), Some(times));
             return Found::InMemory;
         }
         let Some(disk) = &self.disk else {
@@ -192,7 +198,8 @@ impl<'a> Run<'a> {
     }
 
     /// What the origin brings.
-    fn fetch(&self, asked: &Asked) -> Fetched {
+    fn fetch(&mut self, asked: &Asked) -> Fetched {
+        self.answered.remove(&asked.key);
         let Some(stored) = self.decide(asked) else {
             return Fetched::NotStorable;
         };
@@ -204,7 +211,7 @@ impl<'a> Run<'a> {
             // What is there is replaced.
             disk.find(asked.key).iter().for_each(|it| disk.forget(it));
         }
-        self.write(asked, &head());
+        self.write(asked, &head(), None);
         self.remember(asked, head());
         Fetched::Storable
     }
@@ -243,18 +250,17 @@ impl<'a> Run<'a> {
         let _refused = self.memory.insert_ready(asked.key, VARIANT, head, body);
     }
 
-    /// Writes it to the disk, if it was asked for often enough and is not there.
-    fn write(&self, asked: &Asked, head: &Head) {
+    /// Writes it to the disk, if it was asked for often enough and is not there; how often memory `answered` by now.
+    fn write(&self, asked: &Asked, head: &Head, answered: Option<u32>) {
         let (Some(disk), Some(setup)) = (&self.disk, &self.setup.disk) else {
             return;
         };
-        let admit = match asked.treatment.admission {
-            Admission::Always => Admit::Always,
-            Admission::Second => Admit::Second,
-            Admission::Third => Admit::Third,
-            Admission::Never => return,
+        let admission = asked.treatment.admission;
+        let admitted = match answered {
+            None => admission.admits(disk, asked.key),
+            Some(times) => admission.admits_copy(disk, asked.key, (asked.size, times)),
         };
-        if !disk.asked(asked.key, admit) || !disk.find(asked.key).is_empty() {
+        if !admitted || !disk.find(asked.key).is_empty() {
             return;
         }
         let length = usize::try_from(asked.size / setup.scale).unwrap_or(usize::MAX);

@@ -4,6 +4,7 @@
 //! is read here and used nowhere does not compile there.
 
 mod caching;
+mod egress;
 mod fleet;
 mod origins;
 mod purging;
@@ -17,10 +18,20 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 pub use caching::*;
+pub use egress::*;
 pub use fleet::*;
 pub use origins::*;
 pub use purging::*;
 pub use site::*;
+
+/// Whether proxies before a listener speak the PROXY protocol.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub enum Announcing {
+    /// They do not.
+    No,
+    /// The trusted ones do, all of them.
+    Trusted,
+}
 
 /// A complete configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,6 +48,8 @@ pub struct Config {
     pub memory: Memory,
     /// The disk tier: its volumes, none twice.
     pub disks: Vec<Disk>,
+    /// Pools of local addresses, by their names.
+    pub egress: Vec<EgressPool>,
     /// What is logged.
     pub log: Log,
     /// What a client may ask of the node before it is refused.
@@ -62,6 +75,8 @@ pub struct Node {
     pub trusted_proxies: Vec<IpNet>,
     /// The field that they write.
     pub trusted_field: TrustedField,
+    /// Name servers; none leaves it to the system's configuration.
+    pub resolvers: Vec<SocketAddr>,
 }
 
 /// The field in which trusted proxies say who a client is.
@@ -80,6 +95,8 @@ pub struct Listener {
     pub address: SocketAddr,
     /// What is spoken there.
     pub transport: ListenerTransport,
+    /// Whether proxies say who a client is before its first byte.
+    pub announcing: Announcing,
 }
 
 /// What a listener speaks below HTTP.

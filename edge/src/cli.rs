@@ -42,6 +42,9 @@ pub(crate) enum Command {
     Purge(Purge),
     /// Shows the origins of a node and how they fare, through its admin API.
     Origins(Showing),
+    /// Looks at the pools of local addresses from which a node reaches origins.
+    #[command(subcommand)]
+    Egress(Egress),
     /// Sets up the purge log that the nodes of a fleet share.
     Fleet {
         #[command(subcommand)]
@@ -59,6 +62,13 @@ pub(crate) enum Command {
         #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:9180")]
         admin: String,
     },
+}
+
+/// What to look at.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Egress {
+    /// Shows the pools of a node and the ports in use, through its admin API.
+    List(Showing),
 }
 
 /// Whom to ask, and how to show what it says.

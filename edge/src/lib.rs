@@ -4,6 +4,7 @@
 mod access_log;
 mod admin;
 pub mod admin_client;
+mod announced;
 mod api;
 mod audit;
 mod cache;
@@ -12,6 +13,7 @@ mod clock;
 mod coding;
 pub mod demo;
 mod downstream;
+mod egress;
 mod error;
 mod exchange;
 mod finished;

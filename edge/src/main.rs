@@ -49,6 +49,7 @@ fn main() -> ExitCode {
         Command::Cache(CacheCommand::Inspect { dir }) => look(cache_command::inspect(&dir)),
         Command::Cache(CacheCommand::Verify { dir }) => look(cache_command::verify(&dir)),
         Command::Purge(asked) => purge(&asked),
+        Command::Egress(cli::Egress::List(asked)) => show_of(&asked, Shown::Egress),
         Command::Origins(asked) => show_of(&asked, Shown::Origins),
         Command::Fleet { command } => set_up_fleet(command),
         Command::Demo { listen, admin } => start_demo(listen, admin),

@@ -1,6 +1,7 @@
 //! Counters of a node. Labels are sites and fixed words; nothing of a request becomes one.
 
 mod disks;
+mod egress;
 mod origins;
 mod purges;
 mod requests;
@@ -20,6 +21,7 @@ use policy::coding::Coding;
 use crate::cache::Slices;
 use disks::DiskMetrics;
 pub(crate) use disks::OnDisks;
+pub(crate) use egress::{EgressMetrics, PoolTally};
 pub(crate) use origins::{OriginMetrics, OriginTally, RetryTally, set as set_origins};
 pub(crate) use requests::{OTHER, Requests, to_float};
 pub(crate) use tally::{
@@ -71,6 +73,7 @@ pub(crate) struct Metrics {
     pub purges: purges::Purges,
     disks: DiskMetrics,
     pub origins: OriginMetrics,
+    pub egress: EgressMetrics,
 }
 
 impl Metrics {
@@ -139,6 +142,7 @@ impl Metrics {
             purges: purges::Purges::new()?,
             disks: DiskMetrics::new()?,
             origins: OriginMetrics::new()?,
+            egress: EgressMetrics::new()?,
             registry,
         };
         metrics.register()?;
@@ -173,6 +177,7 @@ impl Metrics {
         all.into_iter()
             .chain(self.disks.all())
             .chain(self.origins.all())
+            .chain(self.egress.all())
             .chain(self.purges.collectors())
             .try_for_each(|metric| self.registry.register(metric))
     }

@@ -18,6 +18,7 @@ use crate::cache::Head;
 use crate::clock::Clock;
 use crate::coding::Coder;
 use crate::downstream::{Facts, Limits, Scheme};
+use crate::egress::Pool;
 use crate::exchange::{Learnt, Request};
 use crate::hints::Hints;
 use crate::ids::Ids;
@@ -69,6 +70,8 @@ pub(crate) struct Node {
     pub query_content: usize,
     pub fetcher: Fetcher,
     pub names: Arc<Names>,
+    /// The pools that connections to origins may leave from, in the order of their names.
+    pub egress: Vec<Arc<Pool>>,
     pub authorities: Arc<Authorities>,
     pub metrics: Arc<Metrics>,
     pub log: AccessLog,

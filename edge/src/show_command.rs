@@ -1,4 +1,4 @@
-//! `larder origins`: what a node says of itself, through its admin API.
+//! `larder origins` and `larder egress list`: what a node says of itself, through its admin API.
 
 use purge_api::Token;
 
@@ -10,6 +10,8 @@ use crate::purge_command::{Outcome, ask};
 pub enum Shown {
     /// The origins and how they fare.
     Origins,
+    /// The egress pools and what is in use of them.
+    Egress,
 }
 
 /// How it is shown.
@@ -28,6 +30,7 @@ pub enum Form {
 pub fn show(admin: &str, token: &Token, shown: Shown, form: Form) -> Result<String, String> {
     let path = match shown {
         Shown::Origins => "/v1/origins",
+        Shown::Egress => "/v1/egress",
     };
     let answer = ask(admin, token, path)?;
     if answer.outcome() != Outcome::Done {
@@ -36,5 +39,6 @@ pub fn show(admin: &str, token: &Token, shown: Shown, form: Form) -> Result<Stri
     Ok(match (form, shown) {
         (Form::Json, _) => format!("{}\n", answer.document),
         (Form::Lines, Shown::Origins) => origins::status::lines(&answer.document),
+        (Form::Lines, Shown::Egress) => origins::status::egress_lines(&answer.document),
     })
 }

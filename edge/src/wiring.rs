@@ -5,6 +5,7 @@
 mod admin;
 mod caching;
 mod disks;
+mod egress;
 mod fleet;
 mod origin;
 mod rule;
@@ -27,6 +28,7 @@ use crate::audit::Audit;
 use crate::clock::Clock;
 use crate::coding::Coder;
 use crate::downstream::Limits;
+use crate::egress::Pool;
 use crate::fleet::{CursorFile, FleetLog, Place};
 use crate::hints::Hints;
 use crate::ids::Ids;
@@ -40,6 +42,7 @@ use crate::purges::{LocalLog, Purges};
 use crate::queries::Epochs;
 use crate::run::StartError;
 use crate::searches::Searches;
+use crate::server::Announcing;
 use crate::sites::Sites;
 use crate::tls::{self, Files, TlsError};
 
@@ -73,6 +76,7 @@ pub(crate) struct Plan {
 pub(crate) struct Planned {
     pub address: SocketAddr,
     pub tls: Option<TlsAcceptor>,
+    pub announcing: Announcing,
 }
 
 /// Builds a node from its configuration, and says what it is to listen to.
@@ -102,6 +106,7 @@ fn node(
         dialects,
         memory,
         disks,
+        egress,
         log,
         limits,
         tls: _, // the listeners'
@@ -114,6 +119,7 @@ fn node(
         grace: _, // the plan's
         trusted_proxies,
         trusted_field,
+        resolvers,
     } = node;
     let model::Log {
         access: lines,
@@ -128,7 +134,7 @@ fn node(
     let metrics = Arc::new(Metrics::new().map_err(system)?);
     let clock = Arc::new(Clock::from_environment());
     let observed_from = clock.now();
-    let names = Names::from_system();
+    let names = Names::of(&resolvers);
     let authorities = Arc::new(Authorities::default());
     let pool = POOL_PER_THREAD * threads;
     let instance = crate::token::instance().map_err(system)?;
@@ -143,7 +149,8 @@ fn node(
         std::io::stdout(),
         metrics.log_dropped.clone(),
     );
-    let sites = sites_by_host(sites, &metrics.origins)?;
+    let pools = egress::pools(egress, &metrics.egress)?;
+    let sites = sites_by_host(sites, (&metrics.origins, &pools))?;
     metrics.requests.watch(sites.tallies().cloned());
     let state = crate::token::state_directory().map(|state| state.join(&name));
     let state = state.ok();
@@ -192,6 +199,7 @@ fn node(
         query_content: limits.query_content,
         fetcher,
         names,
+        egress: in_order(pools),
         authorities,
         metrics,
         log,
@@ -311,6 +319,12 @@ fn memory_settings(memory: model::Memory, limits: &model::Limits) -> storage::Se
     }
 }
 
+fn in_order(pools: egress::Pools) -> Vec<Arc<Pool>> {
+    let mut pools: Vec<_> = pools.into_values().collect();
+    pools.sort_by(|one, other| one.name.cmp(&other.name));
+    pools
+}
+
 fn listeners(listen: &[model::Listener], tls: &model::Tls) -> Result<Vec<Planned>, TlsError> {
     let model::Tls { certificates } = tls;
     let files: Vec<_> = certificates
@@ -318,7 +332,12 @@ fn listeners(listen: &[model::Listener], tls: &model::Tls) -> Result<Vec<Planned
         .map(|model::Certificate { cert, key }| Files { cert, key })
         .collect();
     let mut planned = Vec::new();
-    for model::Listener { address, transport } in listen {
+    for model::Listener {
+        address,
+        transport,
+        announcing,
+    } in listen
+    {
         let tls = match transport {
             model::ListenerTransport::Plain => None,
             model::ListenerTransport::Tls => Some(TlsAcceptor::from(tls::server_config(&files)?)),
@@ -326,6 +345,10 @@ fn listeners(listen: &[model::Listener], tls: &model::Tls) -> Result<Vec<Planned
         planned.push(Planned {
             address: *address,
             tls,
+            announcing: match announcing {
+                model::Announcing::No => Announcing::No,
+                model::Announcing::Trusted => Announcing::Trusted,
+            },
         });
     }
     Ok(planned)

@@ -30,4 +30,4 @@ pub use order::{
 pub use problem::Problem;
 pub use receipt::{Applied, Matched, Page, Preview, Receipt, SAMPLES_MAX, Sample, State};
 pub use routes::{Api, Asked, Reader};
-pub use upstreams::{OriginList, OriginStatus};
+pub use upstreams::{EgressList, EgressStatus, OriginList, OriginStatus};

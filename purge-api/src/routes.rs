@@ -178,6 +178,9 @@ async fn granted<N: Node>(
         "/v1/origins" => grant
             .allows(Permission::Read)
             .map(|()| json(&node.origins()))?,
+        "/v1/egress" => grant
+            .allows(Permission::Read)
+            .map(|()| json(&node.egress()))?,
         "/v1/purges" => json(&list(asked, node, grant)?),
         _ => json(&one(path, node, grant)?),
     };
@@ -185,7 +188,10 @@ async fn granted<N: Node>(
 }
 
 fn is_route(path: &str) -> bool {
-    matches!(path, "/v1/status" | "/v1/origins" | "/v1/purges") || path.starts_with("/v1/purges/")
+    matches!(
+        path,
+        "/v1/status" | "/v1/origins" | "/v1/egress" | "/v1/purges"
+    ) || path.starts_with("/v1/purges/")
 }
 
 fn list<N: Node>(asked: &Asked<'_>, node: &N, grant: &Grant) -> Result<Page, Problem> {

@@ -17,6 +17,7 @@
 
 mod binary;
 mod client;
+mod dns;
 mod eventually;
 mod file;
 mod frames;
@@ -27,6 +28,7 @@ mod nats;
 mod node;
 mod origin;
 mod ports;
+mod program;
 mod reply;
 mod response;
 mod settings;
@@ -35,6 +37,7 @@ mod wire;
 
 pub use binary::ensure_binary;
 pub use client::{Client, WAIT_LONGEST};
+pub use dns::Dns;
 pub use eventually::{eventually, settled};
 pub use file::{File, Told};
 pub use frames::{Frame, FrameClient, kind, literal};
@@ -45,6 +48,7 @@ pub use nats::Nats;
 pub use node::{Exit, Node, run_to_exit};
 pub use origin::{Origin, Seen};
 pub use ports::free_port;
+pub use program::Program;
 pub use reply::Reply;
 pub use response::Response;
 pub use settings::Settings;

@@ -3,7 +3,7 @@
 //! This crate decides and opens nothing: whether a request has been here before ([`loop_detection`]), how a message
 //! names the nodes it went through ([`via`]), who sent it by the word of trusted proxies ([`forwarded`]), whether a peer
 //! is fit to be asked ([`health`], [`breaker`], [`ejection`]), which of several is ([`balance`]), whether and how often it is tried
-//! again ([`retry`], [`budget`]), and in which order the addresses of an upstream are tried ([`rotation`]). It reads no clock and
+//! again ([`retry`], [`budget`]), and in which order the addresses of an upstream are tried ([`rotation`], [`eyeballs`]). It reads no clock and
 //! knows nothing of what is cached.
 #![forbid(unsafe_code)]
 
@@ -11,6 +11,7 @@ pub mod balance;
 pub mod breaker;
 pub mod budget;
 pub mod ejection;
+pub mod eyeballs;
 pub mod forwarded;
 pub mod health;
 pub mod loop_detection;

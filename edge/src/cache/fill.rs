@@ -229,7 +229,7 @@ impl Fill {
             content: self.request.content.whole().cloned(),
             trail: &self.request.trail,
             site: &self.request.site,
-            chosen_by: self.request.chosen_by(),
+            on_behalf: Some(&self.request),
             queueing: self.queueing(),
             spent: &self.spent,
             kind: match &self.selected {

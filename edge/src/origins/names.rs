@@ -1,11 +1,15 @@
 //! Names become addresses: asked asynchronously, kept for their TTL, and the last good answer for longer.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use hickory_resolver::TokioResolver;
+use hickory_resolver::config::{
+    ConnectionConfig, LookupIpStrategy, NameServerConfig, ResolverConfig,
+};
+use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use parking_lot::Mutex;
 use tokio::time::{Instant, timeout};
 
@@ -40,10 +44,33 @@ struct Known {
     until: Instant,
 }
 
+fn resolver_config(servers: &[SocketAddr]) -> ResolverConfig {
+    let servers = servers.iter().map(|server| {
+        let ways = [ConnectionConfig::udp(), ConnectionConfig::tcp()];
+        let at_port = |mut way: ConnectionConfig| {
+            way.port = server.port();
+            way
+        };
+        NameServerConfig::new(server.ip(), true, ways.map(at_port).into())
+    });
+    ResolverConfig::from_parts(None, Vec::new(), servers.collect())
+}
+
 impl Names {
-    /// Asks whom the system's configuration names.
-    pub(crate) fn from_system() -> Arc<Self> {
-        let resolver = TokioResolver::builder_tokio().and_then(|builder| builder.build());
+    /// Asks these servers; without any, whom the system's configuration names.
+    pub(crate) fn of(servers: &[SocketAddr]) -> Arc<Self> {
+        let builder = match servers {
+            [] => TokioResolver::builder_tokio(),
+            servers => Ok(TokioResolver::builder_with_config(
+                resolver_config(servers),
+                TokioRuntimeProvider::default(),
+            )),
+        };
+        let resolver = builder.and_then(|mut builder| {
+            // Both families: which of them works, connections find out.
+            builder.options_mut().ip_strategy = LookupIpStrategy::Ipv4AndIpv6;
+            builder.build()
+        });
         let directory = match resolver {
             Ok(resolver) => Directory::Dns(Box::new(resolver)),
             Err(error) => {

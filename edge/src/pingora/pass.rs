@@ -16,6 +16,7 @@ use wire::Upgrade;
 use super::fetch::{
     self, DEAD_CONNECTIONS_MAX, INTERIM_RESPONSES_MAX, connect_error, response_error,
 };
+use super::link::{NO_CONNECTION, NO_PORT};
 use super::peer::peer;
 use crate::cache::{self, Copying};
 use crate::error::UpstreamError;
@@ -172,7 +173,9 @@ pub(super) fn prepare_request(
     });
     passing.sent = Some(node.clock.now());
     passing.asked = Some(node.clock.instant());
-    request.trail.goes_to(candidate(passing)?.address());
+    if let Some(address) = candidate(passing)?.address() {
+        request.trail.goes_to(address);
+    }
     passing.copying = Copying::ask(node, &request);
     if let Cow::Owned(target) = request.origin_target() {
         upstream.set_raw_path(target.as_bytes())?;
@@ -236,6 +239,7 @@ pub(super) async fn take_response(
     }
     if status != StatusCode::SWITCHING_PROTOCOLS {
         policy::hop_by_hop::remove(&mut headers);
+        request.site.edits.response.apply(&mut headers);
     }
     let now = node.clock.now();
     let answer = policy::store::Exchange {
@@ -382,5 +386,5 @@ fn is_connect(error: &Error) -> bool {
             | E::HandshakeError
             | E::SocketError
             | E::BindError
-    )
+    ) || [NO_CONNECTION, NO_PORT].contains(error.etype())
 }

@@ -1,6 +1,7 @@
 //! The command line.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::ValueEnum;
 use clap::{Args, Parser, Subcommand};
@@ -40,6 +41,14 @@ pub(crate) enum Command {
     },
     /// Purges stored responses of a node, through its admin API.
     Purge(Purge),
+    /// Tells what the hit ratios would be with another amount of memory or disk, or another policy.
+    Curve {
+        /// Write a picture to this file instead of a table.
+        #[arg(long, value_name = "FILE", conflicts_with = "json")]
+        svg: Option<PathBuf>,
+        #[command(flatten)]
+        asked: Showing,
+    },
     /// Shows the origins of a node and how they fare, through its admin API.
     Origins(Showing),
     /// Looks at the pools of local addresses from which a node reaches origins.
@@ -176,6 +185,12 @@ pub(crate) struct Purge {
     /// Who, for the audit trail.
     #[arg(long, value_name = "NAME")]
     actor: Option<String>,
+    /// How long to wait, in seconds.
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=60))]
+    timeout: Option<u64>,
+    /// The purge's identifier: to repeat one that may have been accepted.
+    #[arg(long, value_name = "ID")]
+    id: Option<String>,
     /// Print what the node answers, as JSON.
     #[arg(long)]
     pub json: bool,
@@ -210,6 +225,8 @@ impl From<&Purge> for Request {
             },
             reason: purge.reason.clone(),
             actor: purge.actor.clone(),
+            id: purge.id.clone(),
+            timeout: purge.timeout.map(Duration::from_secs),
         }
     }
 }

@@ -3,14 +3,17 @@
 mod cli;
 
 use std::io::Write as _;
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser as _;
 use cli::{CacheCommand, Cli, Command};
 use config::{Config, model};
+use larder::admin_client::Client;
 use larder::cache_command::{self, Health, Told};
+use larder::curve_command;
 use larder::fleet::{self, setup::Done};
-use larder::purge_command::{Answer, Outcome, Request};
+use larder::purge_command::{Answer, Outcome, Progress, Request};
 use larder::show_command::{self, Form, Shown};
 use larder::token::{self, Found, Place};
 use larder::{Drained, Running, demo};
@@ -49,6 +52,7 @@ fn main() -> ExitCode {
         Command::Cache(CacheCommand::Inspect { dir }) => look(cache_command::inspect(&dir)),
         Command::Cache(CacheCommand::Verify { dir }) => look(cache_command::verify(&dir)),
         Command::Purge(asked) => purge(&asked),
+        Command::Curve { svg, asked } => curve(&asked, svg.as_deref()),
         Command::Egress(cli::Egress::List(asked)) => show_of(&asked, Shown::Egress),
         Command::Origins(asked) => show_of(&asked, Shown::Origins),
         Command::Fleet { command } => set_up_fleet(command),
@@ -92,17 +96,47 @@ fn purge(asked: &cli::Purge) -> ExitCode {
         Ok(found) => found,
         Err(error) => return failed(&error),
     };
-    match Request::from(asked).send(&asked.admin, &found.token) {
+    let mut progress = Progress::default();
+    let mut tell = |line: &str| {
+        if !asked.json {
+            show(&format!("{line}\n"));
+        }
+    };
+    let request = Request::from(asked);
+    match request.send(&asked.admin, &found.token, &mut progress, &mut tell) {
         Ok(answer) if asked.json => {
             show(&format!("{}\n", answer.document));
             exit(&answer)
         }
-        Ok(answer) if answer.outcome() == Outcome::Refused => failed(&answer.lines()),
+        Ok(answer) if answer.outcome() == Outcome::Refused => failed(&answer.lines(&mut progress)),
         Ok(answer) => {
-            show(&format!("{}\n", answer.lines()));
+            show(&format!("{}\n", answer.lines(&mut progress)));
             exit(&answer)
         }
         Err(error) => failed(&error),
+    }
+}
+
+fn curve(asked: &cli::Showing, svg: Option<&Path>) -> ExitCode {
+    let found = match token::find(asked.admin_token_file.as_deref()) {
+        Ok(found) => found,
+        Err(error) => return failed(&error),
+    };
+    let node = Client {
+        admin: &asked.admin,
+        token: &found.token,
+    };
+    let told = match curve_command::ask(node) {
+        Ok(told) => told,
+        Err(error) => return failed(&error),
+    };
+    match svg {
+        Some(file) => match std::fs::write(file, told.svg()) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => failed(&format!("{}: {error}", file.display())),
+        },
+        None if asked.json => show(&told.json()),
+        None => show(&told.lines()),
     }
 }
 

@@ -15,6 +15,7 @@ use wire::RequestHead;
 use crate::access_log::AccessLog;
 use crate::audit::Audit;
 use crate::cache::Head;
+use crate::capacity::Capacity;
 use crate::clock::Clock;
 use crate::coding::Coder;
 use crate::downstream::{Facts, Limits, Scheme};
@@ -77,6 +78,8 @@ pub(crate) struct Node {
     pub log: AccessLog,
     pub ids: Ids,
     pub observed: Observed,
+    /// What other sizes of the tiers would do.
+    pub capacity: Capacity,
     pub threads: usize,
     /// Idle connections to origins that are kept.
     pub pool: usize,
@@ -119,9 +122,9 @@ impl Node {
         let node = Arc::downgrade(self);
         let sites = Weak::clone(&node);
         self.purges.start(Sink {
-            hear: Box::new(move |event| {
+            hear: Box::new(move |events| {
                 if let Some(node) = node.upgrade() {
-                    node.purges.hear(event, &node.sites, node.moment());
+                    node.purges.hear(events, &node.sites, node.moment());
                 }
             }),
             is_within: Box::new(move |order, site| {

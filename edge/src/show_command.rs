@@ -2,8 +2,8 @@
 
 use purge_api::Token;
 
+use crate::admin_client::Client;
 use crate::origins;
-use crate::purge_command::{Outcome, ask};
 
 /// What is shown.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -32,13 +32,11 @@ pub fn show(admin: &str, token: &Token, shown: Shown, form: Form) -> Result<Stri
         Shown::Origins => "/v1/origins",
         Shown::Egress => "/v1/egress",
     };
-    let answer = ask(admin, token, path)?;
-    if answer.outcome() != Outcome::Done {
-        return Err(answer.lines());
-    }
+    let client = Client { admin, token };
+    let document = client.get(path)?.document()?;
     Ok(match (form, shown) {
-        (Form::Json, _) => format!("{}\n", answer.document),
-        (Form::Lines, Shown::Origins) => origins::status::lines(&answer.document),
-        (Form::Lines, Shown::Egress) => origins::status::egress_lines(&answer.document),
+        (Form::Json, _) => format!("{document}\n"),
+        (Form::Lines, Shown::Origins) => origins::status::lines(&document),
+        (Form::Lines, Shown::Egress) => origins::status::egress_lines(&document),
     })
 }

@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use config::model;
 use purge_api::{Api, Token};
+use storage::curve::Shape;
 use storage::{FlightSettings, Flights, Memory, Tiers, Uncacheable, VaryMemory};
 use tiered::forwarded::{self, Trust};
 use tokio::sync::watch;
@@ -25,6 +26,7 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::access_log::{AccessLog, Format};
 use crate::audit::Audit;
+use crate::capacity::Capacity;
 use crate::clock::Clock;
 use crate::coding::Coder;
 use crate::downstream::Limits;
@@ -164,7 +166,15 @@ fn node(
         metrics: &metrics,
     };
     let purges = around.open_purges(&sites, following);
-    let memory = Memory::new(memory_settings(memory, &limits));
+    let memory_settings = memory_settings(memory, &limits);
+    let memory = Memory::new(memory_settings);
+    let shape = Shape {
+        memory: memory_settings.capacity as u64,
+        object_max: memory_settings.object_max,
+        eviction: memory_settings.eviction,
+        disk: below.as_ref().map(|below| below.shape),
+    };
+    let capacity = Capacity::new(shape, memory.object_overhead(), observed_from);
     let coder = Coder::new(Arc::clone(&memory), Arc::clone(&metrics), threads);
     let tiers = match below {
         Some(below) => Tiers::above(memory, below.disk, purges.log_id().0),
@@ -174,7 +184,7 @@ fn node(
         name,
         purges,
         api: Api::new(admin::access(token, tokens)?, admin::dialects(dialects)),
-        audit: Audit::default(),
+        audit: Audit::open(state.as_deref()),
         guard: tiered::LoopGuard::new(&instance),
         started: clock.instant(),
         // Another process has other epochs: this one counts on from its start.
@@ -205,6 +215,7 @@ fn node(
         log,
         ids: Ids::default(),
         observed: Observed::new(observed_from),
+        capacity,
         threads,
         pool,
         stopping,
@@ -225,7 +236,7 @@ impl Around<'_> {
     /// Reads the purges that were applied, and makes the log that is followed from there: the node's own, or the fleet's.
     fn open_purges(&self, sites: &Sites, following: Option<Following>) -> Purges {
         let now = moment(self.clock);
-        Purges::open(self.state, self.witness, sites, now, |file, offset| {
+        Purges::open(self.state, self.witness, sites, now, |file, tail| {
             let cursor = CursorFile::new(self.state);
             let Some(following) = following else {
                 cursor.remove();
@@ -237,11 +248,7 @@ impl Around<'_> {
                 counters,
             } = following;
             self.metrics.add(counters.collectors());
-            let place = Place {
-                file,
-                offset,
-                cursor,
-            };
+            let place = Place { file, tail, cursor };
             let clock = Arc::clone(self.clock);
             Box::new(FleetLog::new(settings, place, outbox, clock, counters))
         })

@@ -15,6 +15,7 @@
     reason = "a harness panics wherever the test that uses it has to fail"
 )]
 
+mod admin;
 mod binary;
 mod client;
 mod dns;
@@ -25,10 +26,13 @@ mod gate;
 mod h2_client;
 mod metrics;
 mod nats;
+mod nats_client;
+mod nats_cluster;
 mod node;
 mod origin;
 mod ports;
 mod program;
+mod relay;
 mod reply;
 mod response;
 mod settings;
@@ -45,10 +49,13 @@ pub use gate::Gate;
 pub use h2_client::{H2Client, request};
 pub use metrics::Metrics;
 pub use nats::Nats;
+pub use nats_client::NatsClient;
+pub use nats_cluster::NatsCluster;
 pub use node::{Exit, Node, run_to_exit};
 pub use origin::{Origin, Seen};
 pub use ports::free_port;
 pub use program::Program;
+pub use relay::Relay;
 pub use reply::Reply;
 pub use response::Response;
 pub use settings::Settings;

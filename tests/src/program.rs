@@ -21,7 +21,7 @@ pub struct Program {
 }
 
 impl Program {
-    /// Starts HAProxy with these sections after `global` and `defaults`, and waits until it listens on `port`.
+    /// Starts `HAProxy` with these sections after `global` and `defaults`, and waits until it listens on `port`.
     #[must_use]
     pub fn haproxy(port: u16, sections: &str) -> Self {
         let text = format!(

@@ -185,7 +185,7 @@ impl NodeRead {
     /// The listeners as far as they were read.
     pub(crate) fn listeners(&self) -> Vec<Listener> {
         let listeners = self.listen.iter().flatten();
-        listeners.map(|listener| listener.value.clone()).collect()
+        listeners.map(|listener| listener.value).collect()
     }
 
     /// Refuses a listener whose proxies nobody trusts.

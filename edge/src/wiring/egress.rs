@@ -16,9 +16,9 @@ pub(super) type Pools = HashMap<String, Arc<Pool>>;
 
 /// Where the kernel says which ports it takes for outgoing connections.
 const PORT_RANGE: &str = "/proc/sys/net/ipv4/ip_local_port_range";
-/// And whether it takes one again while it is in TIME_WAIT.
+/// And whether it takes one again while it is in `TIME_WAIT`.
 const REUSE: &str = "/proc/sys/net/ipv4/tcp_tw_reuse";
-/// With fewer ports, those in TIME_WAIT would soon be all.
+/// With fewer ports, those in `TIME_WAIT` would soon be all.
 const PORTS_WITHOUT_REUSE: u32 = 8_192;
 
 /// Builds the pools.

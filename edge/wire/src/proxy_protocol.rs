@@ -133,8 +133,8 @@ pub fn read_v2(head: &[u8; V2_HEAD], rest: &[u8]) -> Result<Announced, NoHeader>
         _ => return Err(NoHeader),
     }
     let ends = match head[13] {
-        0x11 => ends::<4>(rest, |bytes| IpAddr::from(bytes))?,
-        0x21 => ends::<16>(rest, |bytes| IpAddr::from(bytes))?,
+        0x11 => ends::<4>(rest, IpAddr::from)?,
+        0x21 => ends::<16>(rest, IpAddr::from)?,
         // Not TCP: what is said of it means nothing here.
         _ => return Ok(Announced::Own),
     };

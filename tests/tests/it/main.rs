@@ -53,6 +53,7 @@ mod restart;
 mod search;
 mod settings;
 mod several_origins;
+mod shared_address;
 mod short_way;
 mod shutdown;
 mod slices;

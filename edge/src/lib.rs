@@ -18,6 +18,7 @@ mod downstream;
 mod egress;
 mod error;
 mod exchange;
+pub mod explain_command;
 mod finished;
 pub mod fleet;
 mod hints;

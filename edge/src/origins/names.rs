@@ -5,11 +5,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use hickory_resolver::TokioResolver;
-use hickory_resolver::config::{
-    ConnectionConfig, LookupIpStrategy, NameServerConfig, ResolverConfig,
-};
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
+use hickory_resolver::{TokioResolver, config as settings};
 use parking_lot::Mutex;
 use tokio::time::{Instant, timeout};
 
@@ -44,16 +41,19 @@ struct Known {
     until: Instant,
 }
 
-fn resolver_config(servers: &[SocketAddr]) -> ResolverConfig {
+fn resolver_config(servers: &[SocketAddr]) -> settings::ResolverConfig {
     let servers = servers.iter().map(|server| {
-        let ways = [ConnectionConfig::udp(), ConnectionConfig::tcp()];
-        let at_port = |mut way: ConnectionConfig| {
+        let ways = [
+            settings::ConnectionConfig::udp(),
+            settings::ConnectionConfig::tcp(),
+        ];
+        let at_port = |mut way: settings::ConnectionConfig| {
             way.port = server.port();
             way
         };
-        NameServerConfig::new(server.ip(), true, ways.map(at_port).into())
+        settings::NameServerConfig::new(server.ip(), true, ways.map(at_port).into())
     });
-    ResolverConfig::from_parts(None, Vec::new(), servers.collect())
+    settings::ResolverConfig::from_parts(None, Vec::new(), servers.collect())
 }
 
 impl Names {
@@ -68,7 +68,7 @@ impl Names {
         };
         let resolver = builder.and_then(|mut builder| {
             // Both families: which of them works, connections find out.
-            builder.options_mut().ip_strategy = LookupIpStrategy::Ipv4AndIpv6;
+            builder.options_mut().ip_strategy = settings::LookupIpStrategy::Ipv4AndIpv6;
             builder.build()
         });
         let directory = match resolver {

@@ -65,10 +65,13 @@ impl Lab {
     fn connect(&self, number: u8, name: &str) {
         let (inside, router) = (self.name(name), self.name("router"));
         assert!(run(&format!(
-            "ip link add up netns {inside} type veth peer name to{number} netns {router}"
+            "ip link add uplink netns {inside} type veth peer name to{number} netns {router}"
         )));
-        self.within(name, &format!("ip address add 10.77.{number}.2/24 dev up"));
-        self.within(name, "ip link set up up");
+        self.within(
+            name,
+            &format!("ip address add 10.77.{number}.2/24 dev uplink"),
+        );
+        self.within(name, "ip link set uplink up");
         self.within(
             "router",
             &format!("ip address add 10.77.{number}.1/24 dev to{number}"),

@@ -171,7 +171,7 @@ async fn a_trusted_proxy_says_who_the_client_is_before_the_first_byte() {
         .listener(&format!(
             "{{ address = \"127.0.0.1:{inside}\", proxy_protocol = true }}"
         ));
-    let node = Node::start(settings).await;
+    let _node = Node::start(settings).await;
     for (number, sending) in ["send-proxy", "send-proxy-v2"].into_iter().enumerate() {
         let port = free_port();
         let _haproxy = Program::haproxy(

@@ -59,6 +59,7 @@ pub(super) fn treatment(
 pub(super) const fn admission(disk: model::DiskAdmission) -> Admission {
     match disk {
         model::DiskAdmission::Always => Admission::Always,
+        model::DiskAdmission::Auto => Admission::Auto,
         model::DiskAdmission::Second => Admission::Second,
         model::DiskAdmission::Third => Admission::Third,
         model::DiskAdmission::Never => Admission::Never,

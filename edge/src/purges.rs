@@ -3,6 +3,7 @@
 mod groups;
 mod local;
 pub(crate) mod log;
+pub(crate) mod position;
 mod preview;
 pub(crate) mod record;
 mod sweep;
@@ -10,6 +11,7 @@ mod tags;
 
 use std::collections::VecDeque;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -24,15 +26,18 @@ use storage::purge::{
     self, Label, Labeller, Life, LogError, LogFile, LogId, Membership, PurgeIndex, Sequence,
     Testimony, Witness,
 };
+use tiered::voucher::Born;
 use tokio::sync::{Semaphore, watch};
 use tokio::time::timeout;
 
 use crate::exchange::{Request, split_target};
 use crate::sites::{Asked, Site, Sites};
+use crate::tier::Source;
 
 pub(crate) use local::LocalLog;
-use log::{Event, Placed, PublishError, Published, PurgeLog};
+use log::{Event, LogName, Placed, PublishError, Published, PurgeLog};
 pub(crate) use log::{LogState, LogStatus, Reach, Reached, Sink, Trust};
+use position::Position;
 pub(crate) use preview::preview;
 use record::{Doubt, Reason, Record};
 pub(crate) use sweep::{Matched, Sweeper, run as sweep};
@@ -72,6 +77,8 @@ pub(crate) struct Purges {
     journal: Mutex<Journal>,
     /// The place in the log up to which everything is applied.
     applied: watch::Sender<u64>,
+    /// Where that is in the log, for other nodes.
+    pub position: Arc<Position>,
     /// Beside what is stored on disks.
     witness: Option<Mutex<Witness>>,
     pub sweeper: Sweeper,
@@ -197,6 +204,7 @@ impl Purges {
             index: PurgeIndex::new(LABELS_MAX),
             log_id,
             applied: watch::Sender::new(applied_at_start(&*log)),
+            position: Arc::new(Position::new(log.name(), last_offset(&records))),
             log,
             journal: Mutex::default(),
             sweeper: Sweeper::default(),
@@ -246,20 +254,27 @@ impl Purges {
 
     /// Applies what the log tells.
     pub(crate) fn hear(&self, event: Event, sites: &Sites, now: Moment) {
+        let log = self.log.name();
         let place = match event {
             Event::Purge(placed) => {
-                let place = placed.place;
+                let (place, sequence) = (placed.place, placed.sequence);
                 let at = Timestamp::from_unix_millis(now.0);
                 let applied = Applied { at, took: None };
                 self.apply(placed, sites, (now, Some(applied)));
+                self.position.moved(log, place, sequence);
                 place
             }
             Event::Doubt { sequence, place } => {
                 self.index.doubt(sequence);
+                // Which log is followed from here on, the next event tells.
+                self.position.moved(LogName::Unknown, place, sequence);
                 self.resets.fetch_add(1, Ordering::Relaxed);
                 place
             }
-            Event::Passed(place) => place,
+            Event::Passed(place) => {
+                self.position.passed(log, place);
+                place
+            }
         };
         self.testify();
         self.applied.send_replace(place);
@@ -443,6 +458,24 @@ impl Purges {
     /// The sequence up to which everything was swept.
     pub(crate) fn forgotten(&self) -> Sequence {
         self.index.forgotten()
+    }
+
+    /// What another node, which follows the same log, can hold a response against purges by.
+    pub(crate) fn vouch(&self, membership: &Membership) -> Option<Born> {
+        self.position.vouch(&self.index, membership)
+    }
+
+    /// The same for a response that is not stored, and was asked for at `begun`.
+    pub(crate) fn vouch_passed(&self, begun: Sequence) -> Option<Born> {
+        self.position.vouch_passed(&self.index, begun)
+    }
+
+    /// When a response was born that was asked for at `begun`, and came from where `source` says.
+    pub(crate) fn born(&self, begun: Sequence, source: &Source) -> Sequence {
+        match source {
+            Source::Origin => begun,
+            Source::Tier(born) => self.position.born(&self.index, begun, born.as_ref()),
+        }
     }
 
     /// What the purges leave of a response.

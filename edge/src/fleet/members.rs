@@ -126,6 +126,11 @@ impl Members {
         self.applied.send_modify(|count| *count += 1);
     }
 
+    /// The log that this node follows; empty before the first.
+    pub(crate) fn log(&self) -> String {
+        self.own.lock().status.log.clone()
+    }
+
     /// This node has applied everything up to a place, with a purge there at that time, where there is one.
     pub(crate) fn applied(&self, place: u64, at: Option<Timestamp>) {
         let mut own = self.own.lock();

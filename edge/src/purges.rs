@@ -1,71 +1,56 @@
 //! Purging: what a response can be purged by, and what a purge does.
 
 mod groups;
+mod journal;
+mod labels;
 mod local;
 pub(crate) mod log;
+mod names;
+mod open;
 pub(crate) mod position;
 mod preview;
 pub(crate) mod record;
 mod sweep;
 mod tags;
 
-use std::collections::VecDeque;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::HeaderMap;
 use parking_lot::Mutex;
-use policy::key::{CacheKey, KeyRules};
 use policy::time::Timestamp;
-use purge_api::{Filter, Mode, Order, Scope};
+use purge_api::{Filter, Mode, Order};
 use storage::Moment;
 use storage::purge::{
-    self, Label, Labeller, Life, LogError, LogFile, LogId, Membership, PurgeIndex, Sequence,
-    Testimony, Witness,
+    self, Labeller, Life, LogFile, LogId, Membership, PurgeIndex, Sequence, Testimony, Witness,
 };
 use tiered::voucher::Born;
 use tokio::sync::{Semaphore, watch};
 use tokio::time::timeout;
 
-use crate::exchange::{Request, split_target};
-use crate::sites::{Asked, Site, Sites};
+use crate::sites::Sites;
 use crate::tier::Source;
 
+use journal::Journal;
+pub(crate) use journal::{Applied, Logged};
+use labels::Kind;
+pub(crate) use labels::PREFIX_DEPTH_MAX;
 pub(crate) use local::LocalLog;
 use log::{Event, LogName, Placed, PublishError, Published, PurgeLog};
 pub(crate) use log::{LogState, LogStatus, Reach, Reached, Sink, Trust};
+pub(crate) use names::{host_of, is_within, only_site};
+use open::{Opened, applied_at_start, hear_witness, last_offset, open_log};
 use position::Position;
 pub(crate) use preview::preview;
-use record::{Doubt, Reason, Record};
+use record::Record;
 pub(crate) use sweep::{Matched, Sweeper, run as sweep};
 pub(crate) use tags::TagField;
 
-/// Path segments that a prefix can name; what lies deeper is purged with them.
-pub(crate) const PREFIX_DEPTH_MAX: usize = 32;
-
 /// Names with purges that are remembered.
 const LABELS_MAX: usize = 1_000_000;
-/// Purges that can be asked about, and repeated without effect.
-const KEPT_MAX: usize = 10_000;
 /// Dry runs under way at once.
 const PREVIEWS_MAX: usize = 1;
-
-/// What a label stands for.
-#[derive(Clone, Copy, Debug)]
-#[repr(u8)]
-enum Kind {
-    All,
-    Site,
-    Host,
-    Url,
-    Prefix,
-    Tag,
-    Search,
-    Key,
-}
 
 /// The purges of a node.
 #[derive(Debug)]
@@ -86,35 +71,6 @@ pub(crate) struct Purges {
     pub previews: Semaphore,
     /// How often purges were found to be missing since the node was started: everything is validated then.
     resets: AtomicU64,
-}
-
-/// The last of what was applied.
-#[derive(Debug, Default)]
-struct Journal {
-    /// The oldest first.
-    last: VecDeque<Logged>,
-}
-
-/// A purge and its place in the order.
-#[derive(Clone, Debug)]
-pub(crate) struct Logged {
-    /// In the log.
-    pub sequence: Sequence,
-    /// In this node's own order.
-    pub own: Sequence,
-    pub order: Order,
-    /// What of it was stored, once the sweeper has counted.
-    pub matched: Option<Matched>,
-    /// None where that was before the node was started.
-    pub applied: Option<Applied>,
-}
-
-/// When a purge was applied here.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Applied {
-    pub at: Timestamp,
-    /// Since this node accepted it; none where another one did.
-    pub took: Option<Duration>,
 }
 
 /// A purge that is applied.
@@ -148,26 +104,6 @@ pub(crate) enum PurgeError {
     /// It could not be made durable. Nothing was purged.
     #[error(transparent)]
     Log(#[from] PublishError),
-}
-
-impl Journal {
-    fn find(&self, id: &str) -> Option<Logged> {
-        let mut newest_first = self.last.iter().rev();
-        newest_first.find(|it| it.order.id == id).cloned()
-    }
-
-    /// The purge at a place of this node's own order.
-    fn at(&mut self, own: Sequence) -> Option<&mut Logged> {
-        let place = self.last.binary_search_by_key(&own, |it| it.own);
-        self.last.get_mut(place.ok()?)
-    }
-
-    fn keep(&mut self, logged: Logged) {
-        if self.last.len() >= KEPT_MAX {
-            self.last.pop_front();
-        }
-        self.last.push_back(logged);
-    }
 }
 
 impl Purges {
@@ -331,26 +267,6 @@ impl Purges {
         logged
     }
 
-    /// What was accepted elsewhere, or under another configuration, may name a site or host that is not served here.
-    /// Should that change, nothing from before the purge comes back: rather a host too much goes.
-    fn label_unserved(&self, scope: &Scope) -> Label {
-        match scope {
-            Scope::Site(site) => self.label(Kind::Site, &[site.as_bytes()]),
-            Scope::Tag {
-                site: Some(site),
-                tag,
-            } => self.label(Kind::Tag, &[site.as_bytes(), tag.as_bytes()]),
-            Scope::Host(host) => self.label(Kind::Host, &[host.to_ascii_lowercase().as_bytes()]),
-            Scope::Url(url) | Scope::Prefix(url) => match parse_url(url) {
-                Ok((host, _)) => self.label(Kind::Host, &[host.as_bytes()]),
-                Err(_) => self.label(Kind::All, &[]),
-            },
-            Scope::All | Scope::Key(_) | Scope::Tag { site: None, .. } => {
-                self.label(Kind::All, &[])
-            }
-        }
-    }
-
     /// Makes a purge durable, and waits until it is applied here, if at all for so long. A purge with the identifier of
     /// one of the last is that one.
     pub(crate) async fn purge(
@@ -487,367 +403,11 @@ impl Purges {
     pub(crate) fn len(&self) -> usize {
         self.index.len()
     }
-
-    fn label(&self, kind: Kind, parts: &[&[u8]]) -> Label {
-        self.labeller.label(kind as u8, parts)
-    }
-
-    /// What the response to a request can be purged by, and since when.
-    pub(crate) fn membership(
-        &self,
-        born: Sequence,
-        request: &Request,
-        response: &HeaderMap,
-    ) -> Membership {
-        Membership::new(born, self.labels(request, response))
-    }
-
-    /// Everything that the response to a request can be purged by.
-    pub(crate) fn labels(&self, request: &Request, response: &HeaderMap) -> Vec<Label> {
-        let site = &*request.site;
-        let authority = &request.head.authority;
-        let name = site.name.as_bytes();
-        let mut labels = vec![
-            self.label(Kind::All, &[]),
-            self.label(Kind::Site, &[name]),
-            self.label(Kind::Host, &[authority.host.as_bytes()]),
-            self.url_label(site, &authority.host, &request.head.target),
-            self.label(Kind::Key, &[&request.key.hash()]),
-        ];
-        let (path, _) = split_target(&request.head.target);
-        for prefix in prefixes(path) {
-            labels.push(self.prefix_label(&authority.host, prefix));
-        }
-        for tag in tags::tags(response, &site.tag_fields) {
-            labels.push(self.label(Kind::Tag, &[name, &tag]));
-        }
-        for tag in groups::tags(request, response) {
-            labels.push(self.label(Kind::Tag, &[name, tag.as_bytes()]));
-        }
-        if response.contains_key(policy::search::NO_VARY_SEARCH) {
-            labels.push(self.search_label(site, &authority.host, path));
-        }
-        labels
-    }
-
-    /// The URL as the site's key rules see it, whatever the scheme: fields and cookies in the key make variants of it.
-    fn url_label(&self, site: &Site, host: &str, target: &str) -> Label {
-        let (path, query) = split_target(target);
-        let headers = HeaderMap::new();
-        let asked = Asked {
-            method: &http::Method::GET,
-            path,
-            headers: &headers,
-        };
-        let rules = KeyRules {
-            headers: Vec::new(),
-            cookies: Vec::new(),
-            ..site.treatment(&asked, None).key.clone()
-        };
-        let target = policy::key::Target {
-            site: &site.name,
-            scheme: "",
-            host,
-            port: 0,
-            path,
-            query,
-        };
-        let key = CacheKey::new(&target, &rules, &headers);
-        self.label(Kind::Url, &[&key.hash()])
-    }
-
-    /// All queries of a path whose responses say which of them are equal: a purge of one of their URLs does not know
-    /// under which of the others a response was stored, and takes them all.
-    fn search_label(&self, site: &Site, host: &str, path: &str) -> Label {
-        let parts = [site.name.as_bytes(), host.as_bytes(), path.as_bytes()];
-        self.label(Kind::Search, &parts)
-    }
-
-    fn prefix_label(&self, host: &str, prefix: &str) -> Label {
-        self.label(Kind::Prefix, &[host.as_bytes(), prefix.as_bytes()])
-    }
-
-    /// What an order names.
-    pub(crate) fn labels_of(&self, order: &Order, sites: &Sites) -> Result<Vec<Label>, PurgeError> {
-        let mut labels = Vec::new();
-        for scope in &order.scopes {
-            self.add_labels(scope, sites, &mut labels)?;
-        }
-        Ok(labels)
-    }
-
-    fn add_labels(
-        &self,
-        scope: &Scope,
-        sites: &Sites,
-        labels: &mut Vec<Label>,
-    ) -> Result<(), PurgeError> {
-        match scope {
-            Scope::All => labels.push(self.label(Kind::All, &[])),
-            Scope::Site(site) => {
-                known_site(sites, site)?;
-                labels.push(self.label(Kind::Site, &[site.as_bytes()]));
-            }
-            Scope::Host(host) => {
-                let host = host.to_ascii_lowercase();
-                known_host(sites, &host)?;
-                labels.push(self.label(Kind::Host, &[host.as_bytes()]));
-            }
-            Scope::Url(url) => {
-                let (host, target) = parse_url(url)?;
-                let site = known_host(sites, &host)?;
-                labels.push(self.url_label(site, &host, &target));
-                labels.push(self.search_label(site, &host, split_target(&target).0));
-            }
-            Scope::Key(key) => {
-                let hash = parse_key(key).ok_or_else(|| PurgeError::Key(key.clone()))?;
-                labels.push(self.label(Kind::Key, &[&hash]));
-            }
-            Scope::Prefix(prefix) => {
-                let (host, target) = parse_url(prefix)?;
-                known_host(sites, &host)?;
-                let (path, _) = split_target(&target);
-                let path = path.strip_suffix('/').unwrap_or(path);
-                if path.split('/').count() > PREFIX_DEPTH_MAX {
-                    return Err(PurgeError::Depth(prefix.clone()));
-                }
-                labels.push(self.prefix_label(&host, path));
-            }
-            Scope::Tag {
-                site: Some(site),
-                tag,
-            } => {
-                known_site(sites, site)?;
-                labels.push(self.label(Kind::Tag, &[site.as_bytes(), tag.as_bytes()]));
-            }
-            Scope::Tag { site: None, tag } => {
-                let names = sites.names();
-                labels.extend(
-                    names.map(|site| self.label(Kind::Tag, &[site.as_bytes(), tag.as_bytes()])),
-                );
-            }
-        }
-        Ok(())
-    }
-}
-
-/// The log in a folder and its records. Where some may be missing, the last one says so.
-/// A log's file, and what was in it.
-struct Opened {
-    file: LogFile,
-    records: Vec<(Sequence, Bytes)>,
-    /// One where it was damaged.
-    resets: u64,
-}
-
-impl Opened {
-    fn volatile(id: LogId) -> Self {
-        Self {
-            file: LogFile::volatile(id),
-            records: Vec::new(),
-            resets: 0,
-        }
-    }
-}
-
-fn open_log(folder: &Path, fresh: LogId) -> Result<Opened, LogError> {
-    if let Err(error) = std::fs::create_dir_all(folder) {
-        tracing::debug!(%error, "no folder for the purge log");
-    }
-    let (mut file, recovered) = LogFile::open(&folder.join("purges.log"), fresh)?;
-    let mut records = recovered.records;
-    let mut resets = 0;
-    if recovered.damage == purge::Damage::Found {
-        tracing::error!(
-            "the purge log is damaged: purges may be missing from it, and everything stored is validated"
-        );
-        let (doubt, offset) = (Reason::Damage, 0);
-        let payload = Doubt { doubt, offset }.payload();
-        file.append(std::slice::from_ref(&payload))?;
-        records.push((file.last(), payload));
-        resets = 1;
-    }
-    Ok(Opened {
-        file,
-        records,
-        resets,
-    })
-}
-
-/// The host that a scope names, in lower case, where it names one.
-pub(crate) fn host_of(scope: &Scope) -> Option<String> {
-    match scope {
-        Scope::Host(host) => Some(host.to_ascii_lowercase()),
-        Scope::Url(url) | Scope::Prefix(url) => Some(parse_url(url).ok()?.0),
-        Scope::All | Scope::Site(_) | Scope::Key(_) | Scope::Tag { .. } => None,
-    }
-}
-
-/// The hash of a cache key from its digits.
-fn parse_key(digits: &str) -> Option<[u8; 16]> {
-    let all = digits.len() == 32 && digits.bytes().all(|digit| digit.is_ascii_hexdigit());
-    let hash = u128::from_str_radix(digits, 16).ok().filter(|_| all)?;
-    Some(hash.to_be_bytes())
-}
-
-/// Up to where a log is applied when its file was read; one that others share is to tell.
-fn applied_at_start(log: &dyn PurgeLog) -> u64 {
-    let LogStatus { last, state } = log.status();
-    match state {
-        LogState::Current => last,
-        LogState::Unknown | LogState::Replaying(_) | LogState::Lagging(_) => 0,
-    }
-}
-
-/// What a sequence behind the last record has to be taken from for its place.
-fn last_offset(records: &[(Sequence, Bytes)]) -> i64 {
-    let newest_first = records.iter().rev();
-    let mut offsets = newest_first.filter_map(|(_, payload)| match Record::read(payload) {
-        Record::Doubt(doubt) => Some(doubt.offset),
-        Record::Purge(_) | Record::Unknown => None,
-    });
-    offsets.next().unwrap_or_default()
-}
-
-/// The only site that a purge touches, where there is one.
-pub(crate) fn only_site(order: &Order, sites: &Sites) -> Option<String> {
-    let mut all = order.scopes.iter().map(|scope| site_of(scope, sites));
-    let first = all.next()??;
-    all.all(|site| site.as_ref() == Some(&first))
-        .then_some(first)
-}
-
-/// Whether a purge touches no other site than that one. What is not served here touches nothing here.
-pub(crate) fn is_within(order: &Order, site: &str, sites: &Sites) -> bool {
-    order.scopes.iter().all(|scope| match scope {
-        Scope::All | Scope::Key(_) | Scope::Tag { site: None, .. } => false,
-        _ => site_of(scope, sites).is_none_or(|only| only == site),
-    })
-}
-
-/// The site that a scope is of, where that is one, and served here.
-fn site_of(scope: &Scope, sites: &Sites) -> Option<String> {
-    let host = match scope {
-        Scope::Site(site)
-        | Scope::Tag {
-            site: Some(site), ..
-        } => return Some(site.clone()),
-        Scope::All | Scope::Key(_) | Scope::Tag { site: None, .. } => return None,
-        Scope::Host(host) => host.to_ascii_lowercase(),
-        Scope::Url(url) | Scope::Prefix(url) => parse_url(url).ok()?.0,
-    };
-    sites.find(&host).map(|site| site.name.clone())
-}
-
-/// Asks the witness whether this log is the one that the disks' responses were born under, and all of it. If it is not,
-/// none of them may be used again: the log becomes another one.
-fn hear_witness(path: &Path, file: &mut LogFile) -> Option<Witness> {
-    let opened = Witness::open(path);
-    let mut witness = opened
-        .inspect_err(|error| {
-            let path = path.display();
-            tracing::error!(%path, %error, "no witness of the purges: the disks begin empty");
-        })
-        .ok();
-    let (log, last) = (file.id(), file.last());
-    let trusted = match witness.as_ref().and_then(Witness::said) {
-        None => false,
-        Some(said) if said.log != log => {
-            tracing::error!("the purge log is not the one that the disks know: they begin empty");
-            false
-        }
-        Some(said) if said.last > last => {
-            let (said, last) = (said.last.0, last.0);
-            tracing::error!(
-                said,
-                last,
-                "purges are missing from the log: the disks begin empty"
-            );
-            false
-        }
-        Some(_) => true,
-    };
-    if !trusted && let Err(error) = file.renew(LogId(crate::token::number())) {
-        tracing::error!(%error, "the purge log cannot be renewed");
-        return None;
-    }
-    let log = file.id();
-    let now = Testimony { log, last };
-    if let Some(Err(error)) = witness.as_mut().map(|witness| witness.say(now)) {
-        tracing::error!(%error, "the witness of the purges cannot be written");
-    }
-    witness
 }
 
 const fn mode(mode: Mode) -> purge::Mode {
     match mode {
         Mode::Hard => purge::Mode::Hard,
         Mode::Soft => purge::Mode::Soft,
-    }
-}
-
-fn known_host<'a>(sites: &'a Sites, host: &str) -> Result<&'a Site, PurgeError> {
-    let site = sites.find(host);
-    site.map(|site| &**site)
-        .ok_or_else(|| PurgeError::UnknownHost(host.to_owned()))
-}
-
-fn known_site(sites: &Sites, name: &str) -> Result<(), PurgeError> {
-    if sites.names().any(|known| known == name) {
-        return Ok(());
-    }
-    Err(PurgeError::UnknownHost(name.to_owned()))
-}
-
-/// Host and target of an absolute URL. The port is none of a purge's business.
-fn parse_url(url: &str) -> Result<(String, String), PurgeError> {
-    let bad = || PurgeError::Url(url.to_owned());
-    let uri: http::Uri = url.parse().map_err(|_invalid| bad())?;
-    let http = uri
-        .scheme_str()
-        .is_some_and(|it| it == "http" || it == "https");
-    let authority = uri.authority().filter(|_| http).ok_or_else(bad)?;
-    let authority = wire::check_authority(authority.as_str()).map_err(|_refused| bad())?;
-    let target = uri.path_and_query().map_or("/", |target| target.as_str());
-    Ok((authority.host, target.to_owned()))
-}
-
-/// A path and the folders above it, without the slash at their ends: `/a/b` has the empty one, `/a` and `/a/b`.
-fn prefixes(path: &str) -> impl Iterator<Item = &str> {
-    let folders = path.match_indices('/').map(|(at, _)| &path[..at]);
-    let own = (!path.ends_with('/')).then_some(path);
-    folders.chain(own).take(PREFIX_DEPTH_MAX)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_path_belongs_to_the_folders_above_it() {
-        let all = |path| prefixes(path).collect::<Vec<_>>();
-        assert_eq!(all("/"), [""]);
-        assert_eq!(all("/a"), ["", "/a"]);
-        assert_eq!(all("/a/b.js"), ["", "/a", "/a/b.js"]);
-        assert_eq!(all("/a/b/"), ["", "/a", "/a/b"]);
-        let deep = "/x".repeat(2 * PREFIX_DEPTH_MAX);
-        assert_eq!(all(&deep).len(), PREFIX_DEPTH_MAX);
-    }
-
-    #[test]
-    fn a_url_to_purge_is_absolute() {
-        let parsed = parse_url("https://WWW.Example.com:8443/a?b").unwrap();
-        assert_eq!(parsed, ("www.example.com".to_owned(), "/a?b".to_owned()));
-        assert_eq!(parse_url("http://e.com").unwrap().1, "/");
-        for bad in [
-            "/a",
-            "ftp://e.com/",
-            "e.com/a",
-            "http:///a",
-            "http://u@e.com/",
-            "",
-        ] {
-            assert!(parse_url(bad).is_err(), "{bad}");
-        }
     }
 }

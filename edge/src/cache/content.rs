@@ -106,7 +106,7 @@ impl<'a> Content<'a> {
             client.content(bytes).await?;
         }
         loop {
-            match next(&mut reader, client).await? {
+            match next_or_flush(reader.next(), client).await? {
                 Ok(Some(bytes)) => {
                     left.start += bytes.len() as u64;
                     client.content(bytes).await?;
@@ -134,21 +134,17 @@ impl<'a> Content<'a> {
     }
 }
 
-/// The next content. What is prepared leaves before a disk is waited for.
-async fn next(
-    reader: &mut BodyReader,
+/// What `next` brings. Where it has to be waited for, what is prepared leaves first.
+pub(super) async fn next_or_flush<T>(
+    next: impl Future<Output = T>,
     client: &mut impl Client,
-) -> Result<Result<Option<Bytes>, DiskError>, Interrupted> {
-    let ready = tokio::select! {
+) -> Result<T, Interrupted> {
+    let mut next = std::pin::pin!(next);
+    tokio::select! {
         biased;
-        next = reader.next() => Some(next),
-        () = std::future::ready(()) => None,
-    };
-    Ok(match ready {
-        Some(next) => next,
-        None => {
-            client.flush().await?;
-            reader.next().await
-        }
-    })
+        ready = &mut next => return Ok(ready),
+        () = std::future::ready(()) => {}
+    }
+    client.flush().await?;
+    Ok(next.await)
 }

@@ -17,6 +17,7 @@ mod fill;
 mod find;
 mod head;
 mod post;
+mod pour;
 mod represent;
 mod respond;
 mod rest;

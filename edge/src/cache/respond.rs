@@ -10,9 +10,9 @@ use policy::partial::Extent;
 use policy::range::{ByteRange, Multipart, RangeAnswer};
 use policy::store::Stored;
 use policy::time::Timestamp;
-use storage::{Cut, Object, Reader};
+use storage::{Object, Reader};
 
-use super::content::Content;
+use super::content::{Content, next_or_flush};
 use super::represent::{self, Representation};
 use super::rest::Rest;
 use super::{Client, Head, Interrupted, slices};
@@ -389,7 +389,7 @@ async fn next(
     reader: &mut Reader<Head>,
     client: &mut impl Client,
 ) -> Result<Option<Bytes>, Interrupted> {
-    match received(reader, client).await? {
+    match next_or_flush(reader.next(), client).await? {
         Ok(next) => Ok(next),
         Err(cut) => {
             tracing::debug!(%cut, "a response cannot be completed");
@@ -405,28 +405,12 @@ pub(super) async fn piece(
     reader: &mut Reader<Head>,
     client: &mut impl Client,
 ) -> Result<Option<Bytes>, Interrupted> {
-    Ok(received(reader, client).await?.unwrap_or_else(|cut| {
-        tracing::debug!(%cut, "a slice cannot be completed");
-        None
-    }))
-}
-
-async fn received(
-    reader: &mut Reader<Head>,
-    client: &mut impl Client,
-) -> Result<Result<Option<Bytes>, Cut>, Interrupted> {
-    let ready = tokio::select! {
-        biased;
-        next = reader.next() => Some(next),
-        () = std::future::ready(()) => None,
-    };
-    Ok(match ready {
-        Some(next) => next,
-        None => {
-            client.flush().await?;
-            reader.next().await
-        }
-    })
+    Ok(next_or_flush(reader.next(), client)
+        .await?
+        .unwrap_or_else(|cut| {
+            tracing::debug!(%cut, "a slice cannot be completed");
+            None
+        }))
 }
 
 /// Answers without any response from upstream.

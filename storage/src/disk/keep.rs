@@ -27,7 +27,7 @@ use super::index::tag_of;
 use super::life::Life;
 use super::log::{Log, Phase, Record};
 use super::place::Place;
-use super::recovery::{self, entry_of};
+use super::recovery::{self, Footer};
 use super::table::Entry;
 use super::volume::Volume;
 
@@ -125,10 +125,12 @@ fn victim(log: &mut Log, volume: &Volume, fresh_percent: u32) -> Option<Arc<Life
 /// Frees the segments that nobody reads any more.
 fn collect(volume: &Volume) {
     let mut log = volume.log.lock();
-    let leaving = std::mem::take(&mut log.leaving);
-    let (idle, read): (Vec<_>, Vec<_>) = leaving
-        .into_iter()
-        .partition(|life| Arc::strong_count(life) == 1);
+    let (mut idle, mut read) = (Vec::new(), Vec::new());
+    for mut life in std::mem::take(&mut log.leaving) {
+        // Nobody else has it, and all that the last one read has been read.
+        let is_idle = Arc::get_mut(&mut life).is_some();
+        if is_idle { &mut idle } else { &mut read }.push(life);
+    }
     log.leaving = read;
     // While they are wiped, they still count as not wiped.
     log.leaving.extend(idle.iter().cloned());
@@ -151,14 +153,14 @@ fn collect(volume: &Volume) {
 
 /// The bytes that may be written to keep objects: a share of what is reclaimed. What was not used
 /// is saved up, since what is asked for comes in bunches.
-struct Budget {
+pub(crate) struct Budget {
     bytes: u64,
     per_segment: u64,
     max: u64,
 }
 
 impl Budget {
-    fn new(shared: &Shared, volume: &Volume) -> Self {
+    pub(crate) fn new(shared: &Shared, volume: &Volume) -> Self {
         let percent = u64::from(shared.settings.kept_percent.min(90));
         let per_segment = volume.geometry.segment / 100 * percent;
         let max = per_segment * u64::from(volume.geometry.count);
@@ -187,14 +189,11 @@ fn reclaim(shared: &Shared, volume: &Volume, victim: &Arc<Life>, budget: &mut Bu
         volume,
         victim,
     };
-    match volume.footer_of(victim) {
-        Some(footer) => reclaim.run(footer.headers(), budget),
-        // Who lived there is not known: whoever points there goes.
-        None => shared.forget_segment(volume.id, victim.segment),
+    let footer = volume.footer_of(victim);
+    if let Some(footer) = &footer {
+        reclaim.run(footer.headers(), budget);
     }
-    // It leaves before it ends: in between it must not look as if it had been wiped.
-    volume.log.lock().leaving.push(Arc::clone(victim));
-    volume.lives.end(victim.segment);
+    reclaim.leave(footer.as_ref());
 }
 
 /// How much of an object went through the queue with a segment.
@@ -205,14 +204,15 @@ enum Pass {
 }
 
 /// One segment on its way out.
-struct Reclaim<'a> {
-    shared: &'a Shared,
-    volume: &'a Volume,
-    victim: &'a Arc<Life>,
+pub(crate) struct Reclaim<'a> {
+    pub(crate) shared: &'a Shared,
+    pub(crate) volume: &'a Volume,
+    pub(crate) victim: &'a Arc<Life>,
 }
 
 impl Reclaim<'_> {
-    fn run(&self, headers: impl Iterator<Item = Header>, budget: &mut Budget) {
+    /// Moves on what is to stay, and has the index let go of the rest.
+    pub(crate) fn run(&self, headers: impl Iterator<Item = Header>, budget: &mut Budget) {
         let mut residents = self.residents(headers);
         // Those asked for most come first: the budget may not suffice for all.
         residents.sort_by_key(|entry| std::cmp::Reverse(entry.hits()));
@@ -225,6 +225,24 @@ impl Reclaim<'_> {
                 self.volume.counters.evicted.fetch_add(1, Ordering::Relaxed);
                 self.volume.ghost.remember(entry.tag);
             }
+        }
+    }
+
+    /// Ends the life: the index has nobody there from now on.
+    pub(crate) fn leave(&self, footer: Option<&Footer<'_>>) {
+        // It leaves before it ends: in between it must not look as if it had been wiped.
+        self.volume.log.lock().leaving.push(Arc::clone(self.victim));
+        self.volume.lives.end(self.victim.segment);
+        match footer.filter(|footer| footer.is_intact()) {
+            // Those who wrote there long ago, and told the index only now: see `Shared::enter`.
+            Some(footer) => footer.headers().for_each(|header| {
+                let place = Place::of(self.volume.id, self.victim.segment, header.at);
+                self.shared.index.take(tag_of(header.name.key), place);
+            }),
+            // Who lived there is not known: whoever points there goes.
+            None => self
+                .shared
+                .forget_segment(self.volume.id, self.victim.segment),
         }
     }
 
@@ -370,15 +388,11 @@ impl Reclaim<'_> {
             (Pass::Complete, Stream::Fresh) => 0,
             (Pass::Complete, Stream::Kept) => current.hits().saturating_sub(1),
         };
-        let moved = entry_of(
-            self.volume,
-            &appended.life,
-            &appended.header,
-            appended.class,
-        );
-        let moved = moved.with_hits(hits).proven_like(&current);
-        self.shared.index.swap(entry.place(), moved);
-        Ok(())
+        let is_there = self.shared.enter(self.volume, &appended, |moved| {
+            let moved = moved.with_hits(hits).proven_like(&current);
+            self.shared.index.swap(entry.place(), moved)
+        });
+        is_there.then_some(()).ok_or(Lost)
     }
 }
 

@@ -95,6 +95,16 @@ impl Lives {
         self.pin(segment).filter(|life| life.number == number)
     }
 
+    /// Whether it has not ended.
+    pub(crate) fn has(&self, life: &Arc<Life>) -> bool {
+        let slot = self.0.get(life.segment as usize);
+        slot.is_some_and(|slot| {
+            slot.lock()
+                .as_ref()
+                .is_some_and(|other| Arc::ptr_eq(other, life))
+        })
+    }
+
     pub(crate) fn begin(&self, life: &Arc<Life>) {
         if let Some(slot) = self.0.get(life.segment as usize) {
             *slot.lock() = Some(Arc::clone(life));

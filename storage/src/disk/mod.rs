@@ -172,17 +172,11 @@ impl Disk {
 
     /// The stored objects of `key`, as far as the index knows: without a read.
     pub fn find(&self, key: Key) -> Vec<Found> {
-        let tag = tag_of(key);
-        let entries = self.shared.index.find(tag);
+        let entries = self.shared.index.find(tag_of(key));
         entries
             .into_iter()
             .filter_map(|entry| {
-                let place = entry.place();
-                let volume = self.shared.volume(place.volume)?;
-                let life = volume.lives.pin(place.segment)?;
-                // Nobody lives anew in a segment before the index has let go of those who left it: what stands in
-                // the index now is of the life that is held now.
-                let entry = self.shared.index.at(tag, place)?;
+                let (volume, life, entry) = self.shared.hold(&entry)?;
                 let class = life.class(entry.class)?;
                 let usable = !volume.health.is_offline() && self.shared.is_alive(&key, class.born);
                 usable.then(|| Found::new(&self.shared, volume, life, key, entry, class))
@@ -259,13 +253,10 @@ impl Disk {
         };
         // The head stays in the queue that its object has reached.
         let appended = object.volume.append(object.life.stream, record)?;
-        let (life, header) = (&appended.life, &appended.header);
-        let entry = recovery::entry_of(&object.volume, life, header, appended.class);
-        if shared.index.swap(place, entry.with_hits(current.hits())) {
-            Ok(())
-        } else {
-            Err(Refused::Gone)
-        }
+        let is_there = shared.enter(&object.volume, &appended, |entry| {
+            shared.index.swap(place, entry.with_hits(current.hits()))
+        });
+        is_there.then_some(()).ok_or(Refused::Gone)
     }
 
     /// Removes all variants of `key`. They are not found any more; see [`Disk::sync`].

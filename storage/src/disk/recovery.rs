@@ -345,6 +345,10 @@ impl Footer<'_> {
         self.bytes.len() / HEADER
     }
 
+    pub(crate) fn is_intact(&self) -> bool {
+        self.headers().count() == self.len()
+    }
+
     /// Those that are intact.
     pub(crate) fn headers(&self) -> impl Iterator<Item = Header> + '_ {
         let Volume {

@@ -12,7 +12,8 @@ use super::allowance::Allowance;
 use super::format::{HEADER, Header, Name};
 use super::index::{Index, spread};
 use super::life::Life;
-use super::recovery::Progress;
+use super::log::Appended;
+use super::recovery::{Progress, entry_of};
 use super::settings::Settings;
 use super::table::{BODY_MAX, Entry};
 use super::volume::{Numbers, Volume};
@@ -106,6 +107,39 @@ impl Shared {
             .chain(before)
             .filter(|volume| !volume.health.is_offline());
         healthy.next().cloned()
+    }
+
+    /// What the index knows of an object now, and its segment, held fast; none if it is not there any more.
+    ///
+    /// Nobody lives anew in a segment before the index has let go of those who left it: what stands in the index while
+    /// a life is held is of that life.
+    pub(crate) fn hold(&self, entry: &Entry) -> Option<(&Arc<Volume>, Arc<Life>, Entry)> {
+        let place = entry.place();
+        let volume = self.volume(place.volume)?;
+        let life = volume.lives.pin(place.segment)?;
+        let entry = self.index.at(entry.tag, place)?;
+        Some((volume, life, entry))
+    }
+
+    /// Has the index told of a record that was written, by `tell`. False if nothing points to the record now.
+    ///
+    /// Whoever writes may be held up here until the segment has been reclaimed. Reclaim looks for such latecomers once
+    /// more when the life has ended, and who comes even later sees here that it has.
+    pub(crate) fn enter(
+        &self,
+        volume: &Volume,
+        appended: &Appended,
+        tell: impl FnOnce(Entry) -> bool,
+    ) -> bool {
+        let entry = entry_of(volume, &appended.life, &appended.header, appended.class);
+        if !tell(entry) {
+            return false;
+        }
+        if volume.lives.has(&appended.life) {
+            return true;
+        }
+        self.index.take(entry.tag, entry.place());
+        false
     }
 
     pub(crate) fn life_of(&self, entry: &Entry) -> Option<Arc<Life>> {

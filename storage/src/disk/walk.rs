@@ -103,11 +103,10 @@ impl Disk {
     }
 
     async fn look(&self, entry: Entry) -> Result<Seen, DiskError> {
-        let place = entry.place();
-        let volume = self.shared.volume(place.volume).ok_or(DiskError::Gone)?;
-        let life = volume.lives.pin(place.segment).ok_or(DiskError::Gone)?;
+        let held = self.shared.hold(&entry).ok_or(DiskError::Gone)?;
+        let (volume, life, entry) = held;
         let span = HEADER + length(entry.sizes().head);
-        let bytes = match volume.read(&life, place.at(), span, 0)? {
+        let bytes = match volume.read(&life, entry.place().at(), span, 0)? {
             Reading::Ready(bytes) => bytes,
             Reading::Waiting(answer) => {
                 let patience = self.shared.settings.patience;

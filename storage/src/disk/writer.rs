@@ -13,7 +13,6 @@ use super::format::{ELSEWHERE, Extent, Header, Kind, Name, Stream, Sums, checksu
 use super::front;
 use super::index::tag_of;
 use super::log::Record;
-use super::recovery::entry_of;
 use super::table::{BODY_MAX, HEAD_MAX};
 use super::volume::Volume;
 use crate::{Key, Variant};
@@ -235,16 +234,13 @@ impl Writer {
             parts: [&self.record.head, table, &self.staged],
         };
         let appended = self.volume.append(self.stream, record)?;
-        let entry = entry_of(
-            &self.volume,
-            &appended.life,
-            &appended.header,
-            appended.class,
-        );
-        self.shared.index.put(entry, |others| {
-            self.shared.displaced_by(self.record.variant, others)
+        let is_there = self.shared.enter(&self.volume, &appended, |entry| {
+            self.shared.index.put(entry, |others| {
+                self.shared.displaced_by(self.record.variant, others)
+            });
+            true
         });
-        Ok(())
+        is_there.then_some(()).ok_or(Refused::Gone)
     }
 
     fn header(&self, kind: Kind, sums: Sums) -> Header {

@@ -11,7 +11,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::Sliced;
 use crate::cache::Head;
-use crate::cache::fill::finish;
+use crate::cache::pour::finish;
 use crate::error::UpstreamError;
 use crate::exchange::Request;
 use crate::node::Node;

@@ -9,7 +9,7 @@ use storage::{Airborne, Fill, Keep, Landing, Lead};
 
 use super::{Begun, Sliced};
 use crate::cache::Head;
-use crate::cache::fill::finish;
+use crate::cache::pour::finish;
 use crate::exchange::Request;
 use crate::node::Node;
 use crate::pingora::fetch::Fetched;

@@ -8,6 +8,7 @@ mod faults;
 mod foyer;
 mod image;
 mod kill;
+mod late;
 mod model;
 mod mutations;
 mod reclaim;

@@ -1,0 +1,215 @@
+//! What a response can be purged by, and what an order names: labels of both.
+
+use http::HeaderMap;
+use policy::key::{CacheKey, KeyRules};
+use purge_api::{Order, Scope};
+use storage::purge::{Label, Membership, Sequence};
+
+use super::names::{known_host, known_site, parse_key, parse_url};
+use super::{PurgeError, Purges, groups, tags};
+use crate::exchange::{Request, split_target};
+use crate::sites::{Asked, Site, Sites};
+
+/// Path segments that a prefix can name; what lies deeper is purged with them.
+pub(crate) const PREFIX_DEPTH_MAX: usize = 32;
+
+/// What a label stands for.
+#[derive(Clone, Copy, Debug)]
+#[repr(u8)]
+pub(super) enum Kind {
+    All,
+    Site,
+    Host,
+    Url,
+    Prefix,
+    Tag,
+    Search,
+    Key,
+}
+
+impl Purges {
+    pub(super) fn label(&self, kind: Kind, parts: &[&[u8]]) -> Label {
+        self.labeller.label(kind as u8, parts)
+    }
+
+    /// What the response to a request can be purged by, and since when.
+    pub(crate) fn membership(
+        &self,
+        born: Sequence,
+        request: &Request,
+        response: &HeaderMap,
+    ) -> Membership {
+        Membership::new(born, self.labels(request, response))
+    }
+
+    /// Everything that the response to a request can be purged by.
+    pub(crate) fn labels(&self, request: &Request, response: &HeaderMap) -> Vec<Label> {
+        let site = &*request.site;
+        let authority = &request.head.authority;
+        let name = site.name.as_bytes();
+        let mut labels = vec![
+            self.label(Kind::All, &[]),
+            self.label(Kind::Site, &[name]),
+            self.label(Kind::Host, &[authority.host.as_bytes()]),
+            self.url_label(site, &authority.host, &request.head.target),
+            self.label(Kind::Key, &[&request.key.hash()]),
+        ];
+        let (path, _) = split_target(&request.head.target);
+        for prefix in prefixes(path) {
+            labels.push(self.prefix_label(&authority.host, prefix));
+        }
+        for tag in tags::tags(response, &site.tag_fields) {
+            labels.push(self.label(Kind::Tag, &[name, &tag]));
+        }
+        for tag in groups::tags(request, response) {
+            labels.push(self.label(Kind::Tag, &[name, tag.as_bytes()]));
+        }
+        if response.contains_key(policy::search::NO_VARY_SEARCH) {
+            labels.push(self.search_label(site, &authority.host, path));
+        }
+        labels
+    }
+
+    /// The URL as the site's key rules see it, whatever the scheme: fields and cookies in the key make variants of it.
+    fn url_label(&self, site: &Site, host: &str, target: &str) -> Label {
+        let (path, query) = split_target(target);
+        let headers = HeaderMap::new();
+        let asked = Asked {
+            method: &http::Method::GET,
+            path,
+            headers: &headers,
+        };
+        let rules = KeyRules {
+            headers: Vec::new(),
+            cookies: Vec::new(),
+            ..site.treatment(&asked, None).key.clone()
+        };
+        let target = policy::key::Target {
+            site: &site.name,
+            scheme: "",
+            host,
+            port: 0,
+            path,
+            query,
+        };
+        let key = CacheKey::new(&target, &rules, &headers);
+        self.label(Kind::Url, &[&key.hash()])
+    }
+
+    /// All queries of a path whose responses say which of them are equal: a purge of one of their URLs does not know
+    /// under which of the others a response was stored, and takes them all.
+    fn search_label(&self, site: &Site, host: &str, path: &str) -> Label {
+        let parts = [site.name.as_bytes(), host.as_bytes(), path.as_bytes()];
+        self.label(Kind::Search, &parts)
+    }
+
+    fn prefix_label(&self, host: &str, prefix: &str) -> Label {
+        self.label(Kind::Prefix, &[host.as_bytes(), prefix.as_bytes()])
+    }
+
+    /// What an order names.
+    pub(crate) fn labels_of(&self, order: &Order, sites: &Sites) -> Result<Vec<Label>, PurgeError> {
+        let mut labels = Vec::new();
+        for scope in &order.scopes {
+            self.add_labels(scope, sites, &mut labels)?;
+        }
+        Ok(labels)
+    }
+
+    pub(super) fn add_labels(
+        &self,
+        scope: &Scope,
+        sites: &Sites,
+        labels: &mut Vec<Label>,
+    ) -> Result<(), PurgeError> {
+        match scope {
+            Scope::All => labels.push(self.label(Kind::All, &[])),
+            Scope::Site(site) => {
+                known_site(sites, site)?;
+                labels.push(self.label(Kind::Site, &[site.as_bytes()]));
+            }
+            Scope::Host(host) => {
+                let host = host.to_ascii_lowercase();
+                known_host(sites, &host)?;
+                labels.push(self.label(Kind::Host, &[host.as_bytes()]));
+            }
+            Scope::Url(url) => {
+                let (host, target) = parse_url(url)?;
+                let site = known_host(sites, &host)?;
+                labels.push(self.url_label(site, &host, &target));
+                labels.push(self.search_label(site, &host, split_target(&target).0));
+            }
+            Scope::Key(key) => {
+                let hash = parse_key(key).ok_or_else(|| PurgeError::Key(key.clone()))?;
+                labels.push(self.label(Kind::Key, &[&hash]));
+            }
+            Scope::Prefix(prefix) => {
+                let (host, target) = parse_url(prefix)?;
+                known_host(sites, &host)?;
+                let (path, _) = split_target(&target);
+                let path = path.strip_suffix('/').unwrap_or(path);
+                if path.split('/').count() > PREFIX_DEPTH_MAX {
+                    return Err(PurgeError::Depth(prefix.clone()));
+                }
+                labels.push(self.prefix_label(&host, path));
+            }
+            Scope::Tag {
+                site: Some(site),
+                tag,
+            } => {
+                known_site(sites, site)?;
+                labels.push(self.label(Kind::Tag, &[site.as_bytes(), tag.as_bytes()]));
+            }
+            Scope::Tag { site: None, tag } => {
+                let names = sites.names();
+                labels.extend(
+                    names.map(|site| self.label(Kind::Tag, &[site.as_bytes(), tag.as_bytes()])),
+                );
+            }
+        }
+        Ok(())
+    }
+
+    /// What was accepted elsewhere, or under another configuration, may name a site or host that is not served here.
+    /// Should that change, nothing from before the purge comes back: rather a host too much goes.
+    pub(super) fn label_unserved(&self, scope: &Scope) -> Label {
+        match scope {
+            Scope::Site(site) => self.label(Kind::Site, &[site.as_bytes()]),
+            Scope::Tag {
+                site: Some(site),
+                tag,
+            } => self.label(Kind::Tag, &[site.as_bytes(), tag.as_bytes()]),
+            Scope::Host(host) => self.label(Kind::Host, &[host.to_ascii_lowercase().as_bytes()]),
+            Scope::Url(url) | Scope::Prefix(url) => match parse_url(url) {
+                Ok((host, _)) => self.label(Kind::Host, &[host.as_bytes()]),
+                Err(_) => self.label(Kind::All, &[]),
+            },
+            Scope::All | Scope::Key(_) | Scope::Tag { site: None, .. } => {
+                self.label(Kind::All, &[])
+            }
+        }
+    }
+}
+
+/// A path and the folders above it, without the slash at their ends: `/a/b` has the empty one, `/a` and `/a/b`.
+fn prefixes(path: &str) -> impl Iterator<Item = &str> {
+    let folders = path.match_indices('/').map(|(at, _)| &path[..at]);
+    let own = (!path.ends_with('/')).then_some(path);
+    folders.chain(own).take(PREFIX_DEPTH_MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_belongs_to_the_folders_above_it() {
+        let all = |path| prefixes(path).collect::<Vec<_>>();
+        assert_eq!(all("/"), [""]);
+        assert_eq!(all("/a"), ["", "/a"]);
+        assert_eq!(all("/a/b.js"), ["", "/a", "/a/b.js"]);
+        assert_eq!(all("/a/b/"), ["", "/a", "/a/b"]);
+        let deep = "/x".repeat(2 * PREFIX_DEPTH_MAX);
+        assert_eq!(all(&deep).len(), PREFIX_DEPTH_MAX);
+    }
+}

@@ -1,0 +1,136 @@
+//! From `[[site]]` to the sites of a node, by host.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use config::model;
+use http::HeaderName;
+use http::header::FORWARDED;
+use policy::hints::Audience;
+
+use super::caching::{field_names, treatment};
+use super::origin::site_origins;
+use super::rule::rule;
+use crate::hints::Learning;
+use crate::proxy_status::Telling;
+use crate::purges::TagField;
+use crate::sites::{self, Site, SiteParts, Sites};
+use crate::tls::TlsError;
+
+pub(super) fn sites_by_host(all: Vec<model::Site>) -> Result<Sites, TlsError> {
+    let mut sites = Sites {
+        exact: HashMap::new(),
+        below: Vec::new(),
+        any: None,
+    };
+    for mut site in all {
+        let hosts = std::mem::take(&mut site.hosts);
+        let site = Arc::new(self::site(site)?);
+        for host in hosts {
+            let site = Arc::clone(&site);
+            match host {
+                model::HostPattern::Exact(host) => {
+                    sites.exact.insert(host, site);
+                }
+                model::HostPattern::Below(domain) => sites.below.push((domain, site)),
+                model::HostPattern::Any => sites.any = Some(site),
+            }
+        }
+    }
+    let longest_first = |(domain, _): &(String, _)| std::cmp::Reverse(domain.len());
+    sites.below.sort_by_key(longest_first);
+    Ok(sites)
+}
+
+fn site(site: model::Site) -> Result<Site, TlsError> {
+    let model::Site {
+        name,
+        hosts: _, // taken before
+        origins,
+        upstream,
+        caching,
+        rules,
+        forwarded,
+        forwarded_as,
+        early_hints,
+        learn_hints,
+        proxy_status,
+        pass_unkeyed,
+        tag_fields,
+        debug,
+    } = site;
+    let unkeyed = unkeyed(&pass_unkeyed);
+    let unseen = Unseen::new(&unkeyed, forwarded, forwarded_as);
+    Ok(Site::new(SiteParts {
+        name,
+        origins: site_origins(origins, upstream)?,
+        forwarded: match forwarded {
+            model::Forwarded::Set => sites::ForwardedFor::Set,
+            model::Forwarded::Append => sites::ForwardedFor::Append,
+            model::Forwarded::Off => sites::ForwardedFor::Off,
+        },
+        forwarded_as: match forwarded_as {
+            model::ForwardedAs::XForwarded => sites::ForwardedAs::XForwarded,
+            model::ForwardedAs::Forwarded => sites::ForwardedAs::Forwarded,
+            model::ForwardedAs::Both => sites::ForwardedAs::Both,
+        },
+        early_hints: match early_hints {
+            model::EarlyHints::Forward => Audience::Everybody,
+            model::EarlyHints::Http2 => Audience::Http2,
+            model::EarlyHints::Off => Audience::Nobody,
+        },
+        hints: match learn_hints {
+            model::LearnHints::Off => Learning::Off,
+            model::LearnHints::On => Learning::On,
+        },
+        telling: match proxy_status {
+            model::ProxyStatus::Off => Telling::Off,
+            model::ProxyStatus::Errors => Telling::Errors,
+            model::ProxyStatus::Full => Telling::Everything,
+        },
+        unkeyed,
+        tag_fields: field_names(tag_fields)
+            .into_iter()
+            .map(TagField::new)
+            .collect(),
+        show_key: match debug {
+            model::Debug::Off => sites::ShowKey::No,
+            model::Debug::CacheKey => sites::ShowKey::Yes,
+        },
+        base: treatment(caching, &unseen),
+        rules: rules.into_iter().map(|it| rule(it, &unseen)).collect(),
+    }))
+}
+
+fn unkeyed(passed: &[String]) -> Vec<HeaderName> {
+    let names = config::UNKEYED.iter().map(|name| (*name).to_owned());
+    field_names(names.filter(|name| !passed.contains(name)).collect())
+}
+
+/// Fields that the origin does not see as clients send them.
+pub(super) struct Unseen {
+    /// They are removed, or written from what the key has.
+    pub alike: Vec<HeaderName>,
+    /// They tell the client.
+    pub own: Vec<HeaderName>,
+}
+
+impl Unseen {
+    fn new(
+        unkeyed: &[HeaderName],
+        forwarded: model::Forwarded,
+        forwarded_as: model::ForwardedAs,
+    ) -> Self {
+        let x_forwarded_for = HeaderName::from_static("x-forwarded-for");
+        let own = match (forwarded, forwarded_as) {
+            (model::Forwarded::Off, _) => Vec::new(),
+            (_, model::ForwardedAs::XForwarded) => vec![x_forwarded_for.clone()],
+            (_, model::ForwardedAs::Forwarded) => vec![FORWARDED],
+            (_, model::ForwardedAs::Both) => vec![x_forwarded_for.clone(), FORWARDED],
+        };
+        let mut alike = unkeyed.to_vec();
+        alike.push(x_forwarded_for);
+        alike.retain(|name| !own.contains(name));
+        Self { alike, own }
+    }
+}

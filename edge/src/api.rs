@@ -117,6 +117,9 @@ impl purge_api::Node for Node {
     }
 
     fn metrics(&self) -> String {
+        if let Some(tier) = &self.tier {
+            tier.tell();
+        }
         let stats = self.tiers.memory().stats();
         let stored = Stored {
             objects: stats.objects as u64,

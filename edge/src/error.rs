@@ -49,6 +49,9 @@ pub(crate) enum UpstreamError {
     /// A validation was answered with something that does not belong to it.
     #[error("the origin answered what it was not asked")]
     Unasked,
+    /// No parent answers, and the origin must not be asked by more requests than it is by now.
+    #[error("no parent of the tier can be asked, and the budget for the origin is spent")]
+    NoParent,
     /// It answered a request for a part with an error of its own.
     #[error("the origin does not send the rest of the response")]
     Refusing,
@@ -83,6 +86,7 @@ impl UpstreamError {
             Self::ConnectTimeout | Self::ResponseTimeout | Self::WriteTimeout => {
                 StatusCode::GATEWAY_TIMEOUT
             }
+            Self::NoParent => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
 
@@ -93,7 +97,7 @@ impl UpstreamError {
             Self::Unresolved => "dns_error",
             Self::Refused => "connection_refused",
             Self::Unroutable => "destination_ip_unroutable",
-            Self::Unavailable => "destination_unavailable",
+            Self::Unavailable | Self::NoParent => "destination_unavailable",
             Self::ConnectTimeout => "connection_timeout",
             Self::WriteTimeout => "connection_write_timeout",
             Self::Tls => "tls_certificate_error",
@@ -116,7 +120,8 @@ impl UpstreamError {
             | Self::Unroutable
             | Self::Unavailable
             | Self::Tls
-            | Self::TlsHandshake => Failure::Unreachable,
+            | Self::TlsHandshake
+            | Self::NoParent => Failure::Unreachable,
             Self::ConnectTimeout | Self::ResponseTimeout | Self::WriteTimeout => Failure::Timeout,
             Self::Terminated
             | Self::Cut

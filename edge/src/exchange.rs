@@ -15,6 +15,8 @@ use policy::settings::DeceptionGuard;
 use policy::store::{DoNotStore, Stored};
 use policy::time::Timestamp;
 use storage::Object;
+use storage::purge::Sequence;
+use tiered::voucher::Born;
 use wire::{Authority, RequestHead};
 
 use crate::cache::{Copying, Head, Slices};
@@ -25,6 +27,7 @@ use crate::proxy_status::Trail;
 use crate::queries::{self, Content, Epochs};
 use crate::searches::Searches;
 use crate::sites::{Asked, Site, Treatment};
+use crate::tier::{Hop, Peer};
 
 /// What a client asked, parsed once.
 #[derive(Debug)]
@@ -42,6 +45,8 @@ pub(crate) struct Request {
     pub path: Vec<IpAddr>,
     /// Where the request went.
     pub trail: Trail,
+    /// The node of a tier that sent it, where it was one.
+    pub peer: Option<Arc<Peer>>,
 }
 
 /// What earlier requests taught about keys.
@@ -82,6 +87,7 @@ impl Request {
             content,
             path: Vec::new(),
             trail: Trail::default(),
+            peer: None,
         }
     }
 
@@ -266,6 +272,10 @@ pub(crate) struct Exchange {
     pub coding: Option<Coding>,
     /// Set where the request passes the cache by and goes through Pingora's own proxying.
     pub passing: Option<Passing>,
+    /// The node of a tier that sent the request.
+    pub peer: Option<Arc<Peer>>,
+    /// What that node can hold the response against purges by.
+    pub born: Option<Born>,
 }
 
 /// A request that passes the cache by.
@@ -276,6 +286,10 @@ pub(crate) struct Passing {
     pub selected: Option<Arc<Object<Head>>>,
     pub candidates: Vec<Candidate>,
     pub attempt: usize,
+    /// Parents that are tried before the origin, the next one last; none before that is known.
+    pub hops: Option<Vec<Hop>>,
+    /// The place in the node's own order of purges at which the request was sent.
+    pub begun: Sequence,
     /// Interim responses so far.
     pub interim: usize,
     pub sent: Option<Timestamp>,
@@ -290,6 +304,8 @@ impl Passing {
             selected,
             candidates: Vec::new(),
             attempt: 0,
+            hops: None,
+            begun: Sequence(0),
             interim: 0,
             sent: None,
             copying: Copying::No,
@@ -308,6 +324,8 @@ impl Exchange {
             slices: None,
             coding: None,
             passing: None,
+            peer: None,
+            born: None,
         }
     }
 }

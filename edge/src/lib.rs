@@ -28,6 +28,7 @@ mod run;
 mod searches;
 mod server;
 mod sites;
+mod tier;
 mod tls;
 pub mod token;
 mod varied;

@@ -30,6 +30,7 @@ use crate::purges::{self, Purges, Sink};
 use crate::queries::Epochs;
 use crate::searches::Searches;
 use crate::sites::{Sites, Treatment};
+use crate::tier;
 use crate::varied;
 
 /// Everything that requests share.
@@ -57,6 +58,8 @@ pub(crate) struct Node {
     pub rangeless: Uncacheable,
     /// Which fields select among a key's variants, as last seen.
     pub vary: VaryMemory<Arc<[HeaderName]>>,
+    /// The nodes before and behind this one.
+    pub tier: Option<Arc<tier::Tier>>,
     /// Which proxies are believed who a client is.
     pub trust: Trust,
     pub hints: Hints,

@@ -221,6 +221,8 @@ pub(crate) enum Local {
     Refused(&'static str),
     /// The request purged something.
     Purged,
+    /// Another node of a tier asked how this one is.
+    Probed,
 }
 
 /// What is told beside the outcome itself.
@@ -284,6 +286,7 @@ impl Outcome {
             Self::Local(Local::OnlyIfCached) => Word::OnlyIfCached,
             Self::Local(Local::Refused(_)) => Word::Refused,
             Self::Local(Local::Purged) => Word::Purge,
+            Self::Local(Local::Probed) => Word::Probe,
         }
     }
 
@@ -342,6 +345,7 @@ pub(crate) enum Word {
     Error,
     OnlyIfCached,
     Purge,
+    Probe,
     /// The last one: see [`Word::COUNT`].
     Refused,
 }
@@ -363,6 +367,7 @@ impl Word {
             Self::Error => "error",
             Self::OnlyIfCached => "only_if_cached",
             Self::Purge => "purge",
+            Self::Probe => "probe",
             Self::Refused => "refused",
         }
     }
@@ -463,6 +468,7 @@ impl Local {
             Self::OnlyIfCached => "only-if-cached",
             Self::Refused(why) => why,
             Self::Purged => "purge",
+            Self::Probed => "probe",
         }
     }
 }

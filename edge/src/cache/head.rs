@@ -7,6 +7,7 @@ use policy::store::Stored;
 use serde::{Deserialize, Serialize};
 use storage::Durable;
 use storage::purge::{Label, Life, Membership, Sequence};
+use tiered::voucher::Born;
 
 use crate::purges::Purges;
 
@@ -27,8 +28,8 @@ pub(crate) enum Head {
     Stored(Cached),
     /// A slice of one, which has the head.
     Slice(Membership),
-    /// A response that is only passed on.
-    PassedOn,
+    /// A response that is only passed on, and was asked for then.
+    PassedOn(Sequence),
 }
 
 impl storage::Head for Head {
@@ -36,7 +37,7 @@ impl storage::Head for Head {
         match self {
             Self::Stored(cached) => cached.weight(),
             Self::Slice(membership) => membership.weight(),
-            Self::PassedOn => 0,
+            Self::PassedOn(_) => 0,
         }
     }
 
@@ -155,14 +156,14 @@ impl Head {
     pub(crate) const fn extent(&self) -> Extent {
         match self {
             Self::Stored(cached) => cached.extent,
-            Self::Slice(_) | Self::PassedOn => Extent::Whole,
+            Self::Slice(_) | Self::PassedOn(_) => Extent::Whole,
         }
     }
 
     pub(crate) const fn stored(&self) -> Option<&Stored> {
         match self {
             Self::Stored(cached) => Some(&cached.stored),
-            Self::Slice(_) | Self::PassedOn => None,
+            Self::Slice(_) | Self::PassedOn(_) => None,
         }
     }
 
@@ -171,7 +172,16 @@ impl Head {
         match self {
             Self::Stored(cached) => Some(&cached.membership),
             Self::Slice(membership) => Some(membership),
-            Self::PassedOn => None,
+            Self::PassedOn(_) => None,
+        }
+    }
+
+    /// What another node, which follows the same log of purges, can hold it against them by.
+    pub(crate) fn vouch(&self, purges: &Purges) -> Option<Born> {
+        match self {
+            Self::Stored(cached) => purges.vouch(&cached.membership),
+            Self::Slice(membership) => purges.vouch(membership),
+            Self::PassedOn(begun) => purges.vouch_passed(*begun),
         }
     }
 
@@ -179,7 +189,7 @@ impl Head {
     pub(crate) const fn cached(&self) -> Option<&Cached> {
         match self {
             Self::Stored(cached) => Some(cached),
-            Self::Slice(_) | Self::PassedOn => None,
+            Self::Slice(_) | Self::PassedOn(_) => None,
         }
     }
 
@@ -188,7 +198,7 @@ impl Head {
         match self {
             Self::Stored(cached) => purges.life(&cached.membership),
             Self::Slice(membership) => purges.life(membership),
-            Self::PassedOn => Life::Gone,
+            Self::PassedOn(_) => Life::Gone,
         }
     }
 }
@@ -291,7 +301,7 @@ mod tests {
         let mut other = bytes;
         other[0] = FORMAT + 1;
         assert!(Head::decode(&other).is_none());
-        assert!(Head::decode(&Head::PassedOn.encode()).is_none());
+        assert!(Head::decode(&Head::PassedOn(Sequence(0)).encode()).is_none());
     }
 
     #[test]

@@ -18,7 +18,7 @@ use super::{Client, Head, Interrupted};
 use crate::exchange::Request;
 use crate::node::Node;
 use crate::origins::outbound;
-use crate::pingora::fetch::{Asking, Fetched};
+use crate::pingora::fetch::{Asking, Fetched, Through};
 
 /// Where the rest of a stored body is to be had.
 #[derive(Clone, Copy)]
@@ -90,6 +90,10 @@ impl<'a> Rest<'a> {
             content: None,
             trail: &self.request.trail,
             site: &self.request.site,
+            through: Some(Through {
+                request: self.request,
+                least: None,
+            }),
         };
         // The final response's head is sent already.
         let (interim, _nobody) = mpsc::channel(1);

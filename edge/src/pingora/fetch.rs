@@ -19,11 +19,13 @@ use super::peer::{Authorities, peer};
 use crate::cache::Interim;
 use crate::clock::Clock;
 use crate::error::UpstreamError;
+use crate::exchange::Request;
 use crate::metrics::{Asked, Metrics};
 use crate::origins::names::Names;
 use crate::origins::{Candidate, Transport, outbound};
 use crate::proxy_status::Trail;
 use crate::sites::Site;
+use crate::tier::{Answer, Incoming, Source, Tier, Way};
 
 /// Pooled connections that may turn out to be closed before a request gets a new one.
 const DEAD_CONNECTIONS_MAX: usize = 16;
@@ -37,6 +39,7 @@ pub(crate) struct Fetcher {
     authorities: Arc<Authorities>,
     clock: Arc<Clock>,
     metrics: Arc<Metrics>,
+    tier: Option<Arc<Tier>>,
 }
 
 /// What an origin is asked.
@@ -50,6 +53,16 @@ pub(crate) struct Asking<'a> {
     pub content: Option<Bytes>,
     pub trail: &'a Trail,
     pub site: &'a Arc<Site>,
+    /// For whom, where it may go through a parent.
+    pub through: Option<Through<'a>>,
+}
+
+/// A request that may go through a parent.
+#[derive(Clone, Copy)]
+pub(crate) struct Through<'a> {
+    pub request: &'a Request,
+    /// The place in the purge log that the answer must not be older than.
+    pub least: Option<u64>,
 }
 
 /// A response, its content still to come.
@@ -61,11 +74,20 @@ pub(crate) struct Fetched {
     pub headers: HeaderMap,
     pub request_time: Timestamp,
     pub response_time: Timestamp,
-    session: HttpSession,
-    peer: Box<HttpPeer>,
-    connector: Arc<Connector>,
+    pub source: Source,
+    carrier: Carrier,
     metrics: Arc<Metrics>,
     site: Arc<Site>,
+}
+
+/// What a response's content comes on.
+enum Carrier {
+    Origin {
+        session: HttpSession,
+        peer: Box<HttpPeer>,
+        connector: Arc<Connector>,
+    },
+    Parent(Incoming),
 }
 
 /// An attempt that brought no response.
@@ -89,6 +111,7 @@ impl Fetcher {
         clock: Arc<Clock>,
         metrics: Arc<Metrics>,
         pool: usize,
+        tier: Option<Arc<Tier>>,
     ) -> Self {
         let connector = Arc::new(Connector::new(Some(ConnectorOptions::new(pool))));
         Self {
@@ -97,15 +120,61 @@ impl Fetcher {
             authorities,
             clock,
             metrics,
+            tier,
         }
     }
 
-    /// Sends a request, to another address where one does not answer, and returns the response's head. Interim
-    /// responses go to `interim`.
+    /// Sends a request to a parent, or, where there is none, to the origin, and returns the response's head. Interim
+    /// responses of the origin go to `interim`.
     ///
     /// # Errors
     /// The last attempt's [`UpstreamError`].
     pub(crate) async fn fetch(
+        &self,
+        asking: Asking<'_>,
+        interim: &mpsc::Sender<Interim>,
+    ) -> Result<Fetched, UpstreamError> {
+        if let (Some(tier), Some(through)) = (&self.tier, asking.through) {
+            match tier.ask(&asking, through).await? {
+                Way::Answered(answer) => return self.from_parent(answer, &asking),
+                Way::Direct => {}
+            }
+        }
+        self.fetch_from_origin(asking, interim).await
+    }
+
+    fn from_parent(
+        &self,
+        answer: Answer,
+        asking: &Asking<'_>,
+    ) -> Result<Fetched, UpstreamError> {
+        let Answer {
+            mut incoming,
+            born,
+            request_time,
+        } = answer;
+        let status = incoming.status;
+        let mut headers = std::mem::take(&mut incoming.headers);
+        asking.trail.goes_to(incoming.address);
+        asking.trail.received(status);
+        let unknown = asking.site.origins.unknown_coding;
+        check(status, &headers, Version::HTTP_2, unknown)?;
+        policy::hop_by_hop::remove(&mut headers);
+        Ok(Fetched {
+            status,
+            said: status,
+            headers,
+            request_time,
+            response_time: self.clock.now(),
+            source: Source::Tier(born),
+            carrier: Carrier::Parent(incoming),
+            metrics: Arc::clone(&self.metrics),
+            site: Arc::clone(asking.site),
+        })
+    }
+
+    /// Sends a request to the origin, to another address where one does not answer.
+    async fn fetch_from_origin(
         &self,
         asking: Asking<'_>,
         interim: &mpsc::Sender<Interim>,
@@ -187,9 +256,12 @@ impl Fetcher {
             headers,
             request_time,
             response_time: self.clock.now(),
-            session,
-            peer,
-            connector: Arc::clone(&self.connector),
+            source: Source::Origin,
+            carrier: Carrier::Origin {
+                session,
+                peer,
+                connector: Arc::clone(&self.connector),
+            },
             metrics: Arc::clone(&self.metrics),
             site: Arc::clone(site),
         })
@@ -365,7 +437,11 @@ impl Fetched {
     /// # Errors
     /// [`UpstreamError`] where it ends otherwise.
     pub(crate) async fn next(&mut self) -> Result<Option<Bytes>, UpstreamError> {
-        let data = self.session.read_response_body().await;
+        let session = match &mut self.carrier {
+            Carrier::Parent(incoming) => return incoming.next().await,
+            Carrier::Origin { session, .. } => session,
+        };
+        let data = session.read_response_body().await;
         let data = data.map_err(|error| response_error(&error))?;
         if let Some(data) = &data {
             self.metrics.origin_bytes(&self.site.name, data.len());
@@ -375,13 +451,23 @@ impl Fetched {
 
     /// The content was read to its end, or there is none: the connection can be used again.
     pub(crate) async fn release(mut self) {
-        if !self.session.response_done() && !matches!(self.next().await, Ok(None)) {
-            return self.session.shutdown().await;
+        let done = match &mut self.carrier {
+            Carrier::Parent(_) => return, // its connection has others on it
+            Carrier::Origin { session, .. } => session.response_done(),
+        };
+        let done = done || matches!(self.next().await, Ok(None));
+        if let Carrier::Origin {
+            mut session,
+            peer,
+            connector,
+        } = self.carrier
+        {
+            if !done {
+                return session.shutdown().await;
+            }
+            let idle: Option<Duration> = peer.options.idle_timeout;
+            connector.release_http_session(session, &*peer, idle).await;
         }
-        let idle: Option<Duration> = self.peer.options.idle_timeout;
-        self.connector
-            .release_http_session(self.session, &*self.peer, idle)
-            .await;
     }
 }
 

@@ -23,7 +23,7 @@ use pingora_core::upstreams::peer::HttpPeer;
 use pingora_core::{Error, ErrorSource, ErrorType, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::{FailToProxy, HttpProxy, ProxyHttp, ProxyWarnLogContext, Session};
-use purge_api::Asked;
+use purge_api::{Asked, Readiness};
 use tokio::sync::watch;
 
 pub(crate) use peer::Authorities;
@@ -34,6 +34,7 @@ use crate::exchange::{Exchange, Request};
 use crate::node::Node;
 use crate::outcome::{Local, Outcome};
 use crate::queries::{self, Content};
+use crate::tier::{LARDER_TIER, Sender, is_probe};
 use client::SessionClient;
 use session::{Downstream, Inbound, Returned};
 
@@ -132,7 +133,12 @@ impl Filters {
         else {
             return Error::e_explain(ErrorType::InternalError, "a session without its request");
         };
-        if self.purge(session, exchange, &facts, &head).await? {
+        let head = match self.receive_peer(session, exchange, head).await? {
+            Some(head) => head,
+            None => return Ok(None),
+        };
+        let peer = exchange.peer.clone();
+        if peer.is_none() && self.purge(session, exchange, &facts, &head).await? {
             return Ok(None);
         }
         let Some(site) = self.node.sites.find(&head.authority.host).cloned() else {
@@ -147,18 +153,75 @@ impl Filters {
                 .await?;
             return Ok(None);
         }
-        let sender = self.node.trust.sender(facts.client.ip(), &head.headers);
-        let facts = match &sender.path[..] {
-            // Nobody is between.
-            [_] | [] => facts,
-            _ => Arc::new(facts.sent_by(sender.client, sender.scheme.map(scheme))),
+        let (facts, path) = match &peer {
+            Some(peer) => (Arc::new(peer.facts(&facts)), peer.path.clone()),
+            None => {
+                let sender = self.node.trust.sender(facts.client.ip(), &head.headers);
+                let facts = match &sender.path[..] {
+                    // Nobody is between.
+                    [_] | [] => facts,
+                    _ => Arc::new(facts.sent_by(sender.client, sender.scheme.map(scheme))),
+                };
+                (facts, sender.path)
+            }
         };
-        gate.set(site.early_hints.has(head.version));
+        gate.set(peer.is_none() && site.early_hints.has(head.version));
         let mut request = Request::new((head, facts, content), site, self.node.learnt());
-        request.path = sender.path;
+        request.path = path;
+        request.peer = peer;
         let request = Arc::new(request);
         exchange.request = Some(Arc::clone(&request));
         Ok(Some(request))
+    }
+
+    /// Finds out whether another node of a tier asks, and takes off what only those say. None where that was all.
+    async fn receive_peer(
+        &self,
+        session: &mut Session,
+        exchange: &mut Exchange,
+        head: Arc<wire::RequestHead>,
+    ) -> Result<Option<Arc<wire::RequestHead>>> {
+        if !head.headers.contains_key(LARDER_TIER) {
+            return Ok(Some(head));
+        }
+        let refused = match self.node.tier.as_ref().map(|tier| tier.sender(&head)) {
+            None | Some(Ok(Sender::Client)) => None,
+            Some(Ok(Sender::Peer(peer))) => {
+                exchange.peer = Some(peer);
+                None
+            }
+            Some(Ok(Sender::Unfit(peer, refused))) => {
+                exchange.peer = Some(peer);
+                Some(refused)
+            }
+            Some(Err(refused)) => Some(refused),
+        };
+        if let Some(refused) = refused {
+            self.refuse(session, exchange, StatusCode::FORBIDDEN, refused.as_str())
+                .await?;
+            return Ok(None);
+        }
+        if exchange.peer.is_some() && is_probe(&head) {
+            self.answer_probe(session, exchange).await?;
+            return Ok(None);
+        }
+        let mut head = Arc::unwrap_or_clone(head);
+        head.headers.remove(LARDER_TIER);
+        Ok(Some(Arc::new(head)))
+    }
+
+    /// Tells another node whether this one takes requests.
+    async fn answer_probe(&self, session: &mut Session, exchange: &mut Exchange) -> Result<()> {
+        if let Some(why) = unready(purge_api::Node::readiness(&*self.node)) {
+            let status = StatusCode::SERVICE_UNAVAILABLE;
+            return self.refuse(session, exchange, status, why).await;
+        }
+        exchange.outcome = Some(Outcome::Local(Local::Probed));
+        let mut client = SessionClient(session);
+        let (status, message) = (StatusCode::OK, "ready\n".to_owned());
+        let headers = http::HeaderMap::new();
+        let answered = cache::made_up(&self.node, exchange, &mut client, status, headers, message);
+        answered.await.map_err(broken)
     }
 
     /// Answers a request that purges in one of the dialects.
@@ -211,6 +274,16 @@ impl Filters {
         let answered =
             cache::made_up(&self.node, exchange, &mut client, status, headers, message).await;
         answered.map_err(broken)
+    }
+}
+
+/// Why a node does not take requests of others, if it does not.
+const fn unready(readiness: Readiness) -> Option<&'static str> {
+    match readiness {
+        Readiness::Ready | Readiness::Recovering { .. } => None,
+        Readiness::Draining => Some("draining"),
+        Readiness::Apart | Readiness::Replaying(_) => Some("purges-missing"),
+        Readiness::Lagging(_) => Some("purges-lagging"),
     }
 }
 

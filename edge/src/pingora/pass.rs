@@ -14,7 +14,7 @@ use policy::freshen::HeadVerdict;
 use wire::Upgrade;
 
 use super::fetch::{self, INTERIM_RESPONSES_MAX, connect_error, response_error};
-use super::peer::peer;
+use super::peer::{parent, peer};
 use crate::cache::{self, Copying};
 use crate::error::UpstreamError;
 use crate::exchange::{Exchange, Passing, Request};
@@ -23,6 +23,7 @@ use crate::node::Node;
 use crate::origins::{Candidate, outbound};
 use crate::outcome::{Answer, Bypass, Forward, Forwarded, NotStored, Outcome, Share, Told};
 use crate::sites::ShowKey;
+use crate::tier::Hop;
 
 fn parts(exchange: &mut Exchange) -> Result<(Arc<Request>, &mut Passing)> {
     match (&exchange.request, &mut exchange.passing) {
@@ -38,6 +39,17 @@ pub(super) async fn choose_peer(
     exchange: &mut Exchange,
 ) -> Result<Box<HttpPeer>> {
     let (request, passing) = parts(exchange)?;
+    if let Some(tier) = &node.tier {
+        if passing.hops.is_none() {
+            let mut hops = tier.passes_to(&request).await;
+            hops.reverse();
+            passing.hops = Some(hops);
+        }
+        if let Some(hop) = hop(passing) {
+            let timeouts = &request.site.origins.timeouts;
+            return Ok(Box::new(parent(hop, timeouts, &node.authorities)));
+        }
+    }
     let origins = &request.site.origins;
     if passing.candidates.is_empty() {
         let now = node.clock.instant().into();
@@ -51,6 +63,11 @@ pub(super) async fn choose_peer(
         &origins.timeouts,
         &node.authorities,
     )))
+}
+
+/// The parent that this attempt goes to, if it goes to one.
+fn hop(passing: &Passing) -> Option<&Hop> {
+    passing.hops.as_ref().and_then(|hops| hops.last())
 }
 
 /// The address that this attempt goes to.
@@ -71,6 +88,11 @@ const REFUSED_RESPONSE: ErrorType = ErrorType::Custom("RefusedResponse");
 /// Whether another address is tried.
 pub(super) fn not_connected(exchange: &mut Exchange, mut error: Box<Error>) -> Box<Error> {
     if let Ok((request, passing)) = parts(exchange) {
+        if let Some(hops) = passing.hops.as_mut().filter(|hops| !hops.is_empty()) {
+            hops.pop();
+            error.set_retry(true);
+            return error;
+        }
         passing.attempt += 1;
         let retries = request.site.origins.retries as usize;
         error.set_retry(passing.attempt <= retries);
@@ -85,10 +107,20 @@ pub(super) fn prepare_request(
     exchange: &mut Exchange,
 ) -> Result<()> {
     let (request, passing) = parts(exchange)?;
-    node.metrics.origin_request(&request.site.name, Asked::Pass);
     passing.sent = Some(node.clock.now());
-    request.trail.goes_to(candidate(passing)?.address);
-    passing.copying = Copying::ask(node, &request);
+    passing.begun = node.purges.latest();
+    match hop(passing) {
+        Some(hop) => request.trail.goes_to(hop.address),
+        None => {
+            node.metrics.origin_request(&request.site.name, Asked::Pass);
+            request.trail.goes_to(candidate(passing)?.address);
+        }
+    }
+    passing.copying = match hop(passing) {
+        // How old it is in the order of purges, only its parent knows.
+        Some(_) => Copying::No,
+        None => Copying::ask(node, &request),
+    };
     if let Cow::Owned(target) = request.origin_target() {
         upstream.set_raw_path(target.as_bytes())?;
     }
@@ -100,7 +132,10 @@ pub(super) fn prepare_request(
         // RFC 9113 §8.2.2: the one value that may be sent. gRPC servers insist on it.
         headers.insert(TE, HeaderValue::from_static("trailers"));
     }
-    outbound::name_host(&mut headers, &candidate(passing)?.origin);
+    match (hop(passing), &node.tier) {
+        (Some(_), Some(tier)) => tier.introduce_passing(&mut headers, &request),
+        _ => outbound::name_host(&mut headers, &candidate(passing)?.origin),
+    }
     let names: Vec<_> = upstream.headers.keys().cloned().collect();
     for name in names {
         upstream.remove_header(&name);
@@ -132,8 +167,11 @@ pub(super) async fn take_response(
     request.trail.received(status);
     node.hints.learn(&request, status, &response.headers);
     let why = passing.why;
-    let place = candidate(passing)?.place;
-    request.site.origins.rotation.worked(place);
+    if hop(passing).is_none() {
+        let place = candidate(passing)?.place;
+        request.site.origins.rotation.worked(place);
+    }
+    let begun = passing.begun;
     let mut headers = response.headers.clone();
     let unknown = request.site.origins.unknown_coding;
     if fetch::check(status, &headers, response.version, unknown).is_err() {
@@ -168,6 +206,10 @@ pub(super) async fn take_response(
     };
     cache::mark(node, &mut headers, &outcome, told);
     exchange.outcome = Some(outcome);
+    if exchange.peer.is_some() {
+        exchange.born = node.purges.vouch_passed(begun);
+    }
+    cache::vouch(node, exchange, status, &mut headers);
     exchange.status = Some(status);
     replace(response, &headers)
 }

@@ -12,7 +12,7 @@ use wire::RequestHead;
 
 use super::key::{Asked, LARDER_TIER};
 use super::{PROBE, Shared, Tier};
-use crate::downstream::Scheme;
+use crate::downstream::{Facts, Scheme};
 use crate::outcome::{Answer, Forwarded, Outcome};
 use crate::purges::position::Common;
 
@@ -27,6 +27,14 @@ pub(crate) struct Peer {
     /// What is stored must not be older than this, if the node does not know of all purges up to it.
     pub least: Option<Least>,
     signature: String,
+}
+
+impl Peer {
+    /// How the request came to the first node.
+    pub(crate) fn facts(&self, here: &Facts) -> Facts {
+        let client = self.path.first().copied();
+        here.sent_by(client.unwrap_or_else(|| here.client.ip()), Some(self.scheme))
+    }
 }
 
 /// A purge that a peer knows of, and this node maybe not.
@@ -97,6 +105,11 @@ impl Tier {
         status: http::StatusCode,
         (outcome, born): (Option<&Outcome>, Option<Born>),
     ) -> Option<HeaderValue> {
+        let mut born = born;
+        if let (Some(born), Some(least), Some(Outcome::Forwarded(_))) = (&mut born, peer.least, outcome) {
+            // It was asked for because of that purge, and so after it.
+            born.place = born.place.max(least.place);
+        }
         let voucher = Voucher {
             node: self.shared.name.clone(),
             says: says(outcome),

@@ -11,7 +11,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use h2::client::{Builder, SendRequest};
 use h2::{Reason, RecvStream};
-use http::{HeaderMap, Request, Response, StatusCode};
+use http::{HeaderMap, Request, StatusCode};
 use parking_lot::Mutex;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -71,6 +71,7 @@ struct Slot {
 /// An open connection.
 #[derive(Clone)]
 struct Live {
+    address: SocketAddr,
     send: SendRequest<Bytes>,
     streams: Arc<AtomicUsize>,
     /// Ends the connection, with all that is on it.
@@ -128,6 +129,8 @@ impl LinkError {
 pub(crate) struct Incoming {
     pub status: StatusCode,
     pub headers: HeaderMap,
+    /// Where it came from.
+    pub address: SocketAddr,
     body: RecvStream,
     between_bytes: Duration,
     _counted: Counted,
@@ -230,6 +233,7 @@ impl Links {
         Ok(Incoming {
             status,
             headers,
+            address: live.address,
             body,
             between_bytes,
             _counted: counted,
@@ -339,6 +343,7 @@ impl Links {
         });
         self.opened.fetch_add(1, Ordering::Relaxed);
         Ok(Live {
+            address,
             send,
             streams: Arc::default(),
             cut: Arc::new(cut),

@@ -14,7 +14,7 @@ mod metrics;
 mod parent;
 mod parents;
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -29,17 +29,19 @@ use crate::downstream::Scheme;
 use crate::error::UpstreamError;
 use crate::exchange;
 use crate::origins::names::Names;
-use crate::origins::{Candidate, Timeouts, outbound};
-use crate::pingora::fetch::Asking;
+use crate::origins::Timeouts;
+use crate::pingora::fetch::{Asking, Through};
 use crate::purges::position::Position;
-pub(crate) use border::{Peer, Refused};
+use policy::time::Timestamp;
+
+pub(crate) use border::{Peer, Sender, is_probe};
 use key::Asked;
 pub(crate) use key::{Key, LARDER_TIER};
 pub(crate) use link::{Incoming, Making};
 pub(crate) use metrics::TierMetrics;
 use parent::{Answered, NoAnswer, Parent, Question};
 pub(crate) use parent::{PROBE, Place, Shown};
-pub(crate) use parents::{Parents, Source as Listed};
+pub(crate) use parents::{Parents, Source as Listed, Template};
 
 /// What a parent may take longer than the origin that it asks.
 const HOP: Duration = Duration::from_secs(1);
@@ -59,6 +61,9 @@ pub(crate) struct Settings {
     pub pass: Pass,
     /// Requests a second that may go to the origin when no parent can be asked.
     pub direct: u32,
+    /// Who signs the certificates of parents, in DER.
+    pub authorities: Option<Arc<[Vec<u8>]>>,
+    pub connect: Duration,
 }
 
 /// A node's role.
@@ -147,6 +152,17 @@ pub(crate) enum Way {
 pub(crate) struct Answer {
     pub incoming: Incoming,
     pub born: Option<Born>,
+    /// When it was asked.
+    pub request_time: Timestamp,
+}
+
+/// Where Pingora finds a parent, for requests that pass the cache by.
+#[derive(Clone, Debug)]
+pub(crate) struct Hop {
+    pub address: SocketAddr,
+    /// The name that its certificate is for, where it speaks TLS, and who signs that.
+    pub tls: Option<(String, Arc<[Vec<u8>]>)>,
+    pub connect: Duration,
 }
 
 /// What became of the request at one parent.
@@ -203,21 +219,29 @@ impl Tier {
     ///
     /// # Errors
     /// [`UpstreamError`] where the request goes nowhere.
-    pub(crate) async fn ask(&self, asking: &Asking<'_>) -> Result<Way, UpstreamError> {
-        let whom = Whom::of(asking.request, asking.least);
+    pub(crate) async fn ask(
+        &self,
+        asking: &Asking<'_>,
+        through: Through<'_>,
+    ) -> Result<Way, UpstreamError> {
+        let whom = Whom::of(through.request, through.least);
         if self.parents.is_none() || whom.hops > TIERS_MAX {
             return Ok(Way::Direct);
         }
         let mut last = None;
-        for (nth, parent) in self.candidates(asking.request).into_iter().enumerate() {
+        for (nth, parent) in self.candidates(through.request).into_iter().enumerate() {
             if nth > 0 {
                 self.shared.metrics.failovers.inc();
             }
+            let request_time = self.shared.clock.now();
             match self.attempt(&parent, asking, &whom).await {
                 Attempt::Answered(answered) => {
                     let Answered { incoming, voucher } = *answered;
-                    let born = voucher.born;
-                    return Ok(Way::Answered(Answer { incoming, born }));
+                    return Ok(Way::Answered(Answer {
+                        incoming,
+                        born: voucher.born,
+                        request_time,
+                    }));
                 }
                 Attempt::Elsewhere(error) => last = Some(error),
                 Attempt::Failed(error) => return Err(error),
@@ -377,11 +401,11 @@ impl Shared {
     }
 }
 
-/// Fields for a request of Pingora's own proxying that goes to a parent.
+/// Requests that pass the cache by, through Pingora's own proxying.
 impl Tier {
     /// The parents that a request that passes the cache by goes to, if it goes to any.
-    pub(crate) async fn passes_to(&self, request: &exchange::Request) -> Vec<Candidate> {
-        let invalidates = policy::request::is_unsafe(request.method());
+    pub(crate) async fn passes_to(&self, request: &exchange::Request) -> Vec<Hop> {
+        let invalidates = !request.method().is_safe();
         let upgrades = request.head.upgrade != wire::Upgrade::None;
         let wanted = invalidates || self.settings.pass == Pass::Parent;
         let whom = Whom::of(request, None);
@@ -390,7 +414,16 @@ impl Tier {
         }
         let mut found = Vec::new();
         for parent in self.candidates(request) {
-            found.extend(parent.candidates(&self.shared).await);
+            let addresses = parent.addresses(&self.shared).await;
+            let tls = parent.place.secure.then(|| {
+                let authorities = self.settings.authorities.clone();
+                (parent.place.host_name(), authorities.unwrap_or_default())
+            });
+            found.extend(addresses.into_iter().map(|address| Hop {
+                address,
+                tls: tls.clone(),
+                connect: self.settings.connect,
+            }));
         }
         found
     }

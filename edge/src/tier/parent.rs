@@ -36,6 +36,15 @@ pub(crate) struct Place {
     pub port: u16,
 }
 
+impl Place {
+    pub(super) fn host_name(&self) -> String {
+        match &self.host {
+            Host::Name(name) => name.clone(),
+            Host::Address(address) => address.to_string(),
+        }
+    }
+}
+
 /// One parent.
 #[derive(Debug)]
 pub(crate) struct Parent {
@@ -220,20 +229,7 @@ impl Parent {
         Ok(Answered { incoming, voucher })
     }
 
-    /// Where Pingora finds it, for requests that pass the cache by.
-    pub(crate) async fn candidates(&self, shared: &Shared) -> Vec<Candidate> {
-        let found = self.addresses(shared).await;
-        let found = found.into_iter().enumerate();
-        found
-            .map(|(place, address)| Candidate {
-                origin: Arc::clone(&self.origin),
-                address,
-                place,
-            })
-            .collect()
-    }
-
-    async fn addresses(&self, shared: &Shared) -> Vec<SocketAddr> {
+    pub(super) async fn addresses(&self, shared: &Shared) -> Vec<SocketAddr> {
         let port = self.place.port;
         match &self.place.host {
             Host::Address(address) => vec![SocketAddr::new(*address, port)],

@@ -52,6 +52,8 @@ mod shutdown;
 mod slices;
 mod stale;
 mod tidy;
+mod tiers;
+mod tiers_purge;
 mod tls;
 mod uploads;
 mod validation;

@@ -16,7 +16,7 @@ use crate::error::UpstreamError;
 use crate::exchange::Request;
 use crate::node::Node;
 use crate::origins::outbound;
-use crate::pingora::fetch::{Asking, Fetched};
+use crate::pingora::fetch::{Asking, Fetched, Through};
 
 /// What became of the request for a slice.
 #[derive(Debug)]
@@ -73,11 +73,12 @@ pub(super) fn fetch(
 }
 
 impl Fetch {
-    async fn run(self) {
+    async fn run(mut self) {
         let fetched = match self.ask().await {
             Ok(fetched) => fetched,
             Err(error) => return self.fail(error),
         };
+        self.born = self.node.purges.born(self.born, &fetched.source);
         if fetched.status.is_server_error() {
             return self.fail(UpstreamError::Refusing);
         }
@@ -118,6 +119,10 @@ impl Fetch {
             content: None,
             trail: &self.request.trail,
             site: &self.request.site,
+            through: Some(Through {
+                request: &self.request,
+                least: None,
+            }),
         };
         // Interim responses are for the client of one request, and a slice may be for many.
         let (interim, _nobody) = mpsc::channel(1);
@@ -177,7 +182,7 @@ impl Fetch {
         let length = Some(self.wanted.range.len());
         let fill = self
             .claim
-            .begin(variant, Head::PassedOn, length, Keep::PassOn);
+            .begin(variant, Head::PassedOn(self.born), length, Keep::PassOn);
         if let Some(lead) = self.lead {
             drop(lead.land(Landing::NotShareable));
         }

@@ -346,7 +346,7 @@ impl Fill {
             }
             None => {
                 let claim = self.node.tiers.memory().claim(key);
-                let fill = claim.begin(nobody, Head::PassedOn, length, Keep::PassOn);
+                let fill = claim.begin(nobody, Head::PassedOn(self.born), length, Keep::PassOn);
                 (fill, Answer::NotStored(NotStored::Part))
             }
         };

@@ -296,6 +296,7 @@ const ROWS: &[(In, &str, &str, &str, &str)] = &[
     (In::Origin, "host",                 r#""www.example:80""#,   r#""http://www""#,       "8: "),
     (In::Origin, "http",                 r#""2""#,                "2",                     "8: expected \"auto\" or \"1\" or \"2\", found a number"),
     (In::Rule, "match",                  r#"{ path = "/a" }"#,    "{}",                    "9: the rule matches everything"),
+    (In::Rule, "name",                   r#""assets""#,           "1",                     "8: expected a token of at most 64 characters, found a number"),
     (In::Rule, "cache",                  "false",                 r#""no""#,               "9: expected true or false, found a string"),
     (In::Rule, "ttl",                    r#""1y""#,               r#""11y""#,              "7: expected a duration from \"0s\" to \"10y\", found `11y`"),
     (In::Rule, "default_ttl",            r#""0s""#,               "0",                     "15: `0` has no unit"),
@@ -570,7 +571,12 @@ fn a_rule_inherits_what_it_leaves_out() {
          stale = {{ if_error = \"2h\" }}\nkey = {{ query = {{ except = [\"utm_*\"] }} }}\n"
     );
     let config = parse("f", &text).unwrap();
-    let Rule { matches, overrides } = &config.sites[0].rules[0];
+    let Rule {
+        name,
+        matches,
+        overrides,
+    } = &config.sites[0].rules[0];
+    assert_eq!(*name, None);
 
     assert!(matches.path[0].matches("/a/b") && matches.path[1].matches("/b.css"));
     assert_eq!(

@@ -6,18 +6,19 @@
 use std::borrow::Cow;
 use std::cell::RefCell;
 use std::io::Write;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::header::{REFERER, USER_AGENT};
-use http::{HeaderMap, StatusCode, Version};
+use http::{HeaderMap, HeaderValue, StatusCode, Version};
 use parking_lot::{Condvar, Mutex};
 use policy::time::Timestamp;
 use prometheus::IntCounter;
 use serde::{Serialize, Serializer};
 use wire::Authority;
 
+use crate::ids::Id;
 use crate::outcome::Outcome;
 
 /// Bytes that wait to be written; lines beyond it are dropped and counted.
@@ -46,8 +47,13 @@ pub(crate) struct Line<'a> {
     /// When its head was read, in RFC 3339.
     #[serde(rename = "ts", serialize_with = "timestamp")]
     pub received: Timestamp,
+    /// By which one request is told from others.
+    pub id: Id,
     pub client: IpAddr,
     pub site: &'a str,
+    /// The first of the site's rules that matches.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rule: Option<&'a str>,
     pub method: &'a str,
     pub scheme: &'static str,
     #[serde(serialize_with = "authority")]
@@ -57,31 +63,85 @@ pub(crate) struct Line<'a> {
     pub status: u16,
     /// Content bytes sent.
     pub bytes: u64,
+    /// How many of them came from what was stored.
+    pub cached_bytes: u64,
     pub outcome: &'static str,
+    /// Why it was no hit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<&'static str>,
     /// Why the request went towards the origin (RFC 9211 §2.2).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fwd: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub detail: Option<&'static str>,
-    /// Where the stored response was.
+    /// How far the request went: `memory`, `disk`, `parent`, `origin`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tier: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ttl: Option<i64>,
+    /// The `Age` that the client was told.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub age: Option<u64>,
     #[serde(skip_serializing_if = "is_false")]
     pub collapsed: bool,
+    /// The hash of the cache key.
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "digest")]
+    pub key: Option<storage::Key>,
     /// The coding that the node converted the response to.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub coding: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub slices: Option<Parts>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    pub content_type: Option<Cow<'a, str>>,
+    /// Whom the node asked last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub origin: Option<SocketAddr>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub origin_status: Option<u16>,
+    /// Requests to origins until the client was served, attempts included.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub origin_requests: Option<u64>,
+    /// Content bytes from origins until the client was served.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub origin_bytes: Option<u64>,
+    /// From the last request to an origin to the head of its answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub origin_ms: Option<f64>,
     pub duration_ms: f64,
+    /// Until the response began.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ttfb_ms: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub referer: Option<Cow<'a, str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub user_agent: Option<Cow<'a, str>>,
+}
+
+/// What came from origins and is told by no request's line: a validation in the background, or what came after the
+/// client had gone.
+#[derive(Debug, Serialize)]
+pub(crate) struct Behind<'a> {
+    /// When it was over.
+    #[serde(rename = "ts", serialize_with = "timestamp")]
+    pub ended: Timestamp,
+    /// `background`; no other line has it.
+    pub kind: &'static str,
+    pub id: Id,
+    pub site: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rule: Option<&'a str>,
+    #[serde(serialize_with = "host")]
+    pub host: &'a Authority,
+    pub path: &'a str,
+    #[serde(serialize_with = "key")]
+    pub key: storage::Key,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub origin: Option<SocketAddr>,
+    pub origin_requests: u64,
+    pub origin_bytes: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub origin_ms: Option<f64>,
 }
 
 /// The slices that an answer was made of.
@@ -115,6 +175,21 @@ fn authority<S: Serializer>(host: &Option<&Authority>, out: S) -> Result<S::Ok, 
         Some(host) => out.collect_str(host),
         None => out.serialize_str("-"),
     }
+}
+
+fn host<S: Serializer>(host: &&Authority, out: S) -> Result<S::Ok, S::Error> {
+    out.collect_str(host)
+}
+
+fn digest<S: Serializer>(key: &Option<storage::Key>, out: S) -> Result<S::Ok, S::Error> {
+    match key {
+        Some(key) => out.collect_str(&format_args!("{key:?}")),
+        None => out.serialize_none(),
+    }
+}
+
+fn key<S: Serializer>(key: &storage::Key, out: S) -> Result<S::Ok, S::Error> {
+    out.collect_str(&format_args!("{key:?}"))
 }
 
 fn civil(time: Timestamp) -> jiff::Timestamp {
@@ -203,6 +278,17 @@ impl AccessLog {
 
     /// Hands a line over, or drops it where too many wait.
     pub(crate) fn write(&self, line: &Line<'_>) {
+        self.hand_over(|buffer| append(buffer, self.format, line));
+    }
+
+    /// Hands a line over of what no request's line tells. Only JSON has it.
+    pub(crate) fn write_behind(&self, behind: &Behind<'_>) {
+        if self.format == Format::Json {
+            self.hand_over(|buffer| append_json(buffer, behind));
+        }
+    }
+
+    fn hand_over(&self, format: impl FnOnce(&mut Vec<u8>)) {
         thread_local! {
             static FORMATTED: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
         }
@@ -211,7 +297,7 @@ impl AccessLog {
         };
         FORMATTED.with_borrow_mut(|formatted| {
             formatted.clear();
-            append(formatted, self.format, line);
+            format(formatted);
             if !queue.append(formatted) {
                 self.dropped.inc();
             }
@@ -287,17 +373,19 @@ impl Queue {
 
 fn append(buffer: &mut Vec<u8>, format: Format, line: &Line<'_>) {
     match format {
-        Format::Json => {
-            let start = buffer.len();
-            if serde_json::to_writer(&mut *buffer, line).is_err() {
-                buffer.truncate(start);
-                return;
-            }
-        }
+        Format::Json => return append_json(buffer, line),
         Format::Combined => buffer.extend_from_slice(combined(line).as_bytes()),
         Format::Off => return,
     }
     buffer.push(b'\n');
+}
+
+fn append_json(buffer: &mut Vec<u8>, line: &impl Serialize) {
+    let start = buffer.len();
+    match serde_json::to_writer(&mut *buffer, line) {
+        Ok(()) => buffer.push(b'\n'),
+        Err(_) => buffer.truncate(start),
+    }
 }
 
 /// The Combined Log Format.
@@ -338,8 +426,12 @@ fn escaped(text: &str) -> String {
 
 /// A field for the log: as text, whatever bytes it has.
 fn field<'a>(headers: &'a HeaderMap, name: &http::HeaderName) -> Option<Cow<'a, str>> {
-    let value = headers.get(name)?;
-    Some(String::from_utf8_lossy(value.as_bytes()))
+    headers.get(name).map(text)
+}
+
+/// A value as text, whatever bytes it has.
+pub(crate) fn text(value: &HeaderValue) -> Cow<'_, str> {
+    String::from_utf8_lossy(value.as_bytes())
 }
 
 /// The fields of every log format that come from the request's header.
@@ -373,8 +465,10 @@ mod tests {
     fn line(path: &str) -> Line<'_> {
         Line {
             received: Timestamp::from_unix_millis(1_700_000_000_123),
+            id: Id(7),
             client: IpAddr::from([192, 0, 2, 1]),
             site: "s",
+            rule: None,
             method: "GET",
             scheme: "http",
             host: None,
@@ -382,12 +476,22 @@ mod tests {
             protocol: "HTTP/1.1",
             status: 200,
             bytes: 5,
+            cached_bytes: 5,
             outcome: "hit",
+            reason: None,
             fwd: None,
             detail: None,
             tier: Some("memory"),
             ttl: Some(9),
+            age: Some(51),
             collapsed: false,
+            key: None,
+            content_type: None,
+            origin: None,
+            origin_requests: None,
+            origin_bytes: None,
+            origin_ms: None,
+            ttfb_ms: None,
             slices: None,
             coding: None,
             origin_status: None,

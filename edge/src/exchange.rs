@@ -3,10 +3,10 @@
 use std::borrow::Cow;
 use std::hash::{BuildHasher as _, RandomState};
 use std::net::IpAddr;
-use std::sync::Arc;
-use std::time::Instant;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
-use http::{HeaderMap, Method, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use policy::coding::Coding;
 use policy::key::CacheKey;
 use policy::request::RequestTerms;
@@ -21,12 +21,14 @@ use wire::{Authority, RequestHead};
 
 use crate::cache::{Copying, Head, Slices};
 use crate::downstream::Facts;
+use crate::metrics::Tally;
 use crate::origins::Candidate;
 use crate::outcome::{Forward, Outcome};
 use crate::proxy_status::Trail;
 use crate::queries::{self, Content, Epochs};
 use crate::searches::Searches;
 use crate::sites::{Asked, Site, Treatment};
+use crate::spent::Spent;
 use crate::tier::{Hop, Peer};
 
 /// What a client asked, parsed once.
@@ -47,6 +49,8 @@ pub(crate) struct Request {
     pub trail: Trail,
     /// The node of a tier that sent it, where it was one.
     pub peer: Option<Arc<Peer>>,
+    /// What it cost there.
+    spent: OnceLock<Arc<Spent>>,
 }
 
 /// What earlier requests taught about keys.
@@ -88,6 +92,7 @@ impl Request {
             path: Vec::new(),
             trail: Trail::default(),
             peer: None,
+            spent: OnceLock::new(),
         }
     }
 
@@ -97,6 +102,22 @@ impl Request {
 
     pub(crate) fn headers(&self) -> &HeaderMap {
         &self.head.headers
+    }
+
+    /// Where requests that are treated like this one are counted.
+    pub(crate) fn tally(&self) -> &Arc<Tally> {
+        self.site.tally(self.treatment.rule)
+    }
+
+    /// What is spent for it beyond the node, from now on if nothing was so far.
+    pub(crate) fn spent(&self) -> &Arc<Spent> {
+        let begin = || Arc::new(Spent::new(self.tally()));
+        self.spent.get_or_init(begin)
+    }
+
+    /// What was spent for it, if anything was.
+    pub(crate) fn spent_so_far(&self) -> Option<&Arc<Spent>> {
+        self.spent.get()
     }
 
     pub(crate) fn storage_key(&self) -> storage::Key {
@@ -263,8 +284,16 @@ pub(crate) struct Exchange {
     pub received: Timestamp,
     /// Known once the request was found to be for one of the sites.
     pub request: Option<Arc<Request>>,
+    /// Who asked for what, where it is for none of the sites.
+    pub stranger: Option<(Arc<RequestHead>, Arc<Facts>)>,
     /// The status that the client was sent.
     pub status: Option<StatusCode>,
+    /// When it was sent.
+    pub answered: Option<Instant>,
+    /// The `Age` that the client was told.
+    pub age: Option<Duration>,
+    /// What the client was sent, as the origin calls it.
+    pub content_type: Option<HeaderValue>,
     pub outcome: Option<Outcome>,
     /// Where the slices of the answer came from, if it was made of some.
     pub slices: Option<Slices>,
@@ -293,6 +322,8 @@ pub(crate) struct Passing {
     /// Interim responses so far.
     pub interim: usize,
     pub sent: Option<Timestamp>,
+    /// When, for durations.
+    pub asked: Option<Instant>,
     /// The response to a POST may be stored for a later GET.
     pub copying: Copying,
 }
@@ -308,18 +339,33 @@ impl Passing {
             begun: Sequence(0),
             interim: 0,
             sent: None,
+            asked: None,
             copying: Copying::No,
         }
     }
 }
 
 impl Exchange {
+    /// The response begins with this head.
+    pub(crate) fn begins(&mut self, now: Instant, status: StatusCode, headers: &HeaderMap) {
+        self.status = Some(status);
+        self.answered = Some(now);
+        let age = headers.get(header::AGE).and_then(|age| age.to_str().ok());
+        let seconds = age.and_then(|age| age.trim().parse().ok());
+        self.age = seconds.map(Duration::from_secs);
+        self.content_type = headers.get(header::CONTENT_TYPE).cloned();
+    }
+
     pub(crate) const fn new(started: Instant, received: Timestamp) -> Self {
         Self {
             started,
             received,
             request: None,
+            stranger: None,
             status: None,
+            answered: None,
+            age: None,
+            content_type: None,
             outcome: None,
             slices: None,
             coding: None,

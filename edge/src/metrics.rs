@@ -2,15 +2,14 @@
 
 mod disks;
 mod purges;
+mod requests;
+mod sharded;
+mod tally;
 
-use std::sync::OnceLock;
-use std::time::Duration;
+use std::sync::Arc;
 
 use prometheus::core::Collector;
-use prometheus::{
-    Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
-    Registry, TextEncoder,
-};
+use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder};
 
 /// The site of requests that were for none.
 pub(crate) const NO_SITE: &str = "-";
@@ -18,33 +17,10 @@ pub(crate) const NO_SITE: &str = "-";
 use policy::coding::Coding;
 
 use crate::cache::Slices;
-use crate::outcome::{Tier, Word};
 use disks::DiskMetrics;
 pub(crate) use disks::OnDisks;
-
-/// Seconds: from a hit in memory to an origin's timeout.
-const DURATIONS: [f64; 16] = [
-    0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5,
-    10.0, 30.0,
-];
-
-/// Why an origin was asked.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Asked {
-    /// To store the answer, or to validate what is stored.
-    Fill,
-    /// For a request that passes the cache by.
-    Pass,
-}
-
-impl Asked {
-    const fn as_str(self) -> &'static str {
-        match self {
-            Self::Fill => "fill",
-            Self::Pass => "pass",
-        }
-    }
-}
+pub(crate) use requests::Requests;
+pub(crate) use tally::{Asked, Counted, NO_RULE, Tally};
 
 /// The memory tier when the metrics are read.
 #[derive(Clone, Copy, Debug)]
@@ -68,57 +44,14 @@ pub(crate) struct Purged {
     pub removed: u64,
 }
 
-/// The counters of one site's requests, by how they ended. They are looked up by their labels once.
-pub(crate) struct Tally {
-    site: String,
-    rows: [OnceLock<Row>; Word::COUNT],
-    hits: Hits,
-}
-
-struct Row {
-    requests: IntCounter,
-    response_bytes: IntCounter,
-    durations: Histogram,
-}
-
-/// The counters of one site's hits, by where they were stored.
-#[derive(Default)]
-struct Hits {
-    memory: OnceLock<IntCounter>,
-    disk: OnceLock<IntCounter>,
-}
-
-impl Tally {
-    pub(crate) fn new(site: &str) -> Self {
-        Self {
-            site: site.to_owned(),
-            rows: Default::default(),
-            hits: Hits::default(),
-        }
-    }
-}
-
-impl std::fmt::Debug for Tally {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Tally")
-            .field("site", &self.site)
-            .finish_non_exhaustive()
-    }
-}
-
 /// All metrics of a node.
 pub(crate) struct Metrics {
     registry: Registry,
-    requests: IntCounterVec,
-    response_bytes: IntCounterVec,
-    durations: HistogramVec,
-    hits: IntCounterVec,
+    pub requests: Requests,
     /// Requests that were for no site.
-    pub nobody: Tally,
+    pub nobody: Arc<Tally>,
     forwarded: IntCounterVec,
     unkeyed_vary: IntCounterVec,
-    origin_requests: IntCounterVec,
-    origin_bytes: IntCounterVec,
     slices: IntCounterVec,
     slice_bytes: IntCounterVec,
     coded_responses: IntCounterVec,
@@ -139,30 +72,8 @@ impl Metrics {
     pub(crate) fn new() -> Result<Self, prometheus::Error> {
         let registry = Registry::new_custom(Some("larder".to_owned()), None)?;
         let metrics = Self {
-            requests: counters(
-                "requests_total",
-                "Requests of clients, by how they ended.",
-                &["site", "outcome"],
-            )?,
-            response_bytes: counters(
-                "response_bytes_total",
-                "Content bytes sent to clients.",
-                &["site", "outcome"],
-            )?,
-            durations: HistogramVec::new(
-                HistogramOpts::new(
-                    "request_duration_seconds",
-                    "From a request's head to the end of its response.",
-                )
-                .buckets(DURATIONS.to_vec()),
-                &["site", "outcome"],
-            )?,
-            hits: counters(
-                "hits_total",
-                "Requests answered by a stored response, by where it was stored.",
-                &["site", "tier"],
-            )?,
-            nobody: Tally::new(NO_SITE),
+            requests: Requests::new()?,
+            nobody: Arc::new(Tally::new(NO_SITE, NO_RULE)),
             forwarded: counters(
                 "forwarded_total",
                 "Requests that went towards an origin, by why, and by what else Cache-Status says of them.",
@@ -173,16 +84,6 @@ impl Metrics {
                 "Responses stored that vary on a field which the site neither normalises nor has in its key, \
                  or ignores.",
                 &["site", "care"],
-            )?,
-            origin_requests: counters(
-                "origin_requests_total",
-                "Requests sent to origins, further attempts included.",
-                &["site", "kind"],
-            )?,
-            origin_bytes: counters(
-                "origin_bytes_total",
-                "Content bytes received from origins.",
-                &["site"],
             )?,
             slices: counters(
                 "slices_total",
@@ -235,6 +136,7 @@ impl Metrics {
             registry,
         };
         metrics.register()?;
+        metrics.requests.watch([Arc::clone(&metrics.nobody)]);
         Ok(metrics)
     }
 
@@ -247,13 +149,8 @@ impl Metrics {
         let all: Vec<Box<dyn Collector>> = vec![
             Box::new(build),
             Box::new(self.requests.clone()),
-            Box::new(self.response_bytes.clone()),
-            Box::new(self.durations.clone()),
-            Box::new(self.hits.clone()),
             Box::new(self.forwarded.clone()),
             Box::new(self.unkeyed_vary.clone()),
-            Box::new(self.origin_requests.clone()),
-            Box::new(self.origin_bytes.clone()),
             Box::new(self.slices.clone()),
             Box::new(self.slice_bytes.clone()),
             Box::new(self.coded_responses.clone()),
@@ -282,34 +179,6 @@ impl Metrics {
         }
     }
 
-    /// A request that ended.
-    pub(crate) fn request(&self, tally: &Tally, word: Word, bytes: u64, took: Duration) {
-        let row = tally.rows[word as usize].get_or_init(|| self.row(&tally.site, word));
-        row.requests.inc();
-        row.response_bytes.inc_by(bytes);
-        row.durations.observe(took.as_secs_f64());
-    }
-
-    /// A stored response answered.
-    pub(crate) fn hit(&self, tally: &Tally, tier: Tier) {
-        let counter = match tier {
-            Tier::Memory => &tally.hits.memory,
-            Tier::Disk => &tally.hits.disk,
-        };
-        let labels = [tally.site.as_str(), tier.as_str()];
-        let counter = counter.get_or_init(|| self.hits.with_label_values(&labels));
-        counter.inc();
-    }
-
-    fn row(&self, site: &str, word: Word) -> Row {
-        let labels = [site, word.as_str()];
-        Row {
-            requests: self.requests.with_label_values(&labels),
-            response_bytes: self.response_bytes.with_label_values(&labels),
-            durations: self.durations.with_label_values(&labels),
-        }
-    }
-
     /// A request that went towards an origin.
     pub(crate) fn forwarded(&self, site: &str, why: &str, detail: &str) {
         self.forwarded.with_label_values(&[site, why, detail]).inc();
@@ -318,19 +187,6 @@ impl Metrics {
     /// A stored response that varies on a field without the operator's care.
     pub(crate) fn unkeyed_vary(&self, site: &str, care: &str) {
         self.unkeyed_vary.with_label_values(&[site, care]).inc();
-    }
-
-    /// A request to an origin.
-    pub(crate) fn origin_request(&self, site: &str, kind: Asked) {
-        let labels = [site, kind.as_str()];
-        self.origin_requests.with_label_values(&labels).inc();
-    }
-
-    /// Content from an origin.
-    pub(crate) fn origin_bytes(&self, site: &str, bytes: usize) {
-        self.origin_bytes
-            .with_label_values(&[site])
-            .inc_by(bytes as u64);
     }
 
     /// Where the slices of an answer came from.

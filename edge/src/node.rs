@@ -4,7 +4,6 @@ use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use http::HeaderName;
-use policy::coding::Coding;
 use policy::vary::Care;
 use purge_api::{Api, Readiness};
 use storage::disk::Recovery;
@@ -12,18 +11,19 @@ use storage::{Flights, Moment, Removal, Tiers, Uncacheable, VaryMemory};
 use tiered::forwarded::Trust;
 use tokio::sync::watch;
 
-use crate::access_log::{self, AccessLog, Line, Parts};
+use crate::access_log::AccessLog;
 use crate::audit::Audit;
 use crate::cache::Head;
 use crate::clock::Clock;
 use crate::coding::Coder;
-use crate::downstream::{Facts, Limits};
-use crate::exchange::{Exchange, Learnt, Request};
+use crate::downstream::Limits;
+use crate::exchange::{Learnt, Request};
 use crate::hints::Hints;
-use crate::metrics::{Metrics, NO_SITE};
+use crate::ids::Ids;
+use crate::metrics::Metrics;
 use crate::origins::names::Names;
 use crate::origins::outbound::Marks;
-use crate::outcome::{Forward, Local, Outcome, Share, Tier, Word};
+use crate::outcome::NotStored;
 use crate::pingora::Authorities;
 use crate::pingora::fetch::Fetcher;
 use crate::purges::{self, Purges, Sink};
@@ -53,9 +53,9 @@ pub(crate) struct Node {
     pub tiers: Arc<Tiers<Head>>,
     pub coder: Coder,
     pub flights: Flights<Head>,
-    pub uncacheable: Uncacheable,
+    pub uncacheable: Uncacheable<NotStored>,
     /// What is not asked for in parts: the origin answered with everything, or without a strong validator.
-    pub rangeless: Uncacheable,
+    pub rangeless: Uncacheable<()>,
     /// Which fields select among a key's variants, as last seen.
     pub vary: VaryMemory<Arc<[HeaderName]>>,
     /// The nodes before and behind this one.
@@ -73,6 +73,7 @@ pub(crate) struct Node {
     pub authorities: Arc<Authorities>,
     pub metrics: Arc<Metrics>,
     pub log: AccessLog,
+    pub ids: Ids,
     pub threads: usize,
     /// Idle connections to origins that are kept.
     pub pool: usize,
@@ -136,13 +137,16 @@ impl Node {
     pub(crate) fn remember_rangeless(&self, request: &Request) {
         let until = self.clock.now() + request.treatment.uncacheable;
         let until = Moment(until.unix_millis());
-        self.rangeless.remember(request.storage_key(), None, until);
+        self.rangeless
+            .remember(request.storage_key(), None, until, ());
     }
 
     /// Whether it was so the last time.
     pub(crate) fn is_rangeless(&self, request: &Request) -> bool {
         let key = request.storage_key();
-        self.rangeless.remembered(key, None, self.moment())
+        self.rangeless
+            .remembered(key, None, self.moment())
+            .is_some()
     }
 
     /// Which variant a request would select, as far as is known before the origin answers.
@@ -177,118 +181,11 @@ impl Node {
         }
     }
 
-    /// Tells the one outcome of an exchange: to the metrics and to the access log.
-    pub(crate) fn finished(&self, exchange: &Exchange, sent: u64) {
-        let took = self.clock.instant() - exchange.started;
-        let outcome = exchange.outcome.as_ref();
-        let word = outcome.map_or(Word::Error, Outcome::word);
-        let Some(request) = exchange.request.as_deref() else {
-            let nobody = &self.metrics.nobody;
-            return self.metrics.request(nobody, word, sent, took);
-        };
-        self.metrics.request(&request.site.tally, word, sent, took);
-        if let Some(slices) = &exchange.slices {
-            self.metrics.slices(&request.site.name, slices);
-        }
-        if let Some(tier) = outcome.and_then(Outcome::tier) {
-            self.metrics.hit(&request.site.tally, tier);
-        }
-        if let Some(why) = outcome.and_then(Outcome::forward) {
-            let detail = outcome.and_then(Outcome::detail).unwrap_or("-");
-            let site = &request.site.name;
-            self.metrics.forwarded(site, why.as_str(), detail);
-        }
-        if let Some(coding) = exchange.coding {
-            self.metrics.coded_response(&request.site.name, coding);
-        }
-        if self.log.is_on() {
-            self.log.write(&line(exchange, request, word, sent, took));
-        }
-    }
-
     /// It is ready from the start: until the disks' index is back, what is on them is a miss.
     pub(crate) fn recovery(&self) -> Readiness {
         match self.tiers.recovered() {
             Some(Recovery::Running { segments, of }) => Readiness::Recovering { segments, of },
             _ => Readiness::Ready,
         }
-    }
-
-    /// Tells of what was no request.
-    pub(crate) fn refused(&self, facts: &Facts, status: u16, why: &'static str) {
-        let word = Outcome::Local(Local::Refused(why)).word();
-        let nobody = &self.metrics.nobody;
-        self.metrics.request(nobody, word, 0, Duration::ZERO);
-        if !self.log.is_on() {
-            return;
-        }
-        self.log.write(&Line {
-            received: self.clock.now(),
-            client: facts.client.ip().to_canonical(),
-            site: NO_SITE,
-            method: "-",
-            scheme: facts.scheme.as_str(),
-            host: None,
-            path: "-",
-            protocol: "-",
-            status,
-            bytes: 0,
-            outcome: word.as_str(),
-            fwd: None,
-            detail: Some(why),
-            tier: None,
-            ttl: None,
-            collapsed: false,
-            slices: None,
-            coding: None,
-            origin_status: None,
-            duration_ms: 0.0,
-            referer: None,
-            user_agent: None,
-        });
-    }
-}
-
-fn line<'a>(
-    exchange: &'a Exchange,
-    request: &'a Request,
-    word: Word,
-    bytes: u64,
-    took: Duration,
-) -> Line<'a> {
-    let outcome = exchange.outcome.as_ref();
-    let [referer, user_agent] = access_log::referer_and_agent(request.headers());
-    let collapsed = matches!(
-        outcome,
-        Some(Outcome::Forwarded(forwarded)) if forwarded.share == Share::Collapsed
-    );
-    Line {
-        received: exchange.received,
-        client: request.facts.client.ip().to_canonical(),
-        site: &request.site.name,
-        method: request.method().as_str(),
-        scheme: request.facts.scheme.as_str(),
-        host: Some(&request.head.authority),
-        path: &request.head.target,
-        protocol: access_log::protocol(request.head.version),
-        status: exchange.status.map_or(0, |status| status.as_u16()),
-        bytes,
-        outcome: word.as_str(),
-        fwd: outcome.and_then(Outcome::forward).map(Forward::as_str),
-        detail: outcome.and_then(Outcome::detail),
-        tier: outcome.and_then(Outcome::tier).map(Tier::as_str),
-        ttl: outcome.and_then(Outcome::ttl),
-        collapsed,
-        slices: exchange.slices.map(|slices| Parts {
-            hit: slices.hits,
-            miss: slices.misses,
-        }),
-        coding: exchange.coding.map(Coding::as_str),
-        origin_status: outcome
-            .and_then(access_log::origin_status)
-            .map(|status| status.as_u16()),
-        duration_ms: took.as_secs_f64() * 1000.0,
-        referer,
-        user_agent,
     }
 }

@@ -1,6 +1,8 @@
 //! How a request ended, in the words of RFC 9211. It is told once: `Cache-Status`, the metrics and the access log are
 //! written from the same value.
 
+mod reason;
+
 use std::fmt::Write as _;
 use std::time::Duration;
 
@@ -8,6 +10,9 @@ use http::StatusCode;
 use http::header::{self, HeaderName};
 use policy::coding::Coding;
 use policy::store::DoNotStore;
+use storage::Fate;
+
+pub(crate) use reason::Reason;
 
 /// How a request ended.
 #[derive(Clone, Debug)]
@@ -38,20 +43,28 @@ pub(crate) enum Served {
     WhileRevalidating,
 }
 
-/// Where a stored response was found.
+/// How far a request went.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Tier {
-    /// In memory.
+    /// What is in memory answered.
     Memory,
-    /// On a disk; the next time it may be in memory.
+    /// What is on a disk answered; the next time it may be in memory.
     Disk,
+    /// A parent was asked.
+    Parent,
+    /// An origin was asked, or tried.
+    Origin,
 }
 
 impl Tier {
+    pub(crate) const ALL: [Self; 4] = [Self::Memory, Self::Disk, Self::Parent, Self::Origin];
+
     pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::Memory => "memory",
             Self::Disk => "disk",
+            Self::Parent => "parent",
+            Self::Origin => "origin",
         }
     }
 }
@@ -77,15 +90,58 @@ pub(crate) enum Forward {
     /// The method's semantics require it.
     Method,
     /// Nothing is stored for the URI.
-    UriMiss,
+    UriMiss(Absent),
     /// Something is stored for the URI, and it does not match the selecting fields.
     VaryMiss(Differs),
+    /// As before; a response that matches was stored, and made room for other variants.
+    VariantLimit(Differs),
     /// The request's own directives did not allow the stored response.
     Request,
-    /// The stored response is stale.
-    Stale,
+    /// The stored response is stale, or counts as stale.
+    Stale(Stale),
     /// A part of it is stored, and the rest is not.
     Partial,
+}
+
+/// What is known of a URI that nothing is stored for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Absent {
+    /// Nothing: it is asked for the first time, or the last time was too long ago.
+    Cold,
+    /// What was stored made room for others.
+    Evicted,
+    /// What was stored was purged.
+    Purged,
+    /// What was stored was invalidated (RFC 9111 §4.4).
+    Invalidated,
+    /// What was stored could not be read.
+    Unreadable,
+}
+
+impl Absent {
+    pub(crate) const fn of(fate: Option<Fate>) -> Self {
+        match fate {
+            None => Self::Cold,
+            // Its key is found by others: this is of the key as a whole.
+            Some(Fate::Evicted | Fate::Displaced) => Self::Evicted,
+            Some(Fate::Purged) => Self::Purged,
+            Some(Fate::Removed) => Self::Invalidated,
+            Some(Fate::Unreadable) => Self::Unreadable,
+        }
+    }
+}
+
+/// Why a stored response is not sent before it is validated.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Stale {
+    /// Its freshness lifetime is over.
+    Expired,
+    /// It says `no-cache`.
+    NoCache,
+    /// It was purged softly.
+    Purged,
+    /// It may have been purged.
+    PurgesMissing,
 }
 
 /// The selecting field in which a request differs from those that are stored. The fields are few, so that a metric can
@@ -132,8 +188,8 @@ impl Differs {
 pub(crate) enum Bypass {
     /// A rule says so.
     Rule,
-    /// The answer was uncacheable the last time.
-    Uncacheable,
+    /// The answer was uncacheable the last time, for this reason.
+    Uncacheable(NotStored),
     /// A GET with content.
     Content,
     /// A protocol upgrade.
@@ -150,7 +206,7 @@ impl Bypass {
     const fn as_str(self) -> &'static str {
         match self {
             Self::Rule => "rule",
-            Self::Uncacheable => "uncacheable",
+            Self::Uncacheable(_) => "uncacheable",
             Self::Content => "request-content",
             Self::Upgrade => "upgrade",
             Self::Crowded => "crowded",
@@ -181,7 +237,7 @@ pub(crate) enum Answer {
 }
 
 /// Why an answer was not stored.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum NotStored {
     /// The rules of caching.
     Policy(DoNotStore),
@@ -260,8 +316,8 @@ impl Outcome {
             Self::Hit { ttl, served, tier } => {
                 push(out, format_args!("; hit; ttl={ttl}"));
                 match (served, tier) {
-                    (Served::Fresh, Tier::Memory) => {}
                     (Served::Fresh, Tier::Disk) => out.push_str("; detail=disk"),
+                    (Served::Fresh, _) => {}
                     (Served::ClientAllows, _) => out.push_str("; detail=max-stale"),
                     (Served::WhileRevalidating, _) => {
                         out.push_str("; detail=stale-while-revalidate");
@@ -300,12 +356,13 @@ impl Outcome {
         }
     }
 
-    /// Where the stored response was that answered, if one did by itself.
+    /// How far the request went: where the stored response was that answered, or who else was asked.
     #[must_use]
     pub(crate) const fn tier(&self) -> Option<Tier> {
         match self {
             Self::Hit { tier, .. } => Some(*tier),
-            Self::Forwarded(_) | Self::Local(_) => None,
+            Self::Forwarded(_) => Some(Tier::Origin),
+            Self::Local(_) => None,
         }
     }
 
@@ -353,6 +410,22 @@ pub(crate) enum Word {
 impl Word {
     pub(crate) const COUNT: usize = Self::Refused as usize + 1;
 
+    pub(crate) const ALL: [Self; Self::COUNT] = [
+        Self::Hit,
+        Self::Stale,
+        Self::Updating,
+        Self::Revalidated,
+        Self::Miss,
+        Self::Partial,
+        Self::Expired,
+        Self::Bypass,
+        Self::Pass,
+        Self::Error,
+        Self::OnlyIfCached,
+        Self::Purge,
+        Self::Refused,
+    ];
+
     pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::Hit => "hit",
@@ -376,14 +449,20 @@ impl Word {
 impl Forwarded {
     const fn word(&self) -> Word {
         match (&self.answer, self.why) {
+            (_, Forward::Bypass(Bypass::Rule | Bypass::Upgrade)) => Word::Bypass,
+            (_, Forward::Method) => Word::Pass,
             (Answer::Failed(_), _) => Word::Error,
             (Answer::Freshened(_), _) => Word::Revalidated,
             (Answer::StaleInstead(_), _) => Word::Stale,
-            (_, Forward::Bypass(_)) => Word::Bypass,
-            (_, Forward::Method) => Word::Pass,
-            (_, Forward::UriMiss | Forward::VaryMiss(_)) => Word::Miss,
+            (
+                _,
+                Forward::UriMiss(_)
+                | Forward::VaryMiss(_)
+                | Forward::VariantLimit(_)
+                | Forward::Bypass(_),
+            ) => Word::Miss,
             (_, Forward::Partial) => Word::Partial,
-            (_, Forward::Stale | Forward::Request) => Word::Expired,
+            (_, Forward::Stale(_) | Forward::Request) => Word::Expired,
         }
     }
 
@@ -415,7 +494,9 @@ impl Forwarded {
             (Answer::StaleInstead(_), _) => Some("stale-if-error"),
             (_, Forward::Bypass(bypass)) => Some(bypass.as_str()),
             (Answer::NotStored(reason), _) => reason.as_str(),
-            (Answer::Stored(_), Forward::VaryMiss(differs)) => Some(differs.as_str()),
+            (Answer::Stored(_), Forward::VaryMiss(differs) | Forward::VariantLimit(differs)) => {
+                Some(differs.as_str())
+            }
             (Answer::Stored(_) | Answer::Slices { .. } | Answer::Freshened(_), _) => None,
         }
     }
@@ -427,10 +508,10 @@ impl Forward {
         match self {
             Self::Bypass(_) => "bypass",
             Self::Method => "method",
-            Self::UriMiss => "uri-miss",
-            Self::VaryMiss(_) => "vary-miss",
+            Self::UriMiss(_) => "uri-miss",
+            Self::VaryMiss(_) | Self::VariantLimit(_) => "vary-miss",
             Self::Request => "request",
-            Self::Stale => "stale",
+            Self::Stale(_) => "stale",
             Self::Partial => "partial",
         }
     }
@@ -519,13 +600,13 @@ mod tests {
         check(&Outcome::Hit { ttl: 5, served: Served::Fresh, tier: Tier::Memory }, "hit",  "n; hit; ttl=5");
         check(&Outcome::Hit { ttl: 5, served: Served::Fresh, tier: Tier::Disk },   "hit",  "n; hit; ttl=5; detail=disk");
         check(&Outcome::Hit { ttl: -2, served: Served::WhileRevalidating, tier: Tier::Disk }, "updating", "n; hit; ttl=-2; detail=stale-while-revalidate");
-        check(&forwarded(F::UriMiss, 200, A::Stored(60 * second), S::Alone),     "miss", "n; fwd=uri-miss; fwd-status=200; ttl=60; stored");
-        check(&forwarded(F::UriMiss, 200, A::Stored(60 * second), S::Collapsed), "miss", "n; fwd=uri-miss; fwd-status=200; ttl=60; stored; collapsed");
+        check(&forwarded(F::UriMiss(Absent::Cold), 200, A::Stored(60 * second), S::Alone),     "miss", "n; fwd=uri-miss; fwd-status=200; ttl=60; stored");
+        check(&forwarded(F::UriMiss(Absent::Evicted), 200, A::Stored(60 * second), S::Collapsed), "miss", "n; fwd=uri-miss; fwd-status=200; ttl=60; stored; collapsed");
         check(&forwarded(F::VaryMiss(Differs::UserAgent), 200, A::Stored(second), S::Alone), "miss", "n; fwd=vary-miss; fwd-status=200; ttl=1; stored; detail=vary-user-agent");
-        check(&forwarded(F::Stale, 304, A::Freshened(9 * second), S::Alone), "revalidated", "n; fwd=stale; fwd-status=304; ttl=9; stored");
-        check(&forwarded(F::Stale, 503, A::StaleInstead(7 * second), S::Alone), "stale", "n; fwd=stale; fwd-status=503; ttl=-7; detail=stale-if-error");
+        check(&forwarded(F::Stale(Stale::Expired), 304, A::Freshened(9 * second), S::Alone), "revalidated", "n; fwd=stale; fwd-status=304; ttl=9; stored");
+        check(&forwarded(F::Stale(Stale::Expired), 503, A::StaleInstead(7 * second), S::Alone), "stale", "n; fwd=stale; fwd-status=503; ttl=-7; detail=stale-if-error");
         check(&forwarded(F::Bypass(Bypass::Rule), 200, A::NotStored(NotStored::PassedBy), S::Alone), "bypass", "n; fwd=bypass; fwd-status=200; detail=rule");
-        check(&forwarded(F::UriMiss, 0, A::Failed("connection_refused"), S::Alone), "error", "n; fwd=uri-miss; detail=connection_refused");
+        check(&forwarded(F::UriMiss(Absent::Cold), 0, A::Failed("connection_refused"), S::Alone), "error", "n; fwd=uri-miss; detail=connection_refused");
         check(&forwarded(F::Partial, 206, A::Slices { ttl: 9 }, S::Alone), "partial", "n; fwd=partial; fwd-status=206; ttl=9; stored");
         check(&Outcome::Local(Local::OnlyIfCached), "only_if_cached", "n; detail=only-if-cached");
     }

@@ -39,6 +39,11 @@ impl Trail {
         };
     }
 
+    /// Where the request was sent last.
+    pub(crate) fn next_hop(&self) -> Option<SocketAddr> {
+        self.0.lock().next_hop
+    }
+
     /// This status came back.
     pub(crate) fn received(&self, status: StatusCode) {
         self.0.lock().received = Some(status);

@@ -12,7 +12,7 @@ use policy::settings::Settings;
 use storage::Admission;
 
 use crate::hints::Learning;
-use crate::metrics::Tally;
+use crate::metrics::{NO_RULE, Tally};
 use crate::origins::Origins;
 use crate::proxy_status::Telling;
 use crate::purges::TagField;
@@ -45,6 +45,21 @@ impl Sites {
 }
 
 impl Sites {
+    /// All sites, each once.
+    pub(crate) fn all(&self) -> Vec<&Arc<Site>> {
+        let exact = self.exact.values();
+        let below = self.below.iter().map(|(_, site)| site);
+        let mut all: Vec<_> = exact.chain(below).chain(&self.any).collect();
+        all.sort_by(|one, other| one.name.cmp(&other.name));
+        all.dedup_by(|one, other| Arc::ptr_eq(one, other));
+        all
+    }
+
+    /// Where requests for sites are counted.
+    pub(crate) fn tallies(&self) -> impl Iterator<Item = &Arc<Tally>> {
+        self.all().into_iter().flat_map(|site| &site.tallies)
+    }
+
     /// The names of all sites, in no order, some more than once.
     pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
         let exact = self.exact.values();
@@ -79,7 +94,8 @@ pub(crate) struct Site {
     /// Where no rule says otherwise.
     pub base: Arc<Treatment>,
     pub rules: Vec<Rule>,
-    pub tally: Tally,
+    /// Of requests that no rule matches, and then of each rule: the first that matches counts.
+    tallies: Vec<Arc<Tally>>,
     /// Fields that responses were seen to vary on without the operator's care.
     pub varied: Varied,
     treatments: RwLock<HashMap<Vec<usize>, Arc<Treatment>>>,
@@ -113,6 +129,8 @@ pub(crate) enum ShowKey {
 /// How a request and its response are treated.
 #[derive(Clone, Debug)]
 pub(crate) struct Treatment {
+    /// The first of the site's rules that match.
+    pub rule: Option<usize>,
     pub cache: UseCache,
     pub settings: Settings,
     pub key: KeyRules,
@@ -132,6 +150,8 @@ pub(crate) enum UseCache {
 /// An exception.
 #[derive(Debug)]
 pub(crate) struct Rule {
+    /// In metrics and logs.
+    pub name: String,
     pub matches: Matcher,
     pub overrides: Overrides,
 }
@@ -240,7 +260,10 @@ impl Site {
             rules,
         } = parts;
         Self {
-            tally: Tally::new(&name),
+            tallies: std::iter::once(NO_RULE)
+                .chain(rules.iter().map(|rule| rule.name.as_str()))
+                .map(|rule| Arc::new(Tally::new(&name, rule)))
+                .collect(),
             name,
             origins,
             forwarded,
@@ -256,6 +279,11 @@ impl Site {
             varied: Varied::default(),
             treatments: RwLock::default(),
         }
+    }
+
+    /// Where requests are counted whose first matching rule this is.
+    pub(crate) fn tally(&self, rule: Option<usize>) -> &Arc<Tally> {
+        &self.tallies[rule.map_or(0, |rule| rule + 1)]
     }
 
     /// How a request is treated, and with its `status` a response.
@@ -286,6 +314,7 @@ impl Site {
     /// The first rule that decides something wins, so later ones are applied before it.
     fn combine(&self, matching: &[usize]) -> Treatment {
         let mut treatment = Treatment::clone(&self.base);
+        treatment.rule = matching.first().copied();
         for number in matching.iter().rev() {
             self.rules[*number].overrides.apply(&mut treatment);
         }

@@ -30,6 +30,7 @@ use crate::coding::Coder;
 use crate::downstream::Limits;
 use crate::fleet::{CursorFile, FleetLog, Place};
 use crate::hints::Hints;
+use crate::ids::Ids;
 use crate::metrics::Metrics;
 use crate::node::Node;
 use crate::origins::names::Names;
@@ -138,6 +139,7 @@ fn node(
         metrics.log_dropped.clone(),
     );
     let sites = sites_by_host(sites)?;
+    metrics.requests.watch(sites.tallies().cloned());
     let state = crate::token::state_directory().map(|state| state.join(&name));
     let state = state.ok();
     let following = fleet.map(|fleet| following(fleet, &name, state.as_deref()));
@@ -156,7 +158,6 @@ fn node(
         Arc::clone(&names),
         Arc::clone(&authorities),
         Arc::clone(&clock),
-        Arc::clone(&metrics),
         pool,
         tier.clone(),
     );
@@ -199,6 +200,7 @@ fn node(
         authorities,
         metrics,
         log,
+        ids: Ids::default(),
         threads,
         pool,
         stopping,

@@ -4,6 +4,7 @@
 //! replay --trace FILE.csv [--capacity 1%] [--policy gdsf|lru] [--charge bodies|all] [--shards 64]
 //!        [--object-share 64] [--volume FILE [--disk 10%] [--admit always|second|third] [--scale 16]
 //!        [--fresh-percent 5] [--kept-percent 20] [--memory-hits count|ignore]]
+//!        [--curve yes|no]
 //! ```
 //!
 //! The trace has a line `time,key,size` per request, under a header; `FILE` may be `-`. The capacity
@@ -17,6 +18,8 @@
 //! asked for often enough, and what the disk answers moves to memory. `--scale` divides all sizes on
 //! the disk, so that a day of traffic fits a small one; the ratios stay. With `--memory-hits ignore`, hits in
 //! memory say nothing about what is worth writing: then only what is fetched again is written.
+//!
+//! With `--curve yes` it also prints what the shadows say of other sizes, and what they cost.
 
 #![expect(clippy::print_stdout, reason = "a program for the command line")]
 #![expect(clippy::disallowed_methods, reason = "it measures how long it takes")]
@@ -29,6 +32,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use larder_storage::curve::{Access, Curve, DiskShape, Measured, Point, Seen, Shape};
 use larder_storage::disk::{self, Admit, Disk, NewRecord, Recovery, VolumeSettings};
 use larder_storage::{Eviction, Head, Key, Memory, Settings, Variant};
 
@@ -66,6 +70,7 @@ struct Options {
     kept_percent: Option<u32>,
     object_share: Option<usize>,
     memory_hits: MemoryHits,
+    curve: bool,
 }
 
 /// Whether a hit in memory counts as one more time that something was asked for.
@@ -109,6 +114,7 @@ fn options() -> Result<Options, String> {
         kept_percent: None,
         object_share: None,
         memory_hits: MemoryHits::Count,
+        curve: false,
     };
     let mut arguments = std::env::args().skip(1);
     while let Some(name) = arguments.next() {
@@ -134,6 +140,8 @@ fn options() -> Result<Options, String> {
             ("--object-share", share) => options.object_share = Some(number(share)?),
             ("--memory-hits", "count") => options.memory_hits = MemoryHits::Count,
             ("--memory-hits", "ignore") => options.memory_hits = MemoryHits::Ignore,
+            ("--curve", "yes") => options.curve = true,
+            ("--curve", "no") => options.curve = false,
             _ => return Err(format!("unknown option: {name} {value}")),
         }
     }
@@ -173,6 +181,9 @@ fn replay(options: &Options) -> Result<(), String> {
     let score = runtime.block_on(node.run(&requests));
     let took = began.elapsed();
     node.report(&score, took);
+    if options.curve {
+        node.foretell(options, &requests, &score)?;
+    }
     if let (Some(disk), Some(volume)) = (&node.disk, &options.volume) {
         runtime.block_on(disk.close());
         std::fs::remove_file(volume).map_err(|error| error.to_string())?;
@@ -312,6 +323,82 @@ impl Node {
         let _refused = try_write(disk, key, body).is_err();
     }
 
+    /// What the shadows say, of a second run through the trace.
+    fn foretell(
+        &self,
+        options: &Options,
+        requests: &[Request],
+        score: &Score,
+    ) -> Result<(), String> {
+        let settings = self.memory.stats();
+        let mut curve = Curve::new(Shape {
+            memory: settings.capacity as u64,
+            object_max: options
+                .object_share
+                .map_or(settings.capacity as u64 / 16, |share| {
+                    (settings.capacity / share.max(1)) as u64
+                }),
+            eviction: options.policy,
+            disk: match &self.disk {
+                None => None,
+                Some(_) => Some(DiskShape {
+                    bytes: capacity(&options.disk, requests)? as u64,
+                    admit: options.admit,
+                    fresh_percent: options.fresh_percent.unwrap_or(5),
+                    kept_percent: options.kept_percent.unwrap_or(20),
+                }),
+            },
+        });
+        let overhead = memory_overhead(settings.capacity).saturating_sub(self.free) as u64;
+        let began = Instant::now();
+        let mut sampled = 0;
+        for request in requests {
+            let access = Access {
+                key: spread(request.key),
+                bytes: request.size as u64,
+                cost: request.size as u64 + overhead,
+                now: 0,
+                until: u32::MAX,
+                seen: Seen::Usual,
+            };
+            if curve.sampler().takes(&access) {
+                sampled += 1;
+                curve.record(&access);
+            }
+        }
+        let took = began.elapsed();
+        println!(
+            "  shadows: {:.1} ns for each request, {:.1} % of the requests, rate {:.3}, {} objects, {} entries",
+            took.as_nanos() as f64 / requests.len().max(1) as f64,
+            percent(sampled, requests.len()),
+            curve.sampler().rate(),
+            curve.objects(),
+            curve.entries(),
+        );
+        let points = curve.points(&Measured {
+            requests: score.requests as u64,
+            hits: score.hits as u64,
+            bytes: score.bytes as u64,
+            hit_bytes: score.bytes_hit as u64,
+        });
+        for point in points {
+            let Point {
+                change,
+                requests,
+                bytes,
+            } = point;
+            println!(
+                "  {:<20} objects {:.2} ± {:.2}  bytes {:.2} ± {:.2}",
+                format!("{change:?}"),
+                requests.ratio * 100.0,
+                requests.error * 100.0,
+                bytes.ratio * 100.0,
+                bytes.error * 100.0,
+            );
+        }
+        Ok(())
+    }
+
     fn report(&self, score: &Score, took: Duration) {
         let stats = self.memory.stats();
         println!(
@@ -340,6 +427,17 @@ impl Node {
             volume.refused_busy,
         );
     }
+}
+
+/// A key as hashes are: any part of it says which objects are sampled.
+fn spread(number: u64) -> Key {
+    let mut state = number.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let mut next = || {
+        state = (state ^ (state >> 31)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        state ^ (state >> 29)
+    };
+    let number = u128::from(next()) << 64 | u128::from(next());
+    Key(number.to_le_bytes())
 }
 
 fn try_write(disk: &Disk, key: Key, mut body: Bytes) -> Result<(), disk::Refused> {

@@ -6,7 +6,8 @@
 //! * [`Fill`] is a body being received; any number of [`Reader`]s follow it while it is written.
 //! * [`Derived`] keeps what was made of a body with it: a stored response and its codings are one.
 //! * [`Flights`] lets one request lead the fill and the others follow it.
-//! * [`Uncacheable`] and [`VaryMemory`] remember, in bounded space, what the last answer taught.
+//! * [`Uncacheable`] and [`VaryMemory`] remember, in bounded space, what the last answer taught; [`Traces`] what became
+//!   of what was stored.
 //!
 //! The crate never interprets what it stores: a head is an opaque value that knows its weight, a
 //! key is sixteen bytes. It reads no clock; `now` is always an argument.
@@ -28,6 +29,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod curve;
 mod derived;
 pub mod disk;
 mod fill;
@@ -39,6 +41,7 @@ pub mod purge;
 mod recent;
 mod settings;
 mod tiers;
+mod traces;
 mod uncacheable;
 mod vary_memory;
 
@@ -52,6 +55,7 @@ pub use memory::{
 pub use moment::Moment;
 pub use settings::{Eviction, Settings};
 pub use tiers::{Admission, Destination, DiskWalk, Durable, OnDisk, Removal, Tiers, Why};
+pub use traces::{Fate, TRACES_MAX, Traces};
 pub use uncacheable::Uncacheable;
 pub use vary_memory::VaryMemory;
 

@@ -1,5 +1,8 @@
 //! What an operator decides about the memory tier.
 
+/// One trace per this many bytes of capacity: several for each object that fits.
+const BYTES_PER_TRACE: usize = 4 * 1024;
+
 /// The settings of [`Memory`](crate::Memory).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Settings {
@@ -19,6 +22,9 @@ pub struct Settings {
     /// The most that the bodies of all unfinished fills that are to be stored may take, in percent of
     /// the capacity. Without it, many slow fills could push everything else out.
     pub in_flight_percent: usize,
+    /// How many keys are remembered beyond their stay, at 8 bytes each that are not charged: see
+    /// [`Traces`](crate::Traces).
+    pub traces: usize,
 }
 
 impl Settings {
@@ -32,6 +38,7 @@ impl Settings {
             variants_max: 64,
             window: 64 * 1024,
             in_flight_percent: 50,
+            traces: capacity / BYTES_PER_TRACE,
         }
     }
 

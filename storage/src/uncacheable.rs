@@ -15,21 +15,22 @@ const VARIANTS_MAX: usize = 16;
 ///
 /// It is bounded: beyond its size it forgets those that were remembered longest ago, and a forgotten
 /// one only costs a wait.
-pub struct Uncacheable {
-    keys: RwLock<Recent<Key, Marks>>,
+pub struct Uncacheable<R> {
+    keys: RwLock<Recent<Key, Marks<R>>>,
 }
 
 /// Newest last.
-type Marks = Vec<Mark>;
+type Marks<R> = Vec<Mark<R>>;
 
 #[derive(Clone, Copy)]
-struct Mark {
+struct Mark<R> {
     /// None means all of them.
     variant: Option<Variant>,
     until: Moment,
+    reason: R,
 }
 
-impl Uncacheable {
+impl<R: Copy> Uncacheable<R> {
     /// Remembers at most so many keys.
     pub fn new(entries_max: usize) -> Self {
         Self {
@@ -37,26 +38,32 @@ impl Uncacheable {
         }
     }
 
-    /// The answer for `key` and `variant` could not be stored. Without a variant, this is so for all
-    /// of them.
-    pub fn remember(&self, key: Key, variant: Option<Variant>, until: Moment) {
+    /// The answer for `key` and `variant` could not be stored, for this reason. Without a variant, this
+    /// is so for all of them.
+    pub fn remember(&self, key: Key, variant: Option<Variant>, until: Moment, reason: R) {
         let mut keys = self.keys.write();
         let mut marks = keys.remove(&key).unwrap_or_default();
         marks.retain(|mark| mark.variant != variant);
         if marks.len() >= VARIANTS_MAX {
             marks.remove(0);
         }
-        marks.push(Mark { variant, until });
+        marks.push(Mark {
+            variant,
+            until,
+            reason,
+        });
         keys.insert(key, marks);
     }
 
-    /// Whether the last answer for `key` and `variant` could not be stored, as is remembered until
+    /// Why the last answer for `key` and `variant` could not be stored, as is remembered until
     /// before the moment it was given.
-    pub fn remembered(&self, key: Key, variant: Option<Variant>, now: Moment) -> bool {
+    pub fn remembered(&self, key: Key, variant: Option<Variant>, now: Moment) -> Option<R> {
         let keys = self.keys.read();
-        let concerns = |mark: &Mark| mark.variant.is_none() || mark.variant == variant;
-        keys.get(&key)
-            .is_some_and(|marks| marks.iter().any(|mark| concerns(mark) && now < mark.until))
+        let concerns = |mark: &&Mark<R>| {
+            now < mark.until && (mark.variant.is_none() || mark.variant == variant)
+        };
+        let mark = keys.get(&key)?.iter().rev().find(concerns)?;
+        Some(mark.reason)
     }
 
     /// Forgets all about `key`.
@@ -65,7 +72,7 @@ impl Uncacheable {
     }
 }
 
-impl fmt::Debug for Uncacheable {
+impl<R> fmt::Debug for Uncacheable<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Uncacheable").finish_non_exhaustive()
     }
@@ -90,9 +97,13 @@ mod tests {
         expected: bool,
     ) {
         let table = Uncacheable::new(100);
-        table.remember(KEY, remembered, Moment(until));
-        assert_eq!(table.remembered(KEY, asked, Moment(now)), expected);
-        assert!(!table.remembered(Key([2; 16]), asked, Moment(now)));
+        table.remember(KEY, remembered, Moment(until), ());
+        assert_eq!(
+            table.remembered(KEY, asked, Moment(now)).is_some(),
+            expected
+        );
+        let other = table.remembered(Key([2; 16]), asked, Moment(now));
+        assert_eq!(other, None);
     }
 
     #[test]
@@ -111,28 +122,30 @@ mod tests {
     #[test]
     fn the_last_mark_counts_and_can_be_forgotten() {
         let table = Uncacheable::new(100);
-        table.remember(KEY, variant(1), Moment(10));
-        table.remember(KEY, variant(1), Moment(20));
-        assert!(table.remembered(KEY, variant(1), Moment(15)));
+        table.remember(KEY, variant(1), Moment(10), 1);
+        table.remember(KEY, variant(1), Moment(20), 2);
+        assert_eq!(table.remembered(KEY, variant(1), Moment(15)), Some(2));
 
-        table.remember(KEY, None, Moment(20));
+        table.remember(KEY, None, Moment(20), 3);
+        assert_eq!(table.remembered(KEY, variant(1), Moment(15)), Some(3));
         table.forget(KEY);
-        assert!(!table.remembered(KEY, variant(1), Moment(15)));
+        assert_eq!(table.remembered(KEY, variant(1), Moment(15)), None);
     }
 
     #[test]
     fn keys_and_variants_are_bounded() {
         let table = Uncacheable::new(8);
         for number in 0..=255 {
-            table.remember(KEY, variant(number), Moment(1));
-            table.remember(Key([number; 16]), None, Moment(1));
+            table.remember(KEY, variant(number), Moment(1), ());
+            table.remember(Key([number; 16]), None, Moment(1), ());
         }
         assert!(table.keys.read().len() <= 8);
 
         let table = Uncacheable::new(8);
-        (0..=255).for_each(|number| table.remember(KEY, variant(number), Moment(1)));
+        (0..=255).for_each(|number| table.remember(KEY, variant(number), Moment(1), ()));
         assert_eq!(table.keys.read().get(&KEY).unwrap().len(), VARIANTS_MAX);
-        assert!(table.remembered(KEY, variant(255), Moment(0)));
-        assert!(!table.remembered(KEY, variant(0), Moment(0)));
+        let remembered = |number| table.remembered(KEY, variant(number), Moment(0));
+        assert_eq!(remembered(255), Some(()));
+        assert_eq!(remembered(0), None);
     }
 }

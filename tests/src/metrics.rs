@@ -60,6 +60,18 @@ impl Metrics {
             .sum()
     }
 
+    /// The samples of `name`: labels and value.
+    pub fn samples<'a>(
+        &'a self,
+        name: &'a str,
+    ) -> impl Iterator<Item = (&'a BTreeMap<String, String>, f64)> {
+        let named = self
+            .samples
+            .iter()
+            .filter(move |sample| sample.name == name);
+        named.map(|sample| (&sample.labels, sample.value))
+    }
+
     /// The families and their types, by name.
     #[must_use]
     pub fn types(&self) -> &BTreeMap<String, String> {

@@ -246,6 +246,8 @@ pub enum Coding {
 /// An exception for some requests or responses of a site.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rule {
+    /// What it is called in metrics and logs; `None` is its number, from 1.
+    pub name: Option<String>,
     /// For which: everything that is given has to match.
     pub matches: Match,
     /// What is different for them.

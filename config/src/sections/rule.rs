@@ -19,6 +19,19 @@ const TEN_YEARS: Lasting = Lasting {
     most: Duration::from_secs(3_650 * 24 * 60 * 60),
 };
 
+const NAME: Setting<Text<String>> = Setting {
+    key: "name",
+    unset: Unset::Means {
+        example: "\"assets\"",
+        means: "its number, from 1",
+    },
+    about: "What the rule is called in metrics and logs. A rule with a name need not change anything: its requests are counted apart.",
+    read: Text {
+        accepts: "a token of at most 64 characters",
+        parse: names::name,
+    },
+};
+
 const MATCH_KEY: Setting<Tables> = Setting {
     key: "match",
     unset: Unset::Required {
@@ -95,6 +108,7 @@ pub(crate) const RULE: Rows = Rows {
             What a rule leaves out of `stale`, `heuristic`, `key`, `vary`, `slices` or `codings` is as the site says.",
     rows: &[
         &MATCH_KEY as &dyn Row,
+        &NAME,
         &CACHE,
         &TTL,
         &DEFAULT_TTL,
@@ -137,7 +151,9 @@ pub(crate) fn rule(value: &Value, base: Option<&Caching>, reading: &mut Reading)
     if let Some((_, conditions)) = &matches {
         refuse_too_late(&section, conditions, reading);
     }
+    let name = section.given(&NAME, reading);
     Some(Rule {
+        name,
         matches: matches?.0?,
         overrides: overrides?,
     })
@@ -193,10 +209,11 @@ fn overrides(
 fn refuse_inert(section: &Section<'_>, cache: Option<UseCache>, reading: &mut Reading) {
     let mut others = section
         .keys()
-        .filter(|key| ![MATCH_KEY.key, CACHE.key].contains(&key.value));
+        .filter(|key| ![MATCH_KEY.key, NAME.key, CACHE.key].contains(&key.value));
     let first = others.next();
 
-    if first.is_none() && !section.has(&CACHE) {
+    // What has a name is counted by itself.
+    if first.is_none() && !section.has(&CACHE) && !section.has(&NAME) {
         let fault = Fault::new("the rule changes nothing");
         reading.refuse(
             section.span,

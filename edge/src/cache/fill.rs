@@ -22,10 +22,12 @@ use super::{Head, stale_instead};
 use crate::downstream::content_length;
 use crate::error::UpstreamError;
 use crate::exchange::Request;
+use crate::metrics::Asked;
 use crate::node::Node;
 use crate::origins::outbound;
 use crate::outcome::{Answer, NotStored};
 use crate::pingora::fetch::{Asking, Fetched, Through};
+use crate::spent::Spent;
 use crate::tier::Source;
 
 /// Interim responses that wait for a slow client; further ones are dropped (RFC 9110 §15.2 lets them be).
@@ -101,6 +103,7 @@ pub(super) struct Fill {
     pub(super) born: Sequence,
     pub(super) audience: Audience,
     interim: mpsc::Sender<Interim>,
+    spent: Arc<Spent>,
 }
 
 /// Who waits for a fill.
@@ -138,6 +141,7 @@ impl Fill {
             born: node.purges.latest(),
             audience: Audience { lead, reply },
             interim,
+            spent: Arc::clone(request.spent()),
         };
         let replies = Replies {
             reply: replies,
@@ -146,8 +150,21 @@ impl Fill {
         (fill, replies)
     }
 
+    /// Nobody waits for what it brings.
+    pub(super) fn behind(self) -> Self {
+        let spent = Arc::new(Spent::behind(self.request.tally()));
+        Self { spent, ..self }
+    }
+
     /// Asks the origin and does what the answer demands.
-    pub(super) async fn run(mut self) {
+    pub(super) async fn run(self) {
+        let (node, request) = (Arc::clone(&self.node), Arc::clone(&self.request));
+        let spent = Arc::clone(&self.spent);
+        self.answer().await;
+        node.spent(&request, &spent);
+    }
+
+    async fn answer(mut self) {
         let fetched = match self.fetch().await {
             Ok(fetched) => fetched,
             Err(error) => return self.fail(error),
@@ -251,6 +268,12 @@ impl Fill {
                 request: &self.request,
                 least,
             }),
+            spent: &self.spent,
+            kind: match &self.selected {
+                _ if self.spent.is_behind() => Asked::Background,
+                Some(_) => Asked::Revalidate,
+                None => Asked::Fill,
+            },
         };
         self.node.fetcher.fetch(asking, &self.interim).await
     }
@@ -387,7 +410,7 @@ impl Fill {
         let key = self.request.storage_key();
         let destination = node.tiers.destination(key, length, admission);
         if destination == Destination::Nowhere(Why::TooLong) {
-            self.remember_uncacheable(fetched.response_time, uncacheable);
+            self.remember_uncacheable(fetched.response_time, uncacheable, NotStored::TooLong);
             return self.pass_on(fetched, NotStored::TooLong).await;
         }
         let shareable = self.is_shareable(&stored);
@@ -451,18 +474,19 @@ impl Fill {
             // What was stored has been replaced at the origin by something that is not.
             self.node.tiers.remove_object(selected);
         }
-        self.remember_uncacheable(fetched.response_time, lifetime);
+        let reason = NotStored::Policy(reason);
+        self.remember_uncacheable(fetched.response_time, lifetime, reason);
     }
 
     /// Those who come within the lifetime do not wait for each other.
-    fn remember_uncacheable(&self, now: Timestamp, lifetime: Duration) {
+    fn remember_uncacheable(&self, now: Timestamp, lifetime: Duration, reason: NotStored) {
         if lifetime.is_zero() {
             return;
         }
         let until = storage::Moment((now + lifetime).unix_millis());
         let variant = self.node.variant(&self.request);
         let key = self.request.storage_key();
-        self.node.uncacheable.remember(key, variant, until);
+        self.node.uncacheable.remember(key, variant, until, reason);
     }
 
     pub(super) async fn pass_on(mut self, fetched: Fetched, why: NotStored) {

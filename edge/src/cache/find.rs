@@ -9,15 +9,16 @@ use policy::reuse::{Doubt, Reuse};
 use policy::store::Stored;
 use policy::time::Timestamp;
 use policy::vary::VaryRules;
-use storage::Object;
 use storage::purge::{Life, Membership};
+use storage::{Fate, Object};
 
 use super::respond::Sent;
 use super::{Client, Head, Interrupted, Wait, refresh, respond};
 use crate::exchange::{Exchange, Request};
 use crate::node::Node;
 use crate::outcome::{
-    Answer, Differs, Forward, Forwarded, Outcome, Served, Share, Tier, seconds_left, seconds_over,
+    Absent, Answer, Differs, Forward, Forwarded, Outcome, Served, Share, Stale, Tier, seconds_left,
+    seconds_over,
 };
 use crate::purges::Trust;
 
@@ -68,9 +69,27 @@ pub(super) async fn find(node: &Node, request: &Request, waited: Option<Forward>
         };
     }
     nothing(match alive(node, request, &all).next() {
-        None => Forward::UriMiss,
-        Some(object) => Forward::VaryMiss(differs(object, request)),
+        None => absent(node, key),
+        Some(object) => other_variant(node, request, object),
     })
+}
+
+/// Nothing is stored under `key` that could be looked at.
+pub(super) fn absent(node: &Node, key: storage::Key) -> Forward {
+    let fate = node.tiers.memory().traces().recall(key);
+    Forward::UriMiss(Absent::of(fate))
+}
+
+/// What is stored answers other requests.
+fn other_variant(node: &Node, request: &Request, object: &Object<Head>) -> Forward {
+    let differs = differs(object, request);
+    let traces = node.tiers.memory().traces();
+    let variant = node.variant(request);
+    let key = request.storage_key();
+    match variant.is_some_and(|variant| traces.was_displaced(key, variant)) {
+        true => Forward::VariantLimit(differs),
+        false => Forward::VaryMiss(differs),
+    }
 }
 
 /// The stored responses that were not purged, and say themselves that they answer the request's query.
@@ -124,32 +143,14 @@ fn judge(
 ) -> Found {
     let now = node.clock.now();
     let Some(stored) = object.head().stored() else {
-        return nothing(Forward::UriMiss);
+        return nothing(absent(node, request.storage_key()));
     };
     let extent = object.head().extent();
     let tier = match object.body().is_on_disk() {
         true => Tier::Disk,
         false => Tier::Memory,
     };
-    let reuse = match (
-        object.head().life(&node.purges),
-        policy::reuse::reuse(&request.terms, stored, now),
-    ) {
-        // Whatever it says of itself, it may have been purged.
-        (Life::Doubtful, _) => Reuse::Validate(Doubt::Stale {
-            staleness: Duration::ZERO,
-        }),
-        // So may any other be while purges may be missing, but for what was validated a moment ago.
-        (_, reuse)
-            if is_usable(&reuse) && waited.is_none() && node.purges.trust() != Trust::Full =>
-        {
-            Reuse::Validate(Doubt::Stale {
-                staleness: Duration::ZERO,
-            })
-        }
-        (life, Reuse::Fresh { ttl }) => soften(life, stored, ttl, now),
-        (_, reuse) => reuse,
-    };
+    let Weighed { reuse, stale: why } = weigh(node, request, (&object, stored), waited, now);
     let reuse = match reuse {
         // Only the node that faces the client hides how long the origin takes: behind another one it would add up.
         Reuse::StaleWhileRevalidate { staleness } if request.peer.is_some() => {
@@ -169,7 +170,7 @@ fn judge(
         }
         Reuse::Validate(doubt) => {
             return Found::Doubtful(Wait {
-                why: why(doubt),
+                why: forward(doubt, why),
                 // What is incomplete is not worth the question whether it is still good.
                 selected: Some(object).filter(|_| !matches!(extent, Extent::Part(_))),
             });
@@ -186,6 +187,48 @@ fn judge(
         refresh,
         now,
     })
+}
+
+/// How a stored response may be used, and what it is if it has to be validated.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Weighed {
+    pub reuse: Reuse,
+    pub stale: Stale,
+}
+
+/// Weighs what a stored response says of itself, what was purged, and what is not known of purges.
+pub(crate) fn weigh(
+    node: &Node,
+    request: &Request,
+    (object, stored): (&Object<Head>, &Stored),
+    waited: Option<Forward>,
+    now: Timestamp,
+) -> Weighed {
+    let doubtful = Weighed {
+        reuse: Reuse::Validate(Doubt::Stale {
+            staleness: Duration::ZERO,
+        }),
+        stale: Stale::PurgesMissing,
+    };
+    let life = object.head().life(&node.purges);
+    match (life, policy::reuse::reuse(&request.terms, stored, now)) {
+        // Whatever it says of itself, it may have been purged.
+        (Life::Doubtful, _) => doubtful,
+        // So may any other be while purges may be missing, but for what was validated a moment ago.
+        (_, reuse)
+            if is_usable(&reuse) && waited.is_none() && node.purges.trust() != Trust::Full =>
+        {
+            doubtful
+        }
+        (Life::Stale { .. }, Reuse::Fresh { ttl }) => Weighed {
+            reuse: soften(life, stored, ttl, now),
+            stale: Stale::Purged,
+        },
+        (_, reuse) => Weighed {
+            reuse,
+            stale: Stale::Expired,
+        },
+    }
 }
 
 /// What is to be done where a part that is stored is not what the request wants (RFC 9111 §3.3).
@@ -223,7 +266,7 @@ fn differs(object: &Object<Head>, request: &Request) -> Differs {
 fn is_alive(node: &Node, object: &Arc<Object<Head>>) -> bool {
     let alive = object.head().life(&node.purges) != Life::Gone;
     if !alive {
-        node.tiers.forget(object);
+        node.tiers.forget(object, Fate::Purged);
     }
     alive
 }
@@ -251,11 +294,11 @@ pub(super) const fn is_usable(reuse: &Reuse) -> bool {
     !matches!(reuse, Reuse::Validate(_))
 }
 
-const fn why(doubt: Doubt) -> Forward {
-    if doubt.is_by_request() {
-        Forward::Request
-    } else {
-        Forward::Stale
+const fn forward(doubt: Doubt, stale: Stale) -> Forward {
+    match doubt {
+        Doubt::Stale { .. } => Forward::Stale(stale),
+        Doubt::NoCache => Forward::Stale(Stale::NoCache),
+        Doubt::RequestNoCache | Doubt::RequestMaxAge | Doubt::RequestMinFresh => Forward::Request,
     }
 }
 

@@ -119,7 +119,8 @@ pub(crate) async fn serve(
             Err(interrupted) => return Err(interrupted),
         }
     }
-    Ok(Served::Pass(Passing::new(Forward::UriMiss, None)))
+    let why = find::absent(node, request.storage_key());
+    Ok(Served::Pass(Passing::new(why, None)))
 }
 
 /// What came of one look.
@@ -299,8 +300,10 @@ async fn go_forward(node: &Arc<Node>, request: &Arc<Request>, wait: Wait, look: 
         return Step::Decided(Decision::Pass(passing));
     }
     let (key, variant) = (request.storage_key(), node.variant(request));
-    if wait.selected.is_none() && node.uncacheable.remembered(key, variant, node.moment()) {
-        let why = Forward::Bypass(Bypass::Uncacheable);
+    if wait.selected.is_none()
+        && let Some(last) = node.uncacheable.remembered(key, variant, node.moment())
+    {
+        let why = Forward::Bypass(Bypass::Uncacheable(last));
         return Step::Decided(Decision::pass(why));
     }
     if goes_alone(request, &wait) {
@@ -427,7 +430,7 @@ pub(crate) fn refresh(node: &Arc<Node>, request: &Arc<Request>, stored: &Arc<Obj
     }
     let selected = Some(Arc::clone(stored));
     let (fill, _nobody_waits) = Fill::new(node, request, selected, Some(lead));
-    tokio::spawn(fill.run());
+    tokio::spawn(fill.behind().run());
 }
 
 /// A failure, and the stored response that may be sent in its place.

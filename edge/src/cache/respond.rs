@@ -10,7 +10,7 @@ use policy::partial::Extent;
 use policy::range::{ByteRange, Multipart, RangeAnswer};
 use policy::store::Stored;
 use policy::time::Timestamp;
-use storage::{Object, Reader};
+use storage::{Fate, Object, Reader};
 
 use super::content::{Content, next_or_flush};
 use super::represent::{self, Representation};
@@ -131,7 +131,7 @@ pub(super) async fn stored(
     }
     if let Err(error) = content.prepare().await {
         tracing::debug!(%error, "a stored response cannot be read");
-        node.tiers.forget(object);
+        node.tiers.forget(object, Fate::Unreadable);
         return Err(Interrupted::Unreadable);
     }
     let part = send_head(node, exchange, request, selected, client).await?;
@@ -319,7 +319,7 @@ pub(super) async fn send_head(
         mark(node, &mut headers, outcome, Told { key, coding });
     }
     vouch(node, exchange, status, &mut headers);
-    exchange.status = Some(status);
+    exchange.begins(node.clock.instant(), status, &headers);
     client.head(status, headers).await?;
     Ok(part)
 }
@@ -512,7 +512,7 @@ pub(crate) async fn made_up(
         mark(node, &mut headers, outcome, Told::default());
     }
     vouch(node, exchange, status, &mut headers);
-    exchange.status = Some(status);
+    exchange.begins(node.clock.instant(), status, &headers);
     client.head(status, headers).await?;
     client.content(Bytes::from(message)).await?;
     client.end().await

@@ -9,13 +9,14 @@ use policy::partial::Part;
 use policy::range::ByteRange;
 use policy::slices::Strong;
 use policy::store::Stored;
-use storage::Object;
 use storage::disk::DiskError;
+use storage::{Fate, Object};
 use tokio::sync::mpsc;
 
 use super::respond::cut;
 use super::{Client, Head, Interrupted};
 use crate::exchange::Request;
+use crate::metrics::Asked;
 use crate::node::Node;
 use crate::origins::outbound;
 use crate::pingora::fetch::{Asking, Fetched, Through};
@@ -55,7 +56,7 @@ impl<'a> Rest<'a> {
         bytes: Range<u64>,
         client: &mut impl Client,
     ) -> Result<(), Interrupted> {
-        self.node.tiers.forget(self.object);
+        self.node.tiers.forget(self.object, Fate::Unreadable);
         // A head that the client has seen tells it that the response is cut, and not that there is none.
         client.flush().await?;
         let wanted = Part {
@@ -94,6 +95,8 @@ impl<'a> Rest<'a> {
                 request: self.request,
                 least: None,
             }),
+            spent: self.request.spent(),
+            kind: Asked::Fill,
         };
         // The final response's head is sent already.
         let (interim, _nobody) = mpsc::channel(1);

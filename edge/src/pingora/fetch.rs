@@ -20,11 +20,12 @@ use crate::cache::Interim;
 use crate::clock::Clock;
 use crate::error::UpstreamError;
 use crate::exchange::Request;
-use crate::metrics::{Asked, Metrics};
+use crate::metrics::Asked;
 use crate::origins::names::Names;
 use crate::origins::{Candidate, Transport, outbound};
 use crate::proxy_status::Trail;
 use crate::sites::Site;
+use crate::spent::Spent;
 use crate::tier::{Answer, Incoming, Source, Tier, Way};
 
 /// Pooled connections that may turn out to be closed before a request gets a new one.
@@ -38,7 +39,6 @@ pub(crate) struct Fetcher {
     names: Arc<Names>,
     authorities: Arc<Authorities>,
     clock: Arc<Clock>,
-    metrics: Arc<Metrics>,
     tier: Option<Arc<Tier>>,
 }
 
@@ -53,6 +53,9 @@ pub(crate) struct Asking<'a> {
     pub content: Option<Bytes>,
     pub trail: &'a Trail,
     pub site: &'a Arc<Site>,
+    /// Who pays, and for what.
+    pub spent: &'a Arc<Spent>,
+    pub kind: Asked,
     /// For whom, where it may go through a parent.
     pub through: Option<Through<'a>>,
 }
@@ -76,8 +79,8 @@ pub(crate) struct Fetched {
     pub response_time: Timestamp,
     pub source: Source,
     carrier: Carrier,
-    metrics: Arc<Metrics>,
-    site: Arc<Site>,
+    spent: Arc<Spent>,
+    kind: Asked,
 }
 
 /// What a response's content comes on.
@@ -109,7 +112,6 @@ impl Fetcher {
         names: Arc<Names>,
         authorities: Arc<Authorities>,
         clock: Arc<Clock>,
-        metrics: Arc<Metrics>,
         pool: usize,
         tier: Option<Arc<Tier>>,
     ) -> Self {
@@ -119,7 +121,6 @@ impl Fetcher {
             names,
             authorities,
             clock,
-            metrics,
             tier,
         }
     }
@@ -168,8 +169,8 @@ impl Fetcher {
             response_time: self.clock.now(),
             source: Source::Tier(born),
             carrier: Carrier::Parent(incoming),
-            metrics: Arc::clone(&self.metrics),
-            site: Arc::clone(asking.site),
+            spent: Arc::clone(asking.spent),
+            kind: asking.kind,
         })
     }
 
@@ -185,17 +186,19 @@ impl Fetcher {
         let mut tries = (0..).map(|n: usize| &candidates[n % candidates.len()]);
         let mut left = origins.retries;
         let mut dead = 0;
+        let mut kind = asking.kind;
         let Some(mut candidate) = tries.next() else {
             return Err(UpstreamError::Unresolved);
         };
         loop {
-            let attempt = match self.attempt(candidate, &asking, interim).await {
+            let attempt = match self.attempt(candidate, (&asking, kind), interim).await {
                 Ok(fetched) => {
                     origins.rotation.worked(candidate.place);
                     return Ok(fetched);
                 }
                 Err(attempt) => attempt,
             };
+            kind = Asked::Retry;
             match attempt.next {
                 Next::SameAddress if dead < DEAD_CONNECTIONS_MAX => dead += 1,
                 Next::SameAddress | Next::OtherAddress if left > 0 => {
@@ -210,7 +213,7 @@ impl Fetcher {
     async fn attempt(
         &self,
         candidate: &Candidate,
-        asking: &Asking<'_>,
+        (asking, kind): (&Asking<'_>, Asked),
         interim: &mpsc::Sender<Interim>,
     ) -> Result<Fetched, Attempt> {
         let timeouts = &asking.site.origins.timeouts;
@@ -222,7 +225,8 @@ impl Fetcher {
             next: Next::OtherAddress,
         })?;
         let site = asking.site;
-        self.metrics.origin_request(&site.name, Asked::Fill);
+        asking.spent.asked(kind);
+        let asked = self.clock.instant();
         session.set_read_timeout(Some(timeouts.first_byte));
         let request_time = self.clock.now();
         let sent = send(&mut session, candidate, asking).await;
@@ -241,6 +245,7 @@ impl Fetcher {
             return Err(Attempt { error, next });
         }
         session.set_read_timeout(Some(timeouts.between_bytes));
+        asking.spent.answered(self.clock.instant() - asked);
         let refused = |error| Attempt {
             error,
             next: Next::Nothing,
@@ -262,8 +267,8 @@ impl Fetcher {
                 peer,
                 connector: Arc::clone(&self.connector),
             },
-            metrics: Arc::clone(&self.metrics),
-            site: Arc::clone(site),
+            spent: Arc::clone(asking.spent),
+            kind,
         })
     }
 }
@@ -444,7 +449,7 @@ impl Fetched {
         let data = session.read_response_body().await;
         let data = data.map_err(|error| response_error(&error))?;
         if let Some(data) = &data {
-            self.metrics.origin_bytes(&self.site.name, data.len());
+            self.spent.received(self.kind, data.len());
         }
         Ok(data)
     }

@@ -31,6 +31,7 @@ pub(crate) use peer::Authorities;
 use crate::cache::{self, Interrupted, Served};
 use crate::downstream::{self, Facts, Scheme};
 use crate::exchange::{Exchange, Request};
+use crate::metrics;
 use crate::node::Node;
 use crate::outcome::{Local, Outcome};
 use crate::queries::{self, Content};
@@ -137,6 +138,7 @@ impl Filters {
             Some(head) => head,
             None => return Ok(None),
         };
+        exchange.stranger = Some((Arc::clone(&head), Arc::clone(&facts)));
         let peer = exchange.peer.clone();
         if peer.is_none() && self.purge(session, exchange, &facts, &head).await? {
             return Ok(None);
@@ -170,6 +172,7 @@ impl Filters {
         request.path = path;
         request.peer = peer;
         let request = Arc::new(request);
+        exchange.stranger = None;
         exchange.request = Some(Arc::clone(&request));
         Ok(Some(request))
     }
@@ -376,7 +379,7 @@ impl ProxyHttp for Filters {
     ) -> Result<Option<std::time::Duration>> {
         let length = body.as_ref().map_or(0, Bytes::len);
         if let (Some(request), true) = (&exchange.request, length > 0) {
-            self.node.metrics.origin_bytes(&request.site.name, length);
+            request.spent().received(metrics::Asked::Pass, length);
         }
         if let Some(passing) = &mut exchange.passing {
             passing.copying.take(&self.node, body.as_ref(), end);

@@ -108,11 +108,15 @@ pub(super) fn prepare_request(
 ) -> Result<()> {
     let (request, passing) = parts(exchange)?;
     passing.sent = Some(node.clock.now());
+    passing.asked = Some(node.clock.instant());
     passing.begun = node.purges.latest();
     match hop(passing) {
         Some(hop) => request.trail.goes_to(hop.address),
         None => {
-            node.metrics.origin_request(&request.site.name, Asked::Pass);
+            request.spent().asked(match passing.attempt {
+                0 => Asked::Pass,
+                _ => Asked::Retry,
+            });
             request.trail.goes_to(candidate(passing)?.address);
         }
     }
@@ -165,6 +169,9 @@ pub(super) async fn take_response(
         return Ok(());
     }
     request.trail.received(status);
+    if let Some(asked) = passing.asked {
+        request.spent().answered(node.clock.instant() - asked);
+    }
     node.hints.learn(&request, status, &response.headers);
     let why = passing.why;
     if hop(passing).is_none() {
@@ -210,7 +217,7 @@ pub(super) async fn take_response(
         exchange.born = node.purges.vouch_passed(begun);
     }
     cache::vouch(node, exchange, status, &mut headers);
-    exchange.status = Some(status);
+    exchange.begins(node.clock.instant(), status, &headers);
     replace(response, &headers)
 }
 
@@ -236,7 +243,7 @@ async fn act(
         invalidate(node, request, answer.response).await;
     }
     let treatment = request.treatment_of(answer.status);
-    if passing.why == Forward::Bypass(Bypass::Uncacheable)
+    if matches!(passing.why, Forward::Bypass(Bypass::Uncacheable(_)))
         && request
             .guard(
                 answer.status,

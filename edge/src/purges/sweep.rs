@@ -14,7 +14,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use storage::disk::Recovery;
 use storage::purge::{Label, Life, Membership, Sequence};
-use storage::{OnDisk, Walk};
+use storage::{Fate, OnDisk, Walk};
 use tokio::sync::{Notify, watch};
 
 use super::{LABELS_MAX, Purges};
@@ -179,7 +179,7 @@ async fn sweep(node: &Node) -> Sweep {
             tally.count(membership, Matched { objects, bytes });
         }
         if object.head().life(purges) == Life::Gone {
-            node.tiers.forget(object);
+            node.tiers.forget(object, Fate::Purged);
             removed += 1;
         }
     }) {

@@ -25,6 +25,7 @@ pub(super) fn treatment(caching: model::Caching, unseen: &Unseen) -> Treatment {
         codings,
     } = caching;
     let mut treatment = Treatment {
+        rule: None,
         cache: sites::UseCache::Allowed,
         settings: policy::settings::Settings {
             client_control: self::client_control(client_control),

@@ -7,8 +7,12 @@ use super::caching;
 use super::site::Unseen;
 use crate::sites::{self, Matcher, Overrides, Rule};
 
-pub(super) fn rule(rule: model::Rule, unseen: &Unseen) -> Rule {
-    let model::Rule { matches, overrides } = rule;
+pub(super) fn rule((number, rule): (usize, model::Rule), unseen: &Unseen) -> Rule {
+    let model::Rule {
+        name,
+        matches,
+        overrides,
+    } = rule;
     let model::Match {
         path,
         methods,
@@ -21,6 +25,7 @@ pub(super) fn rule(rule: model::Rule, unseen: &Unseen) -> Rule {
     };
     let statuses = caching::statuses(&status);
     Rule {
+        name: name.unwrap_or_else(|| (number + 1).to_string()),
         overrides: rule_overrides(overrides, &statuses, unseen),
         matches: Matcher {
             paths: path,

@@ -98,7 +98,11 @@ fn site(site: model::Site) -> Result<Site, TlsError> {
             model::Debug::CacheKey => sites::ShowKey::Yes,
         },
         base: treatment(caching, &unseen),
-        rules: rules.into_iter().map(|it| rule(it, &unseen)).collect(),
+        rules: rules
+            .into_iter()
+            .enumerate()
+            .map(|it| rule(it, &unseen))
+            .collect(),
     }))
 }
 

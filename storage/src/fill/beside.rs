@@ -60,6 +60,7 @@ impl Beside {
             && writer.commit().is_ok()
         {
             claim.memory().displace(claim.key(), variant);
+            claim.memory().traces().stored(claim.key());
         }
     }
 }

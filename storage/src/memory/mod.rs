@@ -31,7 +31,7 @@ pub use object::Object;
 pub use variants::Variants;
 pub use walk::Walk;
 
-use crate::{Derived, Fill, Head, Keep, Key, Settings, Variant};
+use crate::{Derived, Fate, Fill, Head, Keep, Key, Settings, Traces, Variant};
 use budget::Budget;
 use eviction::Order;
 use index::{Index, Shard};
@@ -54,6 +54,7 @@ pub struct Memory<H: Head> {
     budget: Arc<Budget>,
     index: Index<H>,
     order: Order<H>,
+    traces: Traces,
     next_id: AtomicU64,
     objects: AtomicUsize,
     evictions: AtomicU64,
@@ -112,6 +113,7 @@ impl<H: Head> Memory<H> {
             budget: Budget::new(settings.capacity, settings.in_flight_max()),
             index: Index::new(settings.shards),
             order: Order::new(settings.eviction),
+            traces: Traces::new(settings.traces),
             // Numbers go to disks, too, and those of another process are others.
             next_id: AtomicU64::new(RandomState::new().hash_one(capacity)),
             objects: AtomicUsize::new(0),
@@ -121,6 +123,11 @@ impl<H: Head> Memory<H> {
             on_eviction: OnceLock::new(),
             settings,
         })
+    }
+
+    /// What became of what is not stored any more.
+    pub fn traces(&self) -> &Traces {
+        &self.traces
     }
 
     /// The stored objects of `key`. This does not count as an access.
@@ -201,6 +208,7 @@ impl<H: Head> Memory<H> {
     pub fn remove(&self, key: Key) -> Removed {
         let mut shard = self.index.write(key);
         shard.claims.void(key);
+        self.traces.amend(key, Fate::Removed);
         let Some(variants) = shard.stored.remove(&key) else {
             return Removed::default();
         };
@@ -350,11 +358,15 @@ impl<H: Head> Memory<H> {
         let variants = shard.stored.entry(object.key());
         let variants = variants.or_insert_with(Variants::none);
         let displaced = variants.put(object, self.settings.variants_max);
+        self.traces.stored(object.key());
+        self.traces.restored(object.key(), object.variant());
         for old in &displaced {
             self.order.removed(old);
             if old.variant() == object.variant() {
                 object.rank.inherit(&old.rank);
                 old.below().supersede();
+            } else {
+                self.traces.displaced(old.key(), old.variant());
             }
         }
         self.order.admitted(object);

@@ -37,7 +37,7 @@ use crate::disk::{self, Disk, Found, NewRecord, Recovery};
 use crate::fill::Beside;
 use crate::memory::{Body, Claim, Memory, Object, Variants};
 use crate::purge::Sequence;
-use crate::{Fill, Keep, Key, Variant};
+use crate::{Fate, Fill, Keep, Key, Variant};
 use moves::MOVES_MAX;
 pub(crate) use writing::{Place, Writing};
 
@@ -169,6 +169,11 @@ impl<H: Durable> Tiers<H> {
             lower.disk.forget(found);
             return None;
         };
+        let traces = self.memory.traces();
+        if traces.recall(key).is_none() {
+            // Of an earlier process.
+            traces.stored(key);
+        }
         if found.is_proven() {
             head.outlive(swept);
         }
@@ -325,6 +330,7 @@ impl<H: Durable> Tiers<H> {
 
     /// Removes this object from all tiers, if it is still the current one of its key and variant.
     pub fn remove_object(&self, object: &Arc<Object<H>>) {
+        self.memory.traces().amend(object.key(), Fate::Removed);
         self.take_out(object);
         let (key, variant) = (object.key(), object.variant());
         if let Some(disk) = self.disk()
@@ -335,7 +341,8 @@ impl<H: Durable> Tiers<H> {
     }
 
     /// Takes out an object that is known to be dead, and would be known to be wherever it is found; with its copy.
-    pub fn forget(&self, object: &Arc<Object<H>>) {
+    pub fn forget(&self, object: &Arc<Object<H>>, fate: Fate) {
+        self.memory.traces().note(object.key(), fate);
         self.take_out(object);
         let Some(disk) = self.disk().filter(|_| !object.body().is_on_disk()) else {
             return;

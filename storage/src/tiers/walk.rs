@@ -14,7 +14,7 @@ use super::record::{self, Durable};
 use super::{Lower, Tiers};
 use crate::disk::{Seen, Walk};
 use crate::purge::Sequence;
-use crate::{Key, Variant};
+use crate::{Fate, Key, Variant};
 
 /// A walk through the disks, from one step to the next.
 #[derive(Debug)]
@@ -95,6 +95,7 @@ impl<H: Durable> Tiers<H> {
     /// Takes out what a walk has found dead. It would be known to be dead wherever it is found.
     pub fn bury(&self, walk: &mut DiskWalk, dead: &OnDisk<H>) {
         if let Some(disk) = self.disk() {
+            self.memory.traces().note(dead.key(), Fate::Purged);
             disk.drop_seen(&mut walk.walk, &dead.seen);
         }
     }

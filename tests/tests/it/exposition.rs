@@ -6,15 +6,37 @@ use std::collections::BTreeSet;
 use larder_tests::{Metrics, Node, Origin, Reply, Settings};
 
 /// Families that dashboards rely on: name, type, labels.
-const FAMILIES: [(&str, &str, &[&str]); 4] = [
-    ("larder_requests_total", "counter", &["outcome", "site"]),
+const FAMILIES: [(&str, &str, &[&str]); 6] = [
+    (
+        "larder_requests_total",
+        "counter",
+        &["outcome", "rule", "site", "tier"],
+    ),
     (
         "larder_response_bytes_total",
         "counter",
-        &["outcome", "site"],
+        &["outcome", "rule", "site", "tier"],
     ),
-    ("larder_origin_requests_total", "counter", &["site"]),
-    ("larder_origin_bytes_total", "counter", &["site"]),
+    (
+        "larder_cached_bytes_total",
+        "counter",
+        &["outcome", "rule", "site", "tier"],
+    ),
+    (
+        "larder_misses_total",
+        "counter",
+        &["reason", "rule", "site"],
+    ),
+    (
+        "larder_origin_requests_total",
+        "counter",
+        &["kind", "rule", "site"],
+    ),
+    (
+        "larder_origin_bytes_total",
+        "counter",
+        &["kind", "rule", "site"],
+    ),
 ];
 
 #[tokio::test]

@@ -44,6 +44,7 @@ mod purge_races;
 mod query;
 mod range;
 mod range_clients;
+mod ratios;
 mod readme;
 mod restart;
 mod search;

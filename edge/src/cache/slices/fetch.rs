@@ -14,6 +14,7 @@ use crate::cache::Head;
 use crate::cache::pour::finish;
 use crate::error::UpstreamError;
 use crate::exchange::Request;
+use crate::metrics::Asked;
 use crate::node::Node;
 use crate::origins::outbound;
 use crate::pingora::fetch::{Asking, Fetched, Through};
@@ -73,7 +74,13 @@ pub(super) fn fetch(
 }
 
 impl Fetch {
-    async fn run(mut self) {
+    async fn run(self) {
+        let (node, request) = (Arc::clone(&self.node), Arc::clone(&self.request));
+        self.answer().await;
+        node.spent(&request, request.spent());
+    }
+
+    async fn answer(mut self) {
         let fetched = match self.ask().await {
             Ok(fetched) => fetched,
             Err(error) => return self.fail(error),
@@ -123,6 +130,8 @@ impl Fetch {
                 request: &self.request,
                 least: None,
             }),
+            spent: self.request.spent(),
+            kind: Asked::Fill,
         };
         // Interim responses are for the client of one request, and a slice may be for many.
         let (interim, _nobody) = mpsc::channel(1);

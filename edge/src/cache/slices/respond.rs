@@ -11,7 +11,7 @@ use storage::{Object, Reader};
 use super::run::{Missing, Run, Slices, Source};
 use super::{Begun, Sliced};
 use crate::cache::respond::{self, Part, Selected, Sent};
-use crate::cache::{Client, Head, Interrupted};
+use crate::cache::{Client, Head, Interrupted, find};
 use crate::error::UpstreamError;
 use crate::exchange::{Exchange, Request};
 use crate::node::Node;
@@ -68,7 +68,7 @@ pub(in crate::cache) async fn respond(
         Err(Missing::Changed) => return Ok(Sent::Changed),
         Err(Missing::Failed(error)) => return failed(node, exchange, error, client).await,
     }
-    tell(exchange, &stored);
+    tell(node, exchange, &stored);
     let part = respond::send_head(node, exchange, request, selected, client).await?;
     let sent = answer.send(part, client).await;
     exchange.slices = Some(answer.slices);
@@ -93,11 +93,14 @@ fn ranges(part: &Part, complete: u64) -> Vec<ByteRange> {
 struct Stock {
     stored: u64,
     needed: u64,
+    /// The key of the first that is needed.
+    first: storage::Key,
 }
 
 impl Stock {
     fn of(node: &Node, sliced: &Sliced, ranges: &[ByteRange]) -> Self {
         let touched = ranges.iter().map(|range| sliced.layout().touched(*range));
+        let first = touched.clone().next().map_or(0, |it| *it.start());
         let needed = touched.clone().map(|it| it.end() - it.start() + 1).sum();
         let stored = touched
             .flatten()
@@ -106,6 +109,7 @@ impl Stock {
         Self {
             stored: stored.count() as u64,
             needed,
+            first: sliced.keys.of(first),
         }
     }
 
@@ -115,16 +119,17 @@ impl Stock {
 }
 
 /// A hit that is not one for all its slices went forward for the rest (RFC 9211 §2.2).
-fn tell(exchange: &mut Exchange, stock: &Stock) {
+fn tell(node: &Node, exchange: &mut Exchange, stock: &Stock) {
     let Some(Outcome::Hit { ttl, .. }) = exchange.outcome else {
         return;
     };
     if stock.is_everything() {
         return;
     }
+    let absent = find::absent(node, stock.first);
     exchange.outcome = Some(Outcome::Forwarded(Forwarded {
         why: if stock.stored == 0 {
-            Forward::UriMiss
+            absent
         } else {
             Forward::Partial
         },

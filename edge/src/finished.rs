@@ -1,0 +1,247 @@
+//! What is told of a request that ended: to the metrics and to the access log, from the same facts.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use policy::coding::Coding;
+use wire::RequestHead;
+
+use crate::access_log::{self, Behind, Line, Parts};
+use crate::downstream::Facts;
+use crate::exchange::{Exchange, Request};
+use crate::metrics::{Counted, NO_RULE, NO_SITE, Tally};
+use crate::node::Node;
+use crate::outcome::{Forward, Local, Outcome, Reason, Share, Tier, Word};
+use crate::spent::{Bill, Spent};
+
+/// A request without an outcome was given up before anybody had decided about it.
+const UNDECIDED: Word = Word::Error;
+
+impl Node {
+    /// Tells the one outcome of an exchange: to the metrics and to the access log.
+    pub(crate) fn finished(&self, exchange: &Exchange, sent: u64) {
+        let counted = self.counted(exchange, sent);
+        let request = exchange.request.as_deref();
+        match request {
+            Some(request) => {
+                request.tally().request(&counted);
+                self.count_details(exchange, request);
+            }
+            None => self.metrics.nobody.request(&counted),
+        }
+        let spent = request.and_then(Request::spent_so_far);
+        let bill = spent.map(|spent| spent.bill()).unwrap_or_default();
+        if self.log.is_on()
+            && let Some(asked) = Asked::of(exchange)
+        {
+            self.log
+                .write(&self.line(exchange, &asked, &counted, &bill));
+        }
+    }
+
+    fn counted(&self, exchange: &Exchange, sent: u64) -> Counted {
+        let outcome = exchange.outcome.as_ref();
+        let word = outcome.map_or(UNDECIDED, Outcome::word);
+        let cached = match &exchange.slices {
+            Some(slices) => slices.hit_bytes.min(sent),
+            None if word.is_cached() => sent,
+            None => 0,
+        };
+        Counted {
+            word,
+            tier: outcome.and_then(Outcome::tier),
+            bytes: sent,
+            cached,
+            took: self.clock.instant() - exchange.started,
+            waited: exchange.answered.map(|at| at - exchange.started),
+            reason: outcome.and_then(Outcome::reason),
+            collapsed: outcome.is_some_and(is_collapsed),
+        }
+    }
+
+    fn count_details(&self, exchange: &Exchange, request: &Request) {
+        let outcome = exchange.outcome.as_ref();
+        let site = &request.site.name;
+        if let Some(slices) = &exchange.slices {
+            self.metrics.slices(site, slices);
+        }
+        if let Some(why) = outcome.and_then(Outcome::forward) {
+            let detail = outcome.and_then(Outcome::detail).unwrap_or("-");
+            self.metrics.forwarded(site, why.as_str(), detail);
+        }
+        if let Some(coding) = exchange.coding {
+            self.metrics.coded_response(site, coding);
+        }
+    }
+
+    /// Tells what a fill has brought that no client's line tells: whoever receives it says so when nothing more comes.
+    pub(crate) fn spent(&self, request: &Request, spent: &Spent) {
+        let Some(bill) = spent.rest().filter(|_| self.log.is_on()) else {
+            return;
+        };
+        let tally = request.tally();
+        self.log.write_behind(&Behind {
+            ended: self.clock.now(),
+            kind: "background",
+            id: self.ids.next(),
+            site: &tally.site,
+            rule: told_rule(tally),
+            host: &request.head.authority,
+            path: &request.head.target,
+            key: request.storage_key(),
+            origin: request.trail.next_hop(),
+            origin_requests: bill.requests,
+            origin_bytes: bill.bytes,
+            origin_ms: bill.answered.map(milliseconds),
+        });
+    }
+
+    /// Tells of what was no request.
+    pub(crate) fn refused(&self, facts: &Facts, status: u16, why: &'static str) {
+        let outcome = Outcome::Local(Local::Refused(why));
+        let counted = Counted {
+            word: outcome.word(),
+            tier: None,
+            bytes: 0,
+            cached: 0,
+            took: Duration::ZERO,
+            waited: None,
+            reason: None,
+            collapsed: false,
+        };
+        self.metrics.nobody.request(&counted);
+        if self.log.is_on() {
+            self.log.write(&Line {
+                detail: Some(why),
+                status,
+                ..self.blank(facts, &counted)
+            });
+        }
+    }
+
+    fn line<'a>(
+        &self,
+        exchange: &'a Exchange,
+        asked: &Asked<'a>,
+        counted: &Counted,
+        bill: &Bill,
+    ) -> Line<'a> {
+        let Asked {
+            head,
+            facts,
+            request,
+        } = asked;
+        let outcome = exchange.outcome.as_ref();
+        let [referer, user_agent] = access_log::referer_and_agent(&head.headers);
+        let tally = request.map(Request::tally);
+        let spent = request.is_some_and(|request| request.spent_so_far().is_some());
+        Line {
+            received: exchange.received,
+            site: tally.map_or(NO_SITE, |tally| &tally.site),
+            rule: tally.and_then(|tally| told_rule(tally)),
+            method: head.method.as_str(),
+            host: Some(&head.authority),
+            path: &head.target,
+            protocol: access_log::protocol(head.version),
+            status: exchange.status.map_or(0, |status| status.as_u16()),
+            fwd: outcome.and_then(Outcome::forward).map(Forward::as_str),
+            detail: outcome.and_then(Outcome::detail),
+            ttl: outcome.and_then(Outcome::ttl),
+            age: exchange.age.map(|age| age.as_secs()),
+            key: request.map(Request::storage_key),
+            slices: exchange.slices.map(|slices| Parts {
+                hit: slices.hits,
+                miss: slices.misses,
+            }),
+            coding: exchange.coding.map(Coding::as_str),
+            content_type: exchange.content_type.as_ref().map(access_log::text),
+            origin: request.and_then(|request| request.trail.next_hop()),
+            origin_status: outcome
+                .and_then(access_log::origin_status)
+                .map(|status| status.as_u16()),
+            origin_requests: spent.then_some(bill.requests),
+            origin_bytes: spent.then_some(bill.bytes),
+            origin_ms: bill.answered.map(milliseconds),
+            referer,
+            user_agent,
+            ..self.blank(facts, counted)
+        }
+    }
+
+    /// A line of a request that nothing but its end is known of.
+    fn blank<'a>(&self, facts: &Facts, counted: &Counted) -> Line<'a> {
+        Line {
+            received: self.clock.now(),
+            id: self.ids.next(),
+            client: facts.client.ip().to_canonical(),
+            site: NO_SITE,
+            rule: None,
+            method: "-",
+            scheme: facts.scheme.as_str(),
+            host: None,
+            path: "-",
+            protocol: "-",
+            status: 0,
+            bytes: counted.bytes,
+            cached_bytes: counted.cached,
+            outcome: counted.word.as_str(),
+            reason: counted.reason.map(Reason::as_str),
+            fwd: None,
+            detail: None,
+            tier: counted.tier.map(Tier::as_str),
+            ttl: None,
+            age: None,
+            collapsed: counted.collapsed,
+            key: None,
+            coding: None,
+            content_type: None,
+            slices: None,
+            origin: None,
+            origin_status: None,
+            origin_requests: None,
+            origin_bytes: None,
+            origin_ms: None,
+            duration_ms: milliseconds(counted.took),
+            ttfb_ms: counted.waited.map(milliseconds),
+            referer: None,
+            user_agent: None,
+        }
+    }
+}
+
+/// Who asked for what, whether or not it is for one of the sites.
+struct Asked<'a> {
+    head: &'a RequestHead,
+    facts: &'a Facts,
+    request: Option<&'a Request>,
+}
+
+impl<'a> Asked<'a> {
+    fn of(exchange: &'a Exchange) -> Option<Self> {
+        if let Some(request) = exchange.request.as_deref() {
+            return Some(Self {
+                head: &request.head,
+                facts: &request.facts,
+                request: Some(request),
+            });
+        }
+        let (head, facts) = exchange.stranger.as_ref()?;
+        Some(Self {
+            head,
+            facts,
+            request: None,
+        })
+    }
+}
+
+fn told_rule(tally: &Arc<Tally>) -> Option<&str> {
+    Some(tally.rule.as_str()).filter(|rule| *rule != NO_RULE)
+}
+
+fn is_collapsed(outcome: &Outcome) -> bool {
+    matches!(outcome, Outcome::Forwarded(forwarded) if forwarded.share == Share::Collapsed)
+}
+
+fn milliseconds(duration: Duration) -> f64 {
+    duration.as_secs_f64() * 1000.0
+}

@@ -1,0 +1,283 @@
+//! Miss-ratio curves: what the hit ratio would be with another amount of memory or disk, estimated while serving.
+//!
+//! A sample of the keys is played through shadows of the tiers, which hold names and sizes and no bodies: at half, at
+//! double and at four times the size, and under the other policy. A shadow of a few objects has another hit ratio than
+//! the real cache (Carra and Neglia, ATC 2020, show how much), but the *ratio* of the misses of two shadows is close to
+//! that of two caches. So each estimate is anchored on what was measured:
+//!
+//! ```text
+//! ratio(f) = 1 − (1 − measured) × misses of the shadow at f ÷ misses of the shadow at the present size
+//! ```
+//!
+//! Keys are sampled by their hash (SHARDS; Waldspurger et al., FAST 2015), those of long responses more often: in
+//! proportion to their size. A shadow is a cache of the same proportions scaled down, as in miniature simulation
+//! (Waldspurger et al., ATC 2017), where every sampled object takes its size times the chance of a short one over its
+//! own. So a single long response does not fill a shadow, and ratios of bytes are as good as those of requests.
+
+mod below;
+mod names;
+mod sample;
+mod shadow;
+mod tally;
+
+use crate::disk::Admit;
+use crate::{Eviction, Key};
+
+use below::DiskShadow;
+pub use sample::Sampler;
+use shadow::Shadow;
+use tally::Tally;
+pub use tally::{Estimate, Measured};
+
+/// The sizes that are looked at, as multiples of the present one.
+pub const FACTORS: [f64; 3] = [0.5, 2.0, 4.0];
+
+/// Objects in all shadows together, and what they remember besides: at some 60 bytes each it is below 4 MiB.
+const ENTRIES_MAX: usize = 60_000;
+
+/// What the rate of sampling is multiplied by when there are too many objects.
+const THINNING: f64 = 0.8;
+
+/// Sampled objects that a statement needs.
+pub const OBJECTS_MIN: usize = 1000;
+
+/// The tiers as they are.
+#[derive(Clone, Copy, Debug)]
+pub struct Shape {
+    /// Bytes of memory.
+    pub memory: u64,
+    /// The longest body in memory.
+    pub object_max: u64,
+    /// Who leaves memory when room is needed.
+    pub eviction: Eviction,
+    /// What is below it.
+    pub disk: Option<DiskShape>,
+}
+
+/// The disks as they are.
+#[derive(Clone, Copy, Debug)]
+pub struct DiskShape {
+    /// Bytes of all volumes.
+    pub bytes: u64,
+    /// When a response is written.
+    pub admit: Admit,
+    /// Percent of the volume for what was written once.
+    pub fresh_percent: u32,
+    /// Percent of what is reclaimed that may be written again.
+    pub kept_percent: u32,
+}
+
+/// A request that could be answered from what is stored.
+#[derive(Clone, Copy, Debug)]
+pub struct Access {
+    /// What its response is stored under, the variant included.
+    pub key: Key,
+    /// Bytes of its body.
+    pub bytes: u64,
+    /// What the response costs in memory: its body, its head, and what is kept beside them, in bytes.
+    pub cost: u64,
+    /// Seconds, on any clock that only rises.
+    pub now: u32,
+    /// Until when the response may be used, on that clock.
+    pub until: u32,
+    /// How it went.
+    pub seen: Seen,
+}
+
+/// How a request went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Seen {
+    /// Nothing to add.
+    Usual,
+    /// What was stored could not be used, and that would have been so at any size: it had expired, or was purged.
+    Renewed,
+}
+
+/// What is changed in one of the shadows.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Change {
+    /// So many times the memory.
+    Memory(f64),
+    /// So many times the disks.
+    Disk(f64),
+    /// Another policy in memory.
+    Policy(Eviction),
+}
+
+impl Change {
+    /// What a shadow of a few objects does not tell of a cache, as a share: on five traces, the greatest error by seed
+    /// was a little above it. A small one compares a larger part of its objects for each eviction, for example.
+    fn model_error(&self, rate: f64) -> tally::Doubt {
+        let of_few = match self {
+            Self::Memory(_) => 0.006,
+            Self::Disk(_) => 0.009,
+            Self::Policy(_) => 0.015,
+        };
+        let unsampled = (1.0 - rate).max(0.0);
+        tally::Doubt {
+            unsampled,
+            model: 0.002 + of_few * unsampled,
+        }
+    }
+}
+
+/// What a change would do.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Point {
+    /// The change.
+    pub change: Change,
+    /// Requests that would be answered from what is stored, as a share.
+    pub requests: Estimate,
+    /// Bytes that would.
+    pub bytes: Estimate,
+}
+
+/// The shadows of a node's tiers.
+#[derive(Debug)]
+pub struct Curve {
+    shape: Shape,
+    sampler: Sampler,
+    /// As it is, at each of the factors, and under the other policy.
+    memory: [Shadow; FACTORS.len() + 2],
+    /// As they are, and at each of the factors.
+    disk: Option<[DiskShadow; FACTORS.len() + 1]>,
+    tally: Tally,
+    /// Objects that were new to the largest memory.
+    seen: usize,
+}
+
+/// Where a change is in the tally; the present state is at 0.
+const PRESENT: usize = 0;
+const LARGEST: usize = FACTORS.len();
+const OTHER_POLICY: usize = FACTORS.len() + 1;
+const DISKS: usize = OTHER_POLICY + 1;
+const CHANGES: usize = DISKS + FACTORS.len();
+
+impl Curve {
+    /// Empty shadows of these tiers.
+    pub fn new(shape: Shape) -> Self {
+        let memory = |factor: f64, eviction| Shadow::new(shape.memory as f64 * factor, eviction);
+        let [half, twice, fourfold] = FACTORS.map(|factor| memory(factor, shape.eviction));
+        Self {
+            memory: [
+                memory(1.0, shape.eviction),
+                half,
+                twice,
+                fourfold,
+                memory(1.0, other(shape.eviction)),
+            ],
+            disk: shape.disk.map(|disk| {
+                let [half, twice, fourfold] = FACTORS.map(|factor| DiskShadow::new(&disk, factor));
+                [DiskShadow::new(&disk, 1.0), half, twice, fourfold]
+            }),
+            sampler: Sampler::all(),
+            tally: Tally::default(),
+            seen: 0,
+            shape,
+        }
+    }
+
+    /// Which requests are to be told; it changes when there are too many objects.
+    pub fn sampler(&self) -> Sampler {
+        self.sampler
+    }
+
+    /// Lets fewer keys be sampled from now on, for example because there are too many requests.
+    pub fn thin(&mut self) {
+        self.sampler = self.sampler.thinned(THINNING);
+        for shadow in &mut self.memory {
+            shadow.thin(&self.sampler);
+        }
+        for shadow in self.disk.iter_mut().flatten() {
+            shadow.thin(&self.sampler);
+        }
+    }
+
+    /// A request that the [`Sampler`] takes; another one is passed over.
+    pub fn record(&mut self, access: &Access) {
+        let Some(sampled) = self.sampler.sample(access) else {
+            return;
+        };
+        let fits = access.bytes <= self.shape.object_max;
+        let sampler = self.sampler;
+        let memory = self.memory.each_mut();
+        let in_memory = memory.map(|shadow| shadow.asked(&sampled, fits, &sampler));
+        let present = in_memory[PRESENT];
+        self.seen += usize::from(!in_memory[LARGEST]);
+        let mut hits = [false; CHANGES];
+        hits[..DISKS].copy_from_slice(&in_memory);
+        hits[DISKS..].fill(present);
+        if let Some(disks) = &mut self.disk {
+            let [now, others @ ..] = disks
+                .each_mut()
+                .map(|disk| disk.asked(&sampled, present, &sampler));
+            hits[..DISKS].iter_mut().for_each(|hit| *hit |= now);
+            for (hit, other) in hits[DISKS..].iter_mut().zip(others) {
+                *hit |= other;
+            }
+        }
+        self.tally.count(&sampled, &hits);
+        while self.entries() > ENTRIES_MAX {
+            self.thin();
+        }
+    }
+
+    /// Begins another window: what is said is of the last two.
+    pub fn turn(&mut self) {
+        self.tally.turn();
+    }
+
+    /// Sampled objects that the statements rest on.
+    pub fn objects(&self) -> usize {
+        if self.sampler.rate() >= 1.0 {
+            return self.seen;
+        }
+        let disk = self.disk.as_ref().map_or(0, |disks| disks[PRESENT].len());
+        self.memory[PRESENT].len().max(disk)
+    }
+
+    /// Objects in all shadows, with what is remembered of others.
+    pub fn entries(&self) -> usize {
+        let memory: usize = self.memory.iter().map(Shadow::len).sum();
+        let disk: usize = self.disk.iter().flatten().map(DiskShadow::entries).sum();
+        memory + disk
+    }
+
+    /// What each change would do, given what was measured in the same windows. Nothing below [`OBJECTS_MIN`].
+    pub fn points(&self, measured: &Measured) -> Vec<Point> {
+        if self.objects() < OBJECTS_MIN {
+            return Vec::new();
+        }
+        let memory = FACTORS.iter().map(|factor| Change::Memory(*factor));
+        let disk = FACTORS.iter().map(|factor| Change::Disk(*factor));
+        let changes = memory
+            .chain([Change::Policy(other(self.shape.eviction))])
+            .chain(disk);
+        let mut points = Vec::new();
+        for (change, place) in changes.zip(PRESENT + 1..) {
+            if matches!(change, Change::Disk(_)) && self.disk.is_none() {
+                break;
+            }
+            let doubt = change.model_error(self.sampler.rate());
+            let estimated = self.tally.estimate(place, measured, doubt);
+            if let Some((requests, bytes)) = estimated {
+                points.push(Point {
+                    change,
+                    requests,
+                    bytes,
+                });
+            }
+        }
+        points
+    }
+}
+
+const fn other(eviction: Eviction) -> Eviction {
+    match eviction {
+        Eviction::SampledGdsf => Eviction::Lru,
+        Eviction::Lru => Eviction::SampledGdsf,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,290 @@
+#![expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "they are made to be small"
+)]
+
+use super::*;
+use crate::{Head, Memory, Settings, Variant};
+use bytes::Bytes;
+
+struct NoHead;
+
+impl Head for NoHead {
+    fn weight(&self) -> usize {
+        0
+    }
+}
+
+const MIB: usize = 1 << 20;
+
+/// A key from a number, spread as a hash is.
+fn key(number: u64) -> Key {
+    let mut state = number.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let mut next = || {
+        state = (state ^ (state >> 31)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        state ^ (state >> 29)
+    };
+    let number = u128::from(next()) << 64 | u128::from(next());
+    Key(number.to_le_bytes())
+}
+
+fn shape(memory: usize, eviction: Eviction) -> Shape {
+    Shape {
+        memory: memory as u64,
+        object_max: (memory / 16) as u64,
+        eviction,
+        disk: None,
+    }
+}
+
+fn access(number: u64, bytes: u64) -> Access {
+    Access {
+        key: key(number),
+        bytes,
+        cost: bytes + 500,
+        now: 0,
+        until: u32::MAX,
+        seen: Seen::Usual,
+    }
+}
+
+/// Requests as the web has them: few objects are asked for often, most are short, a few are long.
+fn requests() -> Vec<(u64, usize)> {
+    let mut state = 7_u64;
+    let mut random = move || {
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
+        (state >> 33) as f64 / f64::from(1_u32 << 31)
+    };
+    let request = |_| {
+        // By its inverse: the popularity of rank n is about 1/n.
+        let number = (40_000_f64.powf(random()) * random()) as u64;
+        let uneven = (key(number).0[0] as usize, key(number).0[1] as usize);
+        let size = match uneven.0 {
+            0..240 => 500 + 20 * uneven.0 + uneven.1,
+            _ => 20_000 + 300 * uneven.1,
+        };
+        (number, size)
+    };
+    (0..80_000).map(request).collect()
+}
+
+fn measured(requests: &[(u64, usize)], capacity: usize, eviction: Eviction) -> Measured {
+    let memory = Memory::new(Settings {
+        eviction,
+        // The same at any size: what is compared is the size.
+        object_max: MIB as u64 / 2,
+        ..Settings::new(capacity)
+    });
+    let zeros = Bytes::from(vec![0; MIB]);
+    let mut measured = Measured::default();
+    for (number, size) in requests {
+        measured.requests += 1;
+        measured.bytes += *size as u64;
+        if let Some(object) = memory.lookup(key(*number)).first() {
+            memory.accessed(object);
+            measured.hits += 1;
+            measured.hit_bytes += *size as u64;
+        } else {
+            let body = zeros.slice(..*size);
+            drop(memory.insert_ready(key(*number), Variant([0; 16]), NoHead, body));
+        }
+    }
+    measured
+}
+
+fn ratios(measured: &Measured) -> (f64, f64) {
+    (
+        measured.hits as f64 / measured.requests as f64,
+        measured.hit_bytes as f64 / measured.bytes as f64,
+    )
+}
+
+/// What the real memory tier does at a size.
+struct Truth {
+    eviction: Eviction,
+    factor: f64,
+    measured: Measured,
+}
+
+impl Truth {
+    /// At the present size and at all others, under both policies.
+    fn all(requests: &[(u64, usize)]) -> Vec<Self> {
+        let mut all = Vec::new();
+        for eviction in [Eviction::SampledGdsf, Eviction::Lru] {
+            for factor in [1.0].into_iter().chain(FACTORS) {
+                let capacity = (CAPACITY as f64 * factor) as usize;
+                let measured = measured(requests, capacity, eviction);
+                all.push(Self {
+                    eviction,
+                    factor,
+                    measured,
+                });
+            }
+        }
+        all
+    }
+}
+
+const CAPACITY: usize = 16 * MIB;
+
+fn foretold(requests: &[(u64, usize)], eviction: Eviction, rate: f64) -> Curve {
+    let overhead = Memory::<NoHead>::new(Settings::new(CAPACITY)).object_overhead() as u64;
+    let mut curve = Curve::new(Shape {
+        object_max: MIB as u64 / 2,
+        ..shape(CAPACITY, eviction)
+    });
+    while curve.sampler().rate() > rate {
+        curve.thin();
+    }
+    for (number, size) in requests {
+        let bytes = *size as u64;
+        curve.record(&Access {
+            cost: bytes + overhead,
+            ..access(*number, bytes)
+        });
+    }
+    curve
+}
+
+/// Estimates at one size are held against the real memory tier at the others.
+#[test]
+fn other_sizes_and_the_other_policy_are_foretold() {
+    let requests = requests();
+    let truths = Truth::all(&requests);
+    let truth = |eviction, factor| {
+        let found = |it: &&Truth| it.eviction == eviction && it.factor == factor;
+        truths.iter().find(found).unwrap().measured
+    };
+    for eviction in [Eviction::SampledGdsf, Eviction::Lru] {
+        for rate in [1.0, 0.6] {
+            let points = foretold(&requests, eviction, rate).points(&truth(eviction, 1.0));
+            assert_eq!(points.len(), FACTORS.len() + 1);
+            for point in points {
+                let (hits, bytes) = ratios(&match point.change {
+                    Change::Memory(factor) => truth(eviction, factor),
+                    Change::Policy(other) => truth(other, 1.0),
+                    Change::Disk(_) => unreachable!("there is none"),
+                });
+                let off = (point.requests.ratio - hits).abs();
+                assert!(off < 0.015, "{rate}: {point:?}, and it is {hits}");
+                let off = (point.bytes.ratio - bytes).abs();
+                assert!(off < 0.03, "{rate}: {point:?}, and it is {bytes}");
+            }
+        }
+    }
+}
+
+#[test]
+fn nothing_is_said_of_few_objects() {
+    let mut curve = Curve::new(shape(MIB, Eviction::SampledGdsf));
+    let measured = Measured {
+        requests: 10,
+        hits: 5,
+        bytes: 10,
+        hit_bytes: 5,
+    };
+    for number in 0..OBJECTS_MIN as u64 - 1 {
+        curve.record(&access(number, 10));
+    }
+    assert_eq!(curve.points(&measured), []);
+    curve.record(&access(u64::MAX, 10));
+    assert_ne!(curve.points(&measured), []);
+    assert_eq!(
+        curve.points(&Measured::default()),
+        [],
+        "nothing was measured"
+    );
+}
+
+#[test]
+fn there_are_never_more_entries_than_the_limit() {
+    let disk = DiskShape {
+        bytes: 1 << 40,
+        admit: Admit::Second,
+        fresh_percent: 5,
+        kept_percent: 20,
+    };
+    let mut curve = Curve::new(Shape {
+        disk: Some(disk),
+        ..shape(1 << 40, Eviction::Lru)
+    });
+    for number in 0..40_000 {
+        curve.record(&access(number % 20_000, 1000));
+        assert!(curve.entries() <= ENTRIES_MAX);
+    }
+    assert!(curve.sampler().rate() < 1.0);
+    let passed_over = (0..20_000).filter(|number| !curve.sampler().takes(&access(*number, 1000)));
+    let share = passed_over.count() as f64 / 20_000.0;
+    assert!((share - (1.0 - curve.sampler().rate())).abs() < 0.02);
+    let long = access(1, 1 << 40);
+    assert!(
+        curve.sampler().takes(&long),
+        "what is long is always sampled"
+    );
+}
+
+#[test]
+fn what_expires_is_missed_at_any_size() {
+    let mut shadow = Curve::new(shape(MIB, Eviction::Lru));
+    let mut at = |now, until, seen| {
+        shadow.record(&Access {
+            now,
+            until,
+            seen,
+            ..access(1, 10)
+        });
+        shadow.tally.missed(PRESENT)
+    };
+    assert_eq!(at(0, 10, Seen::Usual), 1.0, "it was not there");
+    assert_eq!(at(9, 10, Seen::Usual), 1.0, "fresh");
+    assert_eq!(at(10, 20, Seen::Usual), 2.0, "expired");
+    assert_eq!(at(11, 20, Seen::Renewed), 3.0, "purged");
+    assert_eq!(at(19, 20, Seen::Usual), 3.0, "fresh again");
+}
+
+#[test]
+fn more_disk_keeps_what_goes_round() {
+    let disk = DiskShape {
+        bytes: MIB as u64,
+        admit: Admit::Always,
+        fresh_percent: 50,
+        kept_percent: 0,
+    };
+    let mut curve = Curve::new(Shape {
+        disk: Some(disk),
+        ..shape(MIB / 16, Eviction::Lru)
+    });
+    // A loop over one and a half times the disk: the present one never has what comes next, a larger one has it all.
+    let number = 1500;
+    let rounds = 4;
+    for round in 0..rounds * number {
+        curve.record(&access(round % number, 500));
+    }
+    let measured = Measured {
+        requests: rounds * number,
+        hits: 0,
+        bytes: rounds * number * 500,
+        hit_bytes: 0,
+    };
+    let points = curve.points(&measured);
+    let ratio = |change| {
+        let found = points.iter().find(|point| point.change == change).unwrap();
+        (found.requests.ratio, found.bytes.ratio)
+    };
+    assert_eq!(ratio(Change::Disk(0.5)), (0.0, 0.0));
+    assert_eq!(ratio(Change::Disk(2.0)), (0.75, 0.75));
+    assert_eq!(ratio(Change::Memory(2.0)), (0.0, 0.0));
+}
+
+#[test]
+fn what_is_said_is_of_the_last_two_windows() {
+    let mut curve = Curve::new(shape(MIB, Eviction::Lru));
+    curve.record(&access(1, 10));
+    curve.turn();
+    assert_eq!(curve.tally.missed(PRESENT), 1.0);
+    curve.turn();
+    assert_eq!(curve.tally.missed(PRESENT), 0.0);
+}

@@ -252,6 +252,7 @@ impl purge_api::Node for Node {
             bytes: stats.bytes as u64,
             bytes_max: stats.capacity as u64,
             connections: u64::try_from(self.metrics.connections.get()).unwrap_or(0),
+            tier: self.tier.as_ref().map(|tier| tier.status()),
         }
     }
 }

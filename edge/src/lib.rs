@@ -32,6 +32,7 @@ mod server;
 mod sites;
 mod spent;
 mod tier;
+pub mod tier_command;
 mod tls;
 pub mod token;
 mod varied;

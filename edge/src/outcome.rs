@@ -277,8 +277,8 @@ pub(crate) enum Local {
     Refused(&'static str),
     /// The request purged something.
     Purged,
-    /// Another node of a tier asked how this one is.
-    Probed,
+    /// Another node of a tier asked how this one is, and heard this. It is no request, and nobody is told of it.
+    Probed(&'static str),
 }
 
 /// What is told beside the outcome itself.
@@ -340,9 +340,8 @@ impl Outcome {
             },
             Self::Forwarded(forwarded) => forwarded.word(),
             Self::Local(Local::OnlyIfCached) => Word::OnlyIfCached,
-            Self::Local(Local::Refused(_)) => Word::Refused,
+            Self::Local(Local::Refused(_) | Local::Probed(_)) => Word::Refused,
             Self::Local(Local::Purged) => Word::Purge,
-            Self::Local(Local::Probed) => Word::Probe,
         }
     }
 
@@ -402,7 +401,6 @@ pub(crate) enum Word {
     Error,
     OnlyIfCached,
     Purge,
-    Probe,
     /// The last one: see [`Word::COUNT`].
     Refused,
 }
@@ -440,7 +438,6 @@ impl Word {
             Self::Error => "error",
             Self::OnlyIfCached => "only_if_cached",
             Self::Purge => "purge",
-            Self::Probe => "probe",
             Self::Refused => "refused",
         }
     }
@@ -547,9 +544,8 @@ impl Local {
     const fn as_str(self) -> &'static str {
         match self {
             Self::OnlyIfCached => "only-if-cached",
-            Self::Refused(why) => why,
+            Self::Refused(why) | Self::Probed(why) => why,
             Self::Purged => "purge",
-            Self::Probed => "probe",
         }
     }
 }

@@ -207,6 +207,17 @@ impl Request {
     }
 }
 
+/// Asks the admin listener at `admin` for a document.
+pub(crate) fn ask(admin: &str, token: &Token, target: &str) -> Result<Answer, String> {
+    let head = format!(
+        "GET {target} HTTP/1.1\r\nHost: {admin}\r\nAuthorization: Bearer {}\r\nConnection: close\r\n\r\n",
+        token.secret(),
+    );
+    let answer = exchange(admin, &head);
+    let answer = answer.map_err(|error| format!("no answer from {admin}: {error}"))?;
+    parse(&answer).ok_or_else(|| format!("{admin} does not answer like a node"))
+}
+
 fn exchange(admin: &str, request: &str) -> std::io::Result<Vec<u8>> {
     let unknown = || std::io::Error::other("there is no such address");
     let address = admin.to_socket_addrs()?.next().ok_or_else(unknown)?;

@@ -99,6 +99,7 @@ impl Node {
     ) -> Self {
         let mut node = Self::spawned(folder, address, admin, args);
         node.wait_ready().await;
+        node.wait_recovered().await;
         node
     }
 

@@ -52,8 +52,11 @@ impl Tiers {
     /// The settings of an edge, or of a parent's parent's child.
     #[must_use]
     pub fn edge(&self, name: &str, parents: &[&Node]) -> Settings {
-        let urls = parents.iter().map(|parent| format!("\"http://{}\"", parent.address()));
+        let urls = parents
+            .iter()
+            .map(|parent| format!("\"http://{}\"", parent.address()));
         let urls: Vec<String> = urls.collect();
-        self.settings(name).table("tier", &format!("parents = [{}]", urls.join(", ")))
+        self.settings(name)
+            .table("tier", &format!("parents = [{}]", urls.join(", ")))
     }
 }

@@ -41,7 +41,12 @@ impl Introduction {
         writer.add("hops", self.hops);
         writer.add("scheme", self.scheme.as_str());
         if !self.path.is_empty() {
-            let path: Vec<_> = self.path.iter().take(PATH_MAX).map(IpAddr::to_string).collect();
+            let path: Vec<_> = self
+                .path
+                .iter()
+                .take(PATH_MAX)
+                .map(IpAddr::to_string)
+                .collect();
             writer.add("for", path.join(","));
         }
         writer.add_some("log", self.log.as_ref());
@@ -133,7 +138,10 @@ mod tests {
             ("::1", "::x"),
             ("least=12", "least="),
             ("least=12", "least"),
-            ("for=", "for=10.0.0.1,10.0.0.2,10.0.0.3,10.0.0.4,10.0.0.5,10.0.0.6,10.0.0.7,10.0.0.8,10.0.0.9,10.0.0.10,10.0.0.11,10.0.0.12,10.0.0.13,10.0.0.14,10.0.0.15,"),
+            (
+                "for=",
+                "for=10.0.0.1,10.0.0.2,10.0.0.3,10.0.0.4,10.0.0.5,10.0.0.6,10.0.0.7,10.0.0.8,10.0.0.9,10.0.0.10,10.0.0.11,10.0.0.12,10.0.0.13,10.0.0.14,10.0.0.15,",
+            ),
         ] {
             assert_eq!(bad(from, to), Err(Unreadable::Malformed), "{from} {to}");
         }

@@ -53,7 +53,10 @@ impl<'a> Reader<'a> {
         }
         let mut all: Vec<(&str, &str)> = Vec::new();
         for parameter in text.split(';') {
-            let (name, value) = parameter.trim().split_once('=').ok_or(Unreadable::Malformed)?;
+            let (name, value) = parameter
+                .trim()
+                .split_once('=')
+                .ok_or(Unreadable::Malformed)?;
             if value.is_empty() || all.iter().any(|(known, _)| *known == name) {
                 return Err(Unreadable::Malformed);
             }
@@ -86,7 +89,10 @@ impl<'a> Reader<'a> {
         number.ok_or(Unreadable::Malformed).map(Some)
     }
 
-    pub(crate) fn required_number<T: std::str::FromStr>(&self, name: &str) -> Result<T, Unreadable> {
+    pub(crate) fn required_number<T: std::str::FromStr>(
+        &self,
+        name: &str,
+    ) -> Result<T, Unreadable> {
         self.number(name)?.ok_or(Unreadable::Malformed)
     }
 }

@@ -50,6 +50,13 @@ pub struct Candidates {
     pub second: Option<usize>,
 }
 
+/// The number that a node gets for a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Draw {
+    number: u64,
+    place: usize,
+}
+
 /// How a node does for a key: the lower the better.
 #[derive(Clone, Copy, Debug)]
 struct Standing {
@@ -81,17 +88,16 @@ impl Ring {
     #[must_use]
     pub fn candidates(&self, key: u64) -> Option<Candidates> {
         if let [class] = &self.classes[..] {
-            let (first, second) = class.best(key);
+            let [first, second] = class.best(key);
             return Some(Candidates {
-                first: first?.1,
-                second: second.map(|(_, place)| place),
+                first: first?.place,
+                second: second.map(|second| second.place),
             });
         }
         let mut first: Option<Standing> = None;
         let mut second: Option<Standing> = None;
         for class in &self.classes {
-            let best = class.best(key);
-            for (number, place) in [best.0, best.1].into_iter().flatten() {
+            for Draw { number, place } in class.best(key).into_iter().flatten() {
                 let score = score(number, class.weight);
                 let standing = Some(Standing { score, place });
                 if first.is_none_or(|first| score < first.score) {
@@ -111,18 +117,21 @@ impl Ring {
 
 impl Class {
     /// The two highest numbers of a key, and whose they are.
-    fn best(&self, key: u64) -> (Option<(u64, usize)>, Option<(u64, usize)>) {
+    fn best(&self, key: u64) -> [Option<Draw>; 2] {
         let (mut first, mut second) = (None, None);
         for point in &self.points {
-            let number = (mix(point.seed ^ key), point.place);
-            if first.is_none_or(|first| number > first) {
+            let draw = Draw {
+                number: mix(point.seed ^ key),
+                place: point.place,
+            };
+            if first.is_none_or(|first| draw > first) {
                 second = first;
-                first = Some(number);
-            } else if second.is_none_or(|second| number > second) {
-                second = Some(number);
+                first = Some(draw);
+            } else if second.is_none_or(|second| draw > second) {
+                second = Some(draw);
             }
         }
-        (first, second)
+        [first, second]
     }
 }
 
@@ -254,7 +263,9 @@ mod tests {
     #[test]
     fn owners_are_the_same_in_every_version() {
         let ring = Ring::new(&members(&[1, 1, 2, 1, 1]));
-        let owners: Vec<_> = (0..12).map(|key| ring.candidates(key).unwrap().first).collect();
+        let owners: Vec<_> = (0..12)
+            .map(|key| ring.candidates(key).unwrap().first)
+            .collect();
         assert_eq!(owners, OWNERS);
     }
 

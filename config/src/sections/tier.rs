@@ -44,7 +44,10 @@ const PARENTS: Setting<List<Where>> = Setting {
     about: "The next tier, asked instead of the origin: HTTP/2 over TLS, or without it on networks of one's own. Behind \
             a URL may stand `id=NAME` and `weight=NUMBER`; a file has one such line for each, and is read again when it \
             changes. `dns+srv` looks up SRV records, `dns+srvs` for TLS.",
-    read: List { of: Where, least: 0 },
+    read: List {
+        of: Where,
+        least: 0,
+    },
 };
 
 const KEY: Setting<ReadableFile> = Setting {

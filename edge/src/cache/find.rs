@@ -336,9 +336,9 @@ impl Hit {
     ) -> Result<Sent, Interrupted> {
         let admission = request.treatment.admission;
         let object = match self.object.head().extent() {
-            Extent::Whole => node.tiers.accessed(&self.object, admission),
-            // Parts of a response are in memory only.
-            Extent::Part(_) | Extent::Sliced(_) => {
+            Extent::Whole | Extent::Sliced(_) => node.tiers.accessed(&self.object, admission),
+            // A part without slices is in memory only.
+            Extent::Part(_) => {
                 node.tiers.memory().accessed(&self.object);
                 Arc::clone(&self.object)
             }

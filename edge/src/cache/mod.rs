@@ -328,7 +328,10 @@ fn goes_alone(request: &Request, wait: &Wait) -> bool {
         let stored = object.head().stored();
         stored.is_some_and(|stored| stored.terms.requires_validation())
     });
-    let is_ahead = request.peer.as_ref().is_some_and(|peer| peer.least.is_some());
+    let is_ahead = request
+        .peer
+        .as_ref()
+        .is_some_and(|peer| peer.least.is_some());
     is_ahead || wait.why == Forward::Request || request.terms.is_personal() || validated_every_time
 }
 

@@ -332,12 +332,7 @@ pub(super) fn note_birth(node: &Node, exchange: &mut Exchange, head: &Head) {
 }
 
 /// Tells another node of a tier what the response is, where one asks.
-pub(crate) fn vouch(
-    node: &Node,
-    exchange: &Exchange,
-    status: StatusCode,
-    headers: &mut HeaderMap,
-) {
+pub(crate) fn vouch(node: &Node, exchange: &Exchange, status: StatusCode, headers: &mut HeaderMap) {
     headers.remove(LARDER_TIER);
     if let (Some(tier), Some(peer)) = (&node.tier, &exchange.peer) {
         let about = (exchange.outcome.as_ref(), exchange.born.clone());

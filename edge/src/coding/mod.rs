@@ -89,7 +89,13 @@ impl Source<'_> {
                 (reader.key(), reader.variant(), keep)
             }
         };
-        memory.begin(key, variant, Head::PassedOn(storage::purge::Sequence(0)), None, keep)
+        memory.begin(
+            key,
+            variant,
+            Head::PassedOn(storage::purge::Sequence(0)),
+            None,
+            keep,
+        )
     }
 }
 

@@ -28,7 +28,9 @@ use storage::purge::LogFile;
 use tokio::sync::watch;
 
 use crate::clock::Clock;
-use crate::purges::log::{LogName, LogStatus, PublishError, Published, PurgeLog, Reach, Sink, Trust};
+use crate::purges::log::{
+    LogName, LogStatus, PublishError, Published, PurgeLog, Reach, Sink, Trust,
+};
 
 pub(crate) use cursor::CursorFile;
 use follow::Follower;

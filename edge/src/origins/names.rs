@@ -117,17 +117,27 @@ impl Names {
         let Directory::Dns(resolver) = &self.directory else {
             return None;
         };
-        let answer = timeout(LOOKUP_TIME, resolver.srv_lookup(name)).await.ok()?.ok()?;
+        let answer = timeout(LOOKUP_TIME, resolver.srv_lookup(name))
+            .await
+            .ok()?
+            .ok()?;
         let until = answer.valid_until();
-        let services = answer.answers().iter().filter_map(|record| match &record.data {
-            RData::SRV(record) => Some(Service {
-                host: record.target.to_utf8().trim_end_matches('.').to_ascii_lowercase(),
-                port: record.port,
-                priority: record.priority,
-                weight: record.weight,
-            }),
-            _ => None,
-        });
+        let services = answer
+            .answers()
+            .iter()
+            .filter_map(|record| match &record.data {
+                RData::SRV(record) => Some(Service {
+                    host: record
+                        .target
+                        .to_utf8()
+                        .trim_end_matches('.')
+                        .to_ascii_lowercase(),
+                    port: record.port,
+                    priority: record.priority,
+                    weight: record.weight,
+                }),
+                _ => None,
+            });
         let services: Vec<_> = services.collect();
         (!services.is_empty()).then_some((services, until))
     }

@@ -144,11 +144,7 @@ impl Fetcher {
         self.fetch_from_origin(asking, interim).await
     }
 
-    fn from_parent(
-        &self,
-        answer: Answer,
-        asking: &Asking<'_>,
-    ) -> Result<Fetched, UpstreamError> {
+    fn from_parent(&self, answer: Answer, asking: &Asking<'_>) -> Result<Fetched, UpstreamError> {
         let Answer {
             mut incoming,
             born,

@@ -215,14 +215,13 @@ impl Filters {
 
     /// Tells another node whether this one takes requests.
     async fn answer_probe(&self, session: &mut Session, exchange: &mut Exchange) -> Result<()> {
-        if let Some(why) = unready(purge_api::Node::readiness(&*self.node)) {
-            let status = StatusCode::SERVICE_UNAVAILABLE;
-            return self.refuse(session, exchange, status, why).await;
-        }
-        exchange.outcome = Some(Outcome::Local(Local::Probed));
+        let (status, word) = match unready(purge_api::Node::readiness(&*self.node)) {
+            Some(why) => (StatusCode::SERVICE_UNAVAILABLE, why),
+            None => (StatusCode::OK, "ready"),
+        };
+        exchange.outcome = Some(Outcome::Local(Local::Probed(word)));
         let mut client = SessionClient(session);
-        let (status, message) = (StatusCode::OK, "ready\n".to_owned());
-        let headers = http::HeaderMap::new();
+        let (headers, message) = (http::HeaderMap::new(), format!("{word}\n"));
         let answered = cache::made_up(&self.node, exchange, &mut client, status, headers, message);
         answered.await.map_err(broken)
     }
@@ -423,6 +422,9 @@ impl ProxyHttp for Filters {
         _error: Option<&Error>,
         exchange: &mut Exchange,
     ) {
+        if let Some(Outcome::Local(Local::Probed(_))) = exchange.outcome {
+            return;
+        }
         let sent = session.body_bytes_sent() as u64;
         self.node.finished(exchange, sent);
     }

@@ -13,7 +13,8 @@ use storage::purge::{LogError, LogFile, Sequence};
 use tokio::sync::oneshot;
 
 use super::log::{
-    Event, LogName, LogState, LogStatus, Placed, PublishError, Published, PurgeLog, Reach, Sink, Trust,
+    Event, LogName, LogState, LogStatus, Placed, PublishError, Published, PurgeLog, Reach, Sink,
+    Trust,
 };
 use super::record::{Doubt, Reason};
 

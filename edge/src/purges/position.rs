@@ -102,7 +102,12 @@ impl Position {
     }
 
     /// When a response was born in this node's order that another node vouches for; it was asked for at `begun`.
-    pub(crate) fn born(&self, index: &PurgeIndex, begun: Sequence, born: Option<&Born>) -> Sequence {
+    pub(crate) fn born(
+        &self,
+        index: &PurgeIndex,
+        begun: Sequence,
+        born: Option<&Born>,
+    ) -> Sequence {
         let at = self.0.read().clone();
         let (log, born) = match (&at.log, born) {
             // Each node has its own purges: the other one is an origin like others.
@@ -175,7 +180,11 @@ mod tests {
         let (position, index) = node();
         let place = |membership: &Membership| position.vouch(&index, membership).unwrap().place;
         assert_eq!(place(&member(15)), 120);
-        assert_eq!(place(&member(40)), 135, "asked for because of a later purge");
+        assert_eq!(
+            place(&member(40)),
+            135,
+            "asked for because of a later purge"
+        );
         assert_eq!(place(&member(14)), 109, "purged");
         assert_eq!(place(&member(4)), 0, "from before the node joined");
         let passed = position.vouch_passed(&index, Sequence(9)).unwrap();
@@ -187,13 +196,25 @@ mod tests {
         let (position, index) = node();
         let begun = Sequence(15);
         let found = |it| position.born(&index, begun, it);
-        assert_eq!(found(Some(&born("x", 109))), Sequence(14), "before the purge");
+        assert_eq!(
+            found(Some(&born("x", 109))),
+            Sequence(14),
+            "before the purge"
+        );
         assert_eq!(found(Some(&born("x", 110))), Sequence(15));
-        assert_eq!(found(Some(&born("x", 999))), Sequence(15), "what is not known here");
+        assert_eq!(
+            found(Some(&born("x", 999))),
+            Sequence(15),
+            "what is not known here"
+        );
         assert_eq!(found(Some(&born("y", 110))), Sequence(0), "of another log");
         assert_eq!(found(None), Sequence(0), "nothing is said");
         index.doubt(Sequence(16));
-        assert_eq!(found(Some(&born("x", 130))), begun, "of a log that was replaced");
+        assert_eq!(
+            found(Some(&born("x", 130))),
+            begun,
+            "of a log that was replaced"
+        );
     }
 
     #[test]

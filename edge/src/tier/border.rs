@@ -33,7 +33,10 @@ impl Peer {
     /// How the request came to the first node.
     pub(crate) fn facts(&self, here: &Facts) -> Facts {
         let client = self.path.first().copied();
-        here.sent_by(client.unwrap_or_else(|| here.client.ip()), Some(self.scheme))
+        here.sent_by(
+            client.unwrap_or_else(|| here.client.ip()),
+            Some(self.scheme),
+        )
     }
 }
 
@@ -106,7 +109,9 @@ impl Tier {
         (outcome, born): (Option<&Outcome>, Option<Born>),
     ) -> Option<HeaderValue> {
         let mut born = born;
-        if let (Some(born), Some(least), Some(Outcome::Forwarded(_))) = (&mut born, peer.least, outcome) {
+        if let (Some(born), Some(least), Some(Outcome::Forwarded(_))) =
+            (&mut born, peer.least, outcome)
+        {
             // It was asked for because of that purge, and so after it.
             born.place = born.place.max(least.place);
         }
@@ -120,7 +125,10 @@ impl Tier {
             born,
         };
         let text = voucher.to_text();
-        let signature = self.shared.key.sign_response(&peer.signature, status, &text);
+        let signature = self
+            .shared
+            .key
+            .sign_response(&peer.signature, status, &text);
         HeaderValue::try_from(with_signature(&text, &signature)).ok()
     }
 }
@@ -149,10 +157,12 @@ impl Shared {
                 tiered::forwarded::Scheme::Http => Scheme::Http,
                 tiered::forwarded::Scheme::Https => Scheme::Https,
             },
-            least: place.filter(|place| *place > self.position.place()).map(|place| Least {
-                place,
-                own: self.position.sequence_of(place),
-            }),
+            least: place
+                .filter(|place| *place > self.position.place())
+                .map(|place| Least {
+                    place,
+                    own: self.position.sequence_of(place),
+                }),
             signature: signature.to_owned(),
             path: introduction.path.clone(),
         });

@@ -41,7 +41,9 @@ impl Key {
         let text = std::fs::read_to_string(path).map_err(|error| format!("{shown}: {error}"))?;
         let secret = text.trim();
         if secret.len() < SECRET_MIN {
-            return Err(format!("{shown}: a key has at least {SECRET_MIN} characters"));
+            return Err(format!(
+                "{shown}: a key has at least {SECRET_MIN} characters"
+            ));
         }
         Ok(Self::new(secret.as_bytes()))
     }
@@ -93,7 +95,13 @@ impl Key {
 fn request_parts(asked: Asked<'_>, introduction: &str) -> Vec<u8> {
     let method = asked.method.as_str().as_bytes();
     let authority = asked.authority.as_bytes();
-    framed(&[REQUEST, method, authority, asked.target.as_bytes(), introduction.as_bytes()])
+    framed(&[
+        REQUEST,
+        method,
+        authority,
+        asked.target.as_bytes(),
+        introduction.as_bytes(),
+    ])
 }
 
 fn response_parts(request: &str, status: StatusCode, voucher: &str) -> Vec<u8> {

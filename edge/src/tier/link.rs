@@ -56,7 +56,9 @@ pub(crate) struct Links {
 
 impl std::fmt::Debug for Links {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Links").field("slots", &self.slots.len()).finish_non_exhaustive()
+        f.debug_struct("Links")
+            .field("slots", &self.slots.len())
+            .finish_non_exhaustive()
     }
 }
 
@@ -224,12 +226,16 @@ impl Links {
         })?;
         self.sent.fetch_add(1, Ordering::Relaxed);
         if let Some(content) = content {
-            stream.send_data(content, true).map_err(|error| broken(&error))?;
+            stream
+                .send_data(content, true)
+                .map_err(|error| broken(&error))?;
         }
         let response = timeout(first_byte, response).await;
         let response = response.map_err(|_elapsed| LinkError::Late)?;
         let (head, body) = response.map_err(|error| broken(&error))?.into_parts();
-        let http::response::Parts { status, headers, .. } = head;
+        let http::response::Parts {
+            status, headers, ..
+        } = head;
         Ok(Incoming {
             status,
             headers,
@@ -243,7 +249,10 @@ impl Links {
     fn retire(&self, live: &Live) {
         for slot in &self.slots {
             let mut held = slot.live.lock();
-            if held.as_ref().is_some_and(|held| Arc::ptr_eq(&held.cut, &live.cut)) {
+            if held
+                .as_ref()
+                .is_some_and(|held| Arc::ptr_eq(&held.cut, &live.cut))
+            {
                 *held = None;
             }
         }
@@ -263,8 +272,12 @@ impl Links {
     }
 
     fn least_busy(&self) -> Option<Live> {
-        let live = self.slots.iter().filter_map(|slot| slot.live.lock().clone());
-        live.filter(Live::is_open).min_by_key(|live| live.streams.load(Ordering::Relaxed))
+        let live = self
+            .slots
+            .iter()
+            .filter_map(|slot| slot.live.lock().clone());
+        live.filter(Live::is_open)
+            .min_by_key(|live| live.streams.load(Ordering::Relaxed))
     }
 
     /// Opens another connection beside busy ones, while they are used.
@@ -283,7 +296,9 @@ impl Links {
             let Ok(_turn) = slot.connecting.try_lock() else {
                 return;
             };
-            if is_free(slot) && let Err(error) = links.connect(slot, &addresses).await {
+            if is_free(slot)
+                && let Err(error) = links.connect(slot, &addresses).await
+            {
                 tracing::debug!(?error, "no further connection to a parent");
             }
         });
@@ -305,7 +320,9 @@ impl Links {
     }
 
     async fn connect_to(&self, address: SocketAddr) -> Result<Live, UpstreamError> {
-        let socket = TcpStream::connect(address).await.map_err(|error| unconnected(&error))?;
+        let socket = TcpStream::connect(address)
+            .await
+            .map_err(|error| unconnected(&error))?;
         drop(socket.set_nodelay(true));
         let stream: Box<dyn Stream> = match &self.making.tls {
             None => Box::new(socket),

@@ -3,9 +3,11 @@
 use std::time::Duration;
 
 use prometheus::core::Collector;
-use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts};
+use prometheus::{
+    Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+};
 
-use super::Shown;
+use purge_api::Parent;
 
 /// Seconds: from a hit on the same network to an origin's timeout.
 const DURATIONS: [f64; 12] = [
@@ -32,7 +34,8 @@ pub(crate) struct TierMetrics {
 
 impl TierMetrics {
     pub(crate) fn new() -> Result<Self, prometheus::Error> {
-        let counters = |name, help, labels: &[&str]| IntCounterVec::new(Opts::new(name, help), labels);
+        let counters =
+            |name, help, labels: &[&str]| IntCounterVec::new(Opts::new(name, help), labels);
         let gauges = |name, help| IntGaugeVec::new(Opts::new(name, help), &["parent"]);
         Ok(Self {
             requests: counters(
@@ -59,7 +62,10 @@ impl TierMetrics {
                 .buckets(DURATIONS.to_vec()),
             )?,
             up: gauges("tiered_parent_up", "Whether a parent is asked.")?,
-            in_flight: gauges("tiered_in_flight", "Requests to a parent that wait for a response.")?,
+            in_flight: gauges(
+                "tiered_in_flight",
+                "Requests to a parent that wait for a response.",
+            )?,
             connections: gauges("tiered_connections", "Open connections to a parent.")?,
             opened: gauges(
                 "tiered_connections_opened_total",
@@ -121,11 +127,11 @@ impl TierMetrics {
     }
 
     pub(super) fn direct(&self, allowed: bool) {
-        let budget = match allowed {
-            true => "allowed",
-            false => "spent",
-        };
-        self.direct.with_label_values(&[budget]).inc();
+        self.direct.with_label_values(&[budget_word(allowed)]).inc();
+    }
+
+    pub(super) fn directs(&self, allowed: bool) -> u64 {
+        self.direct.with_label_values(&[budget_word(allowed)]).get()
     }
 
     pub(super) fn peer(&self, verdict: &str) {
@@ -136,22 +142,38 @@ impl TierMetrics {
         self.budget.set(i64::try_from(left).unwrap_or(i64::MAX));
     }
 
-    pub(super) fn tell(&self, shown: &Shown) {
+    pub(super) fn tell(&self, shown: &Parent) {
         let set = |gauges: &IntGaugeVec, value: u64| {
             let value = i64::try_from(value).unwrap_or(i64::MAX);
             gauges.with_label_values(&[&shown.id]).set(value);
         };
-        set(&self.up, u64::from(matches!(shown.standing, "up" | "trial")));
-        set(&self.in_flight, shown.in_flight as u64);
-        set(&self.connections, shown.connections as u64);
+        set(
+            &self.up,
+            u64::from(matches!(shown.state, "up" | "trial")),
+        );
+        set(&self.in_flight, shown.in_flight);
+        set(&self.connections, shown.connections);
         set(&self.opened, shown.opened);
         set(&self.sent, shown.requests);
     }
 
     /// A parent that is none any more.
     pub(super) fn forget(&self, parent: &str) {
-        for gauges in [&self.up, &self.in_flight, &self.connections, &self.opened, &self.sent] {
+        for gauges in [
+            &self.up,
+            &self.in_flight,
+            &self.connections,
+            &self.opened,
+            &self.sent,
+        ] {
             drop(gauges.remove_label_values(&[parent]));
         }
+    }
+}
+
+const fn budget_word(allowed: bool) -> &'static str {
+    match allowed {
+        true => "allowed",
+        false => "spent",
     }
 }

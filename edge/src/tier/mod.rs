@@ -28,8 +28,8 @@ use crate::clock::{Clock, monotonic};
 use crate::downstream::Scheme;
 use crate::error::UpstreamError;
 use crate::exchange;
-use crate::origins::names::Names;
 use crate::origins::Timeouts;
+use crate::origins::names::Names;
 use crate::pingora::fetch::{Asking, Through};
 use crate::purges::position::Position;
 use policy::time::Timestamp;
@@ -40,7 +40,7 @@ pub(crate) use key::{Key, LARDER_TIER};
 pub(crate) use link::{Incoming, Making};
 pub(crate) use metrics::TierMetrics;
 use parent::{Answered, NoAnswer, Parent, Question};
-pub(crate) use parent::{PROBE, Place, Shown};
+pub(crate) use parent::{PROBE, Place};
 pub(crate) use parents::{Parents, Source as Listed, Template};
 
 /// What a parent may take longer than the origin that it asks.
@@ -194,12 +194,20 @@ impl Tier {
         self.settings.role == Role::Parent
     }
 
-    pub(crate) fn role(&self) -> Role {
-        self.settings.role
-    }
-
-    pub(crate) fn shown(&self) -> Vec<Shown> {
-        self.parents.all().iter().map(|parent| parent.show()).collect()
+    /// How it stands, for the admin API.
+    pub(crate) fn status(&self) -> purge_api::Tier {
+        let parents = self.parents.all();
+        let metrics = &self.shared.metrics;
+        purge_api::Tier {
+            role: match self.settings.role {
+                Role::Edge => "edge",
+                Role::Parent => "parent",
+            },
+            failovers: metrics.failovers.get(),
+            direct: metrics.directs(true),
+            refused: metrics.directs(false),
+            parents: parents.iter().map(|parent| parent.show()).collect(),
+        }
     }
 
     pub(crate) fn metrics(&self) -> &TierMetrics {
@@ -257,7 +265,10 @@ impl Tier {
         if allowed {
             return Ok(Way::Direct);
         }
-        tracing::debug!(?last, "no parent answers, and the budget for the origin is spent");
+        tracing::debug!(
+            ?last,
+            "no parent answers, and the budget for the origin is spent"
+        );
         Err(UpstreamError::NoParent)
     }
 
@@ -283,7 +294,11 @@ impl Tier {
         let Some((request, signature)) = self.request(parent, asking, whom) else {
             return Attempt::Failed(UpstreamError::Malformed);
         };
-        let Timeouts { first_byte, between_bytes, .. } = asking.site.origins.timeouts;
+        let Timeouts {
+            first_byte,
+            between_bytes,
+            ..
+        } = asking.site.origins.timeouts;
         let question = Question {
             request,
             content: asking.content.clone(),
@@ -341,7 +356,10 @@ impl Tier {
             headers.insert(header::CONTENT_LENGTH, HeaderValue::from(content.len()));
         }
         *request.headers_mut() = headers;
-        Some(self.shared.introduce(request, &authority, asking.target, whom))
+        Some(
+            self.shared
+                .introduce(request, &authority, asking.target, whom),
+        )
     }
 }
 
@@ -381,7 +399,11 @@ impl Shared {
             least: whom.least,
         };
         let text = introduction.to_text();
-        let asked = Asked { method, authority, target };
+        let asked = Asked {
+            method,
+            authority,
+            target,
+        };
         let signature = self.key.sign_request(asked, &text);
         let field = HeaderValue::try_from(with_signature(&text, &signature)).ok();
         (field, signature)
@@ -433,7 +455,9 @@ impl Tier {
         let authority = request.head.authority.to_string();
         let whom = Whom::of(request, None);
         let target = request.origin_target();
-        let (field, _) = self.shared.introduction(request.method(), &authority, &target, &whom);
+        let (field, _) = self
+            .shared
+            .introduction(request.method(), &authority, &target, &whom);
         if let Some(field) = field {
             headers.insert(LARDER_TIER, field);
         }

@@ -119,20 +119,6 @@ impl Drop for UnderWay<'_> {
     }
 }
 
-/// How a parent is, for people.
-#[derive(Clone, Debug)]
-pub(crate) struct Shown {
-    pub id: String,
-    pub name: Option<String>,
-    pub weight: u32,
-    pub standing: &'static str,
-    pub fault: Option<String>,
-    pub in_flight: usize,
-    pub connections: usize,
-    pub opened: u64,
-    pub requests: u64,
-}
-
 impl Parent {
     pub(crate) fn new(place: Place, making: Making, connections: usize) -> Self {
         Self {
@@ -155,27 +141,23 @@ impl Parent {
         self.in_flight.load(Ordering::Relaxed)
     }
 
-    /// Connections opened and requests sent so far.
-    pub(crate) fn counts(&self) -> (u64, u64) {
-        self.links.counts()
-    }
-
-    pub(crate) fn show(&self) -> Shown {
-        let standing = match self.health.lock().standing(now()) {
+    /// How it stands, for the admin API.
+    pub(crate) fn show(&self) -> purge_api::Parent {
+        let state = match self.health.lock().standing(now()) {
             Standing::Up { .. } => "up",
             Standing::Trial | Standing::Out(Out::OnTrial) => "trial",
             Standing::Out(Out::Requests { .. }) => "out",
             Standing::Out(Out::Probes) => "down",
         };
         let (opened, requests) = self.links.counts();
-        Shown {
+        purge_api::Parent {
             id: self.place.id.clone(),
-            name: self.name.lock().clone(),
+            node: self.name.lock().clone(),
             weight: self.place.weight,
-            standing,
+            state,
             fault: self.fault.lock().clone(),
-            in_flight: self.in_flight(),
-            connections: self.links.open(),
+            in_flight: self.in_flight() as u64,
+            connections: self.links.open() as u64,
             opened,
             requests,
         }
@@ -234,8 +216,14 @@ impl Parent {
         match &self.place.host {
             Host::Address(address) => vec![SocketAddr::new(*address, port)],
             Host::Name(name) => {
-                let found = shared.names.resolve(name, shared.clock.instant().into()).await;
-                found.into_iter().map(|address| SocketAddr::new(address, port)).collect()
+                let found = shared
+                    .names
+                    .resolve(name, shared.clock.instant().into())
+                    .await;
+                found
+                    .into_iter()
+                    .map(|address| SocketAddr::new(address, port))
+                    .collect()
             }
         }
     }
@@ -305,7 +293,8 @@ impl Parent {
         let answered = loop {
             match timeout(shared.silence, &mut exchange).await {
                 Ok(answered) => break answered,
-                Err(_elapsed) if monotonic().saturating_sub(self.links.heard()) < shared.silence => {}
+                Err(_elapsed)
+                    if monotonic().saturating_sub(self.links.heard()) < shared.silence => {}
                 Err(_elapsed) => break Err(NoAnswer::Link(LinkError::Late)),
             }
         };

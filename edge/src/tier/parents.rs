@@ -28,7 +28,10 @@ const FILE_MAX: u64 = 256 << 10;
 pub(crate) enum Source {
     Fixed(Place),
     /// SRV records (RFC 2782).
-    Srv { name: String, secure: bool },
+    Srv {
+        name: String,
+        secure: bool,
+    },
     File(PathBuf),
 }
 
@@ -62,7 +65,9 @@ pub(crate) struct Template {
 
 impl std::fmt::Debug for Template {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Template").field("connect", &self.connect).finish_non_exhaustive()
+        f.debug_struct("Template")
+            .field("connect", &self.connect)
+            .finish_non_exhaustive()
     }
 }
 
@@ -114,7 +119,9 @@ impl Parents {
         };
         let places = [Some(found.first), found.second];
         let places = places.into_iter().flatten();
-        places.filter_map(|place| table.all.get(place).cloned()).collect()
+        places
+            .filter_map(|place| table.all.get(place).cloned())
+            .collect()
     }
 
     /// Requests under way to all parents, and how many those are.
@@ -143,14 +150,21 @@ impl Parents {
                 continue;
             }
             let Some(making) = self.making.of(&place) else {
-                tracing::error!(parent = place.id, "a parent with TLS needs `ca_file`: it is left out");
+                tracing::error!(
+                    parent = place.id,
+                    "a parent with TLS needs `ca_file`: it is left out"
+                );
                 continue;
             };
             let parent = Arc::new(Parent::new(place, making, self.making.connections));
             tokio::spawn(Parent::keep(Arc::downgrade(&parent), Arc::clone(shared)));
             all.push(parent);
         }
-        for gone in table.all.iter().filter(|old| !all.iter().any(|new| new.place.id == old.place.id)) {
+        for gone in table
+            .all
+            .iter()
+            .filter(|old| !all.iter().any(|new| new.place.id == old.place.id))
+        {
             shared.metrics.forget(&gone.place.id);
         }
         let members: Vec<_> = all.iter().map(|parent| parent.place.member()).collect();
@@ -160,12 +174,17 @@ impl Parents {
 
     fn read(&self, path: &Path) -> Result<Vec<Place>, String> {
         let shown = path.display();
-        let length = std::fs::metadata(path).map_err(|error| format!("{shown}: {error}"))?.len();
+        let length = std::fs::metadata(path)
+            .map_err(|error| format!("{shown}: {error}"))?
+            .len();
         if length > FILE_MAX {
             return Err(format!("{shown} has more than {FILE_MAX} bytes"));
         }
         let text = std::fs::read_to_string(path).map_err(|error| format!("{shown}: {error}"))?;
-        let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
+        let lines = text
+            .lines()
+            .map(str::trim)
+            .filter(|line| !line.is_empty() && !line.starts_with('#'));
         let places: Result<Vec<_>, _> = lines.take(PARENTS_MAX).map(self.parse).collect();
         places.map_err(|error| format!("{shown}: {error}"))
     }
@@ -276,7 +295,9 @@ async fn look_up(
         let pause = match found {
             Some((services, until)) => {
                 let first = services.iter().map(|service| service.priority).min();
-                let best = services.into_iter().filter(|service| Some(service.priority) == first);
+                let best = services
+                    .into_iter()
+                    .filter(|service| Some(service.priority) == first);
                 let places = best.map(|service| Place {
                     id: format!("{}:{}", service.host, service.port),
                     weight: u32::from(service.weight.max(1)),

@@ -69,7 +69,8 @@ pub(super) fn ready(tier: model::Tier, threads: usize) -> Result<Ready, StartErr
                 model::Pass::Parent => Pass::Parent,
             },
             direct,
-            authorities: authorities.map(|all| all.iter().map(|it| it.to_vec()).collect::<Arc<_>>()),
+            authorities: authorities
+                .map(|all| all.iter().map(|it| it.to_vec()).collect::<Arc<_>>()),
             connect: connect_timeout,
         },
         key,

@@ -51,6 +51,7 @@ mod search;
 mod settings;
 mod shutdown;
 mod slices;
+mod slices_on_disk;
 mod stale;
 mod tidy;
 mod tiers;

@@ -14,7 +14,10 @@ async fn counting() -> Origin {
 
 fn requests(metrics: &Metrics, parent: &Node, said: &str) -> f64 {
     let id = parent.address().to_string();
-    metrics.sum("larder_tiered_requests_total", &[("parent", &id), ("said", said)])
+    metrics.sum(
+        "larder_tiered_requests_total",
+        &[("parent", &id), ("said", said)],
+    )
 }
 
 /// Waits until an edge asks a parent again, or does not any more.
@@ -27,7 +30,9 @@ async fn stands(edge: &Node, parent: &Node, up: bool) {
 
 fn chain(answer: &Response) -> Vec<String> {
     let all = answer.headers("Cache-Status").join(", ");
-    let members = all.split(", ").map(|member| member.split(';').take(2).collect::<Vec<_>>().join(";"));
+    let members = all
+        .split(", ")
+        .map(|member| member.split(';').take(2).collect::<Vec<_>>().join(";"));
     members.collect()
 }
 
@@ -41,7 +46,10 @@ async fn edges_ask_a_parent_and_the_parent_asks_the_origin_once() {
 
     let miss = first.get("/a").await;
     assert_eq!((miss.status, miss.text().as_str()), (200, "1"));
-    assert_eq!(chain(&miss), ["parent; fwd=uri-miss", "first; fwd=uri-miss"]);
+    assert_eq!(
+        chain(&miss),
+        ["parent; fwd=uri-miss", "first; fwd=uri-miss"]
+    );
     assert_eq!(miss.headers("Via"), ["1.1 parent", "1.1 first"]);
     assert_eq!(miss.header("Larder-Tier"), None);
     let shared = second.get("/a").await;
@@ -58,7 +66,10 @@ async fn edges_ask_a_parent_and_the_parent_asks_the_origin_once() {
     let metrics = first.metrics().await;
     assert_eq!(requests(&metrics, &parent, "response"), 1.0);
     assert_eq!(metrics.sum("larder_origin_requests_total", &[]), 0.0);
-    assert_eq!(metrics.sum("larder_tiered_connections_opened_total", &[]), 1.0);
+    assert_eq!(
+        metrics.sum("larder_tiered_connections_opened_total", &[]),
+        1.0
+    );
     assert_eq!(requests(&second.metrics().await, &parent, "hit"), 1.0);
 }
 
@@ -67,9 +78,13 @@ async fn all_edges_at_once_cost_the_origin_one_request_for_each_object() {
     const OBJECTS: usize = 40;
     let gate = Gate::closed();
     let held = gate.clone();
-    let origin = Origin::start(move |seen| Reply::fresh(600, seen.target.clone()).after(&held)).await;
+    let origin =
+        Origin::start(move |seen| Reply::fresh(600, seen.target.clone()).after(&held)).await;
     let tiers = Tiers::before(&origin.url());
-    let parents = [Node::start(tiers.parent("p1")).await, Node::start(tiers.parent("p2")).await];
+    let parents = [
+        Node::start(tiers.parent("p1")).await,
+        Node::start(tiers.parent("p2")).await,
+    ];
     let parents = [&parents[0], &parents[1]];
     let mut edges = Vec::new();
     for name in ["a", "b", "c", "d"] {
@@ -91,7 +106,8 @@ async fn all_edges_at_once_cost_the_origin_one_request_for_each_object() {
     assert_eq!(origin.total(), OBJECTS);
     // Both parents have a share.
     let metrics = edges[0].metrics().await;
-    let shares = parents.map(|it| requests(&metrics, it, "response") + requests(&metrics, it, "hit"));
+    let shares =
+        parents.map(|it| requests(&metrics, it, "response") + requests(&metrics, it, "hit"));
     assert!(shares.iter().all(|share| *share > 5.0), "{shares:?}");
 }
 
@@ -138,7 +154,9 @@ async fn a_frozen_parent_is_left_within_the_silence() {
     let tiers = Tiers::before(&origin.url());
     let first = Node::start(tiers.parent("p1")).await;
     let second = Node::start(tiers.parent("p2")).await;
-    let edge = tiers.edge("edge", &[&first, &second]).table("tier", "silence = \"700ms\"");
+    let edge = tiers
+        .edge("edge", &[&first, &second])
+        .table("tier", "silence = \"700ms\"");
     let edge = Node::start(edge).await;
     edge.get("/warm").await;
     first.signal("STOP");
@@ -153,7 +171,11 @@ async fn a_frozen_parent_is_left_within_the_silence() {
         assert_eq!(client.answer().await.status, 200);
     }
     // A second on a machine that has nothing else to do.
-    assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
+    assert!(
+        began.elapsed() < Duration::from_secs(4),
+        "{:?}",
+        began.elapsed()
+    );
     stands(&edge, &first, false).await;
     first.signal("CONT");
     stands(&edge, &first, true).await;
@@ -161,13 +183,14 @@ async fn a_frozen_parent_is_left_within_the_silence() {
 
 #[tokio::test]
 async fn without_parents_a_few_requests_go_to_the_origin_and_stale_ones_are_served() {
-    let origin = Origin::start(|_| {
-        Reply::ok("x").with("Cache-Control", "max-age=1, stale-if-error=600")
-    })
-    .await;
+    let origin =
+        Origin::start(|_| Reply::ok("x").with("Cache-Control", "max-age=1, stale-if-error=600"))
+            .await;
     let tiers = Tiers::before(&origin.url());
     let mut parent = Node::start(tiers.parent("parent")).await;
-    let edge = tiers.edge("edge", &[&parent]).table("tier", "direct_per_second = 1");
+    let edge = tiers
+        .edge("edge", &[&parent])
+        .table("tier", "direct_per_second = 1");
     let mut edge = Node::start(edge).await;
     assert_eq!(edge.get("/stored").await.status, 200);
     parent.kill();
@@ -181,7 +204,11 @@ async fn without_parents_a_few_requests_go_to_the_origin_and_stale_ones_are_serv
             refused += 1;
             let why = answer.header("Proxy-Status").unwrap_or_default();
             assert!(why.contains("destination_unavailable"), "{why}");
-            assert!(answer.text().contains("no parent of the tier"), "{}", answer.text());
+            assert!(
+                answer.text().contains("no parent of the tier"),
+                "{}",
+                answer.text()
+            );
         }
     }
     let direct = origin.total() - asked;
@@ -202,11 +229,16 @@ async fn an_origins_failure_never_puts_a_parent_out() {
     .await;
     let tiers = Tiers::before(&origin.url());
     let parent = Node::start(tiers.parent("parent")).await;
-    let edge = tiers.edge("edge", &[&parent]).table("tier", "direct_per_second = 0");
+    let edge = tiers
+        .edge("edge", &[&parent])
+        .table("tier", "direct_per_second = 0");
     let edge = Node::start(edge).await;
     for _ in 0..8 {
         let answer = edge.get("/down").await;
-        assert_eq!((answer.status, answer.header("Retry-After")), (503, Some("1")));
+        assert_eq!(
+            (answer.status, answer.header("Retry-After")),
+            (503, Some("1"))
+        );
         assert!(edge.get("/cut").await.status >= 500);
     }
     assert_eq!(edge.get("/well").await.status, 200);
@@ -218,10 +250,17 @@ async fn an_origins_failure_never_puts_a_parent_out() {
 
 #[tokio::test]
 async fn ages_add_up_through_three_tiers() {
-    let origin = Origin::start(|_| Reply::ok("x").with("Cache-Control", "max-age=100").with("ETag", "\"e\"")).await;
+    let origin = Origin::start(|_| {
+        Reply::ok("x")
+            .with("Cache-Control", "max-age=100")
+            .with("ETag", "\"e\"")
+    })
+    .await;
     let tiers = Tiers::before(&origin.url());
     let mut top = Node::start(tiers.parent("top")).await;
-    let middle = tiers.edge("middle", &[&top]).table("tier", "role = \"parent\"");
+    let middle = tiers
+        .edge("middle", &[&top])
+        .table("tier", "role = \"parent\"");
     let mut middle = Node::start(middle).await;
     let mut edge = Node::start(tiers.edge("edge", &[&middle])).await;
     top.get("/a").await;
@@ -229,14 +268,25 @@ async fn ages_add_up_through_three_tiers() {
         node.advance(Duration::from_secs(30));
     }
     let answer = edge.get("/a").await;
-    assert_eq!(chain(&answer), ["top; hit", "middle; fwd=uri-miss", "edge; fwd=uri-miss"]);
-    assert!((30..=32).contains(&answer.age().unwrap_or(0)), "{:?}", answer.age());
+    assert_eq!(
+        chain(&answer),
+        ["top; hit", "middle; fwd=uri-miss", "edge; fwd=uri-miss"]
+    );
+    assert!(
+        (30..=32).contains(&answer.age().unwrap_or(0)),
+        "{:?}",
+        answer.age()
+    );
     for node in [&mut top, &mut middle, &mut edge] {
         node.advance(Duration::from_secs(60));
     }
     let answer = edge.get("/a").await;
     assert!(answer.is_hit());
-    assert!((90..=92).contains(&answer.age().unwrap_or(0)), "{:?}", answer.age());
+    assert!(
+        (90..=92).contains(&answer.age().unwrap_or(0)),
+        "{:?}",
+        answer.age()
+    );
     // All are stale now, and each asks the next with its validator.
     for node in [&mut top, &mut middle, &mut edge] {
         node.advance(Duration::from_secs(30));
@@ -251,7 +301,8 @@ async fn ages_add_up_through_three_tiers() {
 #[tokio::test]
 async fn only_the_tier_that_faces_the_client_serves_stale_while_it_revalidates() {
     let origin = Origin::start(|seen| {
-        Reply::ok(seen.nth.to_string()).with("Cache-Control", "max-age=10, stale-while-revalidate=600")
+        Reply::ok(seen.nth.to_string())
+            .with("Cache-Control", "max-age=10, stale-while-revalidate=600")
     })
     .await;
     let tiers = Tiers::before(&origin.url());
@@ -269,7 +320,10 @@ async fn only_the_tier_that_faces_the_client_serves_stale_while_it_revalidates()
         assert!(Instant::now() < end);
     }
     let fresh = edge.get("/a").await;
-    assert!(fresh.is_hit() && fresh.age().unwrap_or(99) <= 2, "{fresh:?}");
+    assert!(
+        fresh.is_hit() && fresh.age().unwrap_or(99) <= 2,
+        "{fresh:?}"
+    );
     assert_eq!(origin.count("/a"), 2);
 }
 
@@ -288,7 +342,10 @@ async fn what_caches_tell_each_other_goes_no_further_than_the_border() {
     let answer = edge.get("/a").await;
     assert_eq!(answer.header("Surrogate-Key"), None);
     assert_eq!(answer.header("Larder-Cache-Control"), None);
-    assert!(edge.get("/a").await.is_hit(), "the edge has seen the targeted field");
+    assert!(
+        edge.get("/a").await.is_hit(),
+        "the edge has seen the targeted field"
+    );
     let direct = parent.get("/a").await;
     assert!(direct.is_hit());
     assert_eq!(direct.header("Surrogate-Key"), None);
@@ -302,21 +359,34 @@ async fn what_a_client_says_of_tiers_is_not_believed() {
     let edge = Node::start(tiers.edge("edge", &[&parent])).await;
     let forged = "v=1; node=edge; at=0; hops=1; scheme=https; for=192.0.2.9; sig=00ff";
     let refused = parent.get_with("/a", &[("Larder-Tier", forged)]).await;
-    assert_eq!((refused.status, refused.text().as_str()), (403, "tier-key\n"));
+    assert_eq!(
+        (refused.status, refused.text().as_str()),
+        (403, "tier-key\n")
+    );
     let refused = parent.get_with("/a", &[("Larder-Tier", "what")]).await;
-    assert_eq!((refused.status, refused.text().as_str()), (403, "tier-malformed\n"));
+    assert_eq!(
+        (refused.status, refused.text().as_str()),
+        (403, "tier-malformed\n")
+    );
     assert_eq!(origin.total(), 0);
     // An edge answers nobody but clients.
     let taken = edge.get_with("/a", &[("Larder-Tier", forged)]).await;
     assert_eq!((taken.status, taken.header("Larder-Tier")), (200, None));
-    assert_eq!(origin.requests()[0].field("X-Forwarded-For"), Some("127.0.0.1"));
+    assert_eq!(
+        origin.requests()[0].field("X-Forwarded-For"),
+        Some("127.0.0.1")
+    );
     assert_eq!(origin.requests()[0].field("Larder-Tier"), None);
 }
 
 /// The reason for which an edge does not ask its only parent, and that clients do not notice.
 async fn check_unfit(edge: &Node, parent_id: &str, reason: &str) {
     let end = Instant::now() + SOON;
-    while !edge.stderr().iter().any(|line| line.contains("is not asked any more") && line.contains(reason)) {
+    while !edge
+        .stderr()
+        .iter()
+        .any(|line| line.contains("is not asked any more") && line.contains(reason))
+    {
         assert!(Instant::now() < end, "{:?}", edge.stderr());
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
@@ -324,8 +394,14 @@ async fn check_unfit(edge: &Node, parent_id: &str, reason: &str) {
         assert_eq!(edge.get(&format!("/{number}")).await.status, 200);
     }
     let metrics = edge.metrics().await;
-    assert_eq!(metrics.sum("larder_tiered_parent_up", &[("parent", parent_id)]), 0.0);
-    assert_eq!(metrics.sum("larder_tiered_direct_total", &[("budget", "allowed")]), 5.0);
+    assert_eq!(
+        metrics.sum("larder_tiered_parent_up", &[("parent", parent_id)]),
+        0.0
+    );
+    assert_eq!(
+        metrics.sum("larder_tiered_direct_total", &[("budget", "allowed")]),
+        5.0
+    );
 }
 
 #[tokio::test]
@@ -335,7 +411,9 @@ async fn a_parent_with_another_key_or_another_time_is_not_asked() {
     let mut parent = Node::start(tiers.parent("parent")).await;
     let id = parent.address().to_string();
     let other = tiers.key("other.key", "another-key-for-the-tests-of-32-c");
-    let edge = tiers.edge("other", &[&parent]).table("tier", &format!("key_file = {other:?}"));
+    let edge = tiers
+        .edge("other", &[&parent])
+        .table("tier", &format!("key_file = {other:?}"));
     let edge = Node::start(edge).await;
     check_unfit(&edge, &id, "tier's key").await;
     drop(edge);
@@ -364,18 +442,32 @@ async fn three_nodes_in_a_loop_end_at_the_origin() {
     let origin = counting().await;
     let tiers = Tiers::before(&origin.url());
     let file = tiers.key("parents", "http://127.0.0.1:1\n");
-    let first = tiers.parent("first").table("tier", &format!("parents = [\"file:{}\"]", file.display()));
+    let first = tiers
+        .parent("first")
+        .table("tier", &format!("parents = [\"file:{}\"]", file.display()));
     let first = Node::start(first).await;
-    let second = tiers.edge("second", &[&first]).table("tier", "role = \"parent\"");
+    let second = tiers
+        .edge("second", &[&first])
+        .table("tier", "role = \"parent\"");
     let second = Node::start(second).await;
-    let third = tiers.edge("third", &[&second]).table("tier", "role = \"parent\"");
+    let third = tiers
+        .edge("third", &[&second])
+        .table("tier", "role = \"parent\"");
     let third = Node::start(third).await;
-    std::fs::write(&file, format!("# in a circle\nhttp://{}\n", third.address())).expect("writable");
+    std::fs::write(
+        &file,
+        format!("# in a circle\nhttp://{}\n", third.address()),
+    )
+    .expect("writable");
     stands(&first, &third, true).await;
     for node in [&first, &second, &third] {
         let target = format!("/{}", node.address().port());
         let answer = node.get(&target).await;
-        assert_eq!((answer.status, answer.text().as_str()), (200, "1"), "{answer:?}");
+        assert_eq!(
+            (answer.status, answer.text().as_str()),
+            (200, "1"),
+            "{answer:?}"
+        );
         assert_eq!(origin.count(&target), 1);
     }
 }
@@ -433,16 +525,35 @@ async fn a_file_of_parents_is_read_again_and_a_bad_one_changes_nothing() {
     let first = Node::start(tiers.parent("p1")).await;
     let second = Node::start(tiers.parent("p2")).await;
     let file = tiers.key("parents", &format!("http://{} id=one\n", first.address()));
-    let edge = tiers.edge("edge", &[]).table("tier", &format!("parents = [\"file:{}\"]", file.display()));
+    let edge = tiers
+        .edge("edge", &[])
+        .table("tier", &format!("parents = [\"file:{}\"]", file.display()));
     let edge = Node::start(edge).await;
     assert_eq!(chain(&edge.get("/a").await)[0], "p1; fwd=uri-miss");
     std::fs::write(&file, "not a parent\n").expect("writable");
-    eventually(SOON, || edge.stderr().iter().any(|line| line.contains("the parents stay what they were"))).await;
+    eventually(SOON, || {
+        edge.stderr()
+            .iter()
+            .any(|line| line.contains("the parents stay what they were"))
+    })
+    .await;
     assert_eq!(chain(&edge.get("/b").await)[0], "p1; fwd=uri-miss");
-    std::fs::write(&file, format!("http://{} id=two weight=3\n", second.address())).expect("writable");
-    edge.metrics_when(|metrics| metrics.sum("larder_tiered_parent_up", &[("parent", "two")]) == 1.0).await;
+    std::fs::write(
+        &file,
+        format!("http://{} id=two weight=3\n", second.address()),
+    )
+    .expect("writable");
+    edge.metrics_when(|metrics| {
+        metrics.sum("larder_tiered_parent_up", &[("parent", "two")]) == 1.0
+    })
+    .await;
     assert_eq!(chain(&edge.get("/c").await)[0], "p2; fwd=uri-miss");
-    assert_eq!(edge.metrics().await.sum("larder_tiered_parent_up", &[("parent", "one")]), 0.0);
+    assert_eq!(
+        edge.metrics()
+            .await
+            .sum("larder_tiered_parent_up", &[("parent", "one")]),
+        0.0
+    );
 }
 
 #[tokio::test]
@@ -459,7 +570,10 @@ async fn a_parent_may_be_asked_over_tls() {
     let parent = tiers
         .parent("parent")
         .listener(&format!("{{ address = \"127.0.0.1:{port}\", tls = true }}"))
-        .table("tls", &format!("certificates = [{{ cert = {cert:?}, key = {key:?} }}]"));
+        .table(
+            "tls",
+            &format!("certificates = [{{ cert = {cert:?}, key = {key:?} }}]"),
+        );
     let _parent = Node::start(parent).await;
     let edge = tiers
         .edge("edge", &[])
@@ -467,7 +581,13 @@ async fn a_parent_may_be_asked_over_tls() {
         .table("tier", &format!("ca_file = {authority:?}"));
     let edge = Node::start(edge).await;
     let answer = edge.get("/a").await;
-    assert_eq!(chain(&answer), ["parent; fwd=uri-miss", "edge; fwd=uri-miss"]);
-    let posted = Client::connect(edge.address()).await.upload("POST", "/b", &[], b"x").await;
+    assert_eq!(
+        chain(&answer),
+        ["parent; fwd=uri-miss", "edge; fwd=uri-miss"]
+    );
+    let posted = Client::connect(edge.address())
+        .await
+        .upload("POST", "/b", &[], b"x")
+        .await;
     assert_eq!(posted.headers("Via"), ["1.1 parent", "1.1 edge"]);
 }

@@ -37,14 +37,17 @@ async fn purge(node: &Node, body: &str) -> f64 {
     let bearer = format!("Bearer {}", node.token());
     let fields = [("Authorization", bearer.as_str())];
     let mut client = Client::connect(node.admin()).await;
-    let answer = client.upload("POST", "/v1/purges", &fields, body.as_bytes()).await;
+    let answer = client
+        .upload("POST", "/v1/purges", &fields, body.as_bytes())
+        .await;
     assert_eq!(answer.status, 200, "{}", answer.text());
     let receipt: Value = serde_json::from_slice(&answer.body).expect("a receipt");
     receipt["sequence"].as_f64().expect("a sequence")
 }
 
 async fn applied(node: &Node, sequence: f64) {
-    node.metrics_when(|metrics| metrics.sum("larder_purge_sequence", &[]) >= sequence).await;
+    node.metrics_when(|metrics| metrics.sum("larder_purge_sequence", &[]) >= sequence)
+        .await;
 }
 
 /// Two edges and a parent that follow one log, the parent's through a relay.
@@ -57,7 +60,11 @@ struct Fleet {
 
 async fn fleet(origin: &Origin) -> Fleet {
     let nats = Nats::start();
-    let address = nats.url().replace("nats://", "").parse().expect("an address");
+    let address = nats
+        .url()
+        .replace("nats://", "")
+        .parse()
+        .expect("an address");
     let relay = Relay::to(address).await;
     let tiers = Tiers::before(&origin.url());
     init(&member(tiers.parent("any"), &nats.url())).await;
@@ -67,7 +74,8 @@ async fn fleet(origin: &Origin) -> Fleet {
     let edges = [edge("a").await, edge("b").await];
     // All know the log, and each other.
     for edge in &edges {
-        edge.metrics_when(|metrics| metrics.sum("larder_tiered_parent_up", &[]) == 1.0).await;
+        edge.metrics_when(|metrics| metrics.sum("larder_tiered_parent_up", &[]) == 1.0)
+            .await;
         let end = Instant::now() + SOON;
         while chain_length(&edge.get("/ready").await) < 2 && !edge.get("/ready").await.is_hit() {
             assert!(Instant::now() < end, "{:?}", edge.stderr());
@@ -83,7 +91,11 @@ async fn fleet(origin: &Origin) -> Fleet {
 }
 
 fn chain_length(answer: &larder_tests::Response) -> usize {
-    answer.headers("Cache-Status").join(", ").split(", ").count()
+    answer
+        .headers("Cache-Status")
+        .join(", ")
+        .split(", ")
+        .count()
 }
 
 async fn tagged() -> Origin {
@@ -100,9 +112,18 @@ async fn a_purge_reaches_what_a_parent_has_that_does_not_know_of_it_yet() {
     let origin = tagged().await;
     let fleet = fleet(&origin).await;
     for (target, scope) in [
-        ("/tag", r#"{"tags":["tag"],"timeout_ms":20000,"wait":"local"}"#),
-        ("/url", r#"{"urls":["http://www.example.com/url"],"timeout_ms":20000,"wait":"local"}"#),
-        ("/soft", r#"{"tags":["tag"],"mode":"soft","timeout_ms":20000,"wait":"local"}"#),
+        (
+            "/tag",
+            r#"{"tags":["tag"],"timeout_ms":20000,"wait":"local"}"#,
+        ),
+        (
+            "/url",
+            r#"{"urls":["http://www.example.com/url"],"timeout_ms":20000,"wait":"local"}"#,
+        ),
+        (
+            "/soft",
+            r#"{"tags":["tag"],"mode":"soft","timeout_ms":20000,"wait":"local"}"#,
+        ),
     ] {
         for edge in &fleet.edges {
             assert_eq!(edge.get(target).await.text(), "1", "{target}");
@@ -113,8 +134,15 @@ async fn a_purge_reaches_what_a_parent_has_that_does_not_know_of_it_yet() {
             applied(edge, sequence).await;
             assert_ne!(edge.get(target).await.text(), "1", "{target}");
         }
-        let known = fleet.parent.metrics().await.sum("larder_purge_sequence", &[]);
-        assert!(known < sequence, "the parent must not know of it: {known} {sequence}");
+        let known = fleet
+            .parent
+            .metrics()
+            .await
+            .sum("larder_purge_sequence", &[]);
+        assert!(
+            known < sequence,
+            "the parent must not know of it: {known} {sequence}"
+        );
         // What was asked for because of the purge is kept.
         for edge in &fleet.edges {
             let kept = edge.get(target).await;
@@ -126,7 +154,10 @@ async fn a_purge_reaches_what_a_parent_has_that_does_not_know_of_it_yet() {
             assert!(edge.get(target).await.is_hit(), "{target}");
         }
     }
-    let repeats = fleet.edges[0].metrics().await.sum("larder_tiered_repeats_total", &[]);
+    let repeats = fleet.edges[0]
+        .metrics()
+        .await
+        .sum("larder_tiered_repeats_total", &[]);
     assert!(repeats >= 2.0, "{repeats}");
 }
 
@@ -135,7 +166,9 @@ async fn a_purge_while_the_parent_asks_the_origin_wins() {
     let gate = Gate::closed();
     let held = gate.clone();
     let origin = Origin::start(move |seen| match (seen.target.as_str(), seen.nth) {
-        ("/race", 1) => Reply::fresh(600, "old").with("Surrogate-Key", "tag").after(&held),
+        ("/race", 1) => Reply::fresh(600, "old")
+            .with("Surrogate-Key", "tag")
+            .after(&held),
         _ => Reply::fresh(600, "new").with("Surrogate-Key", "tag"),
     })
     .await;
@@ -178,7 +211,9 @@ async fn a_parent_of_another_fleet_is_not_asked() {
     let parent = Node::start(member(tiers.parent("parent"), &one.url())).await;
     let edge = Node::start(member(tiers.edge("edge", &[&parent]), &other.url())).await;
     eventually(SOON, || {
-        edge.stderr().iter().any(|line| line.contains("tier-purge-log"))
+        edge.stderr()
+            .iter()
+            .any(|line| line.contains("tier-purge-log"))
     })
     .await;
     assert_eq!(chain_length(&edge.get("/a").await), 1);

@@ -307,6 +307,15 @@ pub(crate) struct Exchange {
     pub born: Option<Born>,
 }
 
+/// The way of a request that passes by, past the nodes of tiers.
+#[derive(Debug)]
+pub(crate) struct Beyond {
+    /// Parents that are tried before the origin, the next one last.
+    pub hops: Vec<Hop>,
+    /// The place in the node's own order of purges at which the request was sent.
+    pub begun: Sequence,
+}
+
 /// A request that passes the cache by.
 #[derive(Debug)]
 pub(crate) struct Passing {
@@ -314,13 +323,11 @@ pub(crate) struct Passing {
     /// The stored response that a HEAD may freshen (RFC 9111 §4.3.5).
     pub selected: Option<Arc<Object<Head>>>,
     pub candidates: Vec<Candidate>,
-    pub attempt: usize,
-    /// Parents that are tried before the origin, the next one last; none before that is known.
-    pub hops: Option<Vec<Hop>>,
-    /// The place in the node's own order of purges at which the request was sent.
-    pub begun: Sequence,
+    pub attempt: u32,
+    /// Where there are tiers: none before it is known.
+    pub beyond: Option<Box<Beyond>>,
     /// Interim responses so far.
-    pub interim: usize,
+    pub interim: u32,
     pub sent: Option<Timestamp>,
     /// When, for durations.
     pub asked: Option<Instant>,
@@ -335,8 +342,7 @@ impl Passing {
             selected,
             candidates: Vec::new(),
             attempt: 0,
-            hops: None,
-            begun: Sequence(0),
+            beyond: None,
             interim: 0,
             sent: None,
             asked: None,

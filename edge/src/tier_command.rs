@@ -32,34 +32,43 @@ pub fn lines(tier: &Value) -> String {
     let all: u64 = parents.iter().map(|parent| number(&parent["weight"])).sum();
     let mut lines = String::new();
     if !parents.is_empty() {
-        push(&mut lines, format_args!(
-            "{:width$}  state  share  in flight  connections  requests  node",
-            "parent"
-        ));
+        push(
+            &mut lines,
+            format_args!(
+                "{:width$}  state  share  in flight  connections  requests  node",
+                "parent"
+            ),
+        );
     }
     for parent in parents {
         let percent = number(&parent["weight"]) * 100 / all.max(1);
-        push(&mut lines, format_args!(
-            "{:width$}  {:5}  {:>4}%  {:>9}  {:>11}  {:>8}  {}",
-            text(&parent["id"]),
-            text(&parent["state"]),
-            percent,
-            number(&parent["in_flight"]),
-            number(&parent["connections"]),
-            number(&parent["requests"]),
-            match (&parent["fault"], text(&parent["state"]).as_str()) {
-                (Value::String(fault), "down" | "out" | "trial") => fault.clone(),
-                _ => text(&parent["node"]),
-            },
-        ));
+        push(
+            &mut lines,
+            format_args!(
+                "{:width$}  {:5}  {:>4}%  {:>9}  {:>11}  {:>8}  {}",
+                text(&parent["id"]),
+                text(&parent["state"]),
+                percent,
+                number(&parent["in_flight"]),
+                number(&parent["connections"]),
+                number(&parent["requests"]),
+                match (&parent["fault"], text(&parent["state"]).as_str()) {
+                    (Value::String(fault), "down" | "out" | "trial") => fault.clone(),
+                    _ => text(&parent["node"]),
+                },
+            ),
+        );
     }
-    push(&mut lines, format_args!(
-        "{}: {} failovers, {} requests past the tier, {} refused for want of budget",
-        text(&tier["role"]),
-        number(&tier["failovers"]),
-        number(&tier["direct"]),
-        number(&tier["refused"]),
-    ));
+    push(
+        &mut lines,
+        format_args!(
+            "{}: {} failovers, {} requests past the tier, {} refused for want of budget",
+            text(&tier["role"]),
+            number(&tier["failovers"]),
+            number(&tier["direct"]),
+            number(&tier["refused"]),
+        ),
+    );
     lines
 }
 

@@ -85,12 +85,15 @@ pub(crate) struct Fetched {
 
 /// What a response's content comes on.
 enum Carrier {
-    Origin {
-        session: HttpSession,
-        peer: Box<HttpPeer>,
-        connector: Arc<Connector>,
-    },
-    Parent(Incoming),
+    Origin(Box<Connection>),
+    Parent(Box<Incoming>),
+}
+
+/// A connection to an origin, while it is used.
+struct Connection {
+    session: HttpSession,
+    peer: Box<HttpPeer>,
+    connector: Arc<Connector>,
 }
 
 /// An attempt that brought no response.
@@ -137,14 +140,14 @@ impl Fetcher {
     ) -> Result<Fetched, UpstreamError> {
         if let (Some(tier), Some(through)) = (&self.tier, asking.through) {
             match tier.ask(&asking, through).await? {
-                Way::Answered(answer) => return self.from_parent(answer, &asking),
+                Way::Answered(answer) => return self.of_parent(*answer, &asking),
                 Way::Direct => {}
             }
         }
         self.fetch_from_origin(asking, interim).await
     }
 
-    fn from_parent(&self, answer: Answer, asking: &Asking<'_>) -> Result<Fetched, UpstreamError> {
+    fn of_parent(&self, answer: Answer, asking: &Asking<'_>) -> Result<Fetched, UpstreamError> {
         let Answer {
             mut incoming,
             born,
@@ -164,7 +167,7 @@ impl Fetcher {
             request_time,
             response_time: self.clock.now(),
             source: Source::Tier(born),
-            carrier: Carrier::Parent(incoming),
+            carrier: Carrier::Parent(Box::new(incoming)),
             spent: Arc::clone(asking.spent),
             kind: asking.kind,
         })
@@ -258,11 +261,11 @@ impl Fetcher {
             request_time,
             response_time: self.clock.now(),
             source: Source::Origin,
-            carrier: Carrier::Origin {
+            carrier: Carrier::Origin(Box::new(Connection {
                 session,
                 peer,
                 connector: Arc::clone(&self.connector),
-            },
+            })),
             spent: Arc::clone(asking.spent),
             kind,
         })
@@ -440,7 +443,7 @@ impl Fetched {
     pub(crate) async fn next(&mut self) -> Result<Option<Bytes>, UpstreamError> {
         let session = match &mut self.carrier {
             Carrier::Parent(incoming) => return incoming.next().await,
-            Carrier::Origin { session, .. } => session,
+            Carrier::Origin(connection) => &mut connection.session,
         };
         let data = session.read_response_body().await;
         let data = data.map_err(|error| response_error(&error))?;
@@ -454,21 +457,22 @@ impl Fetched {
     pub(crate) async fn release(mut self) {
         let done = match &mut self.carrier {
             Carrier::Parent(_) => return, // its connection has others on it
-            Carrier::Origin { session, .. } => session.response_done(),
+            Carrier::Origin(connection) => connection.session.response_done(),
         };
         let done = done || matches!(self.next().await, Ok(None));
-        if let Carrier::Origin {
+        let Carrier::Origin(connection) = self.carrier else {
+            return;
+        };
+        let Connection {
             mut session,
             peer,
             connector,
-        } = self.carrier
-        {
-            if !done {
-                return session.shutdown().await;
-            }
-            let idle: Option<Duration> = peer.options.idle_timeout;
-            connector.release_http_session(session, &*peer, idle).await;
+        } = *connection;
+        if !done {
+            return session.shutdown().await;
         }
+        let idle: Option<Duration> = peer.options.idle_timeout;
+        connector.release_http_session(session, &*peer, idle).await;
     }
 }
 

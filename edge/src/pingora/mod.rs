@@ -134,9 +134,8 @@ impl Filters {
         else {
             return Error::e_explain(ErrorType::InternalError, "a session without its request");
         };
-        let head = match self.receive_peer(session, exchange, head).await? {
-            Some(head) => head,
-            None => return Ok(None),
+        let Some(head) = self.receive_peer(session, exchange, head).await? else {
+            return Ok(None);
         };
         exchange.stranger = Some((Arc::clone(&head), Arc::clone(&facts)));
         let peer = exchange.peer.clone();

@@ -17,7 +17,7 @@ use super::fetch::{self, INTERIM_RESPONSES_MAX, connect_error, response_error};
 use super::peer::{parent, peer};
 use crate::cache::{self, Copying};
 use crate::error::UpstreamError;
-use crate::exchange::{Exchange, Passing, Request};
+use crate::exchange::{Beyond, Exchange, Passing, Request};
 use crate::metrics::Asked;
 use crate::node::Node;
 use crate::origins::{Candidate, outbound};
@@ -40,10 +40,11 @@ pub(super) async fn choose_peer(
 ) -> Result<Box<HttpPeer>> {
     let (request, passing) = parts(exchange)?;
     if let Some(tier) = &node.tier {
-        if passing.hops.is_none() {
+        if passing.beyond.is_none() {
             let mut hops = tier.passes_to(&request).await;
             hops.reverse();
-            passing.hops = Some(hops);
+            let begun = node.purges.latest();
+            passing.beyond = Some(Box::new(Beyond { hops, begun }));
         }
         if let Some(hop) = hop(passing) {
             let timeouts = &request.site.origins.timeouts;
@@ -67,13 +68,16 @@ pub(super) async fn choose_peer(
 
 /// The parent that this attempt goes to, if it goes to one.
 fn hop(passing: &Passing) -> Option<&Hop> {
-    passing.hops.as_ref().and_then(|hops| hops.last())
+    passing
+        .beyond
+        .as_ref()
+        .and_then(|beyond| beyond.hops.last())
 }
 
 /// The address that this attempt goes to.
 fn candidate(passing: &Passing) -> Result<&Candidate> {
     let mut rounds = passing.candidates.iter().cycle();
-    let candidate = rounds.nth(passing.attempt);
+    let candidate = rounds.nth(passing.attempt as usize);
     candidate.ok_or_else(|| Error::explain(ErrorType::InternalError, "no origin was chosen"))
 }
 
@@ -88,13 +92,13 @@ const REFUSED_RESPONSE: ErrorType = ErrorType::Custom("RefusedResponse");
 /// Whether another address is tried.
 pub(super) fn not_connected(exchange: &mut Exchange, mut error: Box<Error>) -> Box<Error> {
     if let Ok((request, passing)) = parts(exchange) {
-        if let Some(hops) = passing.hops.as_mut().filter(|hops| !hops.is_empty()) {
-            hops.pop();
+        let hop = passing.beyond.as_mut().and_then(|beyond| beyond.hops.pop());
+        if hop.is_some() {
             error.set_retry(true);
             return error;
         }
         passing.attempt += 1;
-        let retries = request.site.origins.retries as usize;
+        let retries = request.site.origins.retries;
         error.set_retry(passing.attempt <= retries);
     }
     error
@@ -109,7 +113,9 @@ pub(super) fn prepare_request(
     let (request, passing) = parts(exchange)?;
     passing.sent = Some(node.clock.now());
     passing.asked = Some(node.clock.instant());
-    passing.begun = node.purges.latest();
+    if let Some(beyond) = &mut passing.beyond {
+        beyond.begun = node.purges.latest();
+    }
     match hop(passing) {
         Some(hop) => request.trail.goes_to(hop.address),
         None => {
@@ -163,7 +169,7 @@ pub(super) async fn take_response(
     }
     if status.is_informational() && status != StatusCode::SWITCHING_PROTOCOLS {
         passing.interim += 1;
-        if passing.interim > INTERIM_RESPONSES_MAX {
+        if passing.interim as usize > INTERIM_RESPONSES_MAX {
             return Err(refused("no end of interim responses"));
         }
         return Ok(());
@@ -178,7 +184,7 @@ pub(super) async fn take_response(
         let place = candidate(passing)?.place;
         request.site.origins.rotation.worked(place);
     }
-    let begun = passing.begun;
+    let begun = passing.beyond.as_ref().map(|beyond| beyond.begun);
     let mut headers = response.headers.clone();
     let unknown = request.site.origins.unknown_coding;
     if fetch::check(status, &headers, response.version, unknown).is_err() {
@@ -214,7 +220,7 @@ pub(super) async fn take_response(
     cache::mark(node, &mut headers, &outcome, told);
     exchange.outcome = Some(outcome);
     if exchange.peer.is_some() {
-        exchange.born = node.purges.vouch_passed(begun);
+        exchange.born = begun.and_then(|begun| node.purges.vouch_passed(begun));
     }
     cache::vouch(node, exchange, status, &mut headers);
     exchange.begins(node.clock.instant(), status, &headers);

@@ -195,7 +195,7 @@ mod tests {
     fn what_others_vouch_for_is_as_old_as_they_say() {
         let (position, index) = node();
         let begun = Sequence(15);
-        let found = |it| position.born(&index, begun, it);
+        let found = |it: Option<&Born>| position.born(&index, begun, it);
         assert_eq!(
             found(Some(&born("x", 109))),
             Sequence(14),

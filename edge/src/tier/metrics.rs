@@ -147,10 +147,7 @@ impl TierMetrics {
             let value = i64::try_from(value).unwrap_or(i64::MAX);
             gauges.with_label_values(&[&shown.id]).set(value);
         };
-        set(
-            &self.up,
-            u64::from(matches!(shown.state, "up" | "trial")),
-        );
+        set(&self.up, u64::from(matches!(shown.state, "up" | "trial")));
         set(&self.in_flight, shown.in_flight);
         set(&self.connections, shown.connections);
         set(&self.opened, shown.opened);

@@ -143,7 +143,7 @@ impl Whom {
 /// Where a request goes.
 pub(crate) enum Way {
     /// A parent answered.
-    Answered(Answer),
+    Answered(Box<Answer>),
     /// To the origin.
     Direct,
 }
@@ -245,11 +245,11 @@ impl Tier {
             match self.attempt(&parent, asking, &whom).await {
                 Attempt::Answered(answered) => {
                     let Answered { incoming, voucher } = *answered;
-                    return Ok(Way::Answered(Answer {
+                    return Ok(Way::Answered(Box::new(Answer {
                         incoming,
                         born: voucher.born,
                         request_time,
-                    }));
+                    })));
                 }
                 Attempt::Elsewhere(error) => last = Some(error),
                 Attempt::Failed(error) => return Err(error),

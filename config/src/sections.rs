@@ -10,6 +10,7 @@ mod node;
 mod origin;
 mod purging;
 mod rule;
+mod sharing;
 mod site;
 mod slices;
 mod tier;
@@ -112,6 +113,9 @@ pub(crate) fn all() -> &'static [Rows] {
         node::CERTIFICATE,
         site::SITE,
         origin::ORIGIN,
+        sharing::HEALTH,
+        sharing::BREAKER,
+        sharing::EJECTION,
         caching::STALE,
         caching::HEURISTIC,
         key::KEY,

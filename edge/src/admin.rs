@@ -12,6 +12,7 @@ use tokio::sync::{Semaphore, watch};
 use crate::cache;
 use crate::downstream::{ClientError, Facts, Io, Scheme, h1};
 use crate::node::Node;
+use crate::observe;
 
 /// Connections that the admin listener holds at once.
 const CONNECTIONS_MAX: usize = 64;
@@ -94,7 +95,10 @@ impl Admin {
             headers: &head.headers,
             body: body.as_deref(),
         };
-        let response = node.api.answer(&asked, node).await;
+        let response = match observe::answer(node, &asked) {
+            Some(response) => response,
+            None => node.api.answer(&asked, node).await,
+        };
         let (mut parts, body) = response.into_parts();
         let length = HeaderValue::from(body.len());
         parts.headers.insert(header::CONTENT_LENGTH, length);

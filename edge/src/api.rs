@@ -120,6 +120,9 @@ impl purge_api::Node for Node {
         if let Some(tier) = &self.tier {
             tier.tell();
         }
+        for site in self.sites.all() {
+            crate::metrics::set_origins(&site.origins);
+        }
         let stats = self.tiers.memory().stats();
         let stored = Stored {
             objects: stats.objects as u64,
@@ -142,6 +145,10 @@ impl purge_api::Node for Node {
             recovered: disk.recovered(),
         });
         self.metrics.text(stored, purged, on_disks.as_ref())
+    }
+
+    fn origins(&self) -> purge_api::OriginList {
+        crate::origins::status::list(&self.sites)
     }
 
     fn now(&self) -> String {

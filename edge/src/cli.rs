@@ -40,6 +40,8 @@ pub(crate) enum Command {
     },
     /// Purges stored responses of a node, through its admin API.
     Purge(Purge),
+    /// Shows the origins of a node and how they fare, through its admin API.
+    Origins(Showing),
     /// Sets up the purge log that the nodes of a fleet share.
     Fleet {
         #[command(subcommand)]
@@ -60,6 +62,20 @@ pub(crate) enum Command {
         #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:9180")]
         admin: String,
     },
+}
+
+/// Whom to ask, and how to show what it says.
+#[derive(Args, Debug)]
+pub(crate) struct Showing {
+    /// Print what the node answers, as JSON.
+    #[arg(long)]
+    pub json: bool,
+    /// The node's admin listener.
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:9180")]
+    pub admin: String,
+    /// A file with the token of the admin API.
+    #[arg(long, value_name = "FILE")]
+    pub admin_token_file: Option<PathBuf>,
 }
 
 /// What to do for a fleet.

@@ -22,7 +22,7 @@ use wire::{Authority, RequestHead};
 use crate::cache::{Copying, Head, Slices};
 use crate::downstream::Facts;
 use crate::metrics::Tally;
-use crate::origins::Candidate;
+use crate::origins::attempts::{Attempts, Candidate};
 use crate::outcome::{Forward, Outcome};
 use crate::proxy_status::Trail;
 use crate::queries::{self, Content, Epochs};
@@ -316,18 +316,28 @@ pub(crate) struct Beyond {
     pub begun: Sequence,
 }
 
+/// The way of a request to an origin.
+#[derive(Debug)]
+pub(crate) struct Way {
+    pub attempts: Attempts,
+    /// Where the attempt under way goes.
+    pub candidate: Option<Candidate>,
+    /// Pooled connections that turned out to be closed.
+    pub dead: usize,
+}
+
 /// A request that passes the cache by.
 #[derive(Debug)]
 pub(crate) struct Passing {
     pub why: Forward,
     /// The stored response that a HEAD may freshen (RFC 9111 §4.3.5).
     pub selected: Option<Arc<Object<Head>>>,
-    pub candidates: Vec<Candidate>,
-    pub attempt: u32,
     /// Where there are tiers: none before it is known.
     pub beyond: Option<Box<Beyond>>,
+    /// None before the first attempt.
+    pub way: Option<Box<Way>>,
     /// Interim responses so far.
-    pub interim: u32,
+    pub interim: usize,
     pub sent: Option<Timestamp>,
     /// When, for durations.
     pub asked: Option<Instant>,
@@ -340,9 +350,8 @@ impl Passing {
         Self {
             why,
             selected,
-            candidates: Vec::new(),
-            attempt: 0,
             beyond: None,
+            way: None,
             interim: 0,
             sent: None,
             asked: None,

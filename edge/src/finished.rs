@@ -26,6 +26,10 @@ impl Node {
             Some(request) => {
                 request.tally().request(&counted);
                 self.count_details(exchange, request);
+                self.observed.tops.sent(request, sent);
+                if counted.reason.is_some() {
+                    self.observed.tops.missed(request);
+                }
             }
             None => self.metrics.nobody.request(&counted),
         }

@@ -3,6 +3,7 @@
 
 mod access_log;
 mod admin;
+pub mod admin_client;
 mod api;
 mod audit;
 mod cache;
@@ -19,6 +20,7 @@ mod hints;
 mod ids;
 mod metrics;
 mod node;
+mod observe;
 mod origins;
 mod outcome;
 mod pingora;
@@ -29,6 +31,8 @@ mod queries;
 mod run;
 mod searches;
 mod server;
+mod short_way;
+pub mod show_command;
 mod sites;
 mod spent;
 mod tier;

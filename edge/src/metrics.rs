@@ -1,6 +1,7 @@
 //! Counters of a node. Labels are sites and fixed words; nothing of a request becomes one.
 
 mod disks;
+mod origins;
 mod purges;
 mod requests;
 mod sharded;
@@ -19,8 +20,11 @@ use policy::coding::Coding;
 use crate::cache::Slices;
 use disks::DiskMetrics;
 pub(crate) use disks::OnDisks;
-pub(crate) use requests::Requests;
-pub(crate) use tally::{Asked, Counted, NO_RULE, Tally};
+pub(crate) use origins::{OriginMetrics, OriginTally, RetryTally, set as set_origins};
+pub(crate) use requests::{OTHER, Requests, to_float};
+pub(crate) use tally::{
+    Asked, BUCKETS, Counted, DURATIONS, Durations, NO_RULE, OfOrigin, Row, Tally,
+};
 
 /// The memory tier when the metrics are read.
 #[derive(Clone, Copy, Debug)]
@@ -66,6 +70,7 @@ pub(crate) struct Metrics {
     rejected: IntGauge,
     pub purges: purges::Purges,
     disks: DiskMetrics,
+    pub origins: OriginMetrics,
 }
 
 impl Metrics {
@@ -133,6 +138,7 @@ impl Metrics {
             )?,
             purges: purges::Purges::new()?,
             disks: DiskMetrics::new()?,
+            origins: OriginMetrics::new()?,
             registry,
         };
         metrics.register()?;
@@ -166,6 +172,7 @@ impl Metrics {
         ];
         all.into_iter()
             .chain(self.disks.all())
+            .chain(self.origins.all())
             .chain(self.purges.collectors())
             .try_for_each(|metric| self.registry.register(metric))
     }

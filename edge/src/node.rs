@@ -10,26 +10,28 @@ use storage::disk::Recovery;
 use storage::{Flights, Moment, Removal, Tiers, Uncacheable, VaryMemory};
 use tiered::forwarded::Trust;
 use tokio::sync::watch;
+use wire::RequestHead;
 
 use crate::access_log::AccessLog;
 use crate::audit::Audit;
 use crate::cache::Head;
 use crate::clock::Clock;
 use crate::coding::Coder;
-use crate::downstream::Limits;
+use crate::downstream::{Facts, Limits, Scheme};
 use crate::exchange::{Learnt, Request};
 use crate::hints::Hints;
 use crate::ids::Ids;
 use crate::metrics::Metrics;
+use crate::observe::Observed;
 use crate::origins::names::Names;
 use crate::origins::outbound::Marks;
 use crate::outcome::NotStored;
 use crate::pingora::Authorities;
 use crate::pingora::fetch::Fetcher;
 use crate::purges::{self, Purges, Sink};
-use crate::queries::Epochs;
+use crate::queries::{Content, Epochs};
 use crate::searches::Searches;
-use crate::sites::{Sites, Treatment};
+use crate::sites::{Site, Sites, Treatment};
 use crate::tier;
 use crate::varied;
 
@@ -74,6 +76,7 @@ pub(crate) struct Node {
     pub metrics: Arc<Metrics>,
     pub log: AccessLog,
     pub ids: Ids,
+    pub observed: Observed,
     pub threads: usize,
     /// Idle connections to origins that are kept.
     pub pool: usize,
@@ -81,6 +84,37 @@ pub(crate) struct Node {
 }
 
 impl Node {
+    /// A request for one of the sites, sent by whom the trusted proxies name.
+    pub(crate) fn request(
+        &self,
+        (head, facts, content): (Arc<RequestHead>, Arc<Facts>, Content),
+        site: Arc<Site>,
+    ) -> Request {
+        let sender = self.trust.sender(facts.client.ip(), &head.headers);
+        let facts = match &sender.path[..] {
+            // Nobody is between.
+            [_] | [] => facts,
+            _ => Arc::new(facts.sent_by(sender.client, sender.scheme.map(Scheme::from))),
+        };
+        let mut request = Request::new((head, facts, content), site, self.learnt());
+        request.path = sender.path;
+        request
+    }
+
+    /// A request that another node of a tier sent, and that came to it as it says.
+    pub(crate) fn request_of_peer(
+        &self,
+        (head, facts, content): (Arc<RequestHead>, Arc<Facts>, Content),
+        site: Arc<Site>,
+        peer: Arc<tier::Peer>,
+    ) -> Request {
+        let facts = Arc::new(peer.facts(&facts));
+        let mut request = Request::new((head, facts, content), site, self.learnt());
+        request.path.clone_from(&peer.path);
+        request.peer = Some(peer);
+        request
+    }
+
     /// How the node names itself towards others.
     pub(crate) fn marks(&self) -> Marks<'_> {
         Marks {

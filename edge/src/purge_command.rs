@@ -208,9 +208,12 @@ impl Request {
 }
 
 /// Asks the admin listener at `admin` for a document.
-pub(crate) fn ask(admin: &str, token: &Token, target: &str) -> Result<Answer, String> {
+///
+/// # Errors
+/// A sentence that says why there is no answer.
+pub(crate) fn ask(admin: &str, token: &Token, path: &str) -> Result<Answer, String> {
     let head = format!(
-        "GET {target} HTTP/1.1\r\nHost: {admin}\r\nAuthorization: Bearer {}\r\nConnection: close\r\n\r\n",
+        "GET {path} HTTP/1.1\r\nHost: {admin}\r\nAuthorization: Bearer {}\r\nConnection: close\r\n\r\n",
         token.secret(),
     );
     let answer = exchange(admin, &head);

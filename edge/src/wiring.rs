@@ -33,6 +33,7 @@ use crate::hints::Hints;
 use crate::ids::Ids;
 use crate::metrics::Metrics;
 use crate::node::Node;
+use crate::observe::Observed;
 use crate::origins::names::Names;
 use crate::pingora::Authorities;
 use crate::pingora::fetch::Fetcher;
@@ -129,6 +130,7 @@ fn node(
     let threads = threads.map_or_else(default_threads, usize::from);
     let metrics = Arc::new(Metrics::new().map_err(system)?);
     let clock = Arc::new(Clock::from_environment());
+    let observed_from = clock.now();
     let names = Names::from_system();
     let authorities = Arc::new(Authorities::default());
     let pool = POOL_PER_THREAD * threads;
@@ -138,7 +140,7 @@ fn node(
         std::io::stdout(),
         metrics.log_dropped.clone(),
     );
-    let sites = sites_by_host(sites)?;
+    let sites = sites_by_host(sites, &metrics.origins)?;
     metrics.requests.watch(sites.tallies().cloned());
     let state = crate::token::state_directory().map(|state| state.join(&name));
     let state = state.ok();
@@ -201,6 +203,7 @@ fn node(
         metrics,
         log,
         ids: Ids::default(),
+        observed: Observed::new(observed_from),
         threads,
         pool,
         stopping,

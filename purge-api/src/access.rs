@@ -206,6 +206,16 @@ impl Grant {
         Ok(())
     }
 
+    /// Whether it is good for all sites.
+    pub(crate) const fn sees_all(&self) -> bool {
+        self.sites.is_empty()
+    }
+
+    /// Whether it may see what is told of a site.
+    pub(crate) fn sees_site(&self, site: &str) -> bool {
+        self.sees_all() || self.sites.iter().any(|own| own == site)
+    }
+
     /// Whether it may see a purge: all that it names is of the token's sites.
     pub(crate) fn sees(&self, order: &Order, site_of: impl Fn(&Scope) -> Option<String>) -> bool {
         let own = |scope: &Scope| {

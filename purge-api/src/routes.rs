@@ -93,6 +93,61 @@ impl Api {
     }
 }
 
+/// Somebody who may read.
+#[derive(Clone, Copy, Debug)]
+pub struct Reader<'a>(&'a Grant);
+
+impl Reader<'_> {
+    /// Whether what is told of this site is for them.
+    #[must_use]
+    pub fn sees(self, site: &str) -> bool {
+        self.0.sees_site(site)
+    }
+
+    /// Whether what is told of all sites is for them.
+    #[must_use]
+    pub const fn sees_all(self) -> bool {
+        self.0.sees_all()
+    }
+}
+
+impl Api {
+    /// Lets those who may read have what `tell` has to say. Whoever may not is refused as anywhere else.
+    ///
+    /// # Errors
+    /// The answer to who may not, or to what `tell` finds wrong.
+    pub fn reading<N: Node, T>(
+        &self,
+        asked: &Asked<'_>,
+        node: &N,
+        tell: impl FnOnce(Reader<'_>) -> Result<T, Problem>,
+    ) -> Result<T, Box<Response<Bytes>>> {
+        let Some(grant) = self.access.by_bearer(asked.headers) else {
+            return Err(Box::new(refuse(asked, node, None, &Problem::Unauthorised)));
+        };
+        let may_read = || {
+            grant.count(node.instant())?;
+            grant.allows(Permission::Read)
+        };
+        let told = may_read().map_err(Problem::from);
+        told.and_then(|()| tell(Reader(grant)))
+            .map_err(|problem| Box::new(refuse(asked, node, Some(&grant.name), &problem)))
+    }
+
+    /// As [`Api::reading`], where what is told is a document in JSON.
+    pub fn read<N: Node>(
+        &self,
+        asked: &Asked<'_>,
+        node: &N,
+        tell: impl FnOnce(Reader<'_>) -> Result<Bytes, Problem>,
+    ) -> Response<Bytes> {
+        match self.reading(asked, node, tell) {
+            Ok(body) => response(StatusCode::OK, JSON, body),
+            Err(refused) => *refused,
+        }
+    }
+}
+
 /// What a token opens.
 async fn granted<N: Node>(
     asked: &Asked<'_>,
@@ -120,6 +175,9 @@ async fn granted<N: Node>(
         "/v1/status" => grant
             .allows(Permission::Read)
             .map(|()| json(&node.status()))?,
+        "/v1/origins" => grant
+            .allows(Permission::Read)
+            .map(|()| json(&node.origins()))?,
         "/v1/purges" => json(&list(asked, node, grant)?),
         _ => json(&one(path, node, grant)?),
     };
@@ -127,7 +185,7 @@ async fn granted<N: Node>(
 }
 
 fn is_route(path: &str) -> bool {
-    matches!(path, "/v1/status" | "/v1/purges") || path.starts_with("/v1/purges/")
+    matches!(path, "/v1/status" | "/v1/origins" | "/v1/purges") || path.starts_with("/v1/purges/")
 }
 
 fn list<N: Node>(asked: &Asked<'_>, node: &N, grant: &Grant) -> Result<Page, Problem> {

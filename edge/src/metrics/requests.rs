@@ -148,6 +148,20 @@ impl Requests {
     pub(crate) fn watch(&self, tallies: impl IntoIterator<Item = Arc<Tally>>) {
         self.tallies.write().extend(tallies);
     }
+
+    /// All tallies, with the names of their site and their rule.
+    pub(crate) fn each(&self, mut tell: impl FnMut(&Tally, [&str; 2])) {
+        for (number, tally) in self.tallies.read().iter().enumerate() {
+            tell(tally, names(number, tally));
+        }
+    }
+}
+
+fn names(number: usize, tally: &Tally) -> [&str; 2] {
+    match number < TALLIES_MAX {
+        true => [&tally.site, &tally.rule],
+        false => [OTHER; 2],
+    }
 }
 
 fn tally<'a>(sums: &mut Sums<'a>, tally: &'a Tally, [site, rule]: [&'a str; 2]) {
@@ -195,11 +209,7 @@ impl Collector for Requests {
         let tallies = self.tallies.read();
         let mut sums = Sums::default();
         for (number, it) in tallies.iter().enumerate() {
-            let names = match number < TALLIES_MAX {
-                true => [it.site.as_str(), it.rule.as_str()],
-                false => [OTHER; 2],
-            };
-            tally(&mut sums, it, names);
+            tally(&mut sums, it, names(number, it));
         }
         let sums = sums.counters.iter().zip(&sums.histograms);
         let families = FAMILIES.iter().zip(sums);

@@ -155,13 +155,67 @@ impl Durations {
         pairs.for_each(|(sum, count)| *sum += count);
     }
 
+    fn subtract(&mut self, other: &Self) {
+        self.nanos -= other.nanos;
+        let pairs = self.buckets.iter_mut().zip(other.buckets);
+        pairs.for_each(|(sum, count)| *sum -= count);
+    }
+
     pub(crate) fn count(&self) -> u64 {
         self.buckets.iter().sum()
     }
 }
 
+/// Sums and differences of the same things.
+impl Row {
+    /// Whether both count the same.
+    pub(crate) fn is_like(&self, other: &Self) -> bool {
+        (self.word, self.tier) == (other.word, other.tier)
+    }
+
+    pub(crate) fn add(&mut self, other: &Self) {
+        self.requests += other.requests;
+        self.bytes += other.bytes;
+        self.cached += other.cached;
+        self.took.add(&other.took);
+        self.waited.add(&other.waited);
+    }
+
+    /// Takes off what was counted before.
+    pub(crate) fn subtract(&mut self, before: &Self) {
+        self.requests -= before.requests;
+        self.bytes -= before.bytes;
+        self.cached -= before.cached;
+        self.took.subtract(&before.took);
+        self.waited.subtract(&before.waited);
+    }
+}
+
+impl OfOrigin {
+    pub(crate) fn is_nothing(&self) -> bool {
+        self.asked == <[(u64, u64); Asked::COUNT]>::default()
+    }
+
+    pub(crate) fn add(&mut self, other: &Self) {
+        for (sum, more) in self.asked.iter_mut().zip(other.asked) {
+            sum.0 += more.0;
+            sum.1 += more.1;
+        }
+        self.answered.add(&other.answered);
+    }
+
+    /// Takes off what was counted before.
+    pub(crate) fn subtract(&mut self, before: &Self) {
+        for (sum, less) in self.asked.iter_mut().zip(before.asked) {
+            sum.0 -= less.0;
+            sum.1 -= less.1;
+        }
+        self.answered.subtract(&before.answered);
+    }
+}
+
 /// What was asked of the origins.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct OfOrigin {
     /// Requests and bytes, by [`Asked`].
     pub asked: [(u64, u64); Asked::COUNT],

@@ -273,7 +273,6 @@ impl Word {
 
     /// Whether the cache could have answered: the denominator of the hit ratio. What a rule, the method or a switch of
     /// protocols takes past the cache is not in it, nor what the node refuses.
-    #[cfg(test)]
     pub(crate) const fn counts(self) -> bool {
         match self {
             Self::Hit

@@ -29,7 +29,7 @@ use tokio::sync::watch;
 pub(crate) use peer::Authorities;
 
 use crate::cache::{self, Interrupted, Served};
-use crate::downstream::{self, Facts, Scheme};
+use crate::downstream::{self, Facts};
 use crate::exchange::{Exchange, Request};
 use crate::metrics;
 use crate::node::Node;
@@ -37,6 +37,7 @@ use crate::outcome::{Local, Outcome};
 use crate::queries::{self, Content};
 use crate::tier::{LARDER_TIER, Sender, is_probe};
 use client::SessionClient;
+use pass::Reused;
 use session::{Downstream, Inbound, Returned};
 
 /// Libraries whose messages are held back: what clients and origins do wrong is told by outcomes, once.
@@ -154,23 +155,12 @@ impl Filters {
                 .await?;
             return Ok(None);
         }
-        let (facts, path) = match &peer {
-            Some(peer) => (Arc::new(peer.facts(&facts)), peer.path.clone()),
-            None => {
-                let sender = self.node.trust.sender(facts.client.ip(), &head.headers);
-                let facts = match &sender.path[..] {
-                    // Nobody is between.
-                    [_] | [] => facts,
-                    _ => Arc::new(facts.sent_by(sender.client, sender.scheme.map(scheme))),
-                };
-                (facts, sender.path)
-            }
-        };
         gate.set(peer.is_none() && site.early_hints.has(head.version));
-        let mut request = Request::new((head, facts, content), site, self.node.learnt());
-        request.path = path;
-        request.peer = peer;
-        let request = Arc::new(request);
+        let parts = (head, facts, content);
+        let request = Arc::new(match peer {
+            Some(peer) => self.node.request_of_peer(parts, site, peer),
+            None => self.node.request(parts, site),
+        });
         exchange.stranger = None;
         exchange.request = Some(Arc::clone(&request));
         Ok(Some(request))
@@ -288,13 +278,6 @@ const fn unready(readiness: Readiness) -> Option<&'static str> {
     }
 }
 
-const fn scheme(scheme: tiered::forwarded::Scheme) -> Scheme {
-    match scheme {
-        tiered::forwarded::Scheme::Http => Scheme::Http,
-        tiered::forwarded::Scheme::Https => Scheme::Https,
-    }
-}
-
 /// The error's name in `Proxy-Status` (RFC 9209 §2.3) for what the node refuses.
 fn refusal_error(why: &str) -> &'static str {
     match why {
@@ -393,6 +376,23 @@ impl ProxyHttp for Filters {
         error: Box<Error>,
     ) -> Box<Error> {
         pass::not_connected(exchange, error)
+    }
+
+    fn error_while_proxy(
+        &self,
+        _peer: &HttpPeer,
+        session: &mut Session,
+        error: Box<Error>,
+        exchange: &mut Exchange,
+        reused: bool,
+    ) -> Box<Error> {
+        let replayable =
+            session.req_header().method.is_safe() && !session.as_ref().retry_buffer_truncated();
+        let connection = match reused && replayable {
+            true => Reused::Replayable,
+            false => Reused::Not,
+        };
+        pass::broken_off(exchange, error, connection)
     }
 
     async fn fail_to_proxy(

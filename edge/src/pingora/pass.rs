@@ -13,14 +13,17 @@ use pingora_proxy::Session;
 use policy::freshen::HeadVerdict;
 use wire::Upgrade;
 
-use super::fetch::{self, INTERIM_RESPONSES_MAX, connect_error, response_error};
+use super::fetch::{
+    self, DEAD_CONNECTIONS_MAX, INTERIM_RESPONSES_MAX, connect_error, response_error,
+};
 use super::peer::{parent, peer};
 use crate::cache::{self, Copying};
 use crate::error::UpstreamError;
-use crate::exchange::{Beyond, Exchange, Passing, Request};
+use crate::exchange::{Beyond, Exchange, Passing, Request, Way};
 use crate::metrics::Asked;
 use crate::node::Node;
-use crate::origins::{Candidate, outbound};
+use crate::origins::attempts::{Attempts, Candidate};
+use crate::origins::outbound;
 use crate::outcome::{Answer, Bypass, Forward, Forwarded, NotStored, Outcome, Share, Told};
 use crate::sites::ShowKey;
 use crate::tier::Hop;
@@ -32,13 +35,14 @@ fn parts(exchange: &mut Exchange) -> Result<(Arc<Request>, &mut Passing)> {
     }
 }
 
-/// The next address to try.
+/// Where the next attempt goes.
 pub(super) async fn choose_peer(
     node: &Node,
     _session: &mut Session,
     exchange: &mut Exchange,
 ) -> Result<Box<HttpPeer>> {
     let (request, passing) = parts(exchange)?;
+    let site = &request.site;
     if let Some(tier) = &node.tier {
         if passing.beyond.is_none() {
             let mut hops = tier.passes_to(&request).await;
@@ -47,21 +51,26 @@ pub(super) async fn choose_peer(
             passing.beyond = Some(Box::new(Beyond { hops, begun }));
         }
         if let Some(hop) = hop(passing) {
-            let timeouts = &request.site.origins.timeouts;
+            let timeouts = &site.origins.timeouts;
             return Ok(Box::new(parent(hop, timeouts, &node.authorities)));
         }
     }
-    let origins = &request.site.origins;
-    if passing.candidates.is_empty() {
+    let begin = || {
+        Box::new(Way {
+            attempts: Attempts::new(site, request.plan()),
+            candidate: None,
+            dead: 0,
+        })
+    };
+    let way = passing.way.get_or_insert_with(begin);
+    if way.candidate.is_none() {
         let now = node.clock.instant().into();
-        let candidates = origins.candidates(&node.names, now).await;
-        let unresolved = |error| Error::because(UNRESOLVED, "origin", error).into_up();
-        passing.candidates = candidates.map_err(unresolved)?;
+        let candidate = way.attempts.next(&node.names, now).await;
+        way.candidate = Some(candidate.map_err(nowhere)?);
     }
-    let candidate = candidate(passing)?;
     Ok(Box::new(peer(
-        candidate,
-        &origins.timeouts,
+        candidate(passing)?,
+        &site.origins.timeouts,
         &node.authorities,
     )))
 }
@@ -74,34 +83,106 @@ fn hop(passing: &Passing) -> Option<&Hop> {
         .and_then(|beyond| beyond.hops.last())
 }
 
-/// The address that this attempt goes to.
+/// Where this attempt goes.
 fn candidate(passing: &Passing) -> Result<&Candidate> {
-    let mut rounds = passing.candidates.iter().cycle();
-    let candidate = rounds.nth(passing.attempt as usize);
+    let way = passing.way.as_ref();
+    let candidate = way.and_then(|way| way.candidate.as_ref());
     candidate.ok_or_else(|| Error::explain(ErrorType::InternalError, "no origin was chosen"))
 }
 
 const UNRESOLVED: ErrorType = ErrorType::Custom("Unresolved");
+const BARRED: ErrorType = ErrorType::Custom("Barred");
+const FULL: ErrorType = ErrorType::Custom("Full");
+
+/// No origin can be asked.
+fn nowhere(error: UpstreamError) -> Box<Error> {
+    let kind = match error {
+        UpstreamError::Barred => BARRED,
+        UpstreamError::Full => FULL,
+        _ => UNRESOLVED,
+    };
+    Error::because(kind, "origin", error).into_up()
+}
+
 /// An origin's response that is not passed on.
 fn refused(why: &'static str) -> Box<Error> {
     Error::explain(REFUSED_RESPONSE, why).into_up()
 }
 
 const REFUSED_RESPONSE: ErrorType = ErrorType::Custom("RefusedResponse");
+/// An origin's response for which another one is asked.
+const GIVEN_UP: ErrorType = ErrorType::Custom("GivenUp");
 
-/// Whether another address is tried.
+/// Whether another attempt is made after one without a connection.
 pub(super) fn not_connected(exchange: &mut Exchange, mut error: Box<Error>) -> Box<Error> {
-    if let Ok((request, passing)) = parts(exchange) {
-        let hop = passing.beyond.as_mut().and_then(|beyond| beyond.hops.pop());
-        if hop.is_some() {
-            error.set_retry(true);
-            return error;
-        }
-        passing.attempt += 1;
-        let retries = request.site.origins.retries;
-        error.set_retry(passing.attempt <= retries);
+    let beyond = exchange.passing.as_mut().and_then(|it| it.beyond.as_mut());
+    if beyond.and_then(|beyond| beyond.hops.pop()).is_some() {
+        // Another parent, or the origin.
+        error.set_retry(true);
+        return error;
     }
+    let failed = connect_error(&error);
+    let again = give_up(exchange, failed);
+    error.set_retry(again);
     error
+}
+
+/// Whether another attempt is made after one that broke off.
+pub(super) fn broken_off(
+    exchange: &mut Exchange,
+    mut error: Box<Error>,
+    connection: Reused,
+) -> Box<Error> {
+    let origins_fault = *error.esource() == ErrorSource::Upstream;
+    if exchange.status.is_some() || !origins_fault {
+        error.set_retry(false);
+        return error;
+    }
+    if *error.etype() == GIVEN_UP {
+        error.set_retry(true);
+        return error;
+    }
+    let failed = match *error.etype() == REFUSED_RESPONSE {
+        true => UpstreamError::Malformed,
+        false => response_error(&error).before_the_response(),
+    };
+    let passing = exchange.passing.as_mut();
+    let again = match passing.and_then(|passing| passing.way.as_mut()) {
+        // The origin closed a connection that nobody used: nothing was asked.
+        Some(way)
+            if connection == Reused::Replayable
+                && failed == UpstreamError::Terminated
+                && way.dead < DEAD_CONNECTIONS_MAX =>
+        {
+            way.dead += 1;
+            true
+        }
+        _ => give_up(exchange, failed),
+    };
+    error.set_retry(again);
+    error
+}
+
+/// What a connection was on which a request broke off.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Reused {
+    /// A pooled one, and the request can be sent again.
+    Replayable,
+    /// Made for the request, or the request cannot be sent again.
+    Not,
+}
+
+/// Ends an attempt; true where there is another.
+fn give_up(exchange: &mut Exchange, failed: UpstreamError) -> bool {
+    let passing = exchange.passing.as_mut();
+    let Some(way) = passing.and_then(|passing| passing.way.as_mut()) else {
+        return false;
+    };
+    if let Some(candidate) = way.candidate.take() {
+        candidate.failed(failed);
+    }
+    let failed = failed.attempt();
+    failed.is_some_and(|failed| way.attempts.again(failed))
 }
 
 /// Replaces what Pingora would send by what the node sends.
@@ -111,6 +192,7 @@ pub(super) fn prepare_request(
     exchange: &mut Exchange,
 ) -> Result<()> {
     let (request, passing) = parts(exchange)?;
+    let first = passing.asked.is_none();
     passing.sent = Some(node.clock.now());
     passing.asked = Some(node.clock.instant());
     if let Some(beyond) = &mut passing.beyond {
@@ -119,11 +201,11 @@ pub(super) fn prepare_request(
     match hop(passing) {
         Some(hop) => request.trail.goes_to(hop.address),
         None => {
-            request.spent().asked(match passing.attempt {
-                0 => Asked::Pass,
-                _ => Asked::Retry,
+            request.spent().asked(match first {
+                true => Asked::Pass,
+                false => Asked::Retry,
             });
-            request.trail.goes_to(candidate(passing)?.address);
+            request.trail.goes_to(candidate(passing)?.address());
         }
     }
     passing.copying = match hop(passing) {
@@ -169,7 +251,7 @@ pub(super) async fn take_response(
     }
     if status.is_informational() && status != StatusCode::SWITCHING_PROTOCOLS {
         passing.interim += 1;
-        if passing.interim as usize > INTERIM_RESPONSES_MAX {
+        if passing.interim > INTERIM_RESPONSES_MAX {
             return Err(refused("no end of interim responses"));
         }
         return Ok(());
@@ -180,9 +262,16 @@ pub(super) async fn take_response(
     }
     node.hints.learn(&request, status, &response.headers);
     let why = passing.why;
-    if hop(passing).is_none() {
-        let place = candidate(passing)?.place;
-        request.site.origins.rotation.worked(place);
+    if hop(passing).is_none()
+        && let Some(way) = &mut passing.way
+    {
+        if let Some(candidate) = &way.candidate {
+            candidate.answered(status);
+        }
+        if way.attempts.is_given_up(status) {
+            way.candidate = None;
+            return Err(Error::explain(GIVEN_UP, "another origin is asked").into_up());
+        }
     }
     let begun = passing.beyond.as_ref().map(|beyond| beyond.begun);
     let mut headers = response.headers.clone();
@@ -316,6 +405,8 @@ pub(super) async fn invalidate_groups(node: &Node, response: &ResponseHeader, ex
 pub(super) fn failure(exchange: &mut Exchange, error: &Error) -> UpstreamError {
     let failure = match (error.etype(), error.esource()) {
         (kind, _) if *kind == UNRESOLVED => UpstreamError::Unresolved,
+        (kind, _) if *kind == BARRED => UpstreamError::Barred,
+        (kind, _) if *kind == FULL => UpstreamError::Full,
         (kind, _) if *kind == REFUSED_RESPONSE => UpstreamError::Malformed,
         (_, ErrorSource::Upstream) if is_connect(error) => connect_error(error),
         _ => response_error(error).before_the_response(),

@@ -17,6 +17,7 @@ use crate::exchange::Request;
 use crate::metrics::Asked;
 use crate::node::Node;
 use crate::origins::outbound;
+use crate::origins::slots::Queueing;
 use crate::pingora::fetch::{Asking, Fetched, Through};
 
 /// What became of the request for a slice.
@@ -126,6 +127,8 @@ impl Fetch {
             content: None,
             trail: &self.request.trail,
             site: &self.request.site,
+            chosen_by: self.request.chosen_by(),
+            queueing: Queueing::Wait,
             through: Some(Through {
                 request: &self.request,
                 least: None,

@@ -69,7 +69,7 @@ impl UpstreamError {
     #[must_use]
     pub(crate) const fn attempt(self) -> Option<Failed> {
         match self {
-            Self::Barred | Self::Full => None,
+            Self::Barred | Self::Full | Self::NoParent => None,
             Self::Unresolved
             | Self::Refused
             | Self::Unroutable

@@ -101,8 +101,6 @@ struct FromOrigin {
     peer: Box<HttpPeer>,
     /// Its place among the origin's requests, until it is read.
     slot: Option<Slot>,
-    /// Its place among the origin's requests, until it is read.
-    slot: Option<Slot>,
     connector: Arc<Connector>,
 }
 

@@ -34,8 +34,14 @@ impl Tiers {
     }
 
     fn settings(&self, name: &str) -> Settings {
+        self.join(name, Settings::origins(&[&self.origin]))
+    }
+
+    /// Settings with the key of these tiers.
+    #[must_use]
+    pub fn join(&self, name: &str, settings: Settings) -> Settings {
         let key = self.folder.path().join("tier.key");
-        Settings::origins(&[&self.origin])
+        settings
             .table("node", &format!("name = \"{name}\""))
             .table("tier", &format!("key_file = {key:?}"))
             // Machines that run tests may be busy for long.

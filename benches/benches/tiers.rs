@@ -48,6 +48,7 @@ fn lookup(c: &mut Criterion) {
     clippy::cast_precision_loss,
     reason = "counts are far below what a double holds"
 )]
+#[expect(clippy::print_stderr, reason = "criterion has no word for it")]
 fn balance(_: &mut Criterion) {
     for (nodes, limit) in [(8, 1.01), (64, 1.05), (512, 1.10)] {
         let ring = ring(nodes, |_| 1);

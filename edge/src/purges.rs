@@ -12,6 +12,7 @@ mod preview;
 pub(crate) mod record;
 mod sweep;
 mod tags;
+pub(crate) mod upkeep;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -40,7 +41,8 @@ pub(crate) use local::LocalLog;
 use log::{Event, LogName, Placed, PublishError, Published, PurgeLog};
 pub(crate) use log::{LogState, LogStatus, Reach, Reached, Sink, Trust};
 pub(crate) use names::{host_of, is_within, only_site};
-use open::{Opened, applied_at_start, hear_witness, last_offset, open_log};
+pub(crate) use open::Tail;
+use open::{Opened, applied_at_start, hear_witness, open_log};
 use position::Position;
 pub(crate) use preview::preview;
 use record::Record;
@@ -108,7 +110,7 @@ pub(crate) enum PurgeError {
 
 impl Purges {
     /// Opens the file in a folder, which is made where there is none, and applies what is in it. `log` makes the log
-    /// that is followed from there, of the file and of what a sequence of its end has to be taken from for its place.
+    /// that is followed from there, of the file and what its end tells.
     ///
     /// Where there is no file, purges are counted and not kept: the audit trail is lost with the process, and what disks
     /// have of it is not used again. A `witness` beside the disks says whether the file is all there was.
@@ -117,7 +119,7 @@ impl Purges {
         witness: Option<&Path>,
         sites: &Sites,
         now: Moment,
-        log: impl FnOnce(LogFile, i64) -> Box<dyn PurgeLog>,
+        log: impl FnOnce(LogFile, Tail) -> Box<dyn PurgeLog>,
     ) -> Self {
         let fresh = LogId(crate::token::number());
         let opened = folder.map(|folder| open_log(folder, fresh));
@@ -133,14 +135,16 @@ impl Purges {
         } = opened;
         let witness = witness.and_then(|path| hear_witness(path, &mut file));
         let log_id = file.id();
-        let log = log(file, last_offset(&records));
+        let tail = Tail::of(&records);
+        let offset = tail.offset;
+        let log = log(file, tail);
         let purges = Self {
             labeller: Labeller::of(log_id),
             witness: witness.map(Mutex::new),
             index: PurgeIndex::new(LABELS_MAX),
             log_id,
             applied: watch::Sender::new(applied_at_start(&*log)),
-            position: Arc::new(Position::new(log.name(), last_offset(&records))),
+            position: Arc::new(Position::new(log.name(), offset)),
             log,
             journal: Mutex::default(),
             sweeper: Sweeper::default(),
@@ -189,31 +193,30 @@ impl Purges {
     }
 
     /// Applies what the log tells.
-    pub(crate) fn hear(&self, event: Event, sites: &Sites, now: Moment) {
-        let log = self.log.name();
-        let place = match event {
-            Event::Purge(placed) => {
-                let (place, sequence) = (placed.place, placed.sequence);
-                let at = Timestamp::from_unix_millis(now.0);
-                let applied = Applied { at, took: None };
-                self.apply(placed, sites, (now, Some(applied)));
-                self.position.moved(log, place, sequence);
-                place
-            }
-            Event::Doubt { sequence, place } => {
-                self.index.doubt(sequence);
-                // Which log is followed from here on, the next event tells.
-                self.position.moved(LogName::Unknown, place, sequence);
-                self.resets.fetch_add(1, Ordering::Relaxed);
-                place
-            }
-            Event::Passed(place) => {
-                self.position.passed(log, place);
-                place
-            }
+    pub(crate) fn hear(&self, events: Vec<Event>, sites: &Sites, now: Moment) {
+        let Some(reached) = events.last().map(Event::place) else {
+            return;
         };
+        for event in events {
+            match event {
+                Event::Purge(placed) => {
+                    let at = Timestamp::from_unix_millis(now.0);
+                    let applied = Applied { at, took: None };
+                    let (place, sequence) = (placed.place, placed.sequence);
+                    self.apply(placed, sites, (now, Some(applied)));
+                    self.position.moved(self.log.name(), place, sequence);
+                }
+                Event::Doubt { sequence, place } => {
+                    self.index.doubt(sequence);
+                    self.resets.fetch_add(1, Ordering::Relaxed);
+                    // Which log is followed from here on, the next event tells.
+                    self.position.moved(LogName::Unknown, place, sequence);
+                }
+                Event::Passed(place) => self.position.passed(self.log.name(), place),
+            }
+        }
         self.testify();
-        self.applied.send_replace(place);
+        self.applied.send_replace(reached);
     }
 
     /// Before a purge is acknowledged, the witness knows of it.
@@ -339,6 +342,11 @@ impl Purges {
     /// How often purges were found to be missing.
     pub(crate) fn resets(&self) -> u64 {
         self.resets.load(Ordering::Relaxed)
+    }
+
+    /// Nothing that outlives the process was born before that sequence.
+    pub(crate) fn outlived(&self, upto: Sequence) {
+        self.log.outlived(upto);
     }
 
     /// How the log stands.

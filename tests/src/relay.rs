@@ -54,6 +54,11 @@ impl Relay {
         self.flow.send_replace(Flow::Free);
     }
 
+    /// Lets new connections through.
+    pub fn heal(&self) {
+        self.release();
+    }
+
     /// Closes all connections, and every new one.
     pub fn cut(&self) {
         self.flow.send_replace(Flow::Cut);
@@ -63,6 +68,7 @@ impl Relay {
 impl Drop for Relay {
     fn drop(&mut self) {
         self.running.abort();
+        self.cut();
     }
 }
 

@@ -5,18 +5,14 @@ use std::fmt::Write as _;
 use purge_api::Token;
 use serde_json::Value;
 
-use crate::purge_command::{Answer, ask};
+use crate::admin_client::Client;
 
 /// Asks the admin listener at `admin`.
 ///
 /// # Errors
 /// A sentence that says why there is no answer, or that the node is in no tier.
 pub fn status(admin: &str, token: &Token) -> Result<Value, String> {
-    let Answer { status, document } = ask(admin, token, "/v1/status")?;
-    if status != 200 {
-        let (title, detail) = (&document["title"], &document["detail"]);
-        return Err(format!("{}: {}", text(title), text(detail)));
-    }
+    let document = Client { admin, token }.get("/v1/status")?.document()?;
     match document["tier"].clone() {
         Value::Null => Err(format!("{} is in no tier", text(&document["node"]))),
         tier => Ok(tier),

@@ -59,6 +59,9 @@ pub(crate) enum UpstreamError {
     /// A validation was answered with something that does not belong to it.
     #[error("the origin answered what it was not asked")]
     Unasked,
+    /// No parent answers, and the origin must not be asked by more requests than it is by now.
+    #[error("no parent of the tier can be asked, and the budget for the origin is spent")]
+    NoParent,
     /// It answered a request for a part with an error of its own.
     #[error("the origin does not send the rest of the response")]
     Refusing,
@@ -69,7 +72,7 @@ impl UpstreamError {
     #[must_use]
     pub(crate) const fn attempt(self) -> Option<Failed> {
         match self {
-            Self::Barred | Self::Full | Self::NoPort => None,
+            Self::Barred | Self::Full | Self::NoPort | Self::NoParent => None,
             Self::Unresolved
             | Self::Refused
             | Self::Unroutable
@@ -114,7 +117,9 @@ impl UpstreamError {
                 StatusCode::GATEWAY_TIMEOUT
             }
             // RFC 9209 §2.3.4, §2.3.12
-            Self::Barred | Self::Full | Self::NoPort => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Barred | Self::Full | Self::NoPort | Self::NoParent => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
         }
     }
 
@@ -125,7 +130,7 @@ impl UpstreamError {
             Self::Unresolved => "dns_error",
             Self::Refused => "connection_refused",
             Self::Unroutable => "destination_ip_unroutable",
-            Self::Unavailable | Self::Barred => "destination_unavailable",
+            Self::Unavailable | Self::Barred | Self::NoParent => "destination_unavailable",
             Self::Full | Self::NoPort => "connection_limit_reached",
             Self::ConnectTimeout => "connection_timeout",
             Self::WriteTimeout => "connection_write_timeout",
@@ -152,7 +157,8 @@ impl UpstreamError {
             | Self::Unroutable
             | Self::Unavailable
             | Self::Tls
-            | Self::TlsHandshake => Failure::Unreachable,
+            | Self::TlsHandshake
+            | Self::NoParent => Failure::Unreachable,
             Self::ConnectTimeout | Self::ResponseTimeout | Self::WriteTimeout => Failure::Timeout,
             Self::Terminated
             | Self::Cut

@@ -34,6 +34,7 @@ mod sites;
 mod spent;
 mod tls;
 pub mod token;
+pub mod top;
 mod varied;
 mod wiring;
 

@@ -2,8 +2,9 @@
 
 mod cli;
 
-use std::io::Write as _;
+use std::io::{IsTerminal as _, Write as _};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Parser as _;
 use cli::{CacheCommand, Cli, Command};
@@ -12,7 +13,7 @@ use larder::cache_command::{self, Health, Told};
 use larder::fleet::{self, setup::Done};
 use larder::purge_command::{Answer, Outcome, Request};
 use larder::token::{self, Found, Place};
-use larder::{Drained, Running, demo};
+use larder::{Drained, Running, demo, top};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// Bodies come and go in pieces of all sizes on all threads. Of the allocators measured, this one keeps least of what
@@ -48,6 +49,7 @@ fn main() -> ExitCode {
         Command::Cache(CacheCommand::Inspect { dir }) => look(cache_command::inspect(&dir)),
         Command::Cache(CacheCommand::Verify { dir }) => look(cache_command::verify(&dir)),
         Command::Purge(asked) => purge(&asked),
+        Command::Top(asked) => show_top(asked),
         Command::Fleet { command } => set_up_fleet(command),
         Command::Demo { listen, admin } => start_demo(listen, admin),
     }
@@ -99,6 +101,29 @@ fn purge(asked: &cli::Purge) -> ExitCode {
             show(&format!("{}\n", answer.lines()));
             exit(&answer)
         }
+        Err(error) => failed(&error),
+    }
+}
+
+fn show_top(asked: cli::Top) -> ExitCode {
+    let found = match token::find(asked.admin_token_file.as_deref()) {
+        Ok(found) => found,
+        Err(error) => return failed(&error),
+    };
+    let mut output = std::io::stdout();
+    let form = match (asked.json, output.is_terminal()) {
+        (true, _) => top::Form::Json,
+        (false, true) => top::Form::Screen,
+        (false, false) => top::Form::Text,
+    };
+    let options = top::Options {
+        admin: asked.admin,
+        interval: asked.interval.map(Duration::from_secs),
+        site: asked.site,
+        form,
+    };
+    match top::show(options, found.token, &mut output) {
+        Ok(()) => ExitCode::SUCCESS,
         Err(error) => failed(&error),
     }
 }

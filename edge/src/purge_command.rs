@@ -220,7 +220,7 @@ fn exchange(admin: &str, request: &str) -> std::io::Result<Vec<u8>> {
 }
 
 /// Status and document of an answer that ends with its connection.
-fn parse(answer: &[u8]) -> Option<Answer> {
+pub(crate) fn parse(answer: &[u8]) -> Option<Answer> {
     let text = std::str::from_utf8(answer).ok()?;
     let (head, body) = text.split_once("\r\n\r\n")?;
     let status = head.strip_prefix("HTTP/1.1 ")?.get(..3)?.parse().ok()?;

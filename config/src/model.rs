@@ -5,6 +5,7 @@
 
 mod caching;
 mod fleet;
+mod origins;
 mod purging;
 mod site;
 
@@ -15,8 +16,10 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+pub use crate::effective::{Effective, Holds, SettingsTable, Shown};
 pub use caching::*;
 pub use fleet::*;
+pub use origins::*;
 pub use purging::*;
 pub use site::*;
 
@@ -43,6 +46,8 @@ pub struct Config {
     pub tls: Tls,
     /// The sites, at least one, in the order of the file.
     pub sites: Vec<Site>,
+    /// The settings one by one, for whoever wants to see them.
+    pub effective: Effective,
 }
 
 /// The node itself.

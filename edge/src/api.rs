@@ -117,6 +117,9 @@ impl purge_api::Node for Node {
     }
 
     fn metrics(&self) -> String {
+        for site in self.sites.all() {
+            crate::metrics::set_origins(&site.origins);
+        }
         let stats = self.tiers.memory().stats();
         let stored = Stored {
             objects: stats.objects as u64,
@@ -139,6 +142,10 @@ impl purge_api::Node for Node {
             recovered: disk.recovered(),
         });
         self.metrics.text(stored, purged, on_disks.as_ref())
+    }
+
+    fn origins(&self) -> purge_api::OriginList {
+        crate::origins::status::list(&self.sites)
     }
 
     fn now(&self) -> String {

@@ -42,6 +42,8 @@ pub(crate) enum Command {
     Purge(Purge),
     /// Shows what a node does right now, through its admin API: on a terminal with keys, else as text.
     Top(Top),
+    /// Shows the origins of a node and how they fare, through its admin API.
+    Origins(Showing),
     /// Sets up the purge log that the nodes of a fleet share.
     Fleet {
         #[command(subcommand)]
@@ -71,6 +73,20 @@ pub(crate) struct Top {
     #[arg(long, value_name = "NAME")]
     pub site: Option<String>,
     /// Print what the node answers, as a line of JSON.
+    #[arg(long)]
+    pub json: bool,
+    /// The node's admin listener.
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:9180")]
+    pub admin: String,
+    /// A file with the token of the admin API.
+    #[arg(long, value_name = "FILE")]
+    pub admin_token_file: Option<PathBuf>,
+}
+
+/// Whom to ask, and how to show what it says.
+#[derive(Args, Debug)]
+pub(crate) struct Showing {
+    /// Print what the node answers, as JSON.
     #[arg(long)]
     pub json: bool,
     /// The node's admin listener.

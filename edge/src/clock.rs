@@ -13,7 +13,8 @@ use policy::time::Timestamp;
 /// the monotonic clock, which never steps back.
 #[derive(Debug, Default)]
 pub(crate) struct Clock {
-    /// A file that holds milliseconds to add to the wall clock. Debug builds only: a test moves time by rewriting it.
+    /// A file that holds milliseconds to add to the wall clock, or with a `@` before them, to take its place. Debug builds
+    /// only: a test moves time by rewriting it, or has it stand.
     #[cfg(debug_assertions)]
     offset: Option<PathBuf>,
 }
@@ -43,8 +44,8 @@ impl Clock {
         let wall = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .unwrap_or_default();
-        let shifted = wall.saturating_add(self.offset());
-        Timestamp::from_unix_millis(u64::try_from(shifted.as_millis()).unwrap_or(u64::MAX))
+        let told = self.told(wall);
+        Timestamp::from_unix_millis(u64::try_from(told.as_millis()).unwrap_or(u64::MAX))
     }
 
     /// The monotonic clock.
@@ -55,18 +56,22 @@ impl Clock {
     }
 
     #[cfg(debug_assertions)]
-    fn offset(&self) -> Duration {
+    fn told(&self, wall: Duration) -> Duration {
         let text = self
             .offset
             .as_ref()
             .and_then(|path| std::fs::read_to_string(path).ok());
-        let millis = text.and_then(|text| text.trim().parse().ok());
-        Duration::from_millis(millis.unwrap_or(0))
+        let text = text.as_deref().map_or("", str::trim);
+        let (wall, millis) = match text.strip_prefix('@') {
+            Some(millis) => (Duration::ZERO, millis),
+            None => (wall, text),
+        };
+        wall.saturating_add(Duration::from_millis(millis.parse().unwrap_or(0)))
     }
 
     #[cfg(not(debug_assertions))]
     #[expect(clippy::unused_self, reason = "a debug build reads its file")]
-    fn offset(&self) -> Duration {
-        Duration::ZERO
+    const fn told(&self, wall: Duration) -> Duration {
+        wall
     }
 }

@@ -3,6 +3,7 @@
 
 mod access_log;
 mod admin;
+pub mod admin_client;
 mod api;
 mod audit;
 mod cache;
@@ -30,11 +31,14 @@ mod queries;
 mod run;
 mod searches;
 mod server;
+mod short_way;
+pub mod show_command;
 mod sites;
 mod spent;
 mod tls;
 pub mod token;
 pub mod top;
+mod ui;
 mod varied;
 mod wiring;
 

@@ -12,6 +12,7 @@ use config::{Config, model};
 use larder::cache_command::{self, Health, Told};
 use larder::fleet::{self, setup::Done};
 use larder::purge_command::{Answer, Outcome, Request};
+use larder::show_command::{self, Form, Shown};
 use larder::token::{self, Found, Place};
 use larder::{Drained, Running, demo, top};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -49,6 +50,7 @@ fn main() -> ExitCode {
         Command::Cache(CacheCommand::Inspect { dir }) => look(cache_command::inspect(&dir)),
         Command::Cache(CacheCommand::Verify { dir }) => look(cache_command::verify(&dir)),
         Command::Purge(asked) => purge(&asked),
+        Command::Origins(asked) => show_of(&asked, Shown::Origins),
         Command::Top(asked) => show_top(asked),
         Command::Fleet { command } => set_up_fleet(command),
         Command::Demo { listen, admin } => start_demo(listen, admin),
@@ -101,6 +103,21 @@ fn purge(asked: &cli::Purge) -> ExitCode {
             show(&format!("{}\n", answer.lines()));
             exit(&answer)
         }
+        Err(error) => failed(&error),
+    }
+}
+
+fn show_of(asked: &cli::Showing, shown: Shown) -> ExitCode {
+    let found = match token::find(asked.admin_token_file.as_deref()) {
+        Ok(found) => found,
+        Err(error) => return failed(&error),
+    };
+    let form = match asked.json {
+        true => Form::Json,
+        false => Form::Lines,
+    };
+    match show_command::show(&asked.admin, &found.token, shown, form) {
+        Ok(text) => show(&text),
         Err(error) => failed(&error),
     }
 }
@@ -293,12 +310,12 @@ impl Summary {
     fn of(config: &Config) -> Self {
         let site = |site: &model::Site| {
             let hosts: Vec<_> = site.hosts.iter().map(ToString::to_string).collect();
-            let origins: Vec<_> = site.origins.iter().map(origin_url).collect();
+            let origins: Vec<_> = site.origins.iter().map(ToString::to_string).collect();
             let hosts = match hosts.join(" ") {
                 any if any == "*" => "every host".to_owned(),
                 hosts => hosts,
             };
-            format!("{hosts} from {}", origins.join(", then "))
+            format!("{hosts} from {}", origins.join(", "))
         };
         let scheme = |listener: &model::Listener| match listener.transport {
             model::ListenerTransport::Plain => "http",
@@ -344,12 +361,4 @@ impl Summary {
         lines.extend(all.map(|(what, value)| format!("  {what:<7} {value}")));
         lines.join("\n")
     }
-}
-
-fn origin_url(origin: &model::Origin) -> String {
-    let scheme = match origin.transport {
-        model::OriginTransport::Plain => "http",
-        model::OriginTransport::Tls { .. } => "https",
-    };
-    format!("{scheme}://{}:{}", origin.host, origin.port)
 }

@@ -3,6 +3,7 @@
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use http::HeaderName;
 use policy::vary::Care;
 use purge_api::{Api, Readiness};
@@ -10,13 +11,14 @@ use storage::disk::Recovery;
 use storage::{Flights, Moment, Removal, Tiers, Uncacheable, VaryMemory};
 use tiered::forwarded::Trust;
 use tokio::sync::watch;
+use wire::RequestHead;
 
 use crate::access_log::AccessLog;
 use crate::audit::Audit;
 use crate::cache::Head;
 use crate::clock::Clock;
 use crate::coding::Coder;
-use crate::downstream::Limits;
+use crate::downstream::{Facts, Limits, Scheme};
 use crate::exchange::{Learnt, Request};
 use crate::hints::Hints;
 use crate::ids::Ids;
@@ -28,9 +30,9 @@ use crate::outcome::NotStored;
 use crate::pingora::Authorities;
 use crate::pingora::fetch::Fetcher;
 use crate::purges::{self, Purges, Sink};
-use crate::queries::Epochs;
+use crate::queries::{Content, Epochs};
 use crate::searches::Searches;
-use crate::sites::{Sites, Treatment};
+use crate::sites::{Site, Sites, Treatment};
 use crate::varied;
 
 /// Everything that requests share.
@@ -70,6 +72,8 @@ pub(crate) struct Node {
     pub names: Arc<Names>,
     pub authorities: Arc<Authorities>,
     pub metrics: Arc<Metrics>,
+    /// The settings in effect, as a document.
+    pub settings: Bytes,
     pub log: AccessLog,
     pub ids: Ids,
     pub observed: Observed,
@@ -80,6 +84,23 @@ pub(crate) struct Node {
 }
 
 impl Node {
+    /// A request for one of the sites, sent by whom the trusted proxies name.
+    pub(crate) fn request(
+        &self,
+        (head, facts, content): (Arc<RequestHead>, Arc<Facts>, Content),
+        site: Arc<Site>,
+    ) -> Request {
+        let sender = self.trust.sender(facts.client.ip(), &head.headers);
+        let facts = match &sender.path[..] {
+            // Nobody is between.
+            [_] | [] => facts,
+            _ => Arc::new(facts.sent_by(sender.client, sender.scheme.map(Scheme::from))),
+        };
+        let mut request = Request::new((head, facts, content), site, self.learnt());
+        request.path = sender.path;
+        request
+    }
+
     /// How the node names itself towards others.
     pub(crate) fn marks(&self) -> Marks<'_> {
         Marks {

@@ -207,6 +207,20 @@ impl Request {
     }
 }
 
+/// Asks the admin listener at `admin` for a document.
+///
+/// # Errors
+/// A sentence that says why there is no answer.
+pub(crate) fn ask(admin: &str, token: &Token, path: &str) -> Result<Answer, String> {
+    let head = format!(
+        "GET {path} HTTP/1.1\r\nHost: {admin}\r\nAuthorization: Bearer {}\r\nConnection: close\r\n\r\n",
+        token.secret(),
+    );
+    let answer = exchange(admin, &head);
+    let answer = answer.map_err(|error| format!("no answer from {admin}: {error}"))?;
+    parse(&answer).ok_or_else(|| format!("{admin} does not answer like a node"))
+}
+
 fn exchange(admin: &str, request: &str) -> std::io::Result<Vec<u8>> {
     let unknown = || std::io::Error::other("there is no such address");
     let address = admin.to_socket_addrs()?.next().ok_or_else(unknown)?;
@@ -220,7 +234,7 @@ fn exchange(admin: &str, request: &str) -> std::io::Result<Vec<u8>> {
 }
 
 /// Status and document of an answer that ends with its connection.
-pub(crate) fn parse(answer: &[u8]) -> Option<Answer> {
+fn parse(answer: &[u8]) -> Option<Answer> {
     let text = std::str::from_utf8(answer).ok()?;
     let (head, body) = text.split_once("\r\n\r\n")?;
     let status = head.strip_prefix("HTTP/1.1 ")?.get(..3)?.parse().ok()?;

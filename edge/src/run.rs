@@ -14,9 +14,11 @@ use tokio::time::timeout;
 use crate::admin::Admin;
 use crate::cache::Head;
 use crate::node::Node;
+use crate::origins::probes;
 use crate::pingora::Pipeline;
 use crate::purges;
 use crate::server::{Listener, Server};
+use crate::short_way::ShortWay;
 use crate::tls::TlsError;
 use crate::wiring::{self, Plan};
 
@@ -93,6 +95,7 @@ pub fn start(config: config::Config, token: Token) -> Result<Running, StartError
     tokio::spawn(account(Arc::clone(&node.tiers), stopping.clone()));
     tokio::spawn(purges::sweep(Arc::clone(&node)));
     tokio::spawn(crate::observe::keep(Arc::clone(&node)));
+    probes::start(&node);
     let admin_socket = bind(admin)?;
     let mut sockets = Vec::new();
     for listener in listeners {
@@ -115,6 +118,7 @@ pub fn start(config: config::Config, token: Token) -> Result<Running, StartError
         pipeline: Arc::new(Pipeline::new(Arc::clone(&node), stopping.clone())),
         node: Arc::clone(&node),
         places: Arc::clone(&places),
+        short_way: Arc::new(ShortWay::from_environment()),
         stopping,
     };
     for listener in sockets {

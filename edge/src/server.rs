@@ -11,8 +11,9 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
+use wire::Persistence;
 
-use crate::cache;
+use crate::cache::{self, Ready};
 use crate::downstream::h2_meter::Metered;
 use crate::downstream::{self, Facts, Io, Scheme, h1, h2};
 use crate::node::Node;
@@ -20,6 +21,7 @@ use crate::pingora::Pipeline;
 use crate::pingora::session::{Gate, Inbound};
 use crate::proxy_status::PROXY_STATUS;
 use crate::queries::Content;
+use crate::short_way::ShortWay;
 
 /// After an accept that failed for want of a file descriptor: there is no use in trying at once.
 pub(crate) const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -39,6 +41,7 @@ pub(crate) struct Server {
     pub pipeline: Arc<Pipeline>,
     /// One permit for each connection that may be open.
     pub places: Arc<Semaphore>,
+    pub short_way: Arc<ShortWay>,
     pub stopping: watch::Receiver<bool>,
 }
 
@@ -142,7 +145,7 @@ impl Server {
         loop {
             let refused = match connection.next_request(&mut stopping).await {
                 h1::Next::Request(head) => {
-                    match self.exchange_h1(connection, Arc::new(*head)).await {
+                    match self.respond_h1(connection, Arc::new(*head)).await {
                         Some(again) => {
                             connection = again;
                             continue;
@@ -158,6 +161,57 @@ impl Server {
             self.node.refused(connection.facts(), status.as_u16(), why);
             return refuse_h1(connection, status, why, Some(&self.node.name)).await;
         }
+    }
+
+    /// Answers a request by the shortest way there is.
+    async fn respond_h1(
+        &self,
+        mut connection: h1::Connection,
+        head: Arc<wire::RequestHead>,
+    ) -> Option<h1::Connection> {
+        if let Some(ready) = self.ready(connection.facts(), &head) {
+            return self.answer_h1(connection, &head, ready).await;
+        }
+        // Responses keep the order of their requests.
+        connection.flush().await.ok()?;
+        self.exchange_h1(connection, head).await
+    }
+
+    /// What is ready for a request. A node that stops has more to say to its connections than answers.
+    fn ready(&self, facts: &Arc<Facts>, head: &Arc<wire::RequestHead>) -> Option<Ready> {
+        if self.stopping.has_changed().unwrap_or(true) {
+            return None;
+        }
+        self.short_way.ready(&self.node, facts, head)
+    }
+
+    async fn answer_h1(
+        &self,
+        mut connection: h1::Connection,
+        head: &wire::RequestHead,
+        ready: Ready,
+    ) -> Option<h1::Connection> {
+        connection.respond(head, ready.status, &ready.headers);
+        let mut sent = 0;
+        let mut written = Ok(());
+        for data in ready.body.slice(ready.range) {
+            sent += data.len() as u64;
+            written = connection.content(data).await;
+            if written.is_err() {
+                break;
+            }
+        }
+        self.node.finished(&ready.exchange, sent);
+        if let Err(error) = written {
+            tracing::debug!(%error, "a response did not reach its client");
+            return None;
+        }
+        if head.persistence == Persistence::KeepAlive {
+            return Some(connection);
+        }
+        connection.flush().await.ok()?;
+        connection.close().await;
+        None
     }
 
     async fn exchange_h1(

@@ -8,6 +8,7 @@ mod disks;
 mod fleet;
 mod origin;
 mod rule;
+mod settings;
 mod site;
 
 use std::net::SocketAddr;
@@ -106,6 +107,7 @@ fn node(
         limits,
         tls: _, // the listeners'
         sites,
+        effective,
     } = config;
     let model::Node {
         name,
@@ -143,7 +145,7 @@ fn node(
         std::io::stdout(),
         metrics.log_dropped.clone(),
     );
-    let sites = sites_by_host(sites)?;
+    let sites = sites_by_host(sites, &metrics.origins)?;
     metrics.requests.watch(sites.tallies().cloned());
     let state = crate::token::state_directory().map(|state| state.join(&name));
     let state = state.ok();
@@ -194,6 +196,7 @@ fn node(
         names,
         authorities,
         metrics,
+        settings: settings::document(&effective),
         log,
         ids: Ids::default(),
         observed: Observed::new(observed_from),

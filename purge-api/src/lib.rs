@@ -17,6 +17,7 @@ mod order;
 mod problem;
 mod receipt;
 mod routes;
+mod upstreams;
 
 pub use access::{Access, Denied, Grant, Permission};
 pub use auth::{Token, TokenError};
@@ -29,3 +30,4 @@ pub use order::{
 pub use problem::Problem;
 pub use receipt::{Applied, Matched, Page, Preview, Receipt, SAMPLES_MAX, Sample, State};
 pub use routes::{Api, Asked, Reader};
+pub use upstreams::{OriginList, OriginStatus};

@@ -9,6 +9,7 @@ use crate::filter::Filter;
 use crate::order::{Order, Patience, Scope};
 use crate::problem::Problem;
 use crate::receipt::{Preview, Receipt};
+use crate::upstreams::OriginList;
 
 /// The node behind the API.
 pub trait Node: Sync {
@@ -18,6 +19,8 @@ pub trait Node: Sync {
     fn metrics(&self) -> String;
     /// What it is doing.
     fn status(&self) -> Status;
+    /// The origins that it asks.
+    fn origins(&self) -> OriginList;
     /// Now, in RFC 3339.
     fn now(&self) -> String;
     /// Now, for measuring.

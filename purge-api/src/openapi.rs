@@ -16,6 +16,7 @@ mod tests {
     use crate::order::{Mode, Order, Scope, Sent, Stamp, Wait};
     use crate::problem::Problem;
     use crate::receipt::{Applied, Matched, Page, Preview, Receipt, Sample, State};
+    use crate::upstreams::{OriginList, OriginStatus};
 
     fn document() -> Value {
         serde_json::from_str(TEXT).unwrap()
@@ -74,6 +75,26 @@ mod tests {
         check("Receipt", receipt());
         check("Applied", applied());
         check("Matched", Matched::default());
+        check(
+            "OriginList",
+            OriginList {
+                origins: Vec::new(),
+            },
+        );
+        check(
+            "OriginStatus",
+            OriginStatus {
+                site: String::new(),
+                origin: String::new(),
+                role: "primary",
+                weight: 1,
+                state: "up",
+                under_way: 0,
+                waiting: 0,
+                recent_requests: 0,
+                recent_failures: 0,
+            },
+        );
         let sample = || Sample {
             uri: "u".to_owned(),
             key: "k".to_owned(),

@@ -175,6 +175,9 @@ async fn granted<N: Node>(
         "/v1/status" => grant
             .allows(Permission::Read)
             .map(|()| json(&node.status()))?,
+        "/v1/origins" => grant
+            .allows(Permission::Read)
+            .map(|()| json(&node.origins()))?,
         "/v1/purges" => json(&list(asked, node, grant)?),
         _ => json(&one(path, node, grant)?),
     };
@@ -182,7 +185,7 @@ async fn granted<N: Node>(
 }
 
 fn is_route(path: &str) -> bool {
-    matches!(path, "/v1/status" | "/v1/purges") || path.starts_with("/v1/purges/")
+    matches!(path, "/v1/status" | "/v1/origins" | "/v1/purges") || path.starts_with("/v1/purges/")
 }
 
 fn list<N: Node>(asked: &Asked<'_>, node: &N, grant: &Grant) -> Result<Page, Problem> {

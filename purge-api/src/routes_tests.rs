@@ -9,6 +9,7 @@ use crate::dialect::Dialect;
 use crate::node::{Refused, Status};
 use crate::order::{Order, Patience, Scope};
 use crate::receipt::Matched;
+use crate::upstreams::OriginList;
 
 const ADMIN: &str = "0123456789abcdef";
 const SHOP: &str = "the-token-of-shop";
@@ -40,6 +41,12 @@ impl Node for Fixed {
             bytes: 3,
             bytes_max: 4,
             connections: 5,
+        }
+    }
+
+    fn origins(&self) -> OriginList {
+        OriginList {
+            origins: Vec::new(),
         }
     }
 
@@ -300,6 +307,9 @@ async fn what_is_open_and_what_is_not() {
     check("GET",    "/v1/status",          Some("Bearer wrong"), 401).await;
     check("GET",    "/v1/status",          right,                200).await;
     check("DELETE", "/v1/status",          right,                405).await;
+    check("GET",    "/v1/origins",         None,                 401).await;
+    check("GET",    "/v1/origins",         right,                200).await;
+    check("DELETE", "/v1/origins",         right,                405).await;
     check("POST",   "/v1/purges",          None,                 401).await;
     check("GET",    "/v1/purges",          right,                200).await;
     check("GET",    "/v1/purges?limit=1",  right,                200).await;

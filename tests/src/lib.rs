@@ -16,6 +16,7 @@
 )]
 
 mod binary;
+mod chromium;
 mod client;
 mod eventually;
 mod file;
@@ -30,10 +31,12 @@ mod ports;
 mod reply;
 mod response;
 mod settings;
+mod terminal;
 mod tls;
 mod wire;
 
 pub use binary::ensure_binary;
+pub use chromium::{Chromium, Scheme, find_chromium};
 pub use client::{Client, WAIT_LONGEST};
 pub use eventually::{eventually, settled};
 pub use file::{File, Told};
@@ -48,5 +51,6 @@ pub use ports::free_port;
 pub use reply::Reply;
 pub use response::Response;
 pub use settings::Settings;
+pub use terminal::Terminal;
 pub use tls::{Ca, Pair};
 pub use wire::{End, Fields, Head, Stream, Wire};

@@ -99,6 +99,7 @@ impl Node {
     ) -> Self {
         let mut node = Self::spawned(folder, address, admin, args);
         node.wait_ready().await;
+        node.wait_recovered().await;
         node
     }
 
@@ -351,6 +352,27 @@ impl Node {
         wait(&mut self.child).await.expect("the node ends in time")
     }
 
+    /// Has the node's wall clock stand at these milliseconds since 1970.
+    pub fn stop_the_clock(&self, millis: u64) {
+        // In place of the file as a whole: nobody reads half of it.
+        let (new, clock) = (
+            self.folder.path().join("stopped"),
+            self.folder.path().join("clock"),
+        );
+        fs::write(&new, format!("@{millis}")).expect("a writable folder");
+        fs::rename(new, clock).expect("a writable folder");
+    }
+
+    /// Has hits answered by the pipeline from now on, like everything else.
+    pub fn take_the_long_way(&self) {
+        fs::write(long_way(self.folder.path()), "").expect("a writable folder");
+    }
+
+    /// Has hits answered in front of the pipeline again.
+    pub fn take_the_short_way(&self) {
+        fs::remove_file(long_way(self.folder.path())).expect("the long way was taken");
+    }
+
     /// Bytes of memory that the process occupies (`VmRSS`).
     #[must_use]
     pub fn resident_bytes(&self) -> u64 {
@@ -384,9 +406,13 @@ fn panic_note(text: &str) {
 }
 
 fn spawn(folder: &Path, args: &[String]) -> Child {
+    if std::env::var_os("LARDER_TESTS_WAY").is_some_and(|way| way == "long") {
+        fs::write(long_way(folder), "").expect("a writable folder");
+    }
     Command::new(ensure_binary())
         .args(args)
         .env("LARDER_TEST_CLOCK", folder.join("clock"))
+        .env("LARDER_TEST_LONG_WAY", long_way(folder))
         .env("XDG_STATE_HOME", folder)
         .env("XDG_CACHE_HOME", folder)
         .current_dir(folder)
@@ -395,6 +421,12 @@ fn spawn(folder: &Path, args: &[String]) -> Child {
         .stderr(Stdio::piped())
         .spawn()
         .expect("the binary starts")
+}
+
+/// The file that closes the short way of hits while it is there. With `LARDER_TESTS_WAY=long`, it is there from the
+/// start.
+fn long_way(folder: &Path) -> PathBuf {
+    folder.join("long-way")
 }
 
 /// Runs the program with these arguments until it ends.

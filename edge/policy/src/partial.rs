@@ -2,7 +2,7 @@
 //! that is not there as a whole (RFC 9111 §3.3, §3.4).
 
 use http::StatusCode;
-use http::header::{self, HeaderMap, HeaderValue};
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::method::Method;
 
 use crate::conditional::{self, Precondition};
@@ -279,6 +279,34 @@ pub fn combine(
     }
 }
 
+/// Whether it is worth storing the head that a stored one was updated to by a 206: whether it says something else, or is
+/// so much younger that half of the freshness lifetime has passed between them.
+///
+/// A cache may leave a 206 out of what it stores. One for each slice of a long response says the same a thousand times.
+pub fn is_news(stored: &Stored, updated: &Stored) -> bool {
+    let passed = updated
+        .reception
+        .response_time
+        .since(stored.reception.response_time);
+    stored.status != updated.status
+        || stored.selecting != updated.selecting
+        || passed >= stored.terms.freshness_lifetime / 2
+        || !is_equal_but_for_time(&stored.headers, &updated.headers)
+}
+
+fn is_equal_but_for_time(stored: &HeaderMap, updated: &HeaderMap) -> bool {
+    let of_time = |name: &HeaderName| [header::DATE, header::EXPIRES].contains(name);
+    let others = |headers: &HeaderMap| {
+        let names = headers.keys();
+        names.filter(|name| !of_time(name)).count()
+    };
+    let same = |name: &HeaderName| {
+        let [old, new] = [stored, updated].map(|headers| headers.get_all(name).iter());
+        old.eq(new)
+    };
+    others(stored) == others(updated) && stored.keys().all(|name| of_time(name) || same(name))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -443,6 +471,30 @@ mod tests {
         check(&[("if-none-match", "\"a\"")], true);
         check(&[("range", "bytes=3-3"), ("if-range", "\"a\"")], true);
         check(&[("range", "bytes=3-3"), ("if-range", "\"b\"")], false);
+    }
+
+    #[test]
+    fn a_head_is_news_if_it_says_something_else_or_is_much_younger() {
+        let lines = [
+            ("cache-control", "max-age=60"),
+            ("etag", "\"a\""),
+            ("x", "1"),
+        ];
+        let stored = Given::response(&lines).dated().stored();
+        let check = |given: Given, expected: bool| {
+            assert_eq!(is_news(&stored, &given.stored()), expected);
+        };
+        let later = |secs| Given::response(&lines).at(at(secs)).dated();
+        check(later(0), false);
+        check(later(29), false);
+        check(later(30), true);
+        check(
+            later(1).and("expires", "Sun, 22 Nov 2026 04:35:03 GMT"),
+            false,
+        );
+        check(later(1).and("x", "2"), true);
+        check(later(1).and("y", "2"), true);
+        check(Given::response(&lines[..2]).at(at(1)).dated(), true);
     }
 
     #[test]

@@ -30,16 +30,28 @@ pub(super) enum Found {
 
 /// A stored response that may be sent.
 pub(super) struct Hit {
-    object: Arc<Object<Head>>,
-    outcome: Outcome,
+    pub(super) object: Arc<Object<Head>>,
+    pub(super) outcome: Outcome,
     refresh: Refresh,
-    now: Timestamp,
+    pub(super) now: Timestamp,
 }
 
 /// Whether a stored response is validated while it is sent.
 enum Refresh {
     No,
     Behind,
+}
+
+/// What may be sent of the stored responses in memory, without a look at anything else.
+pub(super) fn find_in_memory(node: &Node, request: &Request) -> Option<Hit> {
+    let in_memory = node.tiers.in_memory(request.storage_key());
+    let object = select(node, request, &in_memory, |all, asked, vary| {
+        policy::vary::select(all, asked, vary)
+    })?;
+    match judge(node, request, object, None) {
+        Found::Usable(hit) => Some(hit),
+        Found::Doubtful(_) => None,
+    }
 }
 
 /// Selects among the stored responses. `waited` says why the request waited for another one's validation before.
@@ -311,6 +323,13 @@ fn stale(staleness: Duration, served: Served, tier: Tier) -> Outcome {
 }
 
 impl Hit {
+    /// Whether it is all there is to the answer: a whole response, and nothing to do behind it.
+    pub(super) fn is_complete(&self) -> bool {
+        matches!(self.refresh, Refresh::No)
+            && self.object.head().extent() == Extent::Whole
+            && !self.object.body().is_on_disk()
+    }
+
     pub(super) async fn send(
         self,
         node: &Arc<Node>,
@@ -320,9 +339,9 @@ impl Hit {
     ) -> Result<Sent, Interrupted> {
         let admission = request.treatment.admission;
         let object = match self.object.head().extent() {
-            Extent::Whole => node.tiers.accessed(&self.object, admission),
-            // Parts of a response are in memory only.
-            Extent::Part(_) | Extent::Sliced(_) => {
+            Extent::Whole | Extent::Sliced(_) => node.tiers.accessed(&self.object, admission),
+            // A part without slices is in memory only.
+            Extent::Part(_) => {
                 node.tiers.memory().accessed(&self.object);
                 Arc::clone(&self.object)
             }

@@ -3,6 +3,7 @@
 use bytes::BytesMut;
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 use policy::partial::Extent;
+use policy::slices::Layout;
 use policy::store::Stored;
 use serde::{Deserialize, Serialize};
 use storage::Durable;
@@ -10,8 +11,15 @@ use storage::purge::{Label, Life, Membership, Sequence};
 
 use crate::purges::Purges;
 
-/// The format that heads are written down in. What was written in another one is not there.
-const FORMAT: u8 = 1;
+/// The formats that heads are written down in. What was written in another one is not there.
+mod format {
+    /// A response as a whole.
+    pub(super) const WHOLE: u8 = 1;
+    /// The head of a response in slices.
+    pub(super) const SLICED: u8 = 2;
+    /// A slice.
+    pub(super) const SLICE: u8 = 3;
+}
 
 /// A name that is none of the well-known ones: its text, the shared owner of that, and the allocator's headers.
 const NAME_OVERHEAD: usize = 64;
@@ -26,7 +34,7 @@ pub(crate) enum Head {
     /// A response that may be reused.
     Stored(Cached),
     /// A slice of one, which has the head.
-    Slice(Membership),
+    Slice(Slice),
     /// A response that is only passed on.
     PassedOn,
 }
@@ -35,7 +43,7 @@ impl storage::Head for Head {
     fn weight(&self) -> usize {
         match self {
             Self::Stored(cached) => cached.weight(),
-            Self::Slice(membership) => membership.weight(),
+            Self::Slice(slice) => slice.membership.weight(),
             Self::PassedOn => 0,
         }
     }
@@ -43,6 +51,14 @@ impl storage::Head for Head {
     fn is_part(&self) -> bool {
         matches!(self, Self::Slice(_))
     }
+}
+
+/// A slice of a response: what it may be purged by, and when it was received.
+#[derive(Debug)]
+pub(crate) struct Slice {
+    pub membership: Membership,
+    /// In seconds since 1970.
+    pub received: u64,
 }
 
 /// A head as it is written down.
@@ -54,46 +70,105 @@ struct Written<S> {
     labels: Vec<u64>,
 }
 
+/// The head of a response in slices as it is written down.
+#[derive(Deserialize, Serialize)]
+struct WrittenSliced<S> {
+    /// The length of a slice, and of all of them together.
+    layout: (u64, u64),
+    head: Written<S>,
+}
+
+/// A slice's head as it is written down.
+#[derive(Deserialize, Serialize)]
+struct WrittenSlice {
+    received: u64,
+    born: u64,
+    labels: Vec<u64>,
+}
+
+impl<'a> Written<&'a Stored> {
+    fn of(cached: &'a Cached) -> Self {
+        Self {
+            stored: &cached.stored,
+            uri: cached.uri.clone(),
+            // Purges may be forgotten while it is on a disk: what it has outlived so far is written down.
+            born: cached.membership.reborn().0,
+            labels: numbers(&cached.membership),
+        }
+    }
+}
+
+impl Written<Stored> {
+    fn into_head(self, extent: Extent) -> Head {
+        let membership = membership(self.born, self.labels);
+        Head::kept(self.stored, membership, extent, self.uri)
+    }
+}
+
+fn numbers(membership: &Membership) -> Vec<u64> {
+    membership.labels().iter().map(|label| label.0).collect()
+}
+
+fn membership(born: u64, labels: Vec<u64>) -> Membership {
+    Membership::new(Sequence(born), labels.into_iter().map(Label).collect())
+}
+
+fn written(format: u8, what: &impl Serialize) -> Vec<u8> {
+    let mut bytes = vec![format];
+    match rmp_serde::encode::write(&mut bytes, what) {
+        Ok(()) => bytes,
+        // Memory takes everything. Nothing can be read of this.
+        Err(_) => Vec::new(),
+    }
+}
+
 impl Durable for Head {
     fn encode(&self) -> Vec<u8> {
-        let Self::Stored(Cached {
-            stored,
-            membership,
-            uri,
-            extent: Extent::Whole, // what is incomplete is in memory only
-        }) = self
-        else {
-            return Vec::new();
-        };
-        let labels = membership.labels().iter().map(|label| label.0);
-        let written = Written {
-            stored,
-            uri: uri.clone(),
-            // Purges may be forgotten while it is on a disk: what it has outlived so far is written down.
-            born: membership.reborn().0,
-            labels: labels.collect(),
-        };
-        let mut bytes = vec![FORMAT];
-        match rmp_serde::encode::write(&mut bytes, &written) {
-            Ok(()) => bytes,
-            // Memory takes everything. Nothing can be read of this.
-            Err(_) => Vec::new(),
+        match self {
+            Self::Stored(cached) => match cached.extent {
+                Extent::Whole => written(format::WHOLE, &Written::of(cached)),
+                Extent::Sliced(layout) => {
+                    let layout = (layout.size(), layout.complete());
+                    let head = Written::of(cached);
+                    written(format::SLICED, &WrittenSliced { layout, head })
+                }
+                // It is in memory only.
+                Extent::Part(_) => Vec::new(),
+            },
+            Self::Slice(slice) => {
+                let slice = WrittenSlice {
+                    received: slice.received,
+                    born: slice.membership.reborn().0,
+                    labels: numbers(&slice.membership),
+                };
+                written(format::SLICE, &slice)
+            }
+            Self::PassedOn => Vec::new(),
         }
     }
 
     fn decode(bytes: &[u8]) -> Option<Self> {
-        let (FORMAT, written) = bytes.split_first().map(|(format, rest)| (*format, rest))? else {
-            return None;
-        };
-        let Written {
-            stored,
-            uri,
-            born,
-            labels,
-        } = rmp_serde::from_slice::<Written<Stored>>(written).ok()?;
-        let labels = labels.into_iter().map(Label).collect();
-        let membership = Membership::new(Sequence(born), labels);
-        Some(Self::kept(stored, membership, Extent::Whole, uri))
+        let (format, bytes) = bytes.split_first()?;
+        match *format {
+            format::WHOLE => {
+                let written: Written<Stored> = rmp_serde::from_slice(bytes).ok()?;
+                Some(written.into_head(Extent::Whole))
+            }
+            format::SLICED => {
+                let written: WrittenSliced<Stored> = rmp_serde::from_slice(bytes).ok()?;
+                let (size, complete) = written.layout;
+                let layout = Layout::new(size, complete)?;
+                Some(written.head.into_head(Extent::Sliced(layout)))
+            }
+            format::SLICE => {
+                let written: WrittenSlice = rmp_serde::from_slice(bytes).ok()?;
+                Some(Self::Slice(Slice {
+                    membership: membership(written.born, written.labels),
+                    received: written.received,
+                }))
+            }
+            _ => None,
+        }
     }
 
     fn outlive(&self, upto: Sequence) {
@@ -103,8 +178,11 @@ impl Durable for Head {
     }
 
     fn stored_at(&self) -> u64 {
-        let stored = self.stored();
-        stored.map_or(0, |stored| stored.reception.response_time.unix_secs())
+        match self {
+            Self::Stored(cached) => cached.stored.reception.response_time.unix_secs(),
+            Self::Slice(slice) => slice.received,
+            Self::PassedOn => 0,
+        }
     }
 }
 
@@ -170,7 +248,7 @@ impl Head {
     pub(crate) const fn membership(&self) -> Option<&Membership> {
         match self {
             Self::Stored(cached) => Some(&cached.membership),
-            Self::Slice(membership) => Some(membership),
+            Self::Slice(slice) => Some(&slice.membership),
             Self::PassedOn => None,
         }
     }
@@ -187,7 +265,7 @@ impl Head {
     pub(crate) fn life(&self, purges: &Purges) -> Life {
         match self {
             Self::Stored(cached) => purges.life(&cached.membership),
-            Self::Slice(membership) => purges.life(membership),
+            Self::Slice(slice) => purges.life(&slice.membership),
             Self::PassedOn => Life::Gone,
         }
     }
@@ -223,6 +301,10 @@ mod tests {
     use super::*;
 
     fn head() -> Head {
+        head_of(Extent::Whole)
+    }
+
+    fn head_of(extent: Extent) -> Head {
         let mut request = HeaderMap::new();
         request.insert("accept-language", HeaderValue::from_static("de"));
         let mut response = HeaderMap::new();
@@ -246,12 +328,7 @@ mod tests {
         };
         let stored = policy::store::decide(&exchange, &Default::default()).unwrap();
         let membership = Membership::new(Sequence(7), vec![Label(u64::MAX), Label(0)]);
-        Head::kept(
-            stored,
-            membership,
-            Extent::Whole,
-            "www.example.com/a".into(),
-        )
+        Head::kept(stored, membership, extent, "www.example.com/a".into())
     }
 
     #[test]
@@ -269,11 +346,50 @@ mod tests {
         assert_eq!(head.stored.headers.get_all("x-own").iter().count(), 2);
     }
 
-    /// If this fails, the format has changed, and [`FORMAT`] must change as well: a volume may be older than the program.
     #[test]
-    fn the_format_is_known_by_its_number() {
-        let known = (FORMAT, crc(&head().encode()));
-        assert_eq!(known, (1, 2_172_458_533_389_001_018));
+    fn slices_and_their_head_are_read_again() {
+        let layout = Layout::new(10, 25).unwrap();
+        let sliced = head_of(Extent::Sliced(layout));
+        let read = Head::decode(&sliced.encode()).unwrap();
+        assert_eq!(read.stored(), sliced.stored());
+        assert_eq!(read.extent(), Extent::Sliced(layout));
+
+        let bytes = slice().encode();
+        let read = Head::decode(&bytes).unwrap();
+        let membership = read.membership().unwrap();
+        assert_eq!(membership.born(), Sequence(8));
+        assert_eq!(membership.labels(), [Label(3), Label(u64::MAX)]);
+        assert!(matches!(read, Head::Slice(_)));
+        assert_eq!(read.stored_at(), 1_700_000_000);
+        for length in 0..bytes.len() {
+            assert!(Head::decode(&bytes[..length]).is_none(), "{length}");
+        }
+    }
+
+    #[test]
+    fn a_layout_that_cuts_nothing_is_not_read() {
+        let Head::Stored(cached) = head() else {
+            panic!("it is stored");
+        };
+        for layout in [(0, 25), (10, 0)] {
+            let head = Written::of(&cached);
+            let bytes = written(format::SLICED, &WrittenSliced { layout, head });
+            assert!(Head::decode(&bytes).is_none(), "{layout:?}");
+        }
+    }
+
+    fn slice() -> Head {
+        Head::Slice(Slice {
+            membership: membership(8, vec![3, u64::MAX]),
+            received: 1_700_000_000,
+        })
+    }
+
+    /// If this fails, a format has changed, and its number must change as well: a volume may be older than the program.
+    #[test]
+    fn a_format_is_known_by_its_number() {
+        assert_eq!(format::WHOLE, 1);
+        assert_eq!(crc(&head().encode()), 2_172_458_533_389_001_018);
     }
 
     fn crc(bytes: &[u8]) -> u64 {
@@ -289,7 +405,7 @@ mod tests {
             assert!(Head::decode(&bytes[..length]).is_none(), "{length}");
         }
         let mut other = bytes;
-        other[0] = FORMAT + 1;
+        other[0] = 0;
         assert!(Head::decode(&other).is_none());
         assert!(Head::decode(&Head::PassedOn.encode()).is_none());
     }

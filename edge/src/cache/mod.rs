@@ -18,6 +18,7 @@ mod find;
 mod head;
 mod post;
 mod pour;
+mod ready;
 mod represent;
 mod respond;
 mod rest;
@@ -46,6 +47,7 @@ pub(crate) use fill::Interim;
 use find::{Found, Hit, find};
 pub(crate) use head::Head;
 pub(crate) use post::Copying;
+pub(crate) use ready::{Ready, ready};
 use respond::Sent;
 pub(crate) use respond::{
     date, failure as answer_failure, made_up, mark, plain, tell_way, told_error, withhold,

@@ -67,6 +67,20 @@ pub(super) fn of_stored(
     representation
 }
 
+/// As [`of_stored`], of what is there: none where something has to be made first.
+pub(super) fn there(
+    request: &Request,
+    object: &Object<Head>,
+    (status, headers): (StatusCode, &mut HeaderMap),
+) -> Option<Representation> {
+    let Some(conversion) = choose(request, status, headers) else {
+        return Some(Representation::AsStored);
+    };
+    let body = object.derived().ready(conversion.making())?;
+    coding::recode(headers, conversion.to);
+    Some(Representation::Ready(conversion.to, body))
+}
+
 /// The content of a response that is being received, in the coding that the client gets, and which coding it was
 /// converted to.
 pub(super) fn of_incoming(

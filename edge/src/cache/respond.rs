@@ -307,16 +307,27 @@ pub(super) async fn send_head(
         mut headers,
         part,
     } = selected;
-    let key = (request.site.show_key == ShowKey::Yes).then(|| request.key.text());
-    withhold(request, &mut headers);
-    tell_way(node, request, &mut headers);
-    if let Some(outcome) = &exchange.outcome {
-        let coding = exchange.coding;
-        mark(node, &mut headers, outcome, Told { key, coding });
-    }
-    exchange.begins(node.clock.instant(), status, &headers);
+    finish_head(node, exchange, request, status, &mut headers);
     client.head(status, headers).await?;
     Ok(part)
+}
+
+/// Makes the head of a response what its client gets.
+pub(super) fn finish_head(
+    node: &Node,
+    exchange: &mut Exchange,
+    request: &Request,
+    status: StatusCode,
+    headers: &mut HeaderMap,
+) {
+    let key = (request.site.show_key == ShowKey::Yes).then(|| request.key.text());
+    withhold(request, headers);
+    tell_way(node, request, headers);
+    if let Some(outcome) = &exchange.outcome {
+        let coding = exchange.coding;
+        mark(node, headers, outcome, Told { key, coding });
+    }
+    exchange.begins(node.clock.instant(), status, headers);
 }
 
 /// Takes off what is between the origin and its caches: the node's own targeted field, and tags.

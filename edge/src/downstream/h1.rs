@@ -9,7 +9,7 @@ use tokio::sync::watch;
 use tokio::time::{Duration, timeout};
 use wire::{BodyDecoder, BodyFraming, Decoded, Expectation, Parsed, Persistence, RequestHead};
 
-use super::{ClientError, Facts, Io, Limits};
+use super::{ClientError, Facts, Io, Limits, within};
 
 /// Bytes of a next request that are kept while a response is under way.
 const READ_AHEAD_MAX: usize = 64 * 1024;
@@ -17,6 +17,10 @@ const READ_AHEAD_MAX: usize = 64 * 1024;
 const DRAIN_MAX: usize = 256 * 1024;
 /// How long that may take, and how long a closing connection waits for the client to read the last response.
 const DRAIN_TIME: Duration = Duration::from_secs(2);
+/// Responses that wait for one another, in bytes.
+const OUT_MAX: usize = 64 * 1024;
+/// Content that is copied behind its head: for less than this, a second buffer costs the socket more.
+const COPIED_MAX: usize = 4 * 1024;
 /// Room for one read.
 const READ_SIZE: usize = 16 * 1024;
 
@@ -25,6 +29,8 @@ const READ_SIZE: usize = 16 * 1024;
 pub(crate) struct Connection {
     io: Io,
     buffer: BytesMut,
+    /// Responses that were ready. They leave before anything is waited for.
+    out: BytesMut,
     facts: Arc<Facts>,
     limits: Arc<Limits>,
 }
@@ -46,6 +52,7 @@ impl Connection {
         Self {
             io,
             buffer: read,
+            out: BytesMut::new(),
             facts,
             limits,
         }
@@ -58,6 +65,9 @@ impl Connection {
     /// Waits for the next request: first for its first byte, idle, then for the whole head by a deadline.
     pub(crate) async fn next_request(&mut self, stopping: &mut watch::Receiver<bool>) -> Next {
         if self.buffer.is_empty() {
+            if self.flush().await.is_err() {
+                return Next::Closed;
+            }
             let idle = self.limits.idle;
             let first = tokio::select! {
                 first = timeout(idle, self.fill()) => first,
@@ -86,7 +96,8 @@ impl Connection {
                 }
                 Ok(Parsed::Partial) => {}
             }
-            if !matches!(self.fill().await, Ok(read) if read > 0) {
+            let flushed = self.flush().await.is_ok();
+            if !flushed || !matches!(self.fill().await, Ok(read) if read > 0) {
                 return Next::Closed;
             }
         }
@@ -100,20 +111,58 @@ impl Connection {
 
     /// Answers what was no request, and closes.
     pub(crate) async fn refuse(mut self, status: StatusCode, headers: &HeaderMap, body: &[u8]) {
-        let mut out = BytesMut::new();
         let framing = BodyFraming::Length(body.len() as u64);
         wire::write_head(
-            &mut out,
+            &mut self.out,
             Version::HTTP_11,
             status,
             headers,
             &framing,
             Persistence::Close,
         );
-        out.extend_from_slice(body);
-        if let Ok(Ok(())) = timeout(self.limits.write, self.io.write_all(&out)).await {
+        self.out.extend_from_slice(body);
+        if self.flush().await.is_ok() {
             self.close().await;
         }
+    }
+
+    /// Begins a response that is ready. It waits for others that are.
+    pub(crate) fn respond(&mut self, head: &RequestHead, status: StatusCode, headers: &HeaderMap) {
+        let length = content_length(headers);
+        let framing = wire::choose_framing(&head.method, head.version, status, headers, length);
+        let (version, persistence) = (head.version, head.persistence);
+        wire::write_head(
+            &mut self.out,
+            version,
+            status,
+            headers,
+            &framing,
+            persistence,
+        );
+    }
+
+    /// Goes on with its content. What is long leaves at once, with all that waits before it.
+    pub(crate) async fn content(&mut self, data: Bytes) -> Result<(), ClientError> {
+        if data.len() <= COPIED_MAX && self.out.len() < OUT_MAX {
+            self.out.extend_from_slice(&data);
+            return Ok(());
+        }
+        let waiting = std::mem::take(&mut self.out);
+        let written = write_all(&mut self.io, &self.limits, Buf::chain(&*waiting, data)).await;
+        self.out = waiting;
+        self.out.clear();
+        written
+    }
+
+    /// Sends what waits.
+    pub(crate) async fn flush(&mut self) -> Result<(), ClientError> {
+        if self.out.is_empty() {
+            return Ok(());
+        }
+        let written = write_all(&mut self.io, &self.limits, &*self.out).await;
+        self.out.clear();
+        written?;
+        flush(&mut self.io, &self.limits).await
     }
 
     /// Closes so that the client can still read what was sent to it: a socket that is closed with unread bytes is reset.
@@ -135,6 +184,26 @@ impl Connection {
             tracing::trace!(%error, "the client was gone before its connection was closed");
         }
     }
+}
+
+/// Writes everything. The client may take its time as long as it takes some of it.
+async fn write_all(io: &mut Io, limits: &Limits, mut bytes: impl Buf) -> Result<(), ClientError> {
+    while bytes.has_remaining() {
+        let written = within(limits.write, io.write_buf(&mut bytes)).await;
+        match written {
+            Ok(Ok(0)) => return Err(ClientError::Gone),
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) => return Err(error.into()),
+            Err(_elapsed) => return Err(ClientError::Silent),
+        }
+    }
+    Ok(())
+}
+
+/// Sees what was written out of the layers above the socket.
+async fn flush(io: &mut Io, limits: &Limits) -> Result<(), ClientError> {
+    let flushed = within(limits.write, io.flush()).await;
+    Ok(flushed.map_err(|_elapsed| ClientError::Silent)??)
 }
 
 async fn stopped(stopping: &mut watch::Receiver<bool>) {
@@ -341,18 +410,10 @@ impl Exchange {
         self.write_all(before.chain(data).chain(after)).await
     }
 
-    async fn write_all(&mut self, mut bytes: impl Buf) -> Result<(), ClientError> {
-        while bytes.has_remaining() {
-            let write = self.connection.io.write_buf(&mut bytes);
-            let written = timeout(self.connection.limits.write, write).await;
-            match written {
-                Ok(Ok(0)) => return Err(self.broken(ClientError::Gone)),
-                Ok(Ok(_)) => {}
-                Ok(Err(error)) => return Err(self.broken(error.into())),
-                Err(_elapsed) => return Err(self.broken(ClientError::Silent)),
-            }
-        }
-        Ok(())
+    async fn write_all(&mut self, bytes: impl Buf) -> Result<(), ClientError> {
+        let Connection { io, limits, .. } = &mut self.connection;
+        let written = write_all(io, limits, bytes).await;
+        written.map_err(|error| self.broken(error))
     }
 
     fn broken(&mut self, error: ClientError) -> ClientError {
@@ -372,6 +433,8 @@ impl Exchange {
                     _ => {}
                 }
                 self.flush().await?;
+                let Connection { io, limits, .. } = &mut self.connection;
+                flush(io, limits).await?;
                 self.response = Response::Ended;
                 Ok(())
             }

@@ -9,10 +9,13 @@ pub(crate) mod h2_meter;
 pub(crate) mod io;
 
 use std::net::{IpAddr, SocketAddr};
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
+use tokio::time::error::Elapsed;
+use tokio::time::timeout;
 
 pub(crate) use h1::content_length;
 pub(crate) use io::Io;
@@ -44,6 +47,15 @@ impl Facts {
 pub(crate) enum Scheme {
     Http,
     Https,
+}
+
+impl From<tiered::forwarded::Scheme> for Scheme {
+    fn from(scheme: tiered::forwarded::Scheme) -> Self {
+        match scheme {
+            tiered::forwarded::Scheme::Http => Self::Http,
+            tiered::forwarded::Scheme::Https => Self::Https,
+        }
+    }
 }
 
 impl Scheme {
@@ -94,6 +106,16 @@ pub(crate) enum ClientError {
     Io(#[from] std::io::Error),
     #[error("the HTTP/2 stream failed")]
     Stream(#[from] ::h2::Error),
+}
+
+/// As [`timeout`](tokio::time::timeout), with a timer only where there is something to wait for.
+pub(crate) async fn within<F: Future>(limit: Duration, future: F) -> Result<F::Output, Elapsed> {
+    let mut future = std::pin::pin!(future);
+    let at_once = std::future::poll_fn(|cx| Poll::Ready(future.as_mut().poll(cx))).await;
+    match at_once {
+        Poll::Ready(output) => Ok(output),
+        Poll::Pending => timeout(limit, future).await,
+    }
 }
 
 /// One request and its response, whichever protocol carries them.

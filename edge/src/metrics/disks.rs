@@ -24,6 +24,7 @@ pub(super) struct DiskMetrics {
     offline: IntGaugeVec,
     read: IntGaugeVec,
     written: IntGaugeVec,
+    unwritten: IntGaugeVec,
     evicted: IntGaugeVec,
     kept: IntGaugeVec,
     refused: IntGaugeVec,
@@ -53,6 +54,10 @@ impl DiskMetrics {
             )?,
             read: each("disk_read_bytes_total", "Bytes read from a volume.")?,
             written: each("disk_written_bytes_total", "Bytes written to a volume.")?,
+            unwritten: each(
+                "disk_unwritten_bytes",
+                "Bytes that were stored on a volume and are not in its file yet.",
+            )?,
             evicted: each(
                 "disk_evictions_total",
                 "Responses that left a volume for others.",
@@ -76,7 +81,7 @@ impl DiskMetrics {
         })
     }
 
-    pub(super) fn all(&self) -> [Box<dyn Collector>; 13] {
+    pub(super) fn all(&self) -> [Box<dyn Collector>; 14] {
         [
             Box::new(self.objects.clone()),
             Box::new(self.bytes.clone()),
@@ -86,6 +91,7 @@ impl DiskMetrics {
             Box::new(self.offline.clone()),
             Box::new(self.read.clone()),
             Box::new(self.written.clone()),
+            Box::new(self.unwritten.clone()),
             Box::new(self.evicted.clone()),
             Box::new(self.kept.clone()),
             Box::new(self.refused.clone()),
@@ -114,6 +120,7 @@ impl DiskMetrics {
         set(&self.offline, u64::from(stats.offline));
         set(&self.read, stats.bytes_read);
         set(&self.written, stats.bytes_written);
+        set(&self.unwritten, stats.bytes_unwritten);
         set(&self.evicted, stats.evicted);
         set(&self.kept, stats.kept);
         set(&self.refused, stats.refused_busy);

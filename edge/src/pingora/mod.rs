@@ -29,13 +29,14 @@ use tokio::sync::watch;
 pub(crate) use peer::Authorities;
 
 use crate::cache::{self, Interrupted, Served};
-use crate::downstream::{self, Facts, Scheme};
+use crate::downstream::{self, Facts};
 use crate::exchange::{Exchange, Request};
 use crate::metrics;
 use crate::node::Node;
 use crate::outcome::{Local, Outcome};
 use crate::queries::{self, Content};
 use client::SessionClient;
+use pass::Reused;
 use session::{Downstream, Inbound, Returned};
 
 /// Libraries whose messages are held back: what clients and origins do wrong is told by outcomes, once.
@@ -149,16 +150,8 @@ impl Filters {
                 .await?;
             return Ok(None);
         }
-        let sender = self.node.trust.sender(facts.client.ip(), &head.headers);
-        let facts = match &sender.path[..] {
-            // Nobody is between.
-            [_] | [] => facts,
-            _ => Arc::new(facts.sent_by(sender.client, sender.scheme.map(scheme))),
-        };
         gate.set(site.early_hints.has(head.version));
-        let mut request = Request::new((head, facts, content), site, self.node.learnt());
-        request.path = sender.path;
-        let request = Arc::new(request);
+        let request = Arc::new(self.node.request((head, facts, content), site));
         exchange.stranger = None;
         exchange.request = Some(Arc::clone(&request));
         Ok(Some(request))
@@ -214,13 +207,6 @@ impl Filters {
         let answered =
             cache::made_up(&self.node, exchange, &mut client, status, headers, message).await;
         answered.map_err(broken)
-    }
-}
-
-const fn scheme(scheme: tiered::forwarded::Scheme) -> Scheme {
-    match scheme {
-        tiered::forwarded::Scheme::Http => Scheme::Http,
-        tiered::forwarded::Scheme::Https => Scheme::Https,
     }
 }
 
@@ -322,6 +308,23 @@ impl ProxyHttp for Filters {
         error: Box<Error>,
     ) -> Box<Error> {
         pass::not_connected(exchange, error)
+    }
+
+    fn error_while_proxy(
+        &self,
+        _peer: &HttpPeer,
+        session: &mut Session,
+        error: Box<Error>,
+        exchange: &mut Exchange,
+        reused: bool,
+    ) -> Box<Error> {
+        let replayable =
+            session.req_header().method.is_safe() && !session.as_ref().retry_buffer_truncated();
+        let connection = match reused && replayable {
+            true => Reused::Replayable,
+            false => Reused::Not,
+        };
+        pass::broken_off(exchange, error, connection)
     }
 
     async fn fail_to_proxy(

@@ -44,12 +44,16 @@ pub(super) fn span(time: Duration) -> String {
     let seconds = time.as_secs();
     let (days, hours) = (seconds / 86_400, seconds / 3600 % 24);
     let (minutes, rest) = (seconds / 60 % 60, seconds % 60);
-    match (days, hours, minutes) {
-        (0, 0, 0) => format!("{rest}s"),
-        (0, 0, _) => format!("{minutes}m {rest}s"),
-        (0, ..) => format!("{hours}h {minutes}m"),
-        _ => format!("{days}d {hours}h"),
-    }
+    let units = [(days, "d"), (hours, "h"), (minutes, "m"), (rest, "s")];
+    let first = units.iter().position(|(number, _)| *number > 0);
+    let first = first.unwrap_or(units.len() - 1);
+    let shown = units[first..].iter().take(2).enumerate();
+    // Of nothing at all, there is no second.
+    let shown = shown.filter(|(place, (number, _))| *place == 0 || *number > 0);
+    let shown: Vec<String> = shown
+        .map(|(_, (number, unit))| format!("{number}{unit}"))
+        .collect();
+    shown.join(" ")
 }
 
 /// With three digits, in the largest unit that leaves a whole part.
@@ -94,7 +98,7 @@ mod tests {
             assert_eq!(millis(time), read);
         }
         assert_eq!(percent(Some(0.871)), "87.1 %");
-        for (seconds, read) in [(5, "5s"), (65, "1m 5s"), (3_600, "1h 0m"), (266_400, "3d 2h")] {
+        for (seconds, read) in [(0, "0s"), (5, "5s"), (60, "1m"), (65, "1m 5s"), (3_600, "1h"), (3_605, "1h"), (266_400, "3d 2h")] {
             assert_eq!(span(Duration::from_secs(seconds)), read);
         }
     }

@@ -1,7 +1,5 @@
 //! Asks a node, through its admin API.
 
-use std::io::{Read as _, Write as _};
-use std::net::{TcpStream, ToSocketAddrs as _};
 use std::time::Duration;
 
 use purge_api::Token;
@@ -9,12 +7,10 @@ use serde_json::Value;
 
 use super::facts::Facts;
 use super::screen::Scope;
-use crate::purge_command::{Answer, parse};
+use crate::admin_client::{Answer, Client};
 
 /// How long a node may take to accept a connection, and again for each part of its answer.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// Bytes of an answer.
-const ANSWER_MAX: u64 = 16 * 1024 * 1024;
 /// Sites, rules and URLs that are asked for: as many as a node tells of.
 const LISTED: usize = 256;
 
@@ -24,7 +20,7 @@ pub(super) struct Asker {
     admin: String,
     token: Token,
     origins: Optional,
-    tiers: Optional,
+    status: Optional,
     curve: Optional,
 }
 
@@ -69,7 +65,7 @@ impl Asker {
             admin,
             token,
             origins: optional("/v1/origins"),
-            tiers: optional("/v1/tiers"),
+            status: optional("/v1/status"),
             curve: optional("/v1/curve"),
         }
     }
@@ -87,11 +83,12 @@ impl Asker {
             admin,
             token,
             origins,
-            tiers,
+            status,
             curve,
         } = self;
         facts.origins = origins.ask(admin, token);
-        facts.tiers = tiers.ask(admin, token);
+        let mut status = status.ask(admin, token);
+        facts.tiers = status.as_mut().map(|it| it["tier"].take());
         facts.curve = curve.ask(admin, token);
         Ok(facts)
     }
@@ -135,39 +132,12 @@ fn refused(admin: &str, answer: &Answer) -> NoAnswer {
         404 => NoAnswer::Ever(format!(
             "the node at {admin} tells no figures: it is of an older version"
         )),
-        400..500 if answer.status != 429 => NoAnswer::Ever(answer.lines()),
-        _ => NoAnswer::ForNow(answer.lines()),
+        400..500 if answer.status != 429 => NoAnswer::Ever(answer.problem()),
+        _ => NoAnswer::ForNow(answer.problem()),
     }
 }
 
 fn get(admin: &str, token: &Token, target: &str) -> Result<Answer, String> {
-    let request = format!(
-        "GET {target} HTTP/1.1\r\nHost: {admin}\r\nAuthorization: Bearer {}\r\nConnection: close\r\n\r\n",
-        token.secret(),
-    );
-    let answer = exchange(admin, &request);
-    let answer = answer.map_err(|error| {
-        format!("no answer from {admin}: {error}; --admin names where the node's admin API listens")
-    })?;
-    parse(&answer).ok_or_else(|| format!("{admin} does not answer like a node"))
-}
-
-fn exchange(admin: &str, request: &str) -> std::io::Result<Vec<u8>> {
-    let mut last = std::io::Error::other("there is no such address");
-    for address in admin.to_socket_addrs()? {
-        match TcpStream::connect_timeout(&address, PATIENCE) {
-            Ok(stream) => return converse(stream, request),
-            Err(error) => last = error,
-        }
-    }
-    Err(last)
-}
-
-fn converse(mut stream: TcpStream, request: &str) -> std::io::Result<Vec<u8>> {
-    stream.set_read_timeout(Some(PATIENCE))?;
-    stream.set_write_timeout(Some(PATIENCE))?;
-    stream.write_all(request.as_bytes())?;
-    let mut answer = Vec::new();
-    stream.take(ANSWER_MAX).read_to_end(&mut answer)?;
-    Ok(answer)
+    let answer = Client { admin, token }.get_within(target, PATIENCE);
+    answer.map_err(|error| format!("{error}; --admin names where the node's admin API listens"))
 }

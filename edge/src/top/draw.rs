@@ -9,7 +9,7 @@ use ratatui::text::{Line, Span};
 use ratatui::widgets::{Clear, Paragraph, Sparkline};
 
 use super::amounts::{bytes, count, millis, percent, span};
-use super::facts::{Facts, float};
+use super::facts::{Facts, Volume, float};
 use super::grid;
 use super::screen::{Mode, Motion, Screen};
 use super::sheets::Panel;
@@ -24,6 +24,10 @@ const WIDE: u16 = 140;
 const SUMMARY_LINES: u16 = 8;
 /// Lines that a table needs to be worth showing.
 const TABLE_LINES_MIN: u16 = 8;
+/// Between two tables side by side.
+const GAP: u16 = 2;
+/// What outcomes take of the width; they have more columns than reasons.
+const OUTCOMES_PERCENT: u16 = 58;
 /// The rate of requests is drawn beside its number, which has this much room.
 const RATE_WIDTH: u16 = 21;
 
@@ -91,10 +95,11 @@ fn places(body: Rect, focus: Panel, is_small: bool) -> Vec<(Panel, Rect)> {
         return vec![(focus, body)];
     }
     let mut places = Vec::new();
-    let [left, right] = halves(Rect {
+    let summary = Rect {
         height: SUMMARY_LINES.min(body.height),
         ..body
-    });
+    };
+    let [left, right] = split(summary, OUTCOMES_PERCENT);
     places.push((Panel::Outcomes, left));
     places.push((Panel::Reasons, right));
     let rest = Rect {
@@ -122,7 +127,7 @@ fn places(body: Rect, focus: Panel, is_small: bool) -> Vec<(Panel, Rect)> {
         };
         let place = match columns {
             1 => whole,
-            _ => halves(whole)[usize::from(column)],
+            _ => split(whole, 50)[usize::from(column)],
         };
         places.push((panel, place));
     }
@@ -144,12 +149,12 @@ fn from(focus: Panel, count: usize) -> impl Iterator<Item = Panel> {
         .take(count.min(rest))
 }
 
-fn halves(area: Rect) -> [Rect; 2] {
-    let left = Rect {
-        width: area.width.saturating_sub(2) / 2,
-        ..area
-    };
-    let x = left.right() + 2;
+/// Two places side by side, the first with so much of the width.
+fn split(area: Rect, percent: u16) -> [Rect; 2] {
+    let room = u32::from(area.width.saturating_sub(GAP));
+    let width = u16::try_from(room * u32::from(percent) / 100).unwrap_or(area.width);
+    let left = Rect { width, ..area };
+    let x = left.right() + GAP;
     let right = Rect {
         x,
         width: area.right().saturating_sub(x),
@@ -236,7 +241,7 @@ fn figures(frame: &mut Frame<'_>, head: Rect, facts: &Facts, screen: &Screen) {
                 red_if(stats.log_dropped > 0),
             ),
         ]),
-        Line::from(memory(facts)),
+        Line::from(storage(facts)),
     ];
     if head.height < 6 {
         lines.truncate(2);
@@ -262,7 +267,7 @@ fn rates(frame: &mut Frame<'_>, place: Rect, screen: &Screen) {
         .rates
         .iter()
         .skip(latest)
-        .map(|rate| height(*rate, max))
+        .map(|rate| steps(*rate, max, SPARK_STEPS))
         .collect();
     let line = Sparkline::default()
         .data(&bars)
@@ -279,16 +284,18 @@ fn rates(frame: &mut Frame<'_>, place: Rect, screen: &Screen) {
 
 /// Eighths of a line.
 const SPARK_STEPS: u64 = 8;
+/// Signs of the line that shows how full memory is.
+const GAUGE_STEPS: u64 = 16;
 
+/// So many of all steps as a part is of a whole. Anything at all is at least one.
 #[expect(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
     reason = "it lies between 0 and the steps"
 )]
-fn height(rate: f64, max: f64) -> u64 {
-    match max > 0.0 && rate > 0.0 {
-        // Anything at all is seen.
-        true => ((rate / max * 8.0).round() as u64).clamp(1, SPARK_STEPS),
+fn steps(part: f64, whole: f64, all: u64) -> u64 {
+    match part > 0.0 && whole > 0.0 {
+        true => ((part / whole * float(all)).round() as u64).clamp(1, all),
         false => 0,
     }
 }
@@ -313,24 +320,38 @@ fn per_second(rate: f64) -> String {
     format!("{}/s", bytes(rate))
 }
 
-fn memory(facts: &Facts) -> Vec<Span<'static>> {
+fn storage(facts: &Facts) -> Vec<Span<'static>> {
     let memory = &facts.stats.memory;
-    let used = float(memory.bytes);
-    let all = float(memory.bytes_max).max(1.0);
-    let width = 20;
-    let full = height(used, all) * width / SPARK_STEPS;
+    let (used, all) = (float(memory.bytes), float(memory.bytes_max));
+    let full = steps(used, all, GAUGE_STEPS);
     let bar = |count: u64, sign: &str| sign.repeat(usize::try_from(count).unwrap_or_default());
-    vec![
+    let mut spans = vec![
         Span::styled("memory ", DIM),
         Span::styled(bar(full, "█"), Style::new().fg(Color::Cyan)),
-        Span::styled(bar(width - full, "░"), DIM),
+        Span::styled(bar(GAUGE_STEPS - full, "░"), DIM),
         Span::raw(format!(
             " {} of {}, {} objects",
             bytes(used),
-            bytes(float(memory.bytes_max)),
+            bytes(all),
             count(float(memory.objects))
         )),
-    ]
+    ];
+    let disks = &facts.stats.disks;
+    if !disks.is_empty() {
+        let sum = |of: fn(&Volume) -> u64| float(disks.iter().map(of).sum());
+        let segments = sum(|it| it.segments);
+        let full = segments - sum(|it| it.segments_free.min(it.segments));
+        spans.push(Span::styled("   disk ", DIM));
+        spans.push(Span::raw(percent(
+            (segments > 0.0).then(|| full / segments),
+        )));
+        let lost = disks.iter().filter(|it| it.offline).count();
+        if lost > 0 {
+            let style = BOLD.fg(Color::Red);
+            spans.push(Span::styled(format!(" {lost} out of service"), style));
+        }
+    }
+    spans
 }
 
 /// What the keys do, or what is wrong, or what is shown only.

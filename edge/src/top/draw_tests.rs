@@ -90,6 +90,13 @@ fn busy() -> Facts {
     facts.origins = Some(
         json!({ "origins": [{ "site": "s", "origin": "http://10.0.0.5:3000", "state": "up" }] }),
     );
+    facts.tiers = Some(
+        json!({ "role": "edge", "parents": [{ "id": "shield-1", "state": "up", "in_flight": 3 }] }),
+    );
+    facts.curve = Some(
+        json!({ "points": [{ "change": "memory", "factor": 2.0, "request_hit_ratio": 0.9,
+        "request_hit_ratio_error": 0.008, "byte_hit_ratio": 0.8, "byte_hit_ratio_error": 0.02 }] }),
+    );
     facts
 }
 
@@ -132,13 +139,14 @@ fn a_terminal_of_80_by_24_has_all_that_matters() {
     let text = lines.join("\n");
     for part in [
         "fra-1  larder 0.1.0, up 3d 2h",
-        "last 1m 0s every 2s",
+        "last 1m every 2s",
         "requests 12.3k/s",
         "hits 87.1 %   bytes 87.1 %   offload 87.1 %   errors 0   collapsed 12",
         "p50 0.41 ms   p99 12 ms   sent 11.8 MiB/s   origin 3.2/s 2.01 KiB/s",
         "origin's first byte: p50 20 ms   p99 181 ms   connections 123",
         "402 MiB of 512 MiB, 12.3k objects",
         "9 outcomes 7",
+        "req/s   share      p50    p99",
         "0 why it was no hit 6",
         "set-cookie",
         "1 URLs by misses 256",

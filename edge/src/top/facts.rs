@@ -14,7 +14,7 @@ pub(super) struct Facts {
     pub(super) document: Value,
     /// What the node tells of its origins, where it does.
     pub(super) origins: Option<Value>,
-    /// What it tells of the tiers above it.
+    /// What it tells of its place in the tiers, and of those above it.
     pub(super) tiers: Option<Value>,
     /// What other sizes of the cache would do.
     pub(super) curve: Option<Value>,

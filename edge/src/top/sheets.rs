@@ -60,7 +60,7 @@ impl Panel {
             Self::Origins => "the node tells nothing of single origins",
             Self::Tiers => "none",
             Self::Storage => "none",
-            Self::Curve => "the node does not measure other sizes",
+            Self::Curve => "nothing is known of other sizes yet",
         }
     }
 }
@@ -171,7 +171,7 @@ pub(super) fn sheet(panel: Panel, facts: &Facts) -> Sheet {
         Panel::Origins => origins(facts),
         Panel::Tiers => tiers(facts),
         Panel::Storage => storage(&stats.memory, &stats.disks),
-        Panel::Curve => facts.curve.as_ref().map_or_else(nothing, told),
+        Panel::Curve => facts.curve.as_ref().map_or_else(nothing, curve),
         Panel::Outcomes => outcomes(facts),
         Panel::Reasons => reasons(facts),
     }
@@ -244,7 +244,7 @@ fn reasons(facts: &Facts) -> Sheet {
         ]
     };
     Sheet {
-        columns: columns(&["reason"], &["requests", "share"]),
+        columns: columns(&["reason"], &["count", "share"]),
         rows: reasons.iter().map(row).collect(),
     }
 }
@@ -338,8 +338,37 @@ fn storage(memory: &Memory, disks: &[Volume]) -> Sheet {
     }
 }
 
+/// What each change of the sizes, or of the policy, would do; in 95 of 100 cases no farther off than it says.
+fn curve(document: &Value) -> Sheet {
+    let points = document["points"].as_array().into_iter().flatten();
+    let row = |it: &Value| {
+        let change = match (it["policy"].as_str(), it["change"].as_str(), &it["factor"]) {
+            (Some(policy), ..) => format!("{policy} instead"),
+            (None, Some(what), factor) => format!("{what} × {factor}"),
+            (None, None, _) => NONE.to_owned(),
+        };
+        let part = |name: &str| Cell::part(it[name].as_f64());
+        let error = |name: &str| {
+            let error = it[name].as_f64();
+            let text = error.map_or_else(String::new, |it| format!("± {:.1}", it * 100.0));
+            Cell::amount(text, error)
+        };
+        vec![
+            Cell::text(&change),
+            part("request_hit_ratio"),
+            error("request_hit_ratio_error"),
+            part("byte_hit_ratio"),
+            error("byte_hit_ratio_error"),
+        ]
+    };
+    Sheet {
+        columns: columns(&["with"], &["hits", "", "bytes", ""]),
+        rows: points.map(row).collect(),
+    }
+}
+
 /// The members that say which of them a row is about, first.
-const FIRST: [&str; 6] = ["site", "origin", "tier", "name", "size", "state"];
+const FIRST: [&str; 6] = ["origin", "node", "id", "site", "state", "role"];
 /// Columns of a table whose members nobody knows beforehand.
 const COLUMNS_MAX: usize = 9;
 
@@ -415,12 +444,12 @@ mod tests {
             { "site": "s", "origin": "http://p" },
         ]}));
         let titles: Vec<_> = sheet.columns.iter().map(|it| it.title.as_str()).collect();
-        assert_eq!(titles, ["site", "origin", "hit ratio", "under way"]);
+        assert_eq!(titles, ["origin", "site", "hit ratio", "under way"]);
         assert_eq!(
             texts(&sheet),
             [
-                ["s", "http://o", "50.0 %", "3"],
-                ["s", "http://p", NONE, NONE]
+                ["http://o", "s", "50.0 %", "3"],
+                ["http://p", "s", NONE, NONE]
             ]
         );
         for nothing in [json!({}), json!(3), json!({ "a": [1] }), json!([])] {

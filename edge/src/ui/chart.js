@@ -1,7 +1,7 @@
 // Charts over time, drawn as SVG in the pixels there are.
 
 const SVG = "http://www.w3.org/2000/svg";
-const HEIGHT = 150, LEFT = 46, RIGHT = 4, TOP = 8, BOTTOM = 18;
+const HEIGHT = 150, LEFT = 54, RIGHT = 4, TOP = 8, BOTTOM = 18;
 
 function shape(name, attributes, text) {
   const it = document.createElementNS(SVG, name);
@@ -56,6 +56,11 @@ class Chart {
     if (at !== this.at) this.choose(at);
   }
 
+  axis(value) {
+    if (value === 0) return "0";
+    return this.read === percent ? `${Math.round(value * 100)} %` : this.read(value);
+  }
+
   time(x) { return this.begin + ((x - LEFT) / (this.width - LEFT - RIGHT)) * 3600; }
   x(time) { return LEFT + ((time - this.begin) / 3600) * (this.width - LEFT - RIGHT); }
   y(value) { return TOP + (1 - Math.min(value / this.top, 1)) * (HEIGHT - TOP - BOTTOM); }
@@ -72,9 +77,10 @@ class Chart {
     for (const part of [0, 0.5, 1]) {
       const y = this.y(this.top * part);
       svg.append(shape("line", { class: "grid", x1: LEFT, x2: this.width - RIGHT, y1: y, y2: y }));
-      svg.append(shape("text", { x: LEFT - 5, y: y + 4, "text-anchor": "end" }, this.read(this.top * part)));
+      svg.append(shape("text", { x: LEFT - 5, y: y + 4, "text-anchor": "end" }, this.axis(this.top * part)));
     }
-    for (const [minutes, anchor] of [[60, "start"], [45, "middle"], [30, "middle"], [15, "middle"], [0, "end"]]) {
+    const marks = [[60, "start"], [45, "middle"], [30, "middle"], [15, "middle"], [0, "end"]];
+    for (const [minutes, anchor] of marks.filter(([minutes]) => this.width > 420 || minutes % 30 === 0)) {
       const text = minutes ? `−${minutes} min` : "now";
       svg.append(shape("text", { x: this.x(this.end - minutes * 60), y: HEIGHT - 4, "text-anchor": anchor }, text));
     }

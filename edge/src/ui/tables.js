@@ -139,7 +139,7 @@ function showMap(stats, status) {
   const share = (it) => (all ? percent((it?.requests || 0) / all) : NONE);
   const answers = (it) => (it ? `p50 ${millis(it.p50_ms)}, p99 ${millis(it.p99_ms)}` : "answered nothing");
   const steps = [
-    step("Clients", `${count(stats.window.requests_per_second)}/s`, `${count(stats.connections)} connections`, `${bytes(stats.window.bytes_per_second)}/s sent`),
+    step("Clients", `${count(stats.window.requests_per_second)}/s`, `connections: ${count(stats.connections)}`, `${bytes(stats.window.bytes_per_second)}/s sent`),
     step("Memory", share(of("memory")), answers(of("memory")), `${bytes(stats.memory.bytes)} of ${bytes(stats.memory.bytes_max)}`),
   ];
   if (stats.disks.length || of("disk")) {

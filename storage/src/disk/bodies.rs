@@ -33,9 +33,8 @@ pub(crate) trait Bodies: Send + Sync + 'static {
     /// The thread that ends when it was closed. It is asked for once.
     fn thread(&self) -> Option<JoinHandle<()>>;
 
-    /// Whether all that was put has been written.
-    #[cfg(test)]
-    fn is_settled(&self) -> bool;
+    /// Bytes of bodies that are not known to be on the disk yet.
+    fn bytes_unwritten(&self) -> u64;
 }
 
 /// What becomes of bodies that are not on the disk yet.

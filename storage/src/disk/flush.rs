@@ -112,7 +112,7 @@ fn end(volume: &Volume) {
 #[cfg(test)]
 pub(crate) fn settle(volume: &Volume) {
     let mut log = volume.log.lock();
-    while has_work(&log) && !volume.health.is_offline() {
+    while log.bytes_unwritten() > 0 && !volume.health.is_offline() {
         volume.dirty.notify_one();
         volume.clean.wait_for(&mut log, LINGER);
     }
@@ -121,14 +121,9 @@ pub(crate) fn settle(volume: &Volume) {
         volume
             .bodies
             .as_ref()
-            .is_none_or(|bodies| bodies.is_settled())
+            .is_none_or(|bodies| bodies.bytes_unwritten() == 0)
     };
     while !is_settled() {
         std::thread::sleep(LINGER / 10);
     }
-}
-
-#[cfg(test)]
-fn has_work(log: &super::log::Log) -> bool {
-    !log.queue.is_empty() || log.unwritten(1).is_some()
 }

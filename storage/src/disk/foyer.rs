@@ -331,8 +331,8 @@ impl Bodies for Foyer {
         self.thread.lock().take()
     }
 
-    #[cfg(test)]
-    fn is_settled(&self) -> bool {
-        self.pending.lock().is_empty()
+    fn bytes_unwritten(&self) -> u64 {
+        let pending = self.pending.lock();
+        pending.values().map(|(body, _)| body.len() as u64).sum()
     }
 }

@@ -340,6 +340,20 @@ impl Log {
         })
     }
 
+    /// The bytes that are not on the disk yet.
+    pub(crate) fn bytes_unwritten(&self) -> u64 {
+        let queued = self
+            .queue
+            .iter()
+            .map(|frozen| (&frozen.life, frozen.at, frozen.bytes.len()));
+        let open = self.open.iter().flatten();
+        let filling = open.map(|open| (&open.life, open.buffer.at, open.buffer.len));
+        let unwritten = |(life, at, len): (&Arc<Life>, u64, usize)| {
+            (at + len as u64).saturating_sub(life.written().max(at))
+        };
+        queued.chain(filling).map(unwritten).sum()
+    }
+
     /// The number of the oldest segment that has not been wiped.
     pub(crate) fn oldest_leaving(&self) -> Option<u64> {
         self.leaving.iter().map(|life| life.number).min()

@@ -30,6 +30,9 @@ use super::volume::{Counters, Numbers, Volume};
 /// Numbers that one run of the program may use, enough for petabytes. It takes them when it starts.
 const NUMBERS_PER_START: u64 = 1 << 46;
 
+/// The first number of a volume that was just formatted.
+const FIRST_NUMBER: u64 = 1;
+
 /// The largest buffer that records are gathered in.
 const BUFFER_MAX: u64 = 4 * 1024 * 1024;
 
@@ -62,8 +65,9 @@ pub(crate) fn prepare(settings: &Settings) -> Result<Vec<Prepared>, OpenError> {
 /// A volume that was not there when the others were last opened has missed removals.
 fn format_the_absent(prepared: &mut [Prepared]) -> Result<(), OpenError> {
     let latest = prepared.iter().map(|one| one.superblock.next).max();
-    let absent =
-        |one: &&mut Prepared| one.superblock.next > 1 && Some(one.superblock.next) < latest;
+    let absent = |one: &&mut Prepared| {
+        one.superblock.next > FIRST_NUMBER && Some(one.superblock.next) < latest
+    };
     for one in prepared.iter_mut().filter(absent) {
         let volume = one.path.display();
         tracing::warn!(%volume, "the volume was not there in the last run; it is formatted anew");
@@ -97,7 +101,7 @@ fn prepare_one(settings: &VolumeSettings, segment: u64) -> Result<Prepared, Open
     let superblock = found.unwrap_or_else(|| Superblock {
         geometry,
         nonce: nonce(),
-        next: 1,
+        next: FIRST_NUMBER,
         failed: false,
         engine: settings.engine,
     });
@@ -248,6 +252,11 @@ fn assemble_one(
     SUPERBLOCKS
         .iter()
         .try_for_each(|at| medium.write_durably(&taken.encode(), *at))?;
+    let is_new = superblock.next == FIRST_NUMBER;
+    let mut log = Log::default();
+    if is_new {
+        log.free.extend(0..geometry.count);
+    }
     let removals = Removals::default();
     removals.load(&*medium, &geometry, superblock.nonce, numbers.next())?;
     let bodies = match superblock.engine {
@@ -270,7 +279,7 @@ fn assemble_one(
         nonce: superblock.nonce,
         numbers: Arc::clone(numbers),
         lives: Lives::new(geometry.count),
-        log: Mutex::new(Log::default()),
+        log: Mutex::new(log),
         dirty: Condvar::new(),
         clean: Condvar::new(),
         reclaim: Condvar::new(),
@@ -278,6 +287,7 @@ fn assemble_one(
         removals,
         ghost: Ghost::new(geometry.size),
         counters: Counters::default(),
+        is_new,
         unread: AtomicBool::new(false),
     })
 }

@@ -107,7 +107,11 @@ pub(crate) fn recover(shared: &Shared, volume: &Volume) {
         shared,
         volume,
         begin: shared.begin,
-        next: AtomicU32::new(0),
+        next: AtomicU32::new(if volume.is_new {
+            volume.geometry.count
+        } else {
+            0
+        }),
         found: Mutex::default(),
         disputed: Mutex::default(),
         stop: &shared.stopping,

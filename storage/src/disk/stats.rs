@@ -43,6 +43,8 @@ pub struct VolumeStats {
     pub bytes_read: u64,
     /// Bytes written to the file, but for the log of removals.
     pub bytes_written: u64,
+    /// Bytes that were stored, and are not in the file yet.
+    pub bytes_unwritten: u64,
     /// Reads that were not in the page cache.
     pub reads_waited: u64,
     /// Objects that were refused because the disk could not keep up.
@@ -88,9 +90,12 @@ impl VolumeStats {
         let now = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let (counters, health) = (&volume.counters, &volume.health);
         let bodies = volume.bodies.as_ref();
-        let elsewhere = bodies.map_or(0, |bodies| bodies.bytes_written());
+        let elsewhere = bodies.map_or((0, 0), |bodies| {
+            (bodies.bytes_written(), bodies.bytes_unwritten())
+        });
         let log = volume.log.lock();
         let (free, pinned) = (log.free.len() as u64, log.leaving.len() as u64);
+        let unwritten = log.bytes_unwritten();
         drop(log);
         Self {
             path: volume.path.clone(),
@@ -100,7 +105,8 @@ impl VolumeStats {
             segments_pinned: pinned,
             offline: health.is_offline(),
             bytes_read: now(&counters.bytes_read),
-            bytes_written: now(&counters.bytes_written) + elsewhere,
+            bytes_written: now(&counters.bytes_written) + elsewhere.0,
+            bytes_unwritten: unwritten + elsewhere.1,
             reads_waited: now(&counters.waited),
             refused_busy: now(&counters.busy),
             evicted: now(&counters.evicted),

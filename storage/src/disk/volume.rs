@@ -65,6 +65,8 @@ pub(crate) struct Volume {
     pub(crate) engine: Engine,
     pub(crate) ghost: Ghost,
     pub(crate) health: Health,
+    /// It was made for this run: there is nothing to read back.
+    pub(crate) is_new: bool,
     /// A segment could not be read at the start: nobody knows what it holds.
     pub(crate) unread: AtomicBool,
     pub(crate) counters: Counters,

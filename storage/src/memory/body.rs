@@ -152,7 +152,7 @@ impl Body {
     }
 
     /// The bytes of `range`, piece by piece, without copying, if they are in memory.
-    pub(crate) fn slice(&self, range: Range<u64>) -> impl Iterator<Item = Bytes> + Send + '_ {
+    pub fn slice(&self, range: Range<u64>) -> impl Iterator<Item = Bytes> + Send + '_ {
         let range = range.start..range.end.min(self.len);
         (self.first_within(&range)..self.count())
             .map_while(move |number| self.within(number, &range))

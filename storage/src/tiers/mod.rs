@@ -157,6 +157,14 @@ impl<H: Durable> Tiers<H> {
         objects
     }
 
+    /// The length of the body that a disk has under this key and variant, as far as the index knows: without a read. It
+    /// may be purged, or damaged.
+    pub fn length_on_disk(&self, key: Key, variant: Variant) -> Option<u64> {
+        let found = self.disk()?.find(key).into_iter();
+        let mut found = found.filter(|found| found.variant() == variant);
+        Some(found.next()?.body_len())
+    }
+
     async fn read(
         &self,
         lower: &Lower,
@@ -337,6 +345,15 @@ impl<H: Durable> Tiers<H> {
             && disk.find(key).iter().any(|it| it.variant() == variant)
         {
             disk.remove_variant(key, variant);
+        }
+    }
+
+    /// Frees the room of what is stored under `key`, and voids the claims to it, where its coming back would do no harm:
+    /// unlike a removal, it is not written down.
+    pub fn release(&self, key: Key) {
+        self.memory.remove(key);
+        if let Some(disk) = self.disk() {
+            disk.find(key).iter().for_each(|found| disk.forget(found));
         }
     }
 

@@ -10,11 +10,15 @@ const LENGTH: u64 = 1_500_000;
 /// What is damaged, far behind what is read before the head is sent.
 const DAMAGED: u64 = 1_200_000;
 
-/// Turns a bit of the stored content.
 fn damage(folder: &Path) {
+    turn_a_bit(folder, DAMAGED);
+}
+
+/// Turns a bit of the stored content: of the byte at `place`.
+pub(crate) fn turn_a_bit(folder: &Path, place: u64) {
     let path = folder.join("disk/larder.volume");
     let mut volume = fs::read(&path).expect("a volume");
-    let content = File::bytes(1, DAMAGED..DAMAGED + 64);
+    let content = File::bytes(1, place..place + 64);
     let found: Vec<usize> = (0..volume.len())
         .filter(|at| volume[*at] == content[0] && volume[*at..].starts_with(&content))
         .collect();

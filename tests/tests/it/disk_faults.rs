@@ -7,6 +7,8 @@ use std::process::Command;
 
 use larder_tests::{Metrics, Node, Origin, Reply, Settings, run_to_exit};
 
+use crate::restart::on_disk;
+
 const TARGETS: [&str; 6] = [
     "/10/a",
     "/3000/b",
@@ -43,10 +45,7 @@ async fn fill(node: &Node) {
     for target in TARGETS {
         assert_eq!(node.get(target).await.body, content(target));
     }
-    let all = |metrics: &Metrics| metrics.sum("larder_disk_objects", &[]) >= TARGETS.len() as f64;
-    node.metrics_when(all).await;
-    // Records are gathered for some milliseconds.
-    tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+    on_disk(node, TARGETS.len()).await;
 }
 
 /// Everybody gets the right bytes, wherever they come from.

@@ -3,6 +3,8 @@
 use larder_tests::{Client, Metrics, Node, Origin, Reply, Response, Settings};
 use serde_json::Value;
 
+use crate::restart::on_disk;
+
 async fn tagged() -> Origin {
     Origin::start(|seen| {
         let tag = seen.target.trim_start_matches('/').to_owned();
@@ -20,7 +22,7 @@ async fn restarted(origin: &Origin) -> Node {
     for target in TARGETS {
         assert_eq!(node.get(target).await.status, 200);
     }
-    written(&node, TARGETS.len()).await;
+    on_disk(&node, TARGETS.len()).await;
     node.kill_and_restart(|_| {}).await;
     node.metrics_when(|metrics| objects(metrics) == TARGETS.len() as f64)
         .await;
@@ -29,22 +31,6 @@ async fn restarted(origin: &Origin) -> Node {
 
 fn objects(metrics: &Metrics) -> f64 {
     metrics.sum("larder_disk_objects", &[])
-}
-
-/// Waits until so many objects are in the file of the volume.
-async fn written(node: &Node, count: usize) {
-    node.metrics_when(|metrics| objects(metrics) >= count as f64)
-        .await;
-    let mut before = -1.0;
-    loop {
-        let metrics = node.metrics().await;
-        let now = metrics.sum("larder_disk_written_bytes_total", &[]);
-        if now == before && now > 0.0 {
-            return;
-        }
-        before = now;
-        tokio::time::sleep(std::time::Duration::from_millis(60)).await;
-    }
 }
 
 async fn post(node: &Node, body: &str) -> Value {

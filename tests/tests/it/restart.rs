@@ -1,7 +1,6 @@
 //! What is on disks outlives the process, and what was purged does not come back with it.
 
 use std::path::Path;
-use std::time::Duration;
 
 use larder_tests::{Client, Node, Origin, Reply, Response, Settings, eventually, run_to_exit};
 
@@ -58,23 +57,13 @@ fn is_from_disk(answer: &Response) -> bool {
 }
 
 /// Waits until so many objects are on the disk, and in its file.
-async fn on_disk(node: &Node, objects: usize) {
-    let all =
-        |metrics: &larder_tests::Metrics| metrics.sum("larder_disk_objects", &[]) >= objects as f64;
+pub(crate) async fn on_disk(node: &Node, objects: usize) {
+    // A volume gathers records for some milliseconds before it writes them.
+    let all = |metrics: &larder_tests::Metrics| {
+        metrics.sum("larder_disk_objects", &[]) >= objects as f64
+            && metrics.sum("larder_disk_unwritten_bytes", &[]) == 0.0
+    };
     node.metrics_when(all).await;
-    // A volume gathers records for some milliseconds: until its file stops growing.
-    let mut written = -1.0;
-    loop {
-        let now = node
-            .metrics()
-            .await
-            .sum("larder_disk_written_bytes_total", &[]);
-        if now == written && now > 0.0 {
-            return;
-        }
-        written = now;
-        tokio::time::sleep(Duration::from_millis(60)).await;
-    }
 }
 
 async fn purge(node: &Node, body: &str) {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use http::{HeaderMap, Method, StatusCode, header};
 use policy::partial::{Combined, Part};
 use policy::store::Stored;
-use storage::purge::{Life, Sequence};
+use storage::purge::{Life, Membership, Sequence};
 use storage::{Claim, Fill, Keep, Landing, Lead, Reader};
 use tokio::sync::{mpsc, oneshot};
 
@@ -17,6 +17,7 @@ use crate::exchange::Request;
 use crate::metrics::Asked;
 use crate::node::Node;
 use crate::origins::outbound;
+use crate::origins::slots::Queueing;
 use crate::pingora::fetch::{Asking, Fetched};
 
 /// What became of the request for a slice.
@@ -104,13 +105,13 @@ impl Fetch {
             Combined::Updated(stored) => self.store(fetched, stored).await,
             Combined::Unstorable(reason) => {
                 if !reason.is_about_request() {
-                    self.sliced.remove(&self.node);
+                    self.sliced.remove(&self.node).await;
                 }
                 self.pass_on(fetched).await;
             }
             Combined::Mismatch => {
                 tracing::debug!(status = %fetched.status, slice = self.number, "not of the stored representation");
-                self.change(&fetched);
+                self.change(&fetched).await;
             }
         }
     }
@@ -125,6 +126,8 @@ impl Fetch {
             content: None,
             trail: &self.request.trail,
             site: &self.request.site,
+            chosen_by: self.request.chosen_by(),
+            queueing: Queueing::Wait,
             spent: self.request.spent(),
             kind: Asked::Fill,
         };
@@ -150,34 +153,38 @@ impl Fetch {
     async fn store(self, fetched: Fetched, stored: Stored) {
         let purges = &self.node.purges;
         let membership = || purges.membership(self.born, &self.request, &stored.headers);
-        let slice = Head::Slice(membership());
-        if matches!(slice.life(purges), Life::Gone | Life::Doubtful) {
+        let slice = membership();
+        if matches!(purges.life(&slice), Life::Gone | Life::Doubtful) {
             return self.pass_on(fetched).await;
         }
         let kept = membership();
-        if let Some(current) = self.sliced.current(&self.node)
-            && matches!(
-                current.object.head().life(purges),
-                Life::Alive | Life::Stale { .. }
-            )
-        {
-            let extent = current.object.head().extent();
-            let uri = self.request.uri_text();
-            let head = Head::kept(stored, kept, extent, uri);
-            self.node
-                .tiers
-                .memory()
-                .update_head(&current.object, Arc::new(head));
-        }
-        let variant = self.sliced.object.variant();
-        let length = Some(self.wanted.range.len());
-        let fill = self.claim.begin(variant, slice, length, Keep::Store);
-        self.node.purges.sweeper.follow(fill.head());
+        self.update(stored, kept).await;
+        let (keys, length) = (&self.sliced.keys, self.wanted.range.len());
+        let fill = keys.begin((&self.node, &self.request), self.claim, slice, length);
         let landing = Landing::Streaming(fill.reader());
         let airborne = self.lead.map(|lead| lead.land(landing));
         hand_over(self.reply, Reply::Streaming(fill.reader()));
         receive(&self.node, fetched, fill).await;
         drop(airborne);
+    }
+
+    /// Gives the stored response the head that a slice came with, where that is worth a write.
+    async fn update(&self, stored: Stored, membership: Membership) {
+        let Some(current) = self.sliced.current(&self.node).await else {
+            return;
+        };
+        let Some(before) = current.stored() else {
+            return;
+        };
+        match current.object.head().life(&self.node.purges) {
+            Life::Alive if !policy::partial::is_news(before, &stored) => return,
+            Life::Alive | Life::Stale { .. } => {}
+            Life::Doubtful | Life::Gone => return,
+        }
+        let extent = current.object.head().extent();
+        let head = Head::kept(stored, membership, extent, self.request.uri_text());
+        let tiers = &self.node.tiers;
+        tiers.update_head(&current.object, Arc::new(head)).await;
     }
 
     /// For this client alone.
@@ -194,8 +201,8 @@ impl Fetch {
         receive(&self.node, fetched, fill).await;
     }
 
-    fn change(self, fetched: &Fetched) {
-        self.sliced.remove(&self.node);
+    async fn change(self, fetched: &Fetched) {
+        self.sliced.remove(&self.node).await;
         if fetched.status == StatusCode::OK {
             // It takes no ranges, or did not look at the condition: the next request is for everything.
             self.node.remember_rangeless(&self.request);

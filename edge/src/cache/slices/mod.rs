@@ -25,12 +25,14 @@ use http::{HeaderMap, HeaderValue, Method, header};
 use policy::partial::Extent;
 use policy::slices::{Layout, Name, Slicing, Strong};
 use policy::store::Stored;
-use storage::purge::Life;
-use storage::{Boarding, Key, Lead, Object, Reader, Variant};
+use storage::purge::{Life, Membership};
+use storage::{Boarding, Claim, Fate, Fill, Key, Lead, Object, Reader, Variant};
 
 use super::Head;
+use super::head::Slice;
 use crate::exchange::Request;
 use crate::node::Node;
+use crate::outcome::Tier;
 pub(super) use open::{Received, Wanted};
 pub(super) use respond::respond;
 pub(crate) use run::Slices;
@@ -89,25 +91,63 @@ impl Keys {
         Key(self.layout.key(&name, &self.strong, number))
     }
 
+    /// Where the slice is, as far as is known without a read. On a disk it may turn out to be purged or damaged.
+    fn whereabouts(&self, node: &Node, number: u64) -> Option<Tier> {
+        let key = self.of(number);
+        let in_memory = node.tiers.in_memory(key);
+        if let Some(object) = in_memory.find(self.variant) {
+            let life = object.head().life(&node.purges);
+            return matches!(life, Life::Alive | Life::Stale { .. }).then_some(Tier::Memory);
+        }
+        let length = node.tiers.length_on_disk(key, self.variant)?;
+        (length == self.layout.range(number)?.len()).then_some(Tier::Disk)
+    }
+
     /// The slice, if it is stored.
     ///
     /// One that was softly purged is as good as its head: that is validated, and the validator is the same.
-    fn find(&self, node: &Node, number: u64) -> Option<Arc<Object<Head>>> {
-        let stored = node.tiers.in_memory(self.of(number));
-        let object = stored.first()?;
+    async fn find(&self, node: &Node, number: u64) -> Option<Arc<Object<Head>>> {
+        let object = stored(node, self.of(number), self.variant).await?;
+        let length = self.layout.range(number)?.len();
+        if !matches!(**object.head(), Head::Slice(_)) || object.body().len() != length {
+            // What is read from a disk is checked before it is used.
+            node.tiers.forget(&object, Fate::Unreadable);
+            return None;
+        }
         match object.head().life(&node.purges) {
-            Life::Alive | Life::Stale { .. } => Some(Arc::clone(object)),
+            Life::Alive | Life::Stale { .. } => Some(object),
             Life::Doubtful => None,
             Life::Gone => {
-                node.tiers.memory().remove_object(object);
+                node.tiers.forget(&object, Fate::Purged);
                 None
             }
         }
     }
 
+    /// Begins to receive a slice of `length` bytes. Whether it is worth a disk is told by the requests for it alone.
+    fn begin(
+        &self,
+        (node, request): (&Node, &Request),
+        claim: Claim<Head>,
+        slice: Membership,
+        length: u64,
+    ) -> Fill<Head> {
+        let received = node.clock.now().unix_secs();
+        let head = Head::Slice(Slice {
+            membership: slice,
+            received,
+        });
+        let (length, admission) = (Some(length), request.treatment.admission);
+        let tiers = &node.tiers;
+        let destination = tiers.destination(claim.key(), length, admission);
+        let fill = tiers.begin(claim, self.variant, head, length, destination);
+        node.purges.sweeper.follow(fill.head());
+        fill
+    }
+
     /// The lead of a slice that nobody has and nobody fetches.
-    fn board(&self, node: &Node, number: u64) -> Option<Lead<Head>> {
-        if self.find(node, number).is_some() {
+    async fn board(&self, node: &Node, number: u64) -> Option<Lead<Head>> {
+        if self.find(node, number).await.is_some() {
             return None;
         }
         match node.flights.board(self.of(number), Some(self.variant)) {
@@ -145,19 +185,29 @@ impl Sliced {
     }
 
     /// What is stored under its key by now, if that is the same representation.
-    fn current(&self, node: &Node) -> Option<Self> {
-        let stored = node.tiers.in_memory(self.object.key());
-        let current = Self::of(stored.find(self.object.variant())?)?;
+    async fn current(&self, node: &Node) -> Option<Self> {
+        let current = stored(node, self.object.key(), self.object.variant()).await?;
+        let current = Self::of(&current)?;
         (current.keys == self.keys).then_some(current)
     }
 
     /// The origin has something else by now: nothing of this is used again.
-    fn remove(&self, node: &Node) {
-        if let Some(current) = self.current(node) {
-            node.tiers.memory().remove_object(&current.object);
+    async fn remove(&self, node: &Node) {
+        if let Some(current) = self.current(node).await {
+            node.tiers.remove_object(&current.object);
         }
         for number in 0..self.keys.layout.count().min(REMOVED_MAX) {
-            node.tiers.memory().remove(self.keys.of(number));
+            node.tiers.release(self.keys.of(number));
         }
     }
+}
+
+/// What is stored under a key and variant, wherever it is.
+async fn stored(node: &Node, key: Key, variant: Variant) -> Option<Arc<Object<Head>>> {
+    let in_memory = node.tiers.in_memory(key);
+    if let Some(object) = in_memory.find(variant) {
+        return Some(Arc::clone(object));
+    }
+    let on_disk = node.tiers.on_disk(key, &in_memory).await;
+    on_disk.into_iter().find(|it| it.variant() == variant)
 }

@@ -8,7 +8,7 @@ use policy::partial::{Combined, Extent, Opening, Part};
 use policy::slices::{Layout, Strong};
 use policy::store::Stored;
 use storage::purge::Life;
-use storage::{Keep, Landing, Lead, Object};
+use storage::{Destination, Keep, Landing, Lead, Object};
 
 use super::pour::{self, Pour};
 use super::{Keys, Sliced, slicing};
@@ -207,7 +207,7 @@ impl Fill {
         if self.node.tiers.memory().is_storable(length) && self.is_worth_coding(&stored.headers) {
             return None;
         }
-        // Slices are in memory only: what a disk takes as a whole outlives the process there.
+        // What a disk takes as a whole is one object there, and read in ranges.
         let disk = self.node.tiers.disk();
         if disk.is_some_and(|disk| disk.is_storable(length)) {
             return None;
@@ -251,15 +251,17 @@ impl Fill {
         let poured = aligned && first.is_some_and(|first| part.has(first));
         let keys = keys.filter(|_| poured && !self.wanted.is_verbatim());
         // Before anybody can find the head: who does, finds this response under way.
-        let lead = keys.and_then(|keys| keys.board(&node, layout.slice_of(part.range.first)));
-        if let Some(selected) = self.selected.as_ref().filter(|it| it.body().is_on_disk()) {
-            // What takes its place is in memory only.
-            node.tiers.remove_object(selected);
-        }
+        let lead = match keys {
+            Some(keys) => keys.board(&node, layout.slice_of(part.range.first)).await,
+            None => None,
+        };
         let another = node.tiers.memory().claim(self.claim.key());
         let claim = std::mem::replace(&mut self.claim, another);
-        let object = claim.begin(variant, head, Some(0), Keep::Store).finish();
-        let Some(sliced) = object.and_then(|object| Sliced::of(&object)) else {
+        let (tiers, length) = (&node.tiers, Some(0));
+        let admission = self.request.treatment.admission;
+        let destination = tiers.destination(claim.key(), length, admission);
+        let fill = tiers.begin(claim, variant, head, length, destination);
+        let Some(sliced) = fill.finish().and_then(|object| Sliced::of(&object)) else {
             if let Some(lead) = lead {
                 drop(lead.land(Landing::Refreshed));
             }
@@ -292,16 +294,20 @@ impl Fill {
         };
         let object = Arc::clone(&sliced.object);
         let numbers = layout.slice_of(part.range.first)..whole_to;
-        let poured = lead.and_then(|lead| {
-            Pour::begin(pour::Parts {
-                node: Arc::clone(&self.node),
-                request: Arc::clone(&self.request),
-                sliced,
-                born: self.born,
-                numbers,
-                lead,
-            })
-        });
+        let poured = match lead {
+            Some(lead) => {
+                let parts = pour::Parts {
+                    node: Arc::clone(&self.node),
+                    request: Arc::clone(&self.request),
+                    sliced,
+                    born: self.born,
+                    numbers,
+                    lead,
+                };
+                Pour::begin(parts).await
+            }
+            None => None,
+        };
         let (pour, begun) = match poured {
             Some((pour, current, begun)) => (Some((pour, current)), Some(begun)),
             None => (None, None),
@@ -342,7 +348,10 @@ impl Fill {
                 let variant = storage::Variant(stored.selecting.variant());
                 let answer = Answer::Stored(ttl(&stored, self.node.clock.now()));
                 let head = self.head(stored, Extent::Part(part));
-                (self.claim.begin(variant, head, length, Keep::Store), answer)
+                let memory = Destination::Memory;
+                let tiers = &self.node.tiers;
+                let fill = tiers.begin(self.claim, variant, head, length, memory);
+                (fill, answer)
             }
             None => {
                 let claim = self.node.tiers.memory().claim(key);

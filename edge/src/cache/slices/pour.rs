@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use storage::purge::Sequence;
-use storage::{Airborne, Fill, Keep, Landing, Lead};
+use storage::{Airborne, Fill, Landing, Lead};
 
 use super::{Begun, Sliced};
 use crate::cache::Head;
@@ -50,7 +50,7 @@ pub(super) struct Parts {
 
 impl Pour {
     /// Prepares to pour the slices `numbers`, and begins with the first.
-    pub(super) fn begin(parts: Parts) -> Option<(Self, Pouring, Begun)> {
+    pub(super) async fn begin(parts: Parts) -> Option<(Self, Pouring, Begun)> {
         let Parts {
             node,
             request,
@@ -70,7 +70,7 @@ impl Pour {
             ahead: ahead.max(1),
             leads: VecDeque::new(),
         };
-        let current = pour.open(lead)?;
+        let current = pour.open(lead).await?;
         let begun = Begun {
             number: numbers.start,
             reader: current.fill.reader(),
@@ -78,29 +78,24 @@ impl Pour {
         Some((pour, Pouring(current), begun))
     }
 
-    fn board(&self, number: u64) -> Option<Lead<Head>> {
+    async fn board(&self, number: u64) -> Option<Lead<Head>> {
         let wanted = (number < self.end).then_some(&self.sliced.keys);
-        wanted.and_then(|keys| keys.board(&self.node, number))
+        wanted?.board(&self.node, number).await
     }
 
     /// Opens the next slice, and makes those who want the ones after it wait for them.
-    fn open(&mut self, lead: Lead<Head>) -> Option<Current> {
+    async fn open(&mut self, lead: Lead<Head>) -> Option<Current> {
         let range = self.sliced.keys.layout.range(self.number)?;
         let stored = self.sliced.stored()?;
         let purges = &self.node.purges;
         let membership = purges.membership(self.born, &self.request, &stored.headers);
-        let variant = self.sliced.object.variant();
-        let claim = self
-            .node
-            .tiers
-            .memory()
-            .claim(self.sliced.keys.of(self.number));
-        let length = Some(range.len());
-        let fill = claim.begin(variant, Head::Slice(membership), length, Keep::Store);
-        purges.sweeper.follow(fill.head());
+        let keys = &self.sliced.keys;
+        let claim = self.node.tiers.memory().claim(keys.of(self.number));
+        let on = (&*self.node, &*self.request);
+        let fill = keys.begin(on, claim, membership, range.len());
         self.number += 1;
         while self.leads.len() < self.ahead
-            && let Some(lead) = self.board(self.number + self.leads.len() as u64)
+            && let Some(lead) = self.board(self.number + self.leads.len() as u64).await
         {
             self.leads.push_back(lead);
         }
@@ -113,13 +108,13 @@ impl Pour {
     }
 
     /// The next slice, if somebody waits for it.
-    fn next(&mut self) -> Option<Current> {
+    async fn next(&mut self) -> Option<Current> {
         let lead = self.leads.pop_front()?;
         if lead.followers() == 0 {
             self.leads.push_front(lead);
             return None;
         }
-        self.open(lead)
+        self.open(lead).await
     }
 
     /// Moves the content into slices.
@@ -162,7 +157,7 @@ impl Pour {
             if current.left == 0 {
                 // Stored before it lands: who does not find the flight finds the slice.
                 finish(&self.node, current.fill);
-                current = self.next()?;
+                current = self.next().await?;
             }
         }
         Some(current)

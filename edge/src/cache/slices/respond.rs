@@ -15,7 +15,7 @@ use crate::cache::{Client, Head, Interrupted, find};
 use crate::error::UpstreamError;
 use crate::exchange::{Exchange, Request};
 use crate::node::Node;
-use crate::outcome::{Answer, Forward, Forwarded, Outcome, Share};
+use crate::outcome::{Answer, Forward, Forwarded, Outcome, Share, Tier};
 
 /// Slices that are looked for to say in `Cache-Status` whether they are stored.
 const COUNTED_MAX: usize = 1024;
@@ -33,7 +33,7 @@ pub(in crate::cache) async fn respond(
     client: &mut impl Client,
 ) -> Result<Sent, Interrupted> {
     let Some((sliced, stored)) = Sliced::of(object).zip(object.head().stored()) else {
-        node.tiers.memory().remove_object(object);
+        node.tiers.remove_object(object);
         return Ok(Sent::Changed);
     };
     let complete = sliced.layout().complete();
@@ -53,8 +53,8 @@ pub(in crate::cache) async fn respond(
         client.end().await?;
         return Ok(Sent::Done);
     }
-    let stored = Stock::of(node, &sliced, &ranges);
-    if request.terms.only_if_cached() && !stored.is_everything() {
+    let stock = Stock::of(node, &sliced, &ranges);
+    if request.terms.only_if_cached() && !stock.is_sure(node, &sliced).await {
         return Ok(Sent::NotCached);
     }
     let run = Run::new((node, request), &sliced, ranges, begun);
@@ -67,7 +67,7 @@ pub(in crate::cache) async fn respond(
         Err(Missing::Changed) => return Ok(Sent::Changed),
         Err(Missing::Failed(error)) => return failed(node, exchange, error, client).await,
     }
-    tell(node, exchange, &stored);
+    tell(node, exchange, &stock);
     let part = respond::send_head(node, exchange, request, selected, client).await?;
     let sent = answer.send(part, client).await;
     exchange.slices = Some(answer.slices);
@@ -90,44 +90,68 @@ fn ranges(part: &Part, complete: u64) -> Vec<ByteRange> {
 
 /// Which of the slices that an answer needs were stored before it began.
 struct Stock {
-    stored: u64,
     needed: u64,
+    /// Those before the first that is missing.
+    stored: Vec<u64>,
+    /// Where the farthest of them are.
+    tier: Tier,
     /// The key of the first that is needed.
     first: storage::Key,
 }
 
 impl Stock {
+    /// Without a read: an answer does not wait for the heads of all its slices.
     fn of(node: &Node, sliced: &Sliced, ranges: &[ByteRange]) -> Self {
         let touched = ranges.iter().map(|range| sliced.layout().touched(*range));
         let first = touched.clone().next().map_or(0, |it| *it.start());
         let needed = touched.clone().map(|it| it.end() - it.start() + 1).sum();
-        let stored = touched
-            .flatten()
-            .take(COUNTED_MAX)
-            .take_while(|number| sliced.keys.find(node, *number).is_some());
+        let mut tier = Tier::Memory;
+        let is_stored = |number: &u64| {
+            let found = sliced.keys.whereabouts(node, *number);
+            if found == Some(Tier::Disk) {
+                tier = Tier::Disk;
+            }
+            found.is_some()
+        };
+        let counted = touched.flatten().take(COUNTED_MAX);
         Self {
-            stored: stored.count() as u64,
             needed,
+            stored: counted.take_while(is_stored).collect(),
+            tier,
             first: sliced.keys.of(first),
         }
     }
 
-    const fn is_everything(&self) -> bool {
-        self.stored == self.needed
+    fn is_everything(&self) -> bool {
+        self.stored.len() as u64 == self.needed
+    }
+
+    /// Whether nothing has to be asked for: what is on disks is looked at.
+    async fn is_sure(&self, node: &Node, sliced: &Sliced) -> bool {
+        for number in &self.stored {
+            if sliced.keys.find(node, *number).await.is_none() {
+                return false;
+            }
+        }
+        self.is_everything()
     }
 }
 
 /// A hit that is not one for all its slices went forward for the rest (RFC 9211 §2.2).
 fn tell(node: &Node, exchange: &mut Exchange, stock: &Stock) {
-    let Some(Outcome::Hit { ttl, .. }) = exchange.outcome else {
+    let Some(Outcome::Hit { ttl, tier, .. }) = &mut exchange.outcome else {
         return;
     };
     if stock.is_everything() {
+        if stock.tier == Tier::Disk {
+            *tier = Tier::Disk;
+        }
         return;
     }
+    let ttl = *ttl;
     let absent = find::absent(node, stock.first);
     exchange.outcome = Some(Outcome::Forwarded(Forwarded {
-        why: if stock.stored == 0 {
+        why: if stock.stored.is_empty() {
             absent
         } else {
             Forward::Partial
@@ -222,7 +246,8 @@ impl Composition<'_> {
             let before = at;
             match source {
                 Source::Stored(object) => {
-                    self.run.node.tiers.memory().accessed(&object);
+                    let admission = self.run.request.treatment.admission;
+                    let object = self.run.node.tiers.accessed(&object, admission);
                     let mut reader = object.body().reader(at..end);
                     while let Ok(Some(data)) = reader.next().await {
                         at += data.len() as u64;

@@ -94,7 +94,7 @@ impl<'a> Run<'a> {
     /// Waits for the first slice that is not stored, as far as it is asked for now: an answer that would be cut there
     /// is better not begun.
     pub(super) async fn prepare(&mut self) -> Result<(), Missing> {
-        self.look_ahead();
+        self.look_ahead().await;
         let missing = |(place, _): &(Place, _)| !matches!(place.pending, Pending::Ready(_));
         let Some(at) = self.places.iter().position(missing) else {
             return Ok(());
@@ -110,32 +110,32 @@ impl<'a> Run<'a> {
 
     /// The next slice, and which bytes of the representation are wanted of it. Those ahead are asked for.
     pub(super) async fn next(&mut self) -> Option<(u64, ByteRange, Result<Source, Missing>)> {
-        self.look_ahead();
+        self.look_ahead().await;
         let (place, bytes) = self.places.pop_front()?;
         let number = place.number;
         Some((number, bytes, self.ready(place).await))
     }
 
-    fn look_ahead(&mut self) {
+    async fn look_ahead(&mut self) {
         while self.places.len() <= self.ahead
             && let Some((number, bytes)) = self.cuts.next()
         {
-            let pending = self.begin(number);
+            let pending = self.begin(number).await;
             self.places.push_back((Place { number, pending }, bytes));
         }
     }
 
     /// The slice once more, after it broke off.
     pub(super) async fn again(&mut self, number: u64) -> Result<Source, Missing> {
-        let pending = self.begin(number);
+        let pending = self.begin(number).await;
         self.ready(Place { number, pending }).await
     }
 
-    fn begin(&mut self, number: u64) -> Pending {
+    async fn begin(&mut self, number: u64) -> Pending {
         if let Some(begun) = self.begun.take_if(|begun| begun.number == number) {
             return Pending::Ready(Source::Streaming(begun.reader));
         }
-        if let Some(object) = self.sliced.keys.find(self.node, number) {
+        if let Some(object) = self.sliced.keys.find(self.node, number).await {
             return Pending::Ready(Source::Stored(object));
         }
         let variant = self.sliced.object.variant();
@@ -146,7 +146,7 @@ impl<'a> Run<'a> {
         {
             Boarding::Lead(lead) => {
                 // A flight may have ended between the lookup and now.
-                if let Some(object) = self.sliced.keys.find(self.node, number) {
+                if let Some(object) = self.sliced.keys.find(self.node, number).await {
                     drop(lead.land(Landing::Refreshed));
                     return Pending::Ready(Source::Stored(object));
                 }
@@ -209,7 +209,7 @@ impl<'a> Run<'a> {
             }
             Landing::Streaming(_) | Landing::NotShareable => Ok(self.alone(number)),
             // It is stored, given up, or of another representation by now.
-            Landing::Refreshed => Ok(self.begin(number)),
+            Landing::Refreshed => Ok(self.begin(number).await),
             Landing::Failed => Err(Missing::Failed(UpstreamError::Cut)),
         }
     }

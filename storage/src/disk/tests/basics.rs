@@ -328,3 +328,19 @@ fn an_inspection_tells_what_a_start_would_find() {
         Err(InspectError::Unreadable { .. })
     ));
 }
+
+#[test]
+fn a_new_volume_takes_what_comes_before_it_is_looked_through() {
+    let place = Place::new();
+    for round in 0..20 {
+        let volume = place.file();
+        // Not `Place::open`, which waits.
+        let disk = Disk::open(place.settings.clone()).unwrap();
+        disk.try_put(round, 1, &Content::of(round, 1000)).unwrap();
+        disk.wait_until_recovered();
+        let free = disk.stats().volumes[0].segments_free;
+        assert_eq!(free, disk.stats().volumes[0].segments - 1);
+        drop(disk);
+        std::fs::remove_file(volume).unwrap();
+    }
+}

@@ -1,0 +1,76 @@
+//! The short way: what is ready in memory is answered by the connection itself, before there is an exchange for the
+//! pipeline.
+//!
+//! It asks what the long way asks, in the same order and of the same functions, and takes the long way at the first
+//! answer that is not plain. Nothing was read of the request's content by then, and nothing was sent.
+
+#[cfg(debug_assertions)]
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use http::Method;
+use wire::{Expectation, Framing, RequestHead, Upgrade};
+
+use crate::cache::{self, Ready};
+use crate::downstream::Facts;
+use crate::exchange::Exchange;
+use crate::node::Node;
+use crate::queries::Content;
+
+/// Answers what is ready.
+#[derive(Debug)]
+pub(crate) struct ShortWay {
+    /// A file that closes the short way while it is there. Debug builds only: a test compares the two.
+    #[cfg(debug_assertions)]
+    closed: Option<PathBuf>,
+}
+
+impl ShortWay {
+    /// Open; or, in a debug build, closed while the file that `LARDER_TEST_LONG_WAY` names is there.
+    #[must_use]
+    pub(crate) fn from_environment() -> Self {
+        Self {
+            #[cfg(debug_assertions)]
+            closed: std::env::var_os("LARDER_TEST_LONG_WAY").map(PathBuf::from),
+        }
+    }
+
+    /// The answer to a request, if it is ready.
+    pub(crate) fn ready(
+        &self,
+        node: &Arc<Node>,
+        facts: &Arc<Facts>,
+        head: &Arc<RequestHead>,
+    ) -> Option<Ready> {
+        if !is_plain(head) || self.is_closed() {
+            return None;
+        }
+        let exchange = Exchange::new(node.clock.instant(), node.clock.now());
+        let site = node.sites.find(&head.authority.host)?;
+        node.guard.check(&head.headers).ok()?;
+        let parts = (Arc::clone(head), Arc::clone(facts), Content::Unread);
+        let request = Arc::new(node.request(parts, Arc::clone(site)));
+        let ready = cache::ready(node, exchange, &request)?;
+        tracing::debug!("ready the short way");
+        Some(ready)
+    }
+
+    #[cfg(debug_assertions)]
+    fn is_closed(&self) -> bool {
+        self.closed.as_ref().is_some_and(|file| file.exists())
+    }
+
+    #[cfg(not(debug_assertions))]
+    #[expect(clippy::unused_self, reason = "a debug build looks for its file")]
+    const fn is_closed(&self) -> bool {
+        false
+    }
+}
+
+/// Whether a request may be answered without anything being read beyond its head.
+fn is_plain(head: &RequestHead) -> bool {
+    matches!(head.method, Method::GET | Method::HEAD)
+        && head.framing == Framing::None
+        && head.expectation == Expectation::None
+        && head.upgrade == Upgrade::None
+}

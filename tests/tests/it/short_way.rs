@@ -1,0 +1,320 @@
+//! Hits are answered in front of the pipeline, and nobody can tell: not by a byte of an answer, and not by the log.
+
+use larder_tests::{Client, Node, Origin, Reply, Settings};
+use serde_json::Value;
+
+const LATER: &str = "Sun, 06 Nov 1994 08:49:37 GMT";
+const EARLIER: &str = "Sat, 05 Nov 1994 08:49:37 GMT";
+const TEXT: &str = "text/html; charset=utf-8";
+
+/// What the origin has.
+fn reply(target: &str) -> Reply {
+    let fresh = |body: Vec<u8>| Reply::fresh(3_600, body);
+    let words = |count: usize| "one and two and three\n".repeat(count).into_bytes();
+    match target {
+        "/plain" => fresh(words(40))
+            .with("Content-Type", "image/png")
+            .with("ETag", "\"plain\"")
+            .with("Last-Modified", EARLIER),
+        "/long" => fresh(words(30_000)).with("Content-Type", "video/mp4"),
+        "/empty" => fresh(Vec::new()),
+        "/chunked" => fresh(words(10)).chunked(),
+        "/text" => fresh(words(200))
+            .with("Content-Type", TEXT)
+            .with("ETag", "\"t\""),
+        "/marked" => fresh(words(1))
+            .with("Via", "1.1 origin")
+            .with("Cache-Status", "parent; hit")
+            .with("X-Own", "1")
+            .with("Age", "7")
+            .with("X-Own", "2")
+            .with("Cache-Tag", "a,b")
+            .with("Keep-Alive", "timeout=5")
+            .with("CDN-Cache-Control", "max-age=3600"),
+        "/undated" => Reply::fresh(3_600, "undated"),
+        "/varies" => fresh(words(1)).with("Vary", "X-Kind"),
+        "/gone" => Reply::status(410)
+            .then("gone")
+            .with("Cache-Control", "max-age=3600"),
+        "/nothing" => Reply::status(204).with("Cache-Control", "max-age=3600"),
+        "/moved" => Reply::status(301)
+            .with("Location", "/plain")
+            .with("Cache-Control", "max-age=3600"),
+        _ => Reply::ok("never stored").with("Cache-Control", "no-store"),
+    }
+}
+
+const STORED: &[&str] = &[
+    "/plain", "/long", "/empty", "/chunked", "/text", "/marked", "/undated", "/varies", "/gone",
+    "/nothing", "/moved",
+];
+
+/// How many of the requests of one line are hits that need nothing else.
+struct Play {
+    bytes: String,
+    ready: usize,
+}
+
+fn get(target: &str, fields: &[&str], ready: usize) -> Play {
+    ask("GET", target, fields, ready)
+}
+
+fn ask(method: &str, target: &str, fields: &[&str], ready: usize) -> Play {
+    let mut bytes = format!("{method} {target} HTTP/1.1\r\nHost: www.example.com\r\n");
+    for field in fields {
+        bytes += &format!("{field}\r\n");
+    }
+    bytes += "\r\n";
+    Play { bytes, ready }
+}
+
+fn raw(bytes: &str, ready: usize) -> Play {
+    let bytes = bytes.to_owned();
+    Play { bytes, ready }
+}
+
+/// Several requests in one piece.
+fn together(plays: Vec<Play>) -> Play {
+    let ready = plays.iter().map(|play| play.ready).sum();
+    let bytes = plays.into_iter().map(|play| play.bytes).collect();
+    Play { bytes, ready }
+}
+
+fn corpus() -> Vec<Play> {
+    let mut plays: Vec<Play> = STORED.iter().map(|path| get(path, &[], 1)).collect();
+    plays.extend(STORED.iter().map(|path| ask("HEAD", path, &[], 1)));
+    plays.extend(conditions());
+    plays.extend(ranges());
+    plays.extend(codings());
+    plays.extend(connections());
+    plays.extend(not_plain());
+    plays
+}
+
+fn conditions() -> Vec<Play> {
+    let since = format!("If-Modified-Since: {LATER}");
+    let unmodified = "If-Unmodified-Since: Fri, 04 Nov 1994 08:49:37 GMT";
+    vec![
+        get("/plain", &["If-None-Match: \"plain\""], 1),
+        get("/plain", &["If-None-Match: \"other\", W/\"plain\""], 1),
+        get("/plain", &["If-None-Match: \"other\""], 1),
+        ask("HEAD", "/plain", &["If-None-Match: *"], 1),
+        get("/plain", &[&since], 1),
+        get("/undated", &["If-Modified-Since: garbage"], 1),
+        get("/plain", &["If-Match: \"other\""], 1),
+        get("/plain", &[unmodified], 1),
+        get("/gone", &["If-None-Match: *"], 1),
+        get("/plain", &["Via: 1.1 child", "If-None-Match: *"], 1),
+    ]
+}
+
+fn ranges() -> Vec<Play> {
+    vec![
+        get("/plain", &["Range: bytes=0-9"], 1),
+        get("/long", &["Range: bytes=100000-299999"], 1),
+        get("/long", &["Range: bytes=-5"], 1),
+        get("/plain", &["Range: bytes=999999-"], 1),
+        get("/plain", &["Range: lines=1-2"], 1),
+        get("/plain", &["Range: bytes=0-9", "If-Range: \"plain\""], 1),
+        get("/plain", &["Range: bytes=0-9", "If-Range: \"other\""], 1),
+        get("/empty", &["Range: bytes=0-0"], 1),
+        ask("HEAD", "/plain", &["Range: bytes=0-9"], 1),
+    ]
+}
+
+fn codings() -> Vec<Play> {
+    vec![
+        get("/text", &["Accept-Encoding: gzip"], 1),
+        get("/text", &["Accept-Encoding: br;q=0.5, gzip"], 1),
+        ask("HEAD", "/text", &["Accept-Encoding: gzip"], 1),
+        get("/text", &["Accept-Encoding: gzip", "Range: bytes=3-7"], 1),
+        get(
+            "/text",
+            &["Accept-Encoding: gzip", "If-None-Match: W/\"t\""],
+            1,
+        ),
+        get("/text", &["Accept-Encoding: identity;q=0"], 1),
+        get("/plain", &["Accept-Encoding: gzip, br, zstd"], 1),
+        get(
+            "/text",
+            &["Cache-Control: no-transform", "Accept-Encoding: gzip"],
+            1,
+        ),
+    ]
+}
+
+fn connections() -> Vec<Play> {
+    let old = "GET /plain HTTP/1.0\r\nHost: www.example.com\r\n";
+    vec![
+        raw(&format!("{old}\r\n"), 1),
+        raw(&format!("{old}Connection: keep-alive\r\n\r\n"), 1),
+        raw(&format!("{old}Connection: keep-alive\r\n\r\n{old}\r\n"), 2),
+        get("/plain", &["Connection: close"], 1),
+        get("/varies", &["Connection: X-Kind", "X-Kind: a"], 1),
+        raw(
+            "\r\nGET http://www.example.com/plain HTTP/1.1\r\nHost: www.example.com\r\n\r\n",
+            1,
+        ),
+        get("/plain", &["Content-Length: 0"], 0),
+        together(STORED.iter().map(|path| get(path, &[], 1)).collect()),
+        together((0..40).map(|_| get("/plain", &[], 1)).collect()),
+        together(vec![
+            get("/plain", &[], 1),
+            get("/miss", &[], 0),
+            get("/long", &[], 1),
+            get("/moved", &["Connection: close"], 1),
+            get("/plain", &[], 0),
+        ]),
+        together(vec![get("/long", &[], 1), raw("NO\r\n\r\n", 0)]),
+        together(vec![get("/plain", &[], 1), raw("GET /plain HT", 0)]),
+    ]
+}
+
+fn not_plain() -> Vec<Play> {
+    vec![
+        get("/plain", &["Cache-Control: only-if-cached"], 1),
+        get("/other", &["Cache-Control: only-if-cached"], 0),
+        get("/plain", &["Cache-Control: no-cache, max-age=0"], 0),
+        get("/plain", &["Pragma: no-cache", "Cookie: a=b"], 0),
+        get("/plain", &["Authorization: Basic eA=="], 1),
+        get(
+            "/plain",
+            &["X-Forwarded-For: 192.0.2.1", "Forwarded: for=192.0.2.2"],
+            1,
+        ),
+        get("/plain?a=b", &[], 0),
+        get("/plain", &["CDN-Loop: other"], 1),
+        get("/plain", &["Upgrade: h2c", "Connection: upgrade"], 1),
+        get("/plain", &["Transfer-Encoding: chunked"], 0),
+        raw("GET /plain HTTP/1.1\r\nHost: elsewhere.example\r\n\r\n", 0),
+        raw(
+            "GET /plain HTTP/1.1\r\nHost: www.example.com\r\nContent-Length: 2\r\n\r\nhi",
+            0,
+        ),
+        raw("GET /plain HTTP/1.1\r\n\r\n", 0),
+        ask("OPTIONS", "/plain", &[], 0),
+        ask("TRACE", "/other", &[], 0),
+        ask("PURGE", "/other", &[], 0),
+        ask("QUERY", "/other", &["Content-Length: 0"], 0),
+    ]
+}
+
+fn settings(origin: &Origin) -> Settings {
+    Settings::origins(&[&origin.url()])
+        .site("hosts = [\"www.example.com\"]")
+        .table("log", "level = \"debug\"")
+}
+
+async fn node() -> (Origin, Node) {
+    let origin = Origin::start(|seen| reply(&seen.target)).await;
+    let node = Node::start(settings(&origin)).await;
+    let mut client = node.client().await.host("www.example.com");
+    node.stop_the_clock(1_800_000_000_000);
+    node.take_the_long_way();
+    for path in STORED {
+        client.get(path).await;
+        client.get_with(path, &[("Accept-Encoding", "gzip")]).await;
+        client
+            .get_with(path, &[("Accept-Encoding", "br;q=0.5, gzip")])
+            .await;
+        client
+            .get_with(path, &[("Accept-Encoding", "identity;q=0")])
+            .await;
+    }
+    // The log is read to its end, and the path that shows that is known not to be stored.
+    for _ in 0..2 {
+        let so_far = node
+            .log_lines()
+            .iter()
+            .filter(|line| line["path"] == "/end")
+            .count();
+        node.client()
+            .await
+            .host("www.example.com")
+            .get("/end")
+            .await;
+        while node
+            .log_lines()
+            .iter()
+            .filter(|line| line["path"] == "/end")
+            .count()
+            == so_far
+        {
+            tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+        }
+    }
+    (origin, node)
+}
+
+/// Everything that comes back, and what the log says of it.
+async fn play(node: &Node, play: &Play) -> (Vec<u8>, Vec<Value>) {
+    let before = node.log_lines().len();
+    let mut client: Client = node.client().await;
+    client.send(&play.bytes).await;
+    client.finish().await;
+    let answer = client.rest().await;
+    (answer, lines(node, before).await)
+}
+
+/// The lines of the log since, without what differs from moment to moment.
+async fn lines(node: &Node, before: usize) -> Vec<Value> {
+    // Its line comes last.
+    node.client()
+        .await
+        .host("www.example.com")
+        .get("/end")
+        .await;
+    let mut lines = Vec::new();
+    while !lines.iter().any(|line: &Value| line["path"] == "/end") {
+        tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+        lines = node.log_lines().split_off(before);
+    }
+    for line in &mut lines {
+        let line = line.as_object_mut().expect("an object");
+        for moment in ["ts", "id", "duration_ms", "ttfb_ms", "origin", "origin_ms"] {
+            line.remove(moment);
+        }
+    }
+    lines
+}
+
+/// How many hits took the short way so far. The node's messages take a moment to be read.
+async fn ready(node: &Node, expected: usize) -> usize {
+    let mut waited = 0;
+    loop {
+        let told = node.stderr();
+        let told = told
+            .iter()
+            .filter(|line| line.contains("ready the short way"));
+        let count = told.count();
+        if count >= expected || waited > 100 {
+            return count;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        waited += 1;
+    }
+}
+
+#[tokio::test]
+async fn the_short_way_and_the_long_way_give_the_same_bytes_and_the_same_log() {
+    let (_origin, node) = node().await;
+    node.stop_the_clock(1_800_000_007_000);
+    let mut expected = 0;
+    for item in corpus() {
+        let shown = item.bytes.lines().take(12).collect::<Vec<_>>().join(" | ");
+        // What is no hit teaches the node something the first time.
+        play(&node, &item).await;
+        node.take_the_short_way();
+        let short = play(&node, &item).await;
+        node.take_the_long_way();
+        let long = play(&node, &item).await;
+        expected += item.ready;
+        assert_eq!(ready(&node, expected).await, expected, "{shown}");
+        assert_eq!(
+            String::from_utf8_lossy(&short.0),
+            String::from_utf8_lossy(&long.0),
+            "{shown}"
+        );
+        assert_eq!(short.1, long.1, "{shown}");
+    }
+}

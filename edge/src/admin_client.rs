@@ -82,9 +82,21 @@ impl Client<'_> {
     /// # Errors
     /// A sentence that says why there is no answer.
     pub fn post(self, target: &str, document: &Value) -> Result<Answer, String> {
+        self.post_with(target, "", document)
+    }
+
+    /// Sends a document under an identifier: the same one again is the same request.
+    ///
+    /// # Errors
+    /// A sentence that says why there is no answer.
+    pub fn post_as(self, id: &str, target: &str, document: &Value) -> Result<Answer, String> {
+        self.post_with(target, &format!("Idempotency-Key: {id}\r\n"), document)
+    }
+
+    fn post_with(self, target: &str, fields: &str, document: &Value) -> Result<Answer, String> {
         let body = document.to_string();
         let fields = format!(
-            "Content-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n",
+            "{fields}Content-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n",
             body.len()
         );
         self.ask(&(self.head("POST", target, &fields) + &body), PATIENCE)

@@ -1,6 +1,7 @@
 //! The command line.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::ValueEnum;
 use clap::{Args, Parser, Subcommand};
@@ -188,6 +189,12 @@ pub(crate) struct Purge {
     /// Who, for the audit trail.
     #[arg(long, value_name = "NAME")]
     actor: Option<String>,
+    /// How long to wait, in seconds.
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=60))]
+    timeout: Option<u64>,
+    /// The purge's identifier: to repeat one that may have been accepted.
+    #[arg(long, value_name = "ID")]
+    id: Option<String>,
     /// Print what the node answers, as JSON.
     #[arg(long)]
     pub json: bool,
@@ -222,6 +229,8 @@ impl From<&Purge> for Request {
             },
             reason: purge.reason.clone(),
             actor: purge.actor.clone(),
+            id: purge.id.clone(),
+            timeout: purge.timeout.map(Duration::from_secs),
         }
     }
 }

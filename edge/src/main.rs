@@ -11,7 +11,7 @@ use cli::{CacheCommand, Cli, Command};
 use config::{Config, model};
 use larder::cache_command::{self, Health, Told};
 use larder::fleet::{self, setup::Done};
-use larder::purge_command::{Answer, Outcome, Request};
+use larder::purge_command::{Answer, Outcome, Progress, Request};
 use larder::show_command::{self, Form, Shown};
 use larder::token::{self, Found, Place};
 use larder::{Drained, Running, demo, top};
@@ -93,14 +93,21 @@ fn purge(asked: &cli::Purge) -> ExitCode {
         Ok(found) => found,
         Err(error) => return failed(&error),
     };
-    match Request::from(asked).send(&asked.admin, &found.token) {
+    let mut progress = Progress::default();
+    let mut tell = |line: &str| {
+        if !asked.json {
+            show(&format!("{line}\n"));
+        }
+    };
+    let request = Request::from(asked);
+    match request.send(&asked.admin, &found.token, &mut progress, &mut tell) {
         Ok(answer) if asked.json => {
             show(&format!("{}\n", answer.document));
             exit(&answer)
         }
-        Ok(answer) if answer.outcome() == Outcome::Refused => failed(&answer.lines()),
+        Ok(answer) if answer.outcome() == Outcome::Refused => failed(&answer.lines(&mut progress)),
         Ok(answer) => {
-            show(&format!("{}\n", answer.lines()));
+            show(&format!("{}\n", answer.lines(&mut progress)));
             exit(&answer)
         }
         Err(error) => failed(&error),

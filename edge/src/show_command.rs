@@ -2,8 +2,8 @@
 
 use purge_api::Token;
 
+use crate::admin_client::Client;
 use crate::origins;
-use crate::purge_command::{Outcome, ask};
 
 /// What is shown.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -29,12 +29,10 @@ pub fn show(admin: &str, token: &Token, shown: Shown, form: Form) -> Result<Stri
     let path = match shown {
         Shown::Origins => "/v1/origins",
     };
-    let answer = ask(admin, token, path)?;
-    if answer.outcome() != Outcome::Done {
-        return Err(answer.lines());
-    }
+    let client = Client { admin, token };
+    let document = client.get(path)?.document()?;
     Ok(match (form, shown) {
-        (Form::Json, _) => format!("{}\n", answer.document),
-        (Form::Lines, Shown::Origins) => origins::status::lines(&answer.document),
+        (Form::Json, _) => format!("{document}\n"),
+        (Form::Lines, Shown::Origins) => origins::status::lines(&document),
     })
 }

@@ -28,6 +28,8 @@ pub use order::{
     BODY_MAX, Count, Intent, Mode, Order, OrderError, Patience, Scope, Sent, Stamp, Wait,
 };
 pub use problem::Problem;
-pub use receipt::{Applied, Matched, Page, Preview, Receipt, SAMPLES_MAX, Sample, State};
+pub use receipt::{
+    Applied, Matched, Page, Preview, Receipt, Refusals, RefusedRequest, SAMPLES_MAX, Sample, State,
+};
 pub use routes::{Api, Asked, Reader};
 pub use upstreams::{OriginList, OriginStatus};

@@ -13,9 +13,12 @@ mod tests {
     use super::*;
     use crate::access::Denied;
     use crate::filter::Filter;
+    use crate::node::Refusal;
     use crate::order::{Mode, Order, Scope, Sent, Stamp, Wait};
     use crate::problem::Problem;
-    use crate::receipt::{Applied, Matched, Page, Preview, Receipt, Sample, State};
+    use crate::receipt::{
+        Applied, Matched, Page, Preview, Receipt, Refusals, RefusedRequest, Sample, State,
+    };
     use crate::upstreams::{OriginList, OriginStatus};
 
     fn document() -> Value {
@@ -117,6 +120,17 @@ mod tests {
                 next: None,
             },
         );
+        let refusal = Refusal {
+            by: None,
+            client: [127, 0, 0, 1].into(),
+            method: "POST",
+            path: "/v1/purges",
+            problem: &Problem::Busy,
+        };
+        let refused = RefusedRequest::new(&refusal, "t".to_owned(), 0);
+        check("RefusedRequest", &refused);
+        let refusals = vec![refused];
+        check("Refusals", Refusals { refusals });
         let problem: Value = serde_json::from_slice(Problem::Busy.response().body()).unwrap();
         check("Problem", problem);
     }

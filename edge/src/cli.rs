@@ -43,6 +43,14 @@ pub(crate) enum Command {
     Purge(Purge),
     /// Shows what a node does right now, through its admin API: on a terminal with keys, else as text.
     Top(Top),
+    /// Tells what the hit ratios would be with another amount of memory or disk, or another policy.
+    Curve {
+        /// Write a picture to this file instead of a table.
+        #[arg(long, value_name = "FILE", conflicts_with = "json")]
+        svg: Option<PathBuf>,
+        #[command(flatten)]
+        asked: Showing,
+    },
     /// Shows the origins of a node and how they fare, through its admin API.
     Origins(Showing),
     /// Sets up the purge log that the nodes of a fleet share.

@@ -3,13 +3,16 @@
 mod cli;
 
 use std::io::{IsTerminal as _, Write as _};
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser as _;
 use cli::{CacheCommand, Cli, Command};
 use config::{Config, model};
+use larder::admin_client::Client;
 use larder::cache_command::{self, Health, Told};
+use larder::curve_command;
 use larder::fleet::{self, setup::Done};
 use larder::purge_command::{Answer, Outcome, Progress, Request};
 use larder::show_command::{self, Form, Shown};
@@ -50,6 +53,7 @@ fn main() -> ExitCode {
         Command::Cache(CacheCommand::Inspect { dir }) => look(cache_command::inspect(&dir)),
         Command::Cache(CacheCommand::Verify { dir }) => look(cache_command::verify(&dir)),
         Command::Purge(asked) => purge(&asked),
+        Command::Curve { svg, asked } => curve(&asked, svg.as_deref()),
         Command::Origins(asked) => show_of(&asked, Shown::Origins),
         Command::Top(asked) => show_top(asked),
         Command::Fleet { command } => set_up_fleet(command),
@@ -111,6 +115,29 @@ fn purge(asked: &cli::Purge) -> ExitCode {
             exit(&answer)
         }
         Err(error) => failed(&error),
+    }
+}
+
+fn curve(asked: &cli::Showing, svg: Option<&Path>) -> ExitCode {
+    let found = match token::find(asked.admin_token_file.as_deref()) {
+        Ok(found) => found,
+        Err(error) => return failed(&error),
+    };
+    let node = Client {
+        admin: &asked.admin,
+        token: &found.token,
+    };
+    let told = match curve_command::ask(node) {
+        Ok(told) => told,
+        Err(error) => return failed(&error),
+    };
+    match svg {
+        Some(file) => match std::fs::write(file, told.svg()) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => failed(&format!("{}: {error}", file.display())),
+        },
+        None if asked.json => show(&told.json()),
+        None => show(&told.lines()),
     }
 }
 

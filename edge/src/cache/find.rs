@@ -262,6 +262,7 @@ fn differs(object: &Object<Head>, request: &Request) -> Differs {
 fn is_alive(node: &Node, object: &Arc<Object<Head>>) -> bool {
     let alive = object.head().life(&node.purges) != Life::Gone;
     if !alive {
+        node.capacity.gone(object);
         node.tiers.forget(object, Fate::Purged);
     }
     alive
@@ -338,6 +339,7 @@ impl Hit {
         client: &mut impl Client,
     ) -> Result<Sent, Interrupted> {
         let admission = request.treatment.admission;
+        node.capacity.hit(&self.object, self.now);
         let object = match self.object.head().extent() {
             Extent::Whole | Extent::Sliced(_) => node.tiers.accessed(&self.object, admission),
             // A part without slices is in memory only.

@@ -55,21 +55,39 @@ pub(crate) async fn keep(node: Arc<Node>) {
     }
 }
 
+/// What can be asked for.
+#[derive(Clone, Copy, Debug)]
+enum What {
+    Stats,
+    Curve,
+}
+
 /// Answers a request to the admin API that is about what the node has seen; none if it is about something else.
 pub(crate) fn answer(node: &Node, asked: &Asked<'_>) -> Option<Response<Bytes>> {
     let (path, query) = match asked.target.split_once('?') {
         Some((path, query)) => (path, query),
         None => (asked.target, ""),
     };
-    if path != "/v1/stats" {
-        return None;
-    }
+    let what = match path {
+        "/v1/stats" => What::Stats,
+        "/v1/curve" => What::Curve,
+        _ => return None,
+    };
     Some(node.api.read(asked, node, |reader| {
         if !matches!(*asked.method, Method::GET | Method::HEAD) {
             return Err(Problem::Method);
         }
-        let wanted = stats::Wanted::parse(query).map_err(Problem::Invalid)?;
-        json(&stats::answer(node, &wanted, reader))
+        match what {
+            What::Stats => {
+                let wanted = stats::Wanted::parse(query).map_err(Problem::Invalid)?;
+                json(&stats::answer(node, &wanted, reader))
+            }
+            // It is of all sites together.
+            What::Curve if !reader.sees_all() => {
+                Err(Problem::Forbidden("the curve is of all sites".to_owned()))
+            }
+            What::Curve => json(&node.capacity.told(&node.metrics.requests)),
+        }
     }))
 }
 

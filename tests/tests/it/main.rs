@@ -11,6 +11,7 @@ mod collapsed;
 mod conditional;
 mod config_errors;
 mod crash;
+mod curve;
 mod dashboard;
 mod deception;
 mod demo;

@@ -11,7 +11,7 @@ use super::facts::Facts;
 use super::screen::{Order, Screen, Sort};
 use super::sheets::{Kind, Panel, Sheet};
 
-/// Columns of text that are no longer needed at their full width give way to the others, down to this.
+/// Columns of text give way to the others, down to this.
 const TEXT_MIN: usize = 8;
 const GAP: usize = 2;
 
@@ -92,7 +92,7 @@ fn header(sheet: &Sheet, widths: &[usize], sort: Sort) -> Line<'static> {
     Line::styled(titles.join(&" ".repeat(GAP)), DIM)
 }
 
-/// Each column as wide as what is in it; the first of those with texts gives way, or takes what is left.
+/// Each column as wide as what is in it; texts give way where there is no room, the first one takes what is left.
 fn widths(sheet: &Sheet, room: usize) -> Vec<usize> {
     let columns = sheet.columns.iter().enumerate();
     let mut widths: Vec<usize> = columns
@@ -103,35 +103,36 @@ fn widths(sheet: &Sheet, room: usize) -> Vec<usize> {
             longest.unwrap_or(0).max(column.title.chars().count() + 1)
         })
         .collect();
-    let gaps = GAP * widths.len().saturating_sub(1);
-    let wanted = |widths: &[usize]| widths.iter().sum::<usize>() + gaps;
     // Amounts that there is no room for go, the last ones first.
-    let smallest = |widths: &[usize]| {
-        let columns = widths.iter().zip(&sheet.columns);
-        let least = columns.map(|(width, column)| match column.kind {
-            Kind::Text => TEXT_MIN.min(*width),
-            Kind::Amount => *width,
-        });
-        least.sum::<usize>() + GAP * widths.len().saturating_sub(1)
-    };
-    while widths.len() > 2 && smallest(&widths) > room {
+    while widths.len() > 2 && least(sheet, &widths) > room {
         widths.pop();
     }
-    let texts: Vec<usize> = (0..widths.len())
-        .filter(|number| sheet.columns[*number].kind == Kind::Text)
-        .collect();
+    let is_text = |number: &usize| sheet.columns[*number].kind == Kind::Text;
+    let texts: Vec<usize> = (0..widths.len()).filter(is_text).collect();
     // The last texts give way first: the first one says which row it is.
     for number in texts.iter().rev() {
-        let surplus =
-            wanted(&widths).saturating_sub(room + gaps - GAP * widths.len().saturating_sub(1));
+        let surplus = whole(&widths).saturating_sub(room);
         let width = widths[*number];
         widths[*number] = width.saturating_sub(surplus).max(TEXT_MIN.min(width));
     }
     if let Some(first) = texts.first() {
-        let used = widths.iter().sum::<usize>() + GAP * widths.len().saturating_sub(1);
-        widths[*first] += room.saturating_sub(used);
+        widths[*first] += room.saturating_sub(whole(&widths));
     }
     widths
+}
+
+fn whole(widths: &[usize]) -> usize {
+    widths.iter().sum::<usize>() + GAP * widths.len().saturating_sub(1)
+}
+
+/// What columns take whose texts have given way.
+fn least(sheet: &Sheet, widths: &[usize]) -> usize {
+    let columns = widths.iter().zip(&sheet.columns);
+    let least = columns.map(|(width, column)| match column.kind {
+        Kind::Text => TEXT_MIN.min(*width),
+        Kind::Amount => *width,
+    });
+    whole(&least.collect::<Vec<_>>())
 }
 
 /// In this many columns: texts to the left, amounts to the right.

@@ -37,10 +37,11 @@ pub(super) fn draw(
     let widths = widths(&sheet, usize::from(place.width));
     let mut lines = vec![title(panel, &sheet, is_focus, usize::from(place.width))];
     if sheet.rows.is_empty() {
-        lines.push(Line::from(Span::styled(
-            format!(" {}", panel.nothing()),
-            DIM,
-        )));
+        let nothing = match screen.filter.as_str() {
+            "" => panel.nothing(),
+            _ => "no row has it",
+        };
+        lines.push(Line::from(Span::styled(format!(" {nothing}"), DIM)));
     } else {
         lines.push(header(&sheet, &widths, screen.sort_of(panel)));
     }

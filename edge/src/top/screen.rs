@@ -139,7 +139,9 @@ impl Screen {
     /// The table as it is wanted: filtered and sorted.
     pub(super) fn sheet(&self, panel: Panel, facts: &Facts) -> Sheet {
         let mut sheet = sheet(panel, facts);
-        if !self.filter.is_empty() {
+        // Outcomes and reasons are a summary, and stay whole beside the table that is looked through.
+        let is_summary = matches!(panel, Panel::Outcomes | Panel::Reasons);
+        if !self.filter.is_empty() && (!is_summary || panel == self.panel()) {
             let wanted = self.filter.to_lowercase();
             let has = |cell: &Cell| {
                 matches!(cell.by, By::Text) && cell.text.to_lowercase().contains(&wanted)

@@ -220,7 +220,8 @@ by("purge-form").addEventListener("submit", async (event) => {
 });
 
 function showReceipt(answer) {
-  const size = answer.matched ? `${count(answer.matched.objects)} objects, ${bytes(answer.matched.bytes)}` : "";
+  const matched = answer.dry_run ? answer : answer.matched;
+  const size = matched ? `${count(matched.objects)} objects, ${bytes(matched.bytes)}` : "";
   if (answer.dry_run) {
     const samples = answer.samples.map((it) => make("li", {}, `${it.uri} (${it.status}, ${bytes(it.bytes)})`));
     return said(make("p", {}, `It would purge ${size}.`), make("ul", {}, ...samples));

@@ -96,7 +96,11 @@ impl Admin {
             headers: &head.headers,
             body: body.as_deref(),
         };
-        let response = match ui::answer(node, &asked).or_else(|| observe::answer(node, &asked)) {
+        let response = match ui::answer(node, &asked) {
+            Some(response) => Some(response),
+            None => observe::answer(node, &asked).await,
+        };
+        let response = match response {
             Some(response) => response,
             None => node.api.answer(&asked, node).await,
         };

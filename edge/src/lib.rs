@@ -16,6 +16,7 @@ pub mod demo;
 mod downstream;
 mod error;
 mod exchange;
+pub mod explain_command;
 mod finished;
 pub mod fleet;
 mod hints;

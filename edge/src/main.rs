@@ -13,6 +13,7 @@ use config::{Config, model};
 use larder::admin_client::Client;
 use larder::cache_command::{self, Health, Told};
 use larder::curve_command;
+use larder::explain_command;
 use larder::fleet::{self, setup::Done};
 use larder::purge_command::{Answer, Outcome, Progress, Request};
 use larder::show_command::{self, Form, Shown};
@@ -53,6 +54,7 @@ fn main() -> ExitCode {
         Command::Cache(CacheCommand::Inspect { dir }) => look(cache_command::inspect(&dir)),
         Command::Cache(CacheCommand::Verify { dir }) => look(cache_command::verify(&dir)),
         Command::Purge(asked) => purge(&asked),
+        Command::Explain(asked) => explain(&asked),
         Command::Curve { svg, asked } => curve(&asked, svg.as_deref()),
         Command::Origins(asked) => show_of(&asked, Shown::Origins),
         Command::Top(asked) => show_top(asked),
@@ -88,6 +90,22 @@ fn set_up_fleet(command: cli::Fleet) -> ExitCode {
             "stream {} is there, and as it should be: log {log}\n",
             plan.stream
         )),
+        Err(error) => failed(&error),
+    }
+}
+
+fn explain(asked: &cli::Explain) -> ExitCode {
+    let found = match token::find(asked.node.admin_token_file.as_deref()) {
+        Ok(found) => found,
+        Err(error) => return failed(&error),
+    };
+    let node = Client {
+        admin: &asked.node.admin,
+        token: &found.token,
+    };
+    match explain_command::Question::from(asked).ask(node) {
+        Ok(answer) if asked.json => show(&format!("{answer}\n")),
+        Ok(answer) => show(&explain_command::lines(&answer)),
         Err(error) => failed(&error),
     }
 }

@@ -19,6 +19,7 @@ mod disk_breaks;
 mod disk_faults;
 mod disk_volumes;
 mod early_hints;
+mod explain;
 mod explain_key;
 mod exposition;
 mod fleet;

@@ -37,6 +37,7 @@ mod reply;
 mod response;
 mod settings;
 mod terminal;
+mod tiers;
 mod tls;
 mod wire;
 
@@ -61,5 +62,6 @@ pub use reply::Reply;
 pub use response::Response;
 pub use settings::Settings;
 pub use terminal::Terminal;
+pub use tiers::Tiers;
 pub use tls::{Ca, Pair};
 pub use wire::{End, Fields, Head, Stream, Wire};

@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+pub use crate::effective::{Effective, Holds, SettingsTable, Shown};
 pub use caching::*;
 pub use egress::*;
 pub use fleet::*;
@@ -62,6 +63,8 @@ pub struct Config {
     pub tls: Tls,
     /// The sites, at least one, in the order of the file.
     pub sites: Vec<Site>,
+    /// The settings one by one, for whoever wants to see them.
+    pub effective: Effective,
 }
 
 /// The node itself.

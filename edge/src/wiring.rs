@@ -9,6 +9,7 @@ mod egress;
 mod fleet;
 mod origin;
 mod rule;
+mod settings;
 mod site;
 mod tier;
 
@@ -116,6 +117,7 @@ fn node(
         limits,
         tls: _, // the listeners'
         sites,
+        effective,
     } = config;
     let model::Node {
         name,
@@ -219,6 +221,7 @@ fn node(
         egress: in_order(pools),
         authorities,
         metrics,
+        settings: settings::document(&effective),
         log,
         ids: Ids::default(),
         observed: Observed::new(observed_from),

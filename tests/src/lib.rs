@@ -17,6 +17,7 @@
 
 mod admin;
 mod binary;
+mod chromium;
 mod client;
 mod dns;
 mod eventually;
@@ -37,11 +38,13 @@ mod relay;
 mod reply;
 mod response;
 mod settings;
+mod terminal;
 mod tiers;
 mod tls;
 mod wire;
 
 pub use binary::ensure_binary;
+pub use chromium::{Chromium, Scheme, find_chromium};
 pub use client::{Client, WAIT_LONGEST};
 pub use dns::Dns;
 pub use eventually::{eventually, settled};
@@ -62,6 +65,7 @@ pub use relay::Relay;
 pub use reply::Reply;
 pub use response::Response;
 pub use settings::Settings;
+pub use terminal::Terminal;
 pub use tiers::Tiers;
 pub use tls::{Ca, Pair};
 pub use wire::{End, Fields, Head, Stream, Wire};

@@ -4,10 +4,12 @@
 //! is read here and used nowhere does not compile there.
 
 mod caching;
+mod egress;
 mod fleet;
 mod origins;
 mod purging;
 mod site;
+mod tier;
 
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
@@ -16,11 +18,23 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+pub use crate::effective::{Effective, Holds, SettingsTable, Shown};
 pub use caching::*;
+pub use egress::*;
 pub use fleet::*;
 pub use origins::*;
 pub use purging::*;
 pub use site::*;
+pub use tier::*;
+
+/// Whether proxies before a listener speak the PROXY protocol.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub enum Announcing {
+    /// They do not.
+    No,
+    /// The trusted ones do, all of them.
+    Trusted,
+}
 
 /// A complete configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,12 +45,16 @@ pub struct Config {
     pub admin: Admin,
     /// The fleet that the node belongs to, if it does to one.
     pub fleet: Option<Fleet>,
+    /// The tiers that the node is one of, if it is.
+    pub tier: Option<Tier>,
     /// Who may purge as clients of other caches do.
     pub dialects: Dialects,
     /// The memory tier.
     pub memory: Memory,
     /// The disk tier: its volumes, none twice.
     pub disks: Vec<Disk>,
+    /// Pools of local addresses, by their names.
+    pub egress: Vec<EgressPool>,
     /// What is logged.
     pub log: Log,
     /// What a client may ask of the node before it is refused.
@@ -45,6 +63,8 @@ pub struct Config {
     pub tls: Tls,
     /// The sites, at least one, in the order of the file.
     pub sites: Vec<Site>,
+    /// The settings one by one, for whoever wants to see them.
+    pub effective: Effective,
 }
 
 /// The node itself.
@@ -62,6 +82,8 @@ pub struct Node {
     pub trusted_proxies: Vec<IpNet>,
     /// The field that they write.
     pub trusted_field: TrustedField,
+    /// Name servers; none leaves it to the system's configuration.
+    pub resolvers: Vec<SocketAddr>,
 }
 
 /// The field in which trusted proxies say who a client is.
@@ -80,6 +102,8 @@ pub struct Listener {
     pub address: SocketAddr,
     /// What is spoken there.
     pub transport: ListenerTransport,
+    /// Whether proxies say who a client is before its first byte.
+    pub announcing: Announcing,
 }
 
 /// What a listener speaks below HTTP.

@@ -119,8 +119,14 @@ impl purge_api::Node for Node {
     }
 
     fn metrics(&self) -> String {
+        if let Some(tier) = &self.tier {
+            tier.tell();
+        }
         for site in self.sites.all() {
             crate::metrics::set_origins(&site.origins);
+        }
+        for pool in &self.egress {
+            self.metrics.egress.set(pool);
         }
         let stats = self.tiers.memory().stats();
         let stored = Stored {
@@ -150,6 +156,10 @@ impl purge_api::Node for Node {
 
     fn origins(&self) -> purge_api::OriginList {
         crate::origins::status::list(&self.sites)
+    }
+
+    fn egress(&self) -> purge_api::EgressList {
+        crate::origins::status::egress(&self.egress)
     }
 
     fn now(&self) -> String {
@@ -250,6 +260,7 @@ impl purge_api::Node for Node {
             bytes: stats.bytes as u64,
             bytes_max: stats.capacity as u64,
             connections: u64::try_from(self.metrics.connections.get()).unwrap_or(0),
+            tier: self.tier.as_ref().map(|tier| tier.status()),
         }
     }
 }

@@ -42,6 +42,8 @@ pub(crate) enum Command {
     },
     /// Purges stored responses of a node, through its admin API.
     Purge(Purge),
+    /// Shows what a node does right now, through its admin API: on a terminal with keys, else as text.
+    Top(Top),
     /// Explains what a node would do with a request, step by step, and what would make it a hit.
     Explain(Explain),
     /// Tells what the hit ratios would be with another amount of memory or disk, or another policy.
@@ -59,11 +61,17 @@ pub(crate) enum Command {
     /// Combined and common logs, Larder's own and other servers' JSON are read. Sizes and policies are tried in all
     /// combinations; without any, those of the configuration.
     Simulate(Simulate),
+    /// Looks at the pools of local addresses from which a node reaches origins.
+    #[command(subcommand)]
+    Egress(Egress),
     /// Sets up the purge log that the nodes of a fleet share.
     Fleet {
         #[command(subcommand)]
         command: Fleet,
     },
+    /// Tells of the tiers that a node is one of.
+    #[command(subcommand)]
+    Tier(TierCommand),
     /// Looks at a volume of stored responses.
     #[command(subcommand)]
     Cache(CacheCommand),
@@ -76,6 +84,33 @@ pub(crate) enum Command {
         #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:9180")]
         admin: String,
     },
+}
+
+/// What to look at.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Egress {
+    /// Shows the pools of a node and the ports in use, through its admin API.
+    List(Showing),
+}
+
+/// What to show, and of which node.
+#[derive(Args, Debug)]
+pub(crate) struct Top {
+    /// Ask the node every so many seconds. Without a terminal, it is asked once unless this is given.
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=3600))]
+    pub interval: Option<u64>,
+    /// Only this site.
+    #[arg(long, value_name = "NAME")]
+    pub site: Option<String>,
+    /// Print what the node answers, as a line of JSON.
+    #[arg(long)]
+    pub json: bool,
+    /// The node's admin listener.
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:9180")]
+    pub admin: String,
+    /// A file with the token of the admin API.
+    #[arg(long, value_name = "FILE")]
+    pub admin_token_file: Option<PathBuf>,
 }
 
 /// Whom to ask, and how to show what it says.
@@ -172,6 +207,23 @@ pub(crate) enum Fleet {
         /// The stream's name.
         #[arg(long, value_name = "NAME", default_value = "LARDER")]
         stream: String,
+    },
+}
+
+/// What to tell of a node's tiers.
+#[derive(Debug, Subcommand)]
+pub(crate) enum TierCommand {
+    /// Tells how the node's parents stand, and what became of requests that they did not answer.
+    Status {
+        /// Print what the node answers, as JSON.
+        #[arg(long)]
+        json: bool,
+        /// The node's admin listener.
+        #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:9180")]
+        admin: String,
+        /// A file with the token of the admin API.
+        #[arg(long, value_name = "FILE")]
+        admin_token_file: Option<PathBuf>,
     },
 }
 

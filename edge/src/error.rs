@@ -17,6 +17,9 @@ pub(crate) enum UpstreamError {
     /// It has as many requests as it may have, and no place became free in time.
     #[error("the origin has as many requests as it may have")]
     Full,
+    /// No port is left in the egress pools that may be used.
+    #[error("no port is left from which the origin could be reached")]
+    NoPort,
     /// Nobody listens, or the network refuses.
     #[error("the origin refuses connections")]
     Refused,
@@ -56,6 +59,9 @@ pub(crate) enum UpstreamError {
     /// A validation was answered with something that does not belong to it.
     #[error("the origin answered what it was not asked")]
     Unasked,
+    /// No parent answers, and the origin must not be asked by more requests than it is by now.
+    #[error("no parent of the tier can be asked, and the budget for the origin is spent")]
+    NoParent,
     /// It answered a request for a part with an error of its own.
     #[error("the origin does not send the rest of the response")]
     Refusing,
@@ -66,7 +72,7 @@ impl UpstreamError {
     #[must_use]
     pub(crate) const fn attempt(self) -> Option<Failed> {
         match self {
-            Self::Barred | Self::Full => None,
+            Self::Barred | Self::Full | Self::NoPort | Self::NoParent => None,
             Self::Unresolved
             | Self::Refused
             | Self::Unroutable
@@ -111,7 +117,9 @@ impl UpstreamError {
                 StatusCode::GATEWAY_TIMEOUT
             }
             // RFC 9209 §2.3.4, §2.3.12
-            Self::Barred | Self::Full => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Barred | Self::Full | Self::NoPort | Self::NoParent => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
         }
     }
 
@@ -122,8 +130,8 @@ impl UpstreamError {
             Self::Unresolved => "dns_error",
             Self::Refused => "connection_refused",
             Self::Unroutable => "destination_ip_unroutable",
-            Self::Unavailable | Self::Barred => "destination_unavailable",
-            Self::Full => "connection_limit_reached",
+            Self::Unavailable | Self::Barred | Self::NoParent => "destination_unavailable",
+            Self::Full | Self::NoPort => "connection_limit_reached",
             Self::ConnectTimeout => "connection_timeout",
             Self::WriteTimeout => "connection_write_timeout",
             Self::Tls => "tls_certificate_error",
@@ -144,11 +152,13 @@ impl UpstreamError {
             Self::Unresolved
             | Self::Barred
             | Self::Full
+            | Self::NoPort
             | Self::Refused
             | Self::Unroutable
             | Self::Unavailable
             | Self::Tls
-            | Self::TlsHandshake => Failure::Unreachable,
+            | Self::TlsHandshake
+            | Self::NoParent => Failure::Unreachable,
             Self::ConnectTimeout | Self::ResponseTimeout | Self::WriteTimeout => Failure::Timeout,
             Self::Terminated
             | Self::Cut

@@ -4,6 +4,7 @@
 mod access_log;
 mod admin;
 pub mod admin_client;
+mod announced;
 mod api;
 mod audit;
 mod cache;
@@ -14,6 +15,7 @@ mod coding;
 pub mod curve_command;
 pub mod demo;
 mod downstream;
+mod egress;
 mod error;
 mod exchange;
 pub mod explain_command;
@@ -39,8 +41,12 @@ pub mod show_command;
 pub mod simulate;
 mod sites;
 mod spent;
+mod tier;
+pub mod tier_command;
 mod tls;
 pub mod token;
+pub mod top;
+mod ui;
 mod varied;
 mod wiring;
 

@@ -3,6 +3,7 @@
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use http::HeaderName;
 use policy::vary::Care;
 use purge_api::{Api, Readiness};
@@ -20,6 +21,7 @@ use crate::capacity::Capacity;
 use crate::clock::Clock;
 use crate::coding::Coder;
 use crate::downstream::{Facts, Limits, Scheme};
+use crate::egress::Pool;
 use crate::exchange::{Learnt, Request};
 use crate::hints::Hints;
 use crate::ids::Ids;
@@ -34,6 +36,7 @@ use crate::purges::{self, Purges, Sink};
 use crate::queries::{Content, Epochs};
 use crate::searches::Searches;
 use crate::sites::{Site, Sites, Treatment};
+use crate::tier;
 use crate::varied;
 
 /// Everything that requests share.
@@ -61,6 +64,8 @@ pub(crate) struct Node {
     pub rangeless: Uncacheable<()>,
     /// Which fields select among a key's variants, as last seen.
     pub vary: VaryMemory<Arc<[HeaderName]>>,
+    /// The nodes before and behind this one.
+    pub tier: Option<Arc<tier::Tier>>,
     /// Which proxies are believed who a client is.
     pub trust: Trust,
     pub hints: Hints,
@@ -71,8 +76,12 @@ pub(crate) struct Node {
     pub query_content: usize,
     pub fetcher: Fetcher,
     pub names: Arc<Names>,
+    /// The pools that connections to origins may leave from, in the order of their names.
+    pub egress: Vec<Arc<Pool>>,
     pub authorities: Arc<Authorities>,
     pub metrics: Arc<Metrics>,
+    /// The settings in effect, as a document.
+    pub settings: Bytes,
     pub log: AccessLog,
     pub ids: Ids,
     pub observed: Observed,
@@ -99,6 +108,20 @@ impl Node {
         };
         let mut request = Request::new((head, facts, content), site, self.learnt());
         request.path = sender.path;
+        request
+    }
+
+    /// A request that another node of a tier sent, and that came to it as it says.
+    pub(crate) fn request_of_peer(
+        &self,
+        (head, facts, content): (Arc<RequestHead>, Arc<Facts>, Content),
+        site: Arc<Site>,
+        peer: Arc<tier::Peer>,
+    ) -> Request {
+        let facts = Arc::new(peer.facts(&facts));
+        let mut request = Request::new((head, facts, content), site, self.learnt());
+        request.path.clone_from(&peer.path);
+        request.peer = Some(peer);
         request
     }
 

@@ -48,6 +48,14 @@ pub enum StartError {
     /// A volume of the disk tier cannot be used.
     #[error("{0}")]
     Disk(String),
+    /// A pool of local addresses cannot be used as it is meant.
+    #[error("egress pool {pool}: {why}")]
+    Egress {
+        /// Its name.
+        pool: String,
+        /// A sentence.
+        why: String,
+    },
     /// Something that only a broken system lacks.
     #[error("cannot start: {0}")]
     System(String),
@@ -92,6 +100,9 @@ pub fn start(config: config::Config, token: Token) -> Result<Running, StartError
     } = wiring::plan(config, token, stopping.clone())?;
     let node = Arc::new(node);
     node.follow_purges();
+    if let Some(tier) = &node.tier {
+        tier.start();
+    }
     tokio::spawn(account(Arc::clone(&node.tiers), stopping.clone()));
     tokio::spawn(purges::sweep(Arc::clone(&node)));
     tokio::spawn(crate::observe::keep(Arc::clone(&node)));
@@ -103,6 +114,7 @@ pub fn start(config: config::Config, token: Token) -> Result<Running, StartError
         sockets.push(Listener {
             socket: bind(listener.address)?,
             tls: listener.tls,
+            announcing: listener.announcing,
         });
     }
     let local = |socket: &TcpListener| {

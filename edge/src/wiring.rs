@@ -5,11 +5,14 @@
 mod admin;
 mod caching;
 mod disks;
+mod egress;
 mod fleet;
 mod origin;
 mod rule;
+mod settings;
 mod simulated;
 mod site;
+mod tier;
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -30,6 +33,7 @@ use crate::capacity::Capacity;
 use crate::clock::Clock;
 use crate::coding::Coder;
 use crate::downstream::Limits;
+use crate::egress::Pool;
 use crate::fleet::{CursorFile, FleetLog, Place};
 use crate::hints::Hints;
 use crate::ids::Ids;
@@ -43,7 +47,9 @@ use crate::purges::{LocalLog, Purges};
 use crate::queries::Epochs;
 use crate::run::StartError;
 use crate::searches::Searches;
+use crate::server::Announcing;
 use crate::sites::Sites;
+use crate::tier::{Shared, Tier, TierMetrics};
 use crate::tls::{self, Files, TlsError};
 
 pub use fleet::plan_fleet;
@@ -77,6 +83,7 @@ pub(crate) struct Plan {
 pub(crate) struct Planned {
     pub address: SocketAddr,
     pub tls: Option<TlsAcceptor>,
+    pub announcing: Announcing,
 }
 
 /// Builds a node from its configuration, and says what it is to listen to.
@@ -103,13 +110,16 @@ fn node(
         node,
         admin: api,
         fleet,
+        tier,
         dialects,
         memory,
         disks,
+        egress,
         log,
         limits,
         tls: _, // the listeners'
         sites,
+        effective,
     } = config;
     let model::Node {
         name,
@@ -118,6 +128,7 @@ fn node(
         grace: _, // the plan's
         trusted_proxies,
         trusted_field,
+        resolvers,
     } = node;
     let model::Log {
         access: lines,
@@ -132,22 +143,17 @@ fn node(
     let metrics = Arc::new(Metrics::new().map_err(system)?);
     let clock = Arc::new(Clock::from_environment());
     let observed_from = clock.now();
-    let names = Names::from_system();
+    let names = Names::of(&resolvers);
     let authorities = Arc::new(Authorities::default());
     let pool = POOL_PER_THREAD * threads;
     let instance = crate::token::instance().map_err(system)?;
-    let fetcher = Fetcher::new(
-        Arc::clone(&names),
-        Arc::clone(&authorities),
-        Arc::clone(&clock),
-        pool,
-    );
     let log = AccessLog::new(
         format(lines),
         std::io::stdout(),
         metrics.log_dropped.clone(),
     );
-    let sites = sites_by_host(sites, &metrics.origins)?;
+    let pools = egress::pools(egress, &metrics.egress)?;
+    let sites = sites_by_host(sites, (&metrics.origins, &pools))?;
     metrics.requests.watch(sites.tallies().cloned());
     let state = crate::token::state_directory().map(|state| state.join(&name));
     let state = state.ok();
@@ -161,6 +167,15 @@ fn node(
         metrics: &metrics,
     };
     let purges = around.open_purges(&sites, following);
+    let tier = tier.map(|tier| around.tier(tier::ready(tier, threads)?, &name, (&names, &purges)));
+    let tier = tier.transpose()?;
+    let fetcher = Fetcher::new(
+        Arc::clone(&names),
+        Arc::clone(&authorities),
+        Arc::clone(&clock),
+        pool,
+        tier.clone(),
+    );
     let memory_settings = memory_settings(memory, &limits);
     let memory = Memory::new(memory_settings);
     let shape = Shape {
@@ -198,14 +213,17 @@ fn node(
         uncacheable: Uncacheable::new(UNCACHEABLE_MAX),
         rangeless: Uncacheable::new(RANGELESS_MAX),
         vary: VaryMemory::new(VARY_MAX),
+        tier,
         trust: Trust::new(trusted_proxies, trusted(trusted_field)),
         hints: Hints::new(),
         searches: Searches::new(),
         query_content: limits.query_content,
         fetcher,
         names,
+        egress: in_order(pools),
         authorities,
         metrics,
+        settings: settings::document(&effective),
         log,
         ids: Ids::default(),
         observed: Observed::new(observed_from),
@@ -246,6 +264,29 @@ impl Around<'_> {
             let clock = Arc::clone(self.clock);
             Box::new(FleetLog::new(settings, place, outbox, clock, counters))
         })
+    }
+}
+
+impl Around<'_> {
+    /// Makes what is asked instead of the origin, and who may ask this node.
+    fn tier(
+        &self,
+        ready: tier::Ready,
+        name: &str,
+        (names, purges): (&Arc<Names>, &Purges),
+    ) -> Result<Arc<Tier>, StartError> {
+        let counters = TierMetrics::new().map_err(system)?;
+        self.metrics.add(counters.collectors());
+        let shared = Shared {
+            name: name.to_owned(),
+            key: ready.key,
+            silence: ready.silence,
+            clock: Arc::clone(self.clock),
+            names: Arc::clone(names),
+            position: Arc::clone(&purges.position),
+            metrics: counters,
+        };
+        Ok(Arc::new(Tier::new(ready.settings, shared, ready.parents)))
     }
 }
 
@@ -320,6 +361,12 @@ fn memory_settings(memory: model::Memory, limits: &model::Limits) -> storage::Se
     }
 }
 
+fn in_order(pools: egress::Pools) -> Vec<Arc<Pool>> {
+    let mut pools: Vec<_> = pools.into_values().collect();
+    pools.sort_by(|one, other| one.name.cmp(&other.name));
+    pools
+}
+
 fn listeners(listen: &[model::Listener], tls: &model::Tls) -> Result<Vec<Planned>, TlsError> {
     let model::Tls { certificates } = tls;
     let files: Vec<_> = certificates
@@ -327,7 +374,12 @@ fn listeners(listen: &[model::Listener], tls: &model::Tls) -> Result<Vec<Planned
         .map(|model::Certificate { cert, key }| Files { cert, key })
         .collect();
     let mut planned = Vec::new();
-    for model::Listener { address, transport } in listen {
+    for model::Listener {
+        address,
+        transport,
+        announcing,
+    } in listen
+    {
         let tls = match transport {
             model::ListenerTransport::Plain => None,
             model::ListenerTransport::Tls => Some(TlsAcceptor::from(tls::server_config(&files)?)),
@@ -335,6 +387,10 @@ fn listeners(listen: &[model::Listener], tls: &model::Tls) -> Result<Vec<Planned
         planned.push(Planned {
             address: *address,
             tls,
+            announcing: match announcing {
+                model::Announcing::No => Announcing::No,
+                model::Announcing::Trusted => Announcing::Trusted,
+            },
         });
     }
     Ok(planned)

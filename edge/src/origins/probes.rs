@@ -88,10 +88,11 @@ impl Probes {
             content: None,
             trail: &Trail::default(),
             site: &self.site,
-            chosen_by: 0,
+            on_behalf: None,
             queueing: Queueing::Never,
             spent: &spent,
             kind: Asked::Background,
+            through: None,
         };
         let (interim, _nobody) = mpsc::channel(1);
         let fetcher = &self.node.fetcher;

@@ -41,6 +41,8 @@ pub(crate) enum Command {
     },
     /// Purges stored responses of a node, through its admin API.
     Purge(Purge),
+    /// Shows the requests of a node as they end.
+    Log(Log),
     /// Explains what a node would do with a request, step by step, and what would make it a hit.
     Explain(Explain),
     /// Tells what the hit ratios would be with another amount of memory or disk, or another policy.
@@ -221,6 +223,20 @@ impl From<&Purge> for Request {
             timeout: purge.timeout.map(Duration::from_secs),
         }
     }
+}
+
+/// Which requests to show, and of which node.
+#[derive(Args, Debug)]
+pub(crate) struct Log {
+    /// Only those that this is true of: `outcome=miss and host=*.shop`, with `and`, `or`, `not`, parentheses, and
+    /// = != < <= > >=. The fields are those of the access log.
+    #[arg(long = "where", value_name = "FILTER")]
+    pub filter: Option<String>,
+    /// Print lines of JSON.
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    pub node: NodeArgs,
 }
 
 /// What to explain, and where.

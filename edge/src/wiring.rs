@@ -6,6 +6,7 @@ mod admin;
 mod caching;
 mod disks;
 mod fleet;
+mod log;
 mod origin;
 mod rule;
 mod site;
@@ -23,7 +24,6 @@ use tiered::forwarded::{self, Trust};
 use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 
-use crate::access_log::{AccessLog, Format};
 use crate::audit::Audit;
 use crate::capacity::Capacity;
 use crate::clock::Clock;
@@ -117,10 +117,6 @@ fn node(
         trusted_proxies,
         trusted_field,
     } = node;
-    let model::Log {
-        access: lines,
-        level: _,
-    } = log; // the level is the process's: see `main`
     let model::Admin {
         listen: _,     // the plan's
         token_file: _, // read before: see `token`
@@ -140,11 +136,7 @@ fn node(
         Arc::clone(&clock),
         pool,
     );
-    let log = AccessLog::new(
-        format(lines),
-        std::io::stdout(),
-        metrics.log_dropped.clone(),
-    );
+    let log = log::open(log, &name, &clock, &metrics)?;
     let sites = sites_by_host(sites, &metrics.origins)?;
     metrics.requests.watch(sites.tallies().cloned());
     let state = crate::token::state_directory().map(|state| state.join(&name));
@@ -258,14 +250,6 @@ fn system(error: impl std::fmt::Display) -> StartError {
 /// One thread for each core.
 pub(crate) fn default_threads() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
-}
-
-const fn format(access: model::AccessLog) -> Format {
-    match access {
-        model::AccessLog::Json => Format::Json,
-        model::AccessLog::Combined => Format::Combined,
-        model::AccessLog::Off => Format::Off,
-    }
 }
 
 fn downstream_limits(limits: &model::Limits) -> Limits {

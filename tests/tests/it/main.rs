@@ -32,6 +32,8 @@ mod http2_floods;
 mod invalidation;
 mod isolation;
 mod limits;
+mod log;
+mod observe;
 mod origin_lies;
 mod origins;
 mod post;

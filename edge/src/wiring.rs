@@ -10,6 +10,7 @@ mod log;
 mod origin;
 mod rule;
 mod site;
+mod tier;
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -43,6 +44,7 @@ use crate::queries::Epochs;
 use crate::run::StartError;
 use crate::searches::Searches;
 use crate::sites::Sites;
+use crate::tier::{Shared, Tier, TierMetrics};
 use crate::tls::{self, Files, TlsError};
 
 pub use fleet::plan_fleet;
@@ -101,6 +103,7 @@ fn node(
         node,
         admin: api,
         fleet,
+        tier,
         dialects,
         memory,
         disks,
@@ -130,12 +133,6 @@ fn node(
     let authorities = Arc::new(Authorities::default());
     let pool = POOL_PER_THREAD * threads;
     let instance = crate::token::instance().map_err(system)?;
-    let fetcher = Fetcher::new(
-        Arc::clone(&names),
-        Arc::clone(&authorities),
-        Arc::clone(&clock),
-        pool,
-    );
     let log = log::open(log, &name, &clock, &metrics)?;
     let sites = sites_by_host(sites, &metrics.origins)?;
     metrics.requests.watch(sites.tallies().cloned());
@@ -151,6 +148,15 @@ fn node(
         metrics: &metrics,
     };
     let purges = around.open_purges(&sites, following);
+    let tier = tier.map(|tier| around.tier(tier::ready(tier, threads)?, &name, (&names, &purges)));
+    let tier = tier.transpose()?;
+    let fetcher = Fetcher::new(
+        Arc::clone(&names),
+        Arc::clone(&authorities),
+        Arc::clone(&clock),
+        pool,
+        tier.clone(),
+    );
     let memory_settings = memory_settings(memory, &limits);
     let memory = Memory::new(memory_settings);
     let shape = Shape {
@@ -188,6 +194,7 @@ fn node(
         uncacheable: Uncacheable::new(UNCACHEABLE_MAX),
         rangeless: Uncacheable::new(RANGELESS_MAX),
         vary: VaryMemory::new(VARY_MAX),
+        tier,
         trust: Trust::new(trusted_proxies, trusted(trusted_field)),
         hints: Hints::new(),
         searches: Searches::new(),
@@ -236,6 +243,29 @@ impl Around<'_> {
             let clock = Arc::clone(self.clock);
             Box::new(FleetLog::new(settings, place, outbox, clock, counters))
         })
+    }
+}
+
+impl Around<'_> {
+    /// Makes what is asked instead of the origin, and who may ask this node.
+    fn tier(
+        &self,
+        ready: tier::Ready,
+        name: &str,
+        (names, purges): (&Arc<Names>, &Purges),
+    ) -> Result<Arc<Tier>, StartError> {
+        let counters = TierMetrics::new().map_err(system)?;
+        self.metrics.add(counters.collectors());
+        let shared = Shared {
+            name: name.to_owned(),
+            key: ready.key,
+            silence: ready.silence,
+            clock: Arc::clone(self.clock),
+            names: Arc::clone(names),
+            position: Arc::clone(&purges.position),
+            metrics: counters,
+        };
+        Ok(Arc::new(Tier::new(ready.settings, shared, ready.parents)))
     }
 }
 

@@ -13,6 +13,7 @@ use crate::cache;
 use crate::downstream::{ClientError, Facts, Io, Scheme, h1};
 use crate::node::Node;
 use crate::observe::{self, Following};
+use crate::ui;
 
 /// Connections that the admin listener holds at once.
 const CONNECTIONS_MAX: usize = 64;
@@ -101,7 +102,11 @@ impl Admin {
                 Err(refused) => self.finish(exchange, head, *refused).await,
             };
         }
-        let response = match observe::answer(node, &asked).await {
+        let response = match ui::answer(node, &asked) {
+            Some(response) => Some(response),
+            None => observe::answer(node, &asked).await,
+        };
+        let response = match response {
             Some(response) => response,
             None => node.api.answer(&asked, node).await,
         };

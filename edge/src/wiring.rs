@@ -9,6 +9,7 @@ mod fleet;
 mod log;
 mod origin;
 mod rule;
+mod settings;
 mod site;
 mod tier;
 
@@ -111,6 +112,7 @@ fn node(
         limits,
         tls: _, // the listeners'
         sites,
+        effective,
     } = config;
     let model::Node {
         name,
@@ -203,6 +205,7 @@ fn node(
         names,
         authorities,
         metrics,
+        settings: settings::document(&effective),
         log,
         ids: Ids::default(),
         observed: Observed::new(observed_from),

@@ -178,10 +178,20 @@ pub enum OnFailure {
 }
 
 /// What is logged.
-#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Log {
     /// The access log's format.
     pub access: AccessLog,
+    /// Where it goes.
+    pub to: LogTo,
+    /// The length at which a file is set aside, in bytes.
+    pub rotate_size: u64,
+    /// How many files are kept beside the one that is written.
+    pub rotate_keep: u32,
+    /// One of so many hits is told; what is no hit always is.
+    pub sample_hits: u32,
+    /// What is not told.
+    pub redact: Vec<Redacted>,
     /// The least severe message of the program's own log.
     pub level: Level,
 }
@@ -193,8 +203,40 @@ pub enum AccessLog {
     Json,
     /// The Combined Log Format.
     Combined,
+    /// As it, with the host before it, and the cache's word and the seconds behind it.
+    CombinedWithHost,
+    /// As `CloudFront` writes it.
+    CloudFront,
     /// None.
     Off,
+}
+
+/// Where the access log goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LogTo {
+    /// Standard output.
+    Stdout,
+    /// A file; a relative path begins where the program was started.
+    File(PathBuf),
+    /// A syslog server at `HOST:PORT`, in datagrams.
+    SyslogUdp(String),
+    /// A syslog server at `HOST:PORT`, over a connection.
+    SyslogTcp(String),
+    /// A syslog socket of the system.
+    SyslogUnix(PathBuf),
+}
+
+/// Something of a request that the access log may leave out.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub enum Redacted {
+    /// The client's address, but for its network.
+    Client,
+    /// The query.
+    Query,
+    /// `Referer`.
+    Referer,
+    /// `User-Agent`.
+    UserAgent,
 }
 
 /// A severity.

@@ -57,6 +57,11 @@ fn a_site_with_an_origin_is_a_configuration() {
         config.log,
         Log {
             access: AccessLog::Json,
+            to: LogTo::Stdout,
+            rotate_size: 100 << 20,
+            rotate_keep: 7,
+            sample_hits: 1,
+            redact: Vec::new(),
             level: Level::Info
         }
     );
@@ -209,7 +214,12 @@ const ROWS: &[(In, &str, &str, &str, &str)] = &[
     (In::Table("memory"), "size",        r#""64MiB""#,            r#""512""#,              "8: `512` has no unit; write, for example, \"512MiB\""),
     (In::Table("memory"), "object_max",  r#""128MiB""#,           r#""129MiB""#,           "14: `129MiB` is more than a quarter of `size`; write at most \"128MiB\""),
     (In::Table("memory"), "eviction",    r#""lru""#,              r#""lfu""#,              "12: expected \"gdsf\" or \"lru\", found `lfu`; did you mean \"lru\"?"),
-    (In::Table("log"), "access",         r#""combined""#,         "false",                 "10: expected \"json\" or \"combined\" or \"off\", found a truth value"),
+    (In::Table("log"), "access",         r#""combined""#,         "false",                 "10: expected \"json\" or \"combined\" or \"vcombined\" or \"cloudfront\" or \"off\", found a truth value"),
+    (In::Table("log"), "to",             r#""udp://127.0.0.1:514""#,  r#""access.log""#,       "6: `access.log` is no place for a log"),
+    (In::Table("log"), "rotate_size",    r#""10MiB""#,            r#""1KiB""#,             "15: expected a size"),
+    (In::Table("log"), "rotate_keep",    "3",                     "-1",                    "15: expected"),
+    (In::Table("log"), "sample_hits",    "10",                    "0",                     "15: expected"),
+    (In::Table("log"), "redact",         r#"["client", "query"]"#, r#"["cookie"]"#,        "11: expected"),
     (In::Table("log"), "level",          r#""warn""#,             r#""warning""#,          "9: expected \"error\" or"),
     (In::Table("limits"), "head_bytes",  r#""32KiB""#,            r#""2MiB""#,             "14: expected a size from \"1KiB\" to \"1MiB\", found `2MiB`"),
     (In::Table("limits"), "target_bytes", r#""8KiB""#,            r#""65KiB""#,            "16: `65KiB` is more than `head_bytes`, `64KiB`"),
@@ -981,7 +991,7 @@ fn a_wrong_flag_is_named() {
             log: Some("jsn".to_owned()),
             ..flags.clone()
         },
-        "--log: expected \"json\" or \"combined\" or \"off\", found `jsn`\nhint: did you mean \"json\"?",
+        "--log: expected \"json\" or \"combined\" or \"vcombined\" or \"cloudfront\" or \"off\", found `jsn`\nhint: did you mean \"json\"?",
     );
     check(
         Flags {

@@ -42,6 +42,8 @@ pub(crate) enum Command {
     },
     /// Purges stored responses of a node, through its admin API.
     Purge(Purge),
+    /// Shows the requests of a node as they end.
+    Log(Log),
     /// Shows what a node does right now, through its admin API: on a terminal with keys, else as text.
     Top(Top),
     /// Explains what a node would do with a request, step by step, and what would make it a hit.
@@ -341,6 +343,20 @@ impl From<&Purge> for Request {
             timeout: purge.timeout.map(Duration::from_secs),
         }
     }
+}
+
+/// Which requests to show, and of which node.
+#[derive(Args, Debug)]
+pub(crate) struct Log {
+    /// Only those that this is true of: `outcome=miss and host=*.shop`, with `and`, `or`, `not`, parentheses, and
+    /// = != < <= > >=. The fields are those of the access log.
+    #[arg(long = "where", value_name = "FILTER")]
+    pub filter: Option<String>,
+    /// Print lines of JSON.
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    pub node: NodeArgs,
 }
 
 /// What to explain, and where.

@@ -23,6 +23,7 @@ mod finished;
 pub mod fleet;
 mod hints;
 mod ids;
+pub mod log_command;
 mod metrics;
 mod node;
 mod observe;

@@ -7,6 +7,7 @@ mod caching;
 mod disks;
 mod egress;
 mod fleet;
+mod log;
 mod origin;
 mod rule;
 mod settings;
@@ -27,7 +28,6 @@ use tiered::forwarded::{self, Trust};
 use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 
-use crate::access_log::{AccessLog, Format};
 use crate::audit::Audit;
 use crate::capacity::Capacity;
 use crate::clock::Clock;
@@ -130,10 +130,6 @@ fn node(
         trusted_field,
         resolvers,
     } = node;
-    let model::Log {
-        access: lines,
-        level: _,
-    } = log; // the level is the process's: see `main`
     let model::Admin {
         listen: _,     // the plan's
         token_file: _, // read before: see `token`
@@ -147,11 +143,7 @@ fn node(
     let authorities = Arc::new(Authorities::default());
     let pool = POOL_PER_THREAD * threads;
     let instance = crate::token::instance().map_err(system)?;
-    let log = AccessLog::new(
-        format(lines),
-        std::io::stdout(),
-        metrics.log_dropped.clone(),
-    );
+    let log = log::open(log, &name, &clock, &metrics)?;
     let pools = egress::pools(egress, &metrics.egress)?;
     let sites = sites_by_host(sites, (&metrics.origins, &pools))?;
     metrics.requests.watch(sites.tallies().cloned());
@@ -301,14 +293,6 @@ fn system(error: impl std::fmt::Display) -> StartError {
 /// One thread for each core.
 pub(crate) fn default_threads() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
-}
-
-const fn format(access: model::AccessLog) -> Format {
-    match access {
-        model::AccessLog::Json => Format::Json,
-        model::AccessLog::Combined => Format::Combined,
-        model::AccessLog::Off => Format::Off,
-    }
 }
 
 fn downstream_limits(limits: &model::Limits) -> Limits {

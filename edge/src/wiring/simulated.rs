@@ -2,6 +2,7 @@
 
 use config::model;
 
+use super::egress::Pools;
 use super::site::sites_by_host;
 use crate::metrics::Metrics;
 use crate::sites::Sites;
@@ -24,7 +25,9 @@ pub struct Simulated {
 pub fn simulated(config: model::Config) -> Result<Simulated, String> {
     let metrics = Metrics::new().map_err(|error| error.to_string())?;
     let model::Memory { size, eviction, .. } = config.memory;
-    let sites = sites_by_host(config.sites, &metrics.origins);
+    // Nothing is sent to anybody.
+    let pools = Pools::new();
+    let sites = sites_by_host(config.sites, (&metrics.origins, &pools));
     Ok(Simulated {
         sites: sites.map_err(|error| error.to_string())?,
         memory: size,

@@ -34,6 +34,8 @@ mod http2_floods;
 mod invalidation;
 mod isolation;
 mod limits;
+mod log;
+mod observe;
 mod origin_lies;
 mod origins;
 mod post;

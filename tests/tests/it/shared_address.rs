@@ -134,7 +134,7 @@ impl Lab {
         );
         fs::write(&file, text).expect("a writable folder");
         let file = file.display().to_string();
-        self.start(name, &ensure_binary(), &["run", "--config", &file]);
+        self.start(name, ensure_binary(), &["run", "--config", &file]);
         let ready = format!("http://127.0.0.1:{admin}/readyz");
         for _ in 0..200 {
             if self.curl(name, &ready).starts_with("ready") {

@@ -5,6 +5,7 @@
 
 mod caching;
 mod fleet;
+mod origins;
 mod purging;
 mod site;
 
@@ -17,6 +18,7 @@ use ipnet::IpNet;
 
 pub use caching::*;
 pub use fleet::*;
+pub use origins::*;
 pub use purging::*;
 pub use site::*;
 

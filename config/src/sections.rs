@@ -10,6 +10,7 @@ mod node;
 mod origin;
 mod purging;
 mod rule;
+mod sharing;
 mod site;
 mod slices;
 mod vary;
@@ -108,6 +109,9 @@ pub(crate) fn all() -> &'static [Rows] {
         node::CERTIFICATE,
         site::SITE,
         origin::ORIGIN,
+        sharing::HEALTH,
+        sharing::BREAKER,
+        sharing::EJECTION,
         caching::STALE,
         caching::HEURISTIC,
         key::KEY,

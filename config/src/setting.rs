@@ -128,6 +128,11 @@ impl<'t> Section<'t> {
         })
     }
 
+    /// A table without keys, in the place of something else.
+    pub(crate) const fn empty(span: Span) -> Self {
+        Self { span, entries: &[] }
+    }
+
     /// The table of a key, or an empty one where the key is not given.
     pub(crate) fn section<R>(
         &self,

@@ -275,6 +275,29 @@ const ROWS: &[(In, &str, &str, &str, &str)] = &[
     (In::Site, "deception_guard",        "false",                 r#""off""#,              "19: expected true or false, found a string"),
     (In::Site, "vary",                   r#"{ ignore = ["Accept-Encoding"] }"#, r#"{ ignore = ["Accept-Encoding"], accept_encoding = "exact" }"#, "40: `accept_encoding` has no effect on a field that is ignored"),
     (In::Site, "tag_fields",             r#"["X-Tags"]"#,         r#"["a b"]"#,            "15: `a b` is not a token"),
+    (In::Site, "retry_budget",           "0",                     "101",                   "16: expected a number from 0 to 100, found `101`"),
+    (In::Site, "retry_statuses",         "[503]",                 "[404]",                 "19: expected a number from 500 to 599, found `404`"),
+    (In::Site, "balance",                r#""least-connections""#, r#""random""#,          "11: expected \"round-robin\" or"),
+    (In::Site, "sticky_cookie",          "\"id\"\nbalance = \"sticky\"", r#""id""#,       "1: `sticky_cookie` has no effect without balance"),
+    (In::Site, "slow_start",             r#""30s""#,              "30",                    "14: `30` has no unit"),
+    (In::Site, "health.failures",        "5",                     "0",                     "19: expected a number from 1 to"),
+    (In::Site, "health.pause",           r#""1s""#,               r#""0s""#,               "16: expected a duration"),
+    (In::Site, "health.pause_max",       r#""10s""#,              r#""2h""#,               "20: expected a duration"),
+    (In::Site, "health.path",            r#""/healthz""#,         r#""healthz""#,          "15: `healthz` is not a path"),
+    (In::Site, "health",                 r#"{ path = "/", host = "a.example" }"#, r#"{ path = "/", host = "http://a" }"#, "31: "),
+    (In::Site, "health",                 r#"{ path = "/", interval = "1s" }"#, r#"{ interval = "1s" }"#, "12: `interval` has no effect without `path`"),
+    (In::Site, "health",                 r#"{ path = "/", timeout = "1s" }"#, r#"{ path = "/", timeout = 1 }"#, "34: `1` has no unit"),
+    (In::Site, "health",                 r#"{ path = "/", statuses = "200-204" }"#, r#"{ path = "/", statuses = "204-200" }"#, "35: `204-200` is no range of statuses"),
+    (In::Site, "health",                 r#"{ path = "/", failed = 1 }"#, r#"{ path = "/", failed = 0 }"#, "33: expected a number from 1 to 100"),
+    (In::Site, "health",                 r#"{ path = "/", passed = 1 }"#, r#"{ path = "/", passed = 0 }"#, "33: expected a number from 1 to 100"),
+    (In::Site, "breaker.percent",        "50",                    "101",                   "19: expected a number from 0 to 100"),
+    (In::Site, "breaker",                "{ percent = 50, requests = 5 }", "{ requests = 5 }", "13: `requests` has no effect beside percent = 0"),
+    (In::Site, "breaker",                r#"{ percent = 50, window = "1s" }"#, r#"{ percent = 50, window = 1 }"#, "36: `1` has no unit"),
+    (In::Site, "breaker",                r#"{ percent = 50, pause = "1s" }"#, r#"{ percent = 50, pause = "0s" }"#, "35: expected a duration"),
+    (In::Site, "ejection.percent",       "0",                     "101",                   "20: expected a number from 0 to 100"),
+    (In::Site, "ejection.requests",      "5",                     "0",                     "21: expected a number from 1 to"),
+    (In::Site, "ejection.window",        r#""1m""#,               "60",                    "19: `60` has no unit"),
+    (In::Site, "ejection",               "{ percent = 0 }",       "{ percent = 0, requests = 9 }", "27: `requests` has no effect beside percent = 0"),
     (In::Site, "debug",                  "true",                  r#""key""#,              "9: expected true or false, found a string"),
     (In::Site, "rule",                   "[]",                    "{}",                    "1: expected tables, found a table"),
     (In::Origin, "url",                  r#""http://a.example""#, "80",                    "7: expected a URL such as"),
@@ -283,6 +306,11 @@ const ROWS: &[(In, &str, &str, &str, &str)] = &[
     (In::Origin, "sni",                  r#""o.example""#,        r#""192.0.2.1""#,        "7: `192.0.2.1` is an address"),
     (In::Origin, "host",                 r#""www.example:80""#,   r#""http://www""#,       "8: "),
     (In::Origin, "http",                 r#""2""#,                "2",                     "8: expected \"auto\" or \"1\" or \"2\", found a number"),
+    (In::Origin, "weight",               "5",                     "0",                     "10: expected a number from 1 to"),
+    (In::Origin, "backup",               "true",                  r#""yes""#,              "10: expected true or false, found a string"),
+    (In::Origin, "max_requests",         "100",                   "0",                     "16: expected a number from 1 to"),
+    (In::Site, "origins",                r#"[{ url = "http://a.example", max_requests = 9, queue = 5 }]"#, r#"[{ url = "http://a.example", queue = 5 }]"#, "40: `queue` has no effect without `max_requests`"),
+    (In::Site, "origins",                r#"[{ url = "http://a.example", max_requests = 9, queue_timeout = "1s" }]"#, r#"[{ url = "http://a.example", max_requests = 9, queue_timeout = 1 }]"#, "74: `1` has no unit"),
     (In::Rule, "match",                  r#"{ path = "/a" }"#,    "{}",                    "9: the rule matches everything"),
     (In::Rule, "name",                   r#""assets""#,           "1",                     "8: expected a token of at most 64 characters, found a number"),
     (In::Rule, "cache",                  "false",                 r#""no""#,               "9: expected true or false, found a string"),
@@ -408,10 +436,15 @@ fn uncommented(text: &str) -> String {
             "engine",
             "required",
         ];
-        ["token_file", "[[site.rule]]", "name = \"www\""]
-            .iter()
-            .chain(&disk)
-            .any(|part| line.contains(part))
+        [
+            "token_file",
+            "[[site.rule]]",
+            "name = \"www\"",
+            "sticky_cookie",
+        ]
+        .iter()
+        .chain(&disk)
+        .any(|part| line.contains(part))
     };
     // Without servers, the rest of the fleet would have no effect.
     let fleet = text.find("\n# [fleet]").unwrap();

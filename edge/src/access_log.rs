@@ -166,6 +166,13 @@ pub(crate) fn rfc3339(time: Timestamp) -> String {
     format!("{:.3}", civil(time))
 }
 
+/// The time that was written so; none where that is no time.
+pub(crate) fn time_of(text: &str) -> Option<Timestamp> {
+    let time: jiff::Timestamp = text.parse().ok()?;
+    let millis = u64::try_from(time.as_millisecond()).ok()?;
+    Some(Timestamp::from_unix_millis(millis))
+}
+
 fn timestamp<S: Serializer>(time: &Timestamp, out: S) -> Result<S::Ok, S::Error> {
     out.collect_str(&format_args!("{:.3}", civil(*time)))
 }

@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant};
 
 use purge_api::{
-    Applied, Count, Filter, Order, Patience, Preview, Readiness, Receipt, Refusal, Refused, Scope,
-    State, Status, Wait,
+    Applied, Count, Filter, Order, Patience, Preview, Readiness, Receipt, Refusal, Refused,
+    RefusedRequest, Scope, State, Status, Wait,
 };
 
 use crate::access_log;
@@ -44,19 +44,21 @@ impl Node {
 
     /// Adds what the other nodes told.
     fn with_others(&self, mut receipt: Receipt) -> Receipt {
+        let accepted = access_log::time_of(&receipt.order.accepted_at);
         for Reach { node, reached } in self.purges.reach(receipt.sequence) {
-            let applied_at = match reached {
+            let at = match reached {
                 Reached::NotYet => {
                     receipt.missing.push(node);
                     continue;
                 }
                 Reached::Before => None,
-                Reached::At(at) => Some(access_log::rfc3339(at)),
+                Reached::At(at) => Some(at),
             };
+            let took = at.zip(accepted).map(|(at, accepted)| at.since(accepted));
             receipt.nodes.push(Applied {
                 node,
-                applied_at,
-                latency_ms: None,
+                applied_at: at.map(access_log::rfc3339),
+                latency_ms: took.map(|took| took.as_secs_f64() * 1000.0),
             });
         }
         receipt
@@ -117,6 +119,9 @@ impl purge_api::Node for Node {
     }
 
     fn metrics(&self) -> String {
+        for site in self.sites.all() {
+            crate::metrics::set_origins(&site.origins);
+        }
         let stats = self.tiers.memory().stats();
         let stored = Stored {
             objects: stats.objects as u64,
@@ -141,6 +146,10 @@ impl purge_api::Node for Node {
         self.metrics.text(stored, purged, on_disks.as_ref())
     }
 
+    fn origins(&self) -> purge_api::OriginList {
+        crate::origins::status::list(&self.sites)
+    }
+
     fn now(&self) -> String {
         access_log::rfc3339(self.clock.now())
     }
@@ -150,9 +159,7 @@ impl purge_api::Node for Node {
     }
 
     fn new_id(&self) -> String {
-        // Time first, so that identifiers sort as the purges came.
-        let random = crate::token::instance().unwrap_or_default();
-        format!("{:012x}-{random}", self.clock.now().unix_millis())
+        crate::token::identifier(self.clock.now()).unwrap_or_default()
     }
 
     fn site_of(&self, scope: &Scope) -> Option<String> {
@@ -218,21 +225,13 @@ impl purge_api::Node for Node {
     }
 
     fn refused(&self, refusal: &Refusal<'_>) {
-        let code = refusal.problem.code();
-        self.metrics.purges.refused(code);
-        let Some(silenced) = self.audit.line(self.clock.instant()) else {
-            return;
-        };
-        tracing::warn!(
-            by = refusal.by.unwrap_or("-"),
-            client = %refusal.client.to_canonical(),
-            method = refusal.method,
-            path = ?refusal.path,
-            code,
-            detail = ?refusal.problem.detail(),
-            silenced,
-            "refused"
-        );
+        self.metrics.purges.refused(refusal.problem.code());
+        self.audit
+            .refused(refusal, purge_api::Node::now(self), self.clock.instant());
+    }
+
+    fn refusals(&self, most: usize, sees: &dyn Fn(&RefusedRequest) -> bool) -> Vec<RefusedRequest> {
+        self.audit.last(most, sees)
     }
 
     fn status(&self) -> Status {

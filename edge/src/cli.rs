@@ -1,6 +1,7 @@
 //! The command line.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::ValueEnum;
 use clap::{Args, Parser, Subcommand};
@@ -40,6 +41,8 @@ pub(crate) enum Command {
     },
     /// Purges stored responses of a node, through its admin API.
     Purge(Purge),
+    /// Shows the origins of a node and how they fare, through its admin API.
+    Origins(Showing),
     /// Sets up the purge log that the nodes of a fleet share.
     Fleet {
         #[command(subcommand)]
@@ -57,6 +60,20 @@ pub(crate) enum Command {
         #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:9180")]
         admin: String,
     },
+}
+
+/// Whom to ask, and how to show what it says.
+#[derive(Args, Debug)]
+pub(crate) struct Showing {
+    /// Print what the node answers, as JSON.
+    #[arg(long)]
+    pub json: bool,
+    /// The node's admin listener.
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:9180")]
+    pub admin: String,
+    /// A file with the token of the admin API.
+    #[arg(long, value_name = "FILE")]
+    pub admin_token_file: Option<PathBuf>,
 }
 
 /// What to do for a fleet.
@@ -150,6 +167,12 @@ pub(crate) struct Purge {
     /// Who, for the audit trail.
     #[arg(long, value_name = "NAME")]
     actor: Option<String>,
+    /// How long to wait, in seconds.
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=60))]
+    timeout: Option<u64>,
+    /// The purge's identifier: to repeat one that may have been accepted.
+    #[arg(long, value_name = "ID")]
+    id: Option<String>,
     /// Print what the node answers, as JSON.
     #[arg(long)]
     pub json: bool,
@@ -184,6 +207,8 @@ impl From<&Purge> for Request {
             },
             reason: purge.reason.clone(),
             actor: purge.actor.clone(),
+            id: purge.id.clone(),
+            timeout: purge.timeout.map(Duration::from_secs),
         }
     }
 }

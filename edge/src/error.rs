@@ -2,6 +2,7 @@
 
 use http::StatusCode;
 use policy::stale::Failure;
+use tiered::retry::Failed;
 
 /// Why no response came from upstream.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
@@ -10,6 +11,12 @@ pub(crate) enum UpstreamError {
     /// Its name does not resolve, and never did.
     #[error("the origin's name does not resolve")]
     Unresolved,
+    /// Every origin has failed too often, and is left alone for now.
+    #[error("the origin failed too often, and is left alone for now")]
+    Barred,
+    /// It has as many requests as it may have, and no place became free in time.
+    #[error("the origin has as many requests as it may have")]
+    Full,
     /// Nobody listens, or the network refuses.
     #[error("the origin refuses connections")]
     Refused,
@@ -55,6 +62,26 @@ pub(crate) enum UpstreamError {
 }
 
 impl UpstreamError {
+    /// How an attempt failed, for the question whether there is another; none where there was none.
+    #[must_use]
+    pub(crate) const fn attempt(self) -> Option<Failed> {
+        match self {
+            Self::Barred | Self::Full => None,
+            Self::Unresolved
+            | Self::Refused
+            | Self::Unroutable
+            | Self::Unavailable
+            | Self::ConnectTimeout
+            | Self::Tls
+            | Self::TlsHandshake => Some(Failed::Unsent),
+            Self::Terminated | Self::Cut => Some(Failed::Unanswered),
+            Self::ResponseTimeout | Self::WriteTimeout => Some(Failed::Late),
+            Self::Malformed | Self::TransferCoding | Self::Unasked | Self::Refusing => {
+                Some(Failed::Garbled)
+            }
+        }
+    }
+
     /// The same, where nothing of a response was there yet.
     #[must_use]
     pub(crate) const fn before_the_response(self) -> Self {
@@ -83,6 +110,8 @@ impl UpstreamError {
             Self::ConnectTimeout | Self::ResponseTimeout | Self::WriteTimeout => {
                 StatusCode::GATEWAY_TIMEOUT
             }
+            // RFC 9209 §2.3.4, §2.3.12
+            Self::Barred | Self::Full => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
 
@@ -93,7 +122,8 @@ impl UpstreamError {
             Self::Unresolved => "dns_error",
             Self::Refused => "connection_refused",
             Self::Unroutable => "destination_ip_unroutable",
-            Self::Unavailable => "destination_unavailable",
+            Self::Unavailable | Self::Barred => "destination_unavailable",
+            Self::Full => "connection_limit_reached",
             Self::ConnectTimeout => "connection_timeout",
             Self::WriteTimeout => "connection_write_timeout",
             Self::Tls => "tls_certificate_error",
@@ -112,6 +142,8 @@ impl UpstreamError {
     pub(crate) const fn failure(self) -> Failure {
         match self {
             Self::Unresolved
+            | Self::Barred
+            | Self::Full
             | Self::Refused
             | Self::Unroutable
             | Self::Unavailable

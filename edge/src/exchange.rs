@@ -20,7 +20,7 @@ use wire::{Authority, RequestHead};
 use crate::cache::{Copying, Head, Slices};
 use crate::downstream::Facts;
 use crate::metrics::Tally;
-use crate::origins::Candidate;
+use crate::origins::attempts::{Attempts, Candidate};
 use crate::outcome::{Forward, Outcome};
 use crate::proxy_status::Trail;
 use crate::queries::{self, Content, Epochs};
@@ -297,14 +297,24 @@ pub(crate) struct Exchange {
     pub passing: Option<Passing>,
 }
 
+/// The way of a request to an origin.
+#[derive(Debug)]
+pub(crate) struct Way {
+    pub attempts: Attempts,
+    /// Where the attempt under way goes.
+    pub candidate: Option<Candidate>,
+    /// Pooled connections that turned out to be closed.
+    pub dead: usize,
+}
+
 /// A request that passes the cache by.
 #[derive(Debug)]
 pub(crate) struct Passing {
     pub why: Forward,
     /// The stored response that a HEAD may freshen (RFC 9111 §4.3.5).
     pub selected: Option<Arc<Object<Head>>>,
-    pub candidates: Vec<Candidate>,
-    pub attempt: usize,
+    /// None before the first attempt.
+    pub way: Option<Box<Way>>,
     /// Interim responses so far.
     pub interim: usize,
     pub sent: Option<Timestamp>,
@@ -319,8 +329,7 @@ impl Passing {
         Self {
             why,
             selected,
-            candidates: Vec::new(),
-            attempt: 0,
+            way: None,
             interim: 0,
             sent: None,
             asked: None,

@@ -3,6 +3,7 @@
 
 mod access_log;
 mod admin;
+pub mod admin_client;
 mod api;
 mod audit;
 mod cache;
@@ -31,6 +32,7 @@ mod run;
 mod searches;
 mod server;
 mod short_way;
+pub mod show_command;
 mod sites;
 mod spent;
 mod tls;

@@ -10,7 +10,8 @@ use cli::{CacheCommand, Cli, Command};
 use config::{Config, model};
 use larder::cache_command::{self, Health, Told};
 use larder::fleet::{self, setup::Done};
-use larder::purge_command::{Answer, Outcome, Request};
+use larder::purge_command::{Answer, Outcome, Progress, Request};
+use larder::show_command::{self, Form, Shown};
 use larder::token::{self, Found, Place};
 use larder::{Drained, Running, demo};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -48,6 +49,7 @@ fn main() -> ExitCode {
         Command::Cache(CacheCommand::Inspect { dir }) => look(cache_command::inspect(&dir)),
         Command::Cache(CacheCommand::Verify { dir }) => look(cache_command::verify(&dir)),
         Command::Purge(asked) => purge(&asked),
+        Command::Origins(asked) => show_of(&asked, Shown::Origins),
         Command::Fleet { command } => set_up_fleet(command),
         Command::Demo { listen, admin } => start_demo(listen, admin),
     }
@@ -89,16 +91,38 @@ fn purge(asked: &cli::Purge) -> ExitCode {
         Ok(found) => found,
         Err(error) => return failed(&error),
     };
-    match Request::from(asked).send(&asked.admin, &found.token) {
+    let mut progress = Progress::default();
+    let mut tell = |line: &str| {
+        if !asked.json {
+            show(&format!("{line}\n"));
+        }
+    };
+    let request = Request::from(asked);
+    match request.send(&asked.admin, &found.token, &mut progress, &mut tell) {
         Ok(answer) if asked.json => {
             show(&format!("{}\n", answer.document));
             exit(&answer)
         }
-        Ok(answer) if answer.outcome() == Outcome::Refused => failed(&answer.lines()),
+        Ok(answer) if answer.outcome() == Outcome::Refused => failed(&answer.lines(&mut progress)),
         Ok(answer) => {
-            show(&format!("{}\n", answer.lines()));
+            show(&format!("{}\n", answer.lines(&mut progress)));
             exit(&answer)
         }
+        Err(error) => failed(&error),
+    }
+}
+
+fn show_of(asked: &cli::Showing, shown: Shown) -> ExitCode {
+    let found = match token::find(asked.admin_token_file.as_deref()) {
+        Ok(found) => found,
+        Err(error) => return failed(&error),
+    };
+    let form = match asked.json {
+        true => Form::Json,
+        false => Form::Lines,
+    };
+    match show_command::show(&asked.admin, &found.token, shown, form) {
+        Ok(text) => show(&text),
         Err(error) => failed(&error),
     }
 }
@@ -268,12 +292,12 @@ impl Summary {
     fn of(config: &Config) -> Self {
         let site = |site: &model::Site| {
             let hosts: Vec<_> = site.hosts.iter().map(ToString::to_string).collect();
-            let origins: Vec<_> = site.origins.iter().map(origin_url).collect();
+            let origins: Vec<_> = site.origins.iter().map(ToString::to_string).collect();
             let hosts = match hosts.join(" ") {
                 any if any == "*" => "every host".to_owned(),
                 hosts => hosts,
             };
-            format!("{hosts} from {}", origins.join(", then "))
+            format!("{hosts} from {}", origins.join(", "))
         };
         let scheme = |listener: &model::Listener| match listener.transport {
             model::ListenerTransport::Plain => "http",
@@ -319,12 +343,4 @@ impl Summary {
         lines.extend(all.map(|(what, value)| format!("  {what:<7} {value}")));
         lines.join("\n")
     }
-}
-
-fn origin_url(origin: &model::Origin) -> String {
-    let scheme = match origin.transport {
-        model::OriginTransport::Plain => "http",
-        model::OriginTransport::Tls { .. } => "https",
-    };
-    format!("{scheme}://{}:{}", origin.host, origin.port)
 }

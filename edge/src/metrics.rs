@@ -1,6 +1,7 @@
 //! Counters of a node. Labels are sites and fixed words; nothing of a request becomes one.
 
 mod disks;
+mod origins;
 mod purges;
 mod requests;
 mod sharded;
@@ -19,6 +20,7 @@ use policy::coding::Coding;
 use crate::cache::Slices;
 use disks::DiskMetrics;
 pub(crate) use disks::OnDisks;
+pub(crate) use origins::{OriginMetrics, OriginTally, RetryTally, set as set_origins};
 pub(crate) use requests::{OTHER, Requests, to_float};
 pub(crate) use tally::{
     Asked, BUCKETS, Counted, DURATIONS, Durations, NO_RULE, OfOrigin, Row, Tally,
@@ -68,6 +70,7 @@ pub(crate) struct Metrics {
     rejected: IntGauge,
     pub purges: purges::Purges,
     disks: DiskMetrics,
+    pub origins: OriginMetrics,
 }
 
 impl Metrics {
@@ -135,6 +138,7 @@ impl Metrics {
             )?,
             purges: purges::Purges::new()?,
             disks: DiskMetrics::new()?,
+            origins: OriginMetrics::new()?,
             registry,
         };
         metrics.register()?;
@@ -168,6 +172,7 @@ impl Metrics {
         ];
         all.into_iter()
             .chain(self.disks.all())
+            .chain(self.origins.all())
             .chain(self.purges.collectors())
             .try_for_each(|metric| self.registry.register(metric))
     }

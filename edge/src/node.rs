@@ -116,9 +116,9 @@ impl Node {
         let node = Arc::downgrade(self);
         let sites = Weak::clone(&node);
         self.purges.start(Sink {
-            hear: Box::new(move |event| {
+            hear: Box::new(move |events| {
                 if let Some(node) = node.upgrade() {
-                    node.purges.hear(event, &node.sites, node.moment());
+                    node.purges.hear(events, &node.sites, node.moment());
                 }
             }),
             is_within: Box::new(move |order, site| {

@@ -1,17 +1,22 @@
 //! `larder purge`: a purge through the admin API of a node.
 
-use std::io::{Read as _, Write as _};
-use std::net::{TcpStream, ToSocketAddrs as _};
+use std::collections::BTreeSet;
+use std::thread;
 use std::time::Duration;
 
 use purge_api::Token;
 pub use purge_api::{Mode, Wait};
 use serde_json::{Value, json};
 
-/// How long a node may take to answer.
-const PATIENCE: Duration = Duration::from_secs(90);
-/// Bytes of an answer.
-const ANSWER_MAX: u64 = 16 * 1024 * 1024;
+pub use crate::admin_client::Answer;
+use crate::admin_client::{Client, text};
+use crate::clock::Clock;
+
+/// Between two questions how far a purge is; twice as long after each that had no answer.
+const INTERVAL: Duration = Duration::from_millis(200);
+const INTERVAL_MAX: Duration = Duration::from_secs(2);
+/// How often it is looked whether the node has answered.
+const LOOK: Duration = Duration::from_millis(5);
 
 /// What to purge.
 #[derive(Clone, Debug, Default)]
@@ -40,6 +45,10 @@ pub struct Request {
     pub reason: Option<String>,
     /// Who, for the audit trail.
     pub actor: Option<String>,
+    /// The purge's identifier: the same one again purges nothing again. None takes a fresh one.
+    pub id: Option<String>,
+    /// How long the answer may wait; none leaves it to the node.
+    pub timeout: Option<Duration>,
 }
 
 /// Whether a purge is meant.
@@ -73,15 +82,6 @@ pub enum Reach {
     All,
 }
 
-/// What a node answered.
-#[derive(Clone, Debug)]
-pub struct Answer {
-    /// The answer's status.
-    pub status: u16,
-    /// Its document: a receipt, or a problem.
-    pub document: Value,
-}
-
 impl Answer {
     /// How it went.
     #[must_use]
@@ -93,27 +93,26 @@ impl Answer {
         }
     }
 
-    /// What to tell people: a line for each node, and one for all.
+    /// What to tell people: a line for each node that was not told of yet, and one for all.
     #[must_use]
-    pub fn lines(&self) -> String {
+    pub fn lines(&self, progress: &mut Progress) -> String {
         let document = &self.document;
         if self.outcome() == Outcome::Refused {
-            let (title, detail) = (text(&document["title"]), text(&document["detail"]));
-            return format!("{title}: {detail}");
+            return self.problem();
         }
         if document["dry_run"] == true {
             return dry_run(document);
         }
-        let nodes = document["nodes"].as_array().into_iter().flatten();
-        let missing = document["missing"].as_array().into_iter().flatten();
-        let missing = missing.map(|name| format!("  {}: not applied yet", text(name)));
-        let mut lines: Vec<String> = nodes.map(node).chain(missing).collect();
         let (sequence, id) = (text(&document["sequence"]), text(&document["id"]));
         if document["state"] == "queued" {
             return format!(
                 "queued on this node until the log can be reached, and applied nowhere: id {id}"
             );
         }
+        let missing = document["missing"].as_array().into_iter().flatten();
+        let missing = missing.map(|name| format!("  {}: not applied yet", text(name)));
+        let mut lines = progress.lines(document);
+        lines.extend(missing);
         let what = match self.outcome() {
             Outcome::Done => "purged",
             Outcome::Pending | Outcome::Refused => "logged, and not applied everywhere yet",
@@ -124,6 +123,19 @@ impl Answer {
         };
         lines.push(format!("{what}: sequence {sequence}, id {id}{counted}"));
         lines.join("\n")
+    }
+}
+
+/// The nodes that people were told of.
+#[derive(Clone, Debug, Default)]
+pub struct Progress(BTreeSet<String>);
+
+impl Progress {
+    /// A line for each node of a receipt that is new.
+    fn lines(&mut self, receipt: &Value) -> Vec<String> {
+        let nodes = receipt["nodes"].as_array().into_iter().flatten();
+        let fresh = nodes.filter(|applied| self.0.insert(text(&applied["node"])));
+        fresh.map(node).collect()
     }
 }
 
@@ -155,29 +167,46 @@ fn node(applied: &Value) -> String {
     }
 }
 
-fn text(value: &Value) -> String {
-    match value {
-        Value::String(text) => text.clone(),
-        other => other.to_string(),
-    }
-}
-
 impl Request {
-    /// Sends the purge to the admin listener at `admin`.
+    /// Sends the purge to the admin listener at `admin`. While all nodes are waited for, `tell` gets a line as soon as one
+    /// of them is known to have applied it; `progress` remembers which those were.
     ///
     /// # Errors
     /// A sentence that says why there is no answer.
-    pub fn send(&self, admin: &str, token: &Token) -> Result<Answer, String> {
-        let body = self.body().to_string();
-        let head = format!(
-            "POST /v1/purges HTTP/1.1\r\nHost: {admin}\r\nAuthorization: Bearer {}\r\n\
-             Content-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
-            token.secret(),
-            body.len()
-        );
-        let answer = exchange(admin, &(head + &body));
-        let answer = answer.map_err(|error| format!("no answer from {admin}: {error}"))?;
-        parse(&answer).ok_or_else(|| format!("{admin} does not answer like a node"))
+    pub fn send(
+        &self,
+        admin: &str,
+        token: &Token,
+        progress: &mut Progress,
+        tell: &mut dyn FnMut(&str),
+    ) -> Result<Answer, String> {
+        let id = match &self.id {
+            Some(id) => id.clone(),
+            None => {
+                let made = crate::token::identifier(Clock::default().now());
+                made.map_err(|error| error.to_string())?
+            }
+        };
+        if !id.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Err(format!(
+                "`{id}` is no identifier: it has to be visible ASCII"
+            ));
+        }
+        let client = Client { admin, token };
+        let post = || client.post_as(&id, "/v1/purges", &self.body());
+        if self.wait != Wait::All || self.intent == Intent::DryRun {
+            return post();
+        }
+        thread::scope(|scope| {
+            let posting = scope.spawn(post);
+            let finished = || posting.is_finished();
+            let target = format!("/v1/purges/{id}");
+            watch(&finished, &|| client.get(&target), &mut |receipt| {
+                progress.lines(receipt).iter().for_each(|line| tell(line));
+            });
+            let posted = posting.join();
+            posted.unwrap_or_else(|_panic| Err("the request was not sent".to_owned()))
+        })
     }
 
     fn body(&self) -> Value {
@@ -203,53 +232,67 @@ impl Request {
                 body[name] = json!(text);
             }
         }
+        if let Some(timeout) = self.timeout {
+            body["timeout_ms"] = json!(timeout.as_millis());
+        }
         body
     }
 }
 
-fn exchange(admin: &str, request: &str) -> std::io::Result<Vec<u8>> {
-    let unknown = || std::io::Error::other("there is no such address");
-    let address = admin.to_socket_addrs()?.next().ok_or_else(unknown)?;
-    let mut stream = TcpStream::connect_timeout(&address, PATIENCE)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
-    stream.set_write_timeout(Some(PATIENCE))?;
-    stream.write_all(request.as_bytes())?;
-    let mut answer = Vec::new();
-    stream.take(ANSWER_MAX).read_to_end(&mut answer)?;
-    Ok(answer)
-}
-
-/// Status and document of an answer that ends with its connection.
-fn parse(answer: &[u8]) -> Option<Answer> {
-    let text = std::str::from_utf8(answer).ok()?;
-    let (head, body) = text.split_once("\r\n\r\n")?;
-    let status = head.strip_prefix("HTTP/1.1 ")?.get(..3)?.parse().ok()?;
-    Some(Answer {
-        status,
-        document: serde_json::from_str(body).ok()?,
-    })
+/// Asks how far a purge is, until it is `finished`, or the node does not say.
+fn watch(
+    finished: &dyn Fn() -> bool,
+    ask: &dyn Fn() -> Result<Answer, String>,
+    tell: &mut dyn FnMut(&Value),
+) {
+    let mut interval = INTERVAL;
+    loop {
+        let mut waited = Duration::ZERO;
+        while waited < interval {
+            if finished() {
+                return;
+            }
+            thread::sleep(LOOK);
+            waited += LOOK;
+        }
+        match ask() {
+            Ok(answer) if answer.status == 200 => {
+                tell(&answer.document);
+                interval = INTERVAL;
+            }
+            // It is not even applied where it was sent to.
+            Ok(answer) if answer.status == 404 => interval = (2 * interval).min(INTERVAL_MAX),
+            // A token that may not read. The answer to the purge tells all the same.
+            Ok(_) | Err(_) => return,
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn answer(status: u16, document: Value) -> Answer {
+        Answer { status, document }
+    }
+
     #[test]
-    fn an_answer_is_understood() {
-        let bytes = b"HTTP/1.1 200 OK\r\nA: b\r\n\r\n{\"sequence\":3,\"id\":\"x\",\
-            \"matched\":{\"objects\":1,\"bytes\":2},\
-            \"nodes\":[{\"node\":\"n\",\"applied_at\":\"t\",\"latency_ms\":1.25}]}";
-        let answer = parse(bytes).unwrap();
-        assert_eq!(answer.outcome(), Outcome::Done);
+    fn an_answer_is_told_in_lines() {
+        let receipt = json!({
+            "sequence": 3, "id": "x", "matched": { "objects": 1, "bytes": 2 },
+            "nodes": [{ "node": "n", "applied_at": "t", "latency_ms": 1.25 }],
+        });
+        let done = answer(200, receipt);
+        assert_eq!(done.outcome(), Outcome::Done);
         let lines = "  n: applied at t, after 1.2 ms\npurged: sequence 3, id x, 1 objects, 2 bytes";
-        assert_eq!(answer.lines(), lines);
-        let bytes = b"HTTP/1.1 401 Unauthorized\r\n\r\n{\"title\":\"no\",\"detail\":\"token\"}";
-        let answer = parse(bytes).unwrap();
-        assert_eq!(answer.outcome(), Outcome::Refused);
-        assert_eq!(answer.lines(), "no: token");
-        let bytes = b"HTTP/1.1 202 Accepted\r\n\r\n{}";
-        assert_eq!(parse(bytes).unwrap().outcome(), Outcome::Pending);
-        assert!(parse(b"HTTP/1.1 200 OK\r\n\r\n<html>").is_none());
-        assert!(parse(b"").is_none());
+        assert_eq!(done.lines(&mut Progress::default()), lines);
+        let mut told = Progress::default();
+        assert_eq!(told.lines(&done.document).len(), 1);
+        let all = "purged: sequence 3, id x, 1 objects, 2 bytes";
+        assert_eq!(done.lines(&mut told), all, "no node twice");
+        let refused = answer(401, json!({ "title": "no", "detail": "token" }));
+        assert_eq!(refused.outcome(), Outcome::Refused);
+        assert_eq!(refused.lines(&mut told), "no: token");
+        assert_eq!(answer(202, json!({})).outcome(), Outcome::Pending);
     }
 }

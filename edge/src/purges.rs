@@ -11,6 +11,7 @@ mod preview;
 pub(crate) mod record;
 mod sweep;
 mod tags;
+pub(crate) mod upkeep;
 
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -36,7 +37,8 @@ pub(crate) use local::LocalLog;
 use log::{Event, Placed, PublishError, Published, PurgeLog};
 pub(crate) use log::{LogState, LogStatus, Reach, Reached, Sink, Trust};
 pub(crate) use names::{host_of, is_within, only_site};
-use open::{Opened, applied_at_start, hear_witness, last_offset, open_log};
+pub(crate) use open::Tail;
+use open::{Opened, applied_at_start, hear_witness, open_log};
 pub(crate) use preview::preview;
 use record::Record;
 pub(crate) use sweep::{Matched, Sweeper, run as sweep};
@@ -101,7 +103,7 @@ pub(crate) enum PurgeError {
 
 impl Purges {
     /// Opens the file in a folder, which is made where there is none, and applies what is in it. `log` makes the log
-    /// that is followed from there, of the file and of what a sequence of its end has to be taken from for its place.
+    /// that is followed from there, of the file and what its end tells.
     ///
     /// Where there is no file, purges are counted and not kept: the audit trail is lost with the process, and what disks
     /// have of it is not used again. A `witness` beside the disks says whether the file is all there was.
@@ -110,7 +112,7 @@ impl Purges {
         witness: Option<&Path>,
         sites: &Sites,
         now: Moment,
-        log: impl FnOnce(LogFile, i64) -> Box<dyn PurgeLog>,
+        log: impl FnOnce(LogFile, Tail) -> Box<dyn PurgeLog>,
     ) -> Self {
         let fresh = LogId(crate::token::number());
         let opened = folder.map(|folder| open_log(folder, fresh));
@@ -126,7 +128,7 @@ impl Purges {
         } = opened;
         let witness = witness.and_then(|path| hear_witness(path, &mut file));
         let log_id = file.id();
-        let log = log(file, last_offset(&records));
+        let log = log(file, Tail::of(&records));
         let purges = Self {
             labeller: Labeller::of(log_id),
             witness: witness.map(Mutex::new),
@@ -181,24 +183,26 @@ impl Purges {
     }
 
     /// Applies what the log tells.
-    pub(crate) fn hear(&self, event: Event, sites: &Sites, now: Moment) {
-        let place = match event {
-            Event::Purge(placed) => {
-                let place = placed.place;
-                let at = Timestamp::from_unix_millis(now.0);
-                let applied = Applied { at, took: None };
-                self.apply(placed, sites, (now, Some(applied)));
-                place
-            }
-            Event::Doubt { sequence, place } => {
-                self.index.doubt(sequence);
-                self.resets.fetch_add(1, Ordering::Relaxed);
-                place
-            }
-            Event::Passed(place) => place,
+    pub(crate) fn hear(&self, events: Vec<Event>, sites: &Sites, now: Moment) {
+        let Some(reached) = events.last().map(Event::place) else {
+            return;
         };
+        for event in events {
+            match event {
+                Event::Purge(placed) => {
+                    let at = Timestamp::from_unix_millis(now.0);
+                    let applied = Applied { at, took: None };
+                    self.apply(placed, sites, (now, Some(applied)));
+                }
+                Event::Doubt { sequence, .. } => {
+                    self.index.doubt(sequence);
+                    self.resets.fetch_add(1, Ordering::Relaxed);
+                }
+                Event::Passed(_) => {}
+            }
+        }
         self.testify();
-        self.applied.send_replace(place);
+        self.applied.send_replace(reached);
     }
 
     /// Before a purge is acknowledged, the witness knows of it.
@@ -324,6 +328,11 @@ impl Purges {
     /// How often purges were found to be missing.
     pub(crate) fn resets(&self) -> u64 {
         self.resets.load(Ordering::Relaxed)
+    }
+
+    /// Nothing that outlives the process was born before that sequence.
+    pub(crate) fn outlived(&self, upto: Sequence) {
+        self.log.outlived(upto);
     }
 
     /// How the log stands.

@@ -14,6 +14,7 @@ use tokio::time::timeout;
 use crate::admin::Admin;
 use crate::cache::Head;
 use crate::node::Node;
+use crate::origins::probes;
 use crate::pingora::Pipeline;
 use crate::purges;
 use crate::server::{Listener, Server};
@@ -94,6 +95,7 @@ pub fn start(config: config::Config, token: Token) -> Result<Running, StartError
     tokio::spawn(account(Arc::clone(&node.tiers), stopping.clone()));
     tokio::spawn(purges::sweep(Arc::clone(&node)));
     tokio::spawn(crate::observe::keep(Arc::clone(&node)));
+    probes::start(&node);
     let admin_socket = bind(admin)?;
     let mut sockets = Vec::new();
     for listener in listeners {

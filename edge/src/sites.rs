@@ -60,11 +60,9 @@ impl Sites {
         self.all().into_iter().flat_map(|site| &site.tallies)
     }
 
-    /// The names of all sites, in no order, some more than once.
+    /// The names of all sites, in their order.
     pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
-        let exact = self.exact.values();
-        let below = self.below.iter().map(|(_, site)| site);
-        let all = exact.chain(below).chain(&self.any);
+        let all = self.all().into_iter();
         all.map(|site| site.name.as_str())
     }
 }

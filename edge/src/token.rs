@@ -5,6 +5,7 @@ use std::io::{Read as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
+use policy::time::Timestamp;
 use purge_api::Token;
 
 /// The variable that may hold the token.
@@ -127,6 +128,11 @@ pub fn instance() -> std::io::Result<String> {
     let mut text = random()?;
     text.truncate(16);
     Ok(text)
+}
+
+/// An identifier that nobody else has. Time comes first, so that identifiers sort as they were made.
+pub(crate) fn identifier(now: Timestamp) -> std::io::Result<String> {
+    Ok(format!("{:012x}-{}", now.unix_millis(), instance()?))
 }
 
 /// A number that nobody else has.

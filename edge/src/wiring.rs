@@ -143,7 +143,7 @@ fn node(
         std::io::stdout(),
         metrics.log_dropped.clone(),
     );
-    let sites = sites_by_host(sites)?;
+    let sites = sites_by_host(sites, &metrics.origins)?;
     metrics.requests.watch(sites.tallies().cloned());
     let state = crate::token::state_directory().map(|state| state.join(&name));
     let state = state.ok();
@@ -167,7 +167,7 @@ fn node(
         name,
         purges,
         api: Api::new(admin::access(token, tokens)?, admin::dialects(dialects)),
-        audit: Audit::default(),
+        audit: Audit::open(state.as_deref()),
         guard: tiered::LoopGuard::new(&instance),
         started: clock.instant(),
         // Another process has other epochs: this one counts on from its start.
@@ -217,7 +217,7 @@ impl Around<'_> {
     /// Reads the purges that were applied, and makes the log that is followed from there: the node's own, or the fleet's.
     fn open_purges(&self, sites: &Sites, following: Option<Following>) -> Purges {
         let now = moment(self.clock);
-        Purges::open(self.state, self.witness, sites, now, |file, offset| {
+        Purges::open(self.state, self.witness, sites, now, |file, tail| {
             let cursor = CursorFile::new(self.state);
             let Some(following) = following else {
                 cursor.remove();
@@ -229,11 +229,7 @@ impl Around<'_> {
                 counters,
             } = following;
             self.metrics.add(counters.collectors());
-            let place = Place {
-                file,
-                offset,
-                cursor,
-            };
+            let place = Place { file, tail, cursor };
             let clock = Arc::clone(self.clock);
             Box::new(FleetLog::new(settings, place, outbox, clock, counters))
         })

@@ -224,6 +224,11 @@ impl Grant {
         };
         self.sites.is_empty() || order.scopes.iter().all(own)
     }
+
+    /// Whether it may see what was refused to the token of that name: one that is for some sites, its own only.
+    pub(crate) fn sees_refused(&self, by: Option<&str>) -> bool {
+        self.sites.is_empty() || by == Some(&self.name)
+    }
 }
 
 /// All tokens of a node.

@@ -51,11 +51,7 @@ impl Filter {
     fn set(&mut self, name: &str, value: String) -> Result<(), String> {
         match name {
             "before" => self.before = Some(number(name, &value)?),
-            "limit" => {
-                let limit = usize::try_from(number(name, &value)?).ok();
-                let limit = limit.filter(|limit| (1..=PAGE_MAX).contains(limit));
-                self.limit = limit.ok_or_else(|| format!("`limit` is 1 to {PAGE_MAX}"))?;
-            }
+            "limit" => self.limit = page(name, &value)?,
             "mode" => {
                 self.mode = Some(match value.as_str() {
                     "hard" => Mode::Hard,
@@ -113,6 +109,24 @@ fn number(name: &str, value: &str) -> Result<u64, String> {
     value
         .parse()
         .map_err(|_not_one| format!("`{name}` is a number, not `{value}`"))
+}
+
+/// The `limit` of a query that may have no other parameter.
+pub(crate) fn limit(query: Option<&str>) -> Result<usize, String> {
+    let mut limit = PAGE;
+    for (name, value) in form_urlencoded::parse(query.unwrap_or_default().as_bytes()) {
+        if name != "limit" {
+            return Err(format!("there is no parameter `{name}`"));
+        }
+        limit = page(&name, &value)?;
+    }
+    Ok(limit)
+}
+
+fn page(name: &str, value: &str) -> Result<usize, String> {
+    let limit = usize::try_from(number(name, value)?).ok();
+    let limit = limit.filter(|limit| (1..=PAGE_MAX).contains(limit));
+    limit.ok_or_else(|| format!("`{name}` is 1 to {PAGE_MAX}"))
 }
 
 #[cfg(test)]
@@ -174,5 +188,7 @@ mod tests {
         }
         assert_eq!(Filter::parse(Some("limit=1000")).unwrap().limit, PAGE_MAX);
         assert_eq!(Filter::parse(None).unwrap().limit, PAGE);
+        assert_eq!((limit(None), limit(Some("limit=3"))), (Ok(PAGE), Ok(3)));
+        assert!(limit(Some("limit=0")).is_err() && limit(Some("by=x")).is_err());
     }
 }

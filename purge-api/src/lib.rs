@@ -17,6 +17,7 @@ mod order;
 mod problem;
 mod receipt;
 mod routes;
+mod upstreams;
 
 pub use access::{Access, Denied, Grant, Permission};
 pub use auth::{Token, TokenError};
@@ -27,5 +28,8 @@ pub use order::{
     BODY_MAX, Count, Intent, Mode, Order, OrderError, Patience, Scope, Sent, Stamp, Wait,
 };
 pub use problem::Problem;
-pub use receipt::{Applied, Matched, Page, Preview, Receipt, SAMPLES_MAX, Sample, State};
+pub use receipt::{
+    Applied, Matched, Page, Preview, Receipt, Refusals, RefusedRequest, SAMPLES_MAX, Sample, State,
+};
 pub use routes::{Api, Asked, Reader};
+pub use upstreams::{OriginList, OriginStatus};

@@ -8,7 +8,8 @@ use serde::Serialize;
 use crate::filter::Filter;
 use crate::order::{Order, Patience, Scope};
 use crate::problem::Problem;
-use crate::receipt::{Preview, Receipt};
+use crate::receipt::{Preview, Receipt, RefusedRequest};
+use crate::upstreams::OriginList;
 
 /// The node behind the API.
 pub trait Node: Sync {
@@ -18,6 +19,8 @@ pub trait Node: Sync {
     fn metrics(&self) -> String;
     /// What it is doing.
     fn status(&self) -> Status;
+    /// The origins that it asks.
+    fn origins(&self) -> OriginList;
     /// Now, in RFC 3339.
     fn now(&self) -> String;
     /// Now, for measuring.
@@ -47,6 +50,8 @@ pub trait Node: Sync {
     fn purge_by_id(&self, id: &str) -> Option<Receipt>;
     /// Something was refused: for the audit trail.
     fn refused(&self, refusal: &Refusal<'_>);
+    /// At most so many of the last refusals that `sees` lets through, the newest first.
+    fn refusals(&self, most: usize, sees: &dyn Fn(&RefusedRequest) -> bool) -> Vec<RefusedRequest>;
 }
 
 /// Why nothing was purged.

@@ -13,9 +13,13 @@ mod tests {
     use super::*;
     use crate::access::Denied;
     use crate::filter::Filter;
+    use crate::node::Refusal;
     use crate::order::{Mode, Order, Scope, Sent, Stamp, Wait};
     use crate::problem::Problem;
-    use crate::receipt::{Applied, Matched, Page, Preview, Receipt, Sample, State};
+    use crate::receipt::{
+        Applied, Matched, Page, Preview, Receipt, Refusals, RefusedRequest, Sample, State,
+    };
+    use crate::upstreams::{OriginList, OriginStatus};
 
     fn document() -> Value {
         serde_json::from_str(TEXT).unwrap()
@@ -74,6 +78,26 @@ mod tests {
         check("Receipt", receipt());
         check("Applied", applied());
         check("Matched", Matched::default());
+        check(
+            "OriginList",
+            OriginList {
+                origins: Vec::new(),
+            },
+        );
+        check(
+            "OriginStatus",
+            OriginStatus {
+                site: String::new(),
+                origin: String::new(),
+                role: "primary",
+                weight: 1,
+                state: "up",
+                under_way: 0,
+                waiting: 0,
+                recent_requests: 0,
+                recent_failures: 0,
+            },
+        );
         let sample = || Sample {
             uri: "u".to_owned(),
             key: "k".to_owned(),
@@ -96,6 +120,17 @@ mod tests {
                 next: None,
             },
         );
+        let refusal = Refusal {
+            by: None,
+            client: [127, 0, 0, 1].into(),
+            method: "POST",
+            path: "/v1/purges",
+            problem: &Problem::Busy,
+        };
+        let refused = RefusedRequest::new(&refusal, "t".to_owned(), 0);
+        check("RefusedRequest", &refused);
+        let refusals = vec![refused];
+        check("Refusals", Refusals { refusals });
         let problem: Value = serde_json::from_slice(Problem::Busy.response().body()).unwrap();
         check("Problem", problem);
     }

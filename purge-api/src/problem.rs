@@ -97,7 +97,7 @@ impl Problem {
                     .to_owned()
             }
             Self::NotFound => {
-                "the routes are /healthz, /readyz, /metrics, /v1/openapi.json, /v1/status, /v1/purges and /v1/purges/ID"
+                "the routes are /healthz, /readyz, /metrics, /v1/openapi.json, /v1/status, /v1/purges, /v1/purges/ID and /v1/refusals"
                     .to_owned()
             }
             Self::Method => {

@@ -1,7 +1,10 @@
 //! What a node answers to a purge.
 
-use serde::Serialize;
+use std::net::IpAddr;
 
+use serde::{Deserialize, Serialize};
+
+use crate::node::Refusal;
 use crate::order::Order;
 
 /// A purge that was accepted.
@@ -50,7 +53,7 @@ pub struct Applied {
     pub node: String,
     /// When it applied the purge, in RFC 3339; none for one that was applied again when the node started.
     pub applied_at: Option<String>,
-    /// From the acceptance to there, in milliseconds.
+    /// From the acceptance to there, in milliseconds; for another node by the clocks of both.
     pub latency_ms: Option<f64>,
 }
 
@@ -89,4 +92,60 @@ pub struct Page {
     pub purges: Vec<Receipt>,
     /// What to send as `before` for the next page; none on the last.
     pub next: Option<u64>,
+}
+
+/// A request that was refused, as the audit trail has it.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct RefusedRequest {
+    /// When, in RFC 3339.
+    pub at: String,
+    /// The name of its token, or of its dialect; none where it had neither.
+    pub by: Option<String>,
+    /// Where it came from.
+    pub client: IpAddr,
+    /// Its method.
+    pub method: String,
+    /// Its path.
+    pub path: String,
+    /// What was wrong with it, in a word.
+    pub code: String,
+    /// And in a sentence.
+    pub detail: String,
+    /// Refusals before it that were left out, because there were too many at once.
+    pub silenced: u64,
+}
+
+/// Bytes of a text in the audit trail that a client may have chosen; what is longer is cut.
+const TEXT_MAX: usize = 512;
+
+impl RefusedRequest {
+    /// What is kept of a refusal.
+    #[must_use]
+    pub fn new(refusal: &Refusal<'_>, at: String, silenced: u64) -> Self {
+        Self {
+            at,
+            by: refusal.by.map(str::to_owned),
+            client: refusal.client.to_canonical(),
+            method: cut(refusal.method),
+            path: cut(refusal.path),
+            code: refusal.problem.code().to_owned(),
+            detail: cut(&refusal.problem.detail()),
+            silenced,
+        }
+    }
+}
+
+fn cut(text: &str) -> String {
+    let mut end = text.len().min(TEXT_MAX);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    text.get(..end).unwrap_or_default().to_owned()
+}
+
+/// The last refusals, the newest first.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
+pub struct Refusals {
+    /// The refusals.
+    pub refusals: Vec<RefusedRequest>,
 }

@@ -9,12 +9,12 @@ use serde::Serialize;
 
 use crate::access::{Access, Grant, Permission};
 use crate::dialect::Dialects;
-use crate::filter::Filter;
+use crate::filter::{self, Filter};
 use crate::node::{Node, Readiness, Refusal};
 use crate::openapi;
 use crate::order::{Intent, Sent, Stamp};
 use crate::problem::Problem;
-use crate::receipt::{Page, Preview, Receipt, State};
+use crate::receipt::{Page, Preview, Receipt, Refusals, State};
 
 /// A request to the API.
 #[derive(Clone, Copy, Debug)]
@@ -175,14 +175,21 @@ async fn granted<N: Node>(
         "/v1/status" => grant
             .allows(Permission::Read)
             .map(|()| json(&node.status()))?,
+        "/v1/origins" => grant
+            .allows(Permission::Read)
+            .map(|()| json(&node.origins()))?,
         "/v1/purges" => json(&list(asked, node, grant)?),
+        "/v1/refusals" => json(&refusals(asked, node, grant)?),
         _ => json(&one(path, node, grant)?),
     };
     Ok(response(StatusCode::OK, JSON, body))
 }
 
 fn is_route(path: &str) -> bool {
-    matches!(path, "/v1/status" | "/v1/purges") || path.starts_with("/v1/purges/")
+    matches!(
+        path,
+        "/v1/status" | "/v1/origins" | "/v1/purges" | "/v1/refusals"
+    ) || path.starts_with("/v1/purges/")
 }
 
 fn list<N: Node>(asked: &Asked<'_>, node: &N, grant: &Grant) -> Result<Page, Problem> {
@@ -195,6 +202,13 @@ fn list<N: Node>(asked: &Asked<'_>, node: &N, grant: &Grant) -> Result<Page, Pro
     let last = purges.last().map(|receipt| receipt.sequence);
     let next = last.filter(|_| more);
     Ok(Page { purges, next })
+}
+
+fn refusals<N: Node>(asked: &Asked<'_>, node: &N, grant: &Grant) -> Result<Refusals, Problem> {
+    grant.allows(Permission::Read)?;
+    let most = filter::limit(asked.query()).map_err(Problem::Invalid)?;
+    let refusals = node.refusals(most, &|refused| grant.sees_refused(refused.by.as_deref()));
+    Ok(Refusals { refusals })
 }
 
 fn one<N: Node>(path: &str, node: &N, grant: &Grant) -> Result<Receipt, Problem> {

@@ -8,7 +8,8 @@ use crate::auth::Token;
 use crate::dialect::Dialect;
 use crate::node::{Refused, Status};
 use crate::order::{Order, Patience, Scope};
-use crate::receipt::Matched;
+use crate::receipt::{Matched, RefusedRequest};
+use crate::upstreams::OriginList;
 
 const ADMIN: &str = "0123456789abcdef";
 const SHOP: &str = "the-token-of-shop";
@@ -18,7 +19,7 @@ const SHOP: &str = "the-token-of-shop";
 struct Fixed {
     readiness: Option<Readiness>,
     purged: Mutex<Vec<Order>>,
-    refused: Mutex<Vec<(Option<String>, &'static str)>>,
+    refused: Mutex<Vec<RefusedRequest>>,
 }
 
 impl Node for Fixed {
@@ -40,6 +41,12 @@ impl Node for Fixed {
             bytes: 3,
             bytes_max: 4,
             connections: 5,
+        }
+    }
+
+    fn origins(&self) -> OriginList {
+        OriginList {
+            origins: Vec::new(),
         }
     }
 
@@ -110,7 +117,13 @@ impl Node for Fixed {
 
     fn refused(&self, refusal: &Refusal<'_>) {
         let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
-        refused.push((refusal.by.map(str::to_owned), refusal.problem.code()));
+        refused.push(RefusedRequest::new(refusal, self.now(), 0));
+    }
+
+    fn refusals(&self, most: usize, sees: &dyn Fn(&RefusedRequest) -> bool) -> Vec<RefusedRequest> {
+        let refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        let seen = refused.iter().rev().filter(|it| sees(it));
+        seen.take(most).cloned().collect()
     }
 }
 
@@ -300,11 +313,18 @@ async fn what_is_open_and_what_is_not() {
     check("GET",    "/v1/status",          Some("Bearer wrong"), 401).await;
     check("GET",    "/v1/status",          right,                200).await;
     check("DELETE", "/v1/status",          right,                405).await;
+    check("GET",    "/v1/origins",         None,                 401).await;
+    check("GET",    "/v1/origins",         right,                200).await;
+    check("DELETE", "/v1/origins",         right,                405).await;
     check("POST",   "/v1/purges",          None,                 401).await;
     check("GET",    "/v1/purges",          right,                200).await;
     check("GET",    "/v1/purges?limit=1",  right,                200).await;
     check("GET",    "/v1/purges?a=b",      right,                422).await;
     check("DELETE", "/v1/purges",          right,                405).await;
+    check("GET",    "/v1/refusals",        right,                200).await;
+    check("GET",    "/v1/refusals?by=x",   right,                422).await;
+    check("POST",   "/v1/refusals",        right,                405).await;
+    check("GET",    "/v1/refusals",        None,                 401).await;
     check("GET",    "/v1/purges/none",     right,                404).await;
     check("GET",    "/",                   None,                 401).await;
     check("GET",    "/",                   right,                404).await;
@@ -327,9 +347,35 @@ async fn refusals_are_told() {
         };
         ask.admin(&node).await;
     }
-    let refused = node.refused.lock().unwrap();
-    let shop = Some("shop".to_owned());
-    assert_eq!(*refused, [(None, "unauthorised"), (shop, "forbidden")]);
+    let told = |token: &'static str, target: &'static str| {
+        let node = &node;
+        async move {
+            let bearer = format!("Bearer {token}");
+            let fields = [("authorization", bearer.as_str())];
+            let ask = Ask {
+                target,
+                fields: &fields,
+                ..Ask::default()
+            };
+            let (status, body) = ask.admin(node).await;
+            assert_eq!(status, 200);
+            let page: serde_json::Value = serde_json::from_slice(body.as_ref()).unwrap();
+            let refusals = page["refusals"].as_array().unwrap().iter();
+            let refusals = refusals.map(|it| (it["by"].clone(), it["code"].clone()));
+            serde_json::json!(refusals.collect::<Vec<_>>())
+        }
+    };
+    let all = serde_json::json!([["shop", "forbidden"], [null, "unauthorised"]]);
+    assert_eq!(told(ADMIN, "/v1/refusals").await, all);
+    assert_eq!(
+        told(ADMIN, "/v1/refusals?limit=1").await,
+        serde_json::json!([all[0]])
+    );
+    assert_eq!(
+        told(SHOP, "/v1/refusals").await,
+        serde_json::json!([all[0]]),
+        "its own"
+    );
 }
 
 #[tokio::test]

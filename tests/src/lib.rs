@@ -15,6 +15,7 @@
     reason = "a harness panics wherever the test that uses it has to fail"
 )]
 
+mod admin;
 mod binary;
 mod client;
 mod eventually;
@@ -24,9 +25,12 @@ mod gate;
 mod h2_client;
 mod metrics;
 mod nats;
+mod nats_client;
+mod nats_cluster;
 mod node;
 mod origin;
 mod ports;
+mod relay;
 mod reply;
 mod response;
 mod settings;
@@ -42,9 +46,12 @@ pub use gate::Gate;
 pub use h2_client::{H2Client, request};
 pub use metrics::Metrics;
 pub use nats::Nats;
+pub use nats_client::NatsClient;
+pub use nats_cluster::NatsCluster;
 pub use node::{Exit, Node, run_to_exit};
 pub use origin::{Origin, Seen};
 pub use ports::free_port;
+pub use relay::Relay;
 pub use reply::Reply;
 pub use response::Response;
 pub use settings::Settings;

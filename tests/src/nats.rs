@@ -1,7 +1,7 @@
 //! A NATS server: the real one, as a child process.
 
 use std::fs;
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
@@ -10,6 +10,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 use tokio::time::Instant;
 
+use crate::nats_client::NatsClient;
 use crate::ports::free_port;
 
 /// How long a server may take until it listens.
@@ -35,21 +36,50 @@ impl Nats {
     /// Starts a server with further lines in its configuration.
     #[must_use]
     pub fn configured(more: &str) -> Self {
-        let folder = TempDir::new().expect("a temporary folder");
-        let mut nats = Self {
-            child: None,
-            port: free_port(),
-            folder,
-            more: more.to_owned(),
-        };
+        let mut nats = Self::prepared();
+        nats.configure(more);
         nats.begin();
         nats
+    }
+
+    /// A server that is not started yet.
+    #[must_use]
+    pub fn prepared() -> Self {
+        Self {
+            child: None,
+            port: free_port(),
+            folder: TempDir::new().expect("a temporary folder"),
+            more: String::new(),
+        }
+    }
+
+    /// Further lines of its configuration, from the next start on.
+    pub fn configure(&mut self, more: &str) {
+        more.clone_into(&mut self.more);
     }
 
     /// Its URL.
     #[must_use]
     pub fn url(&self) -> String {
         format!("nats://127.0.0.1:{}", self.port)
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, 1], self.port))
+    }
+
+    /// A connection to it, past all nodes.
+    #[must_use]
+    pub fn client(&self) -> NatsClient {
+        NatsClient::connect(self.address())
+    }
+
+    /// Its folder, for files that its configuration names.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
     }
 
     /// Its URL, for a user of [`configured`](Self::configured).

@@ -206,6 +206,15 @@ impl Node {
         }
     }
 
+    /// Waits until clients can connect, whether or not the node says that it is ready.
+    pub async fn wait_listening(&self) {
+        let end = Instant::now() + PATIENCE;
+        while tokio::net::TcpStream::connect(self.address).await.is_err() {
+            assert!(Instant::now() < end, "{}", self.stderr().join("\n"));
+            sleep(Duration::from_millis(5)).await;
+        }
+    }
+
     async fn is_ready(&self) -> bool {
         if tokio::net::TcpStream::connect(self.admin).await.is_err() {
             return false;

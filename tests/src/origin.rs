@@ -95,6 +95,16 @@ impl Origin {
         Self::run(handler, Protocol::Http1).await
     }
 
+    /// An HTTP/1.1 origin at this port of the loopback address.
+    pub async fn start_at(
+        port: u16,
+        handler: impl Fn(&Seen) -> Reply + Send + Sync + 'static,
+    ) -> Self {
+        let listener = TcpListener::bind(("127.0.0.1", port)).await;
+        let listener = listener.expect("a free port");
+        Self::listen(listener, handler, Protocol::Http1)
+    }
+
     /// An origin that speaks HTTP/2 without TLS, and nothing else.
     pub async fn start_h2c(handler: impl Fn(&Seen) -> Reply + Send + Sync + 'static) -> Self {
         Self::run(handler, Protocol::H2c).await
@@ -116,6 +126,14 @@ impl Origin {
         protocol: Protocol,
     ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        Self::listen(listener, handler, protocol)
+    }
+
+    fn listen(
+        listener: TcpListener,
+        handler: impl Fn(&Seen) -> Reply + Send + Sync + 'static,
+        protocol: Protocol,
+    ) -> Self {
         let address = listener.local_addr().expect("a bound socket");
         let scheme = if matches!(protocol, Protocol::Tls(_)) {
             "https"

@@ -2,17 +2,27 @@
 //!
 //! This crate decides and opens nothing: whether a request has been here before ([`loop_detection`]), how a message
 //! names the nodes it went through ([`via`]), who sent it by the word of trusted proxies ([`forwarded`]), whether a peer
-//! is fit to be asked ([`health`]), and in which order the addresses of an upstream are tried ([`rotation`]). It reads no
-//! clock and knows nothing of what is cached.
+//! is fit to be asked ([`health`], [`breaker`], [`ejection`]), which of several is ([`balance`]), whether and how often it is tried
+//! again ([`retry`], [`budget`]), and in which order the addresses of an upstream are tried ([`rotation`]). It reads no clock and
+//! knows nothing of what is cached.
 #![forbid(unsafe_code)]
 
+pub mod balance;
+pub mod breaker;
+pub mod budget;
+pub mod ejection;
 pub mod forwarded;
 pub mod health;
 pub mod loop_detection;
 mod moment;
+pub mod retry;
 pub mod rotation;
 pub mod via;
+pub mod window;
 
+pub use balance::Balancer;
+pub use breaker::{Breaker, BreakerSettings};
+pub use budget::RetryBudget;
 pub use health::{Health, HealthSettings};
 pub use loop_detection::{LoopGuard, Looped};
 pub use moment::Moment;

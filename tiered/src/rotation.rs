@@ -22,6 +22,12 @@ impl Rotation {
             self.good.store(index, Ordering::Relaxed);
         }
     }
+
+    /// The first of `count` alternatives did not work: the one after it comes first.
+    pub fn next(&self, count: usize) {
+        let good = self.good.load(Ordering::Relaxed);
+        self.worked((good + 1) % count.max(1));
+    }
 }
 
 #[cfg(test)]
@@ -40,6 +46,11 @@ mod tests {
         check(&rotation, 3, &[0, 1, 2]);
         rotation.worked(1);
         check(&rotation, 3, &[1, 2, 0]);
+        rotation.next(3);
+        check(&rotation, 3, &[2, 0, 1]);
+        rotation.next(3);
+        check(&rotation, 3, &[0, 1, 2]);
+        rotation.worked(1);
         // Fewer alternatives than before: the one that worked may be gone.
         check(&rotation, 1, &[0]);
     }

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{Caching, Rule};
+use super::{Caching, Caps, Rule, Sharing};
 
 /// One site: the hosts it answers for, where it comes from, and how it is cached.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,6 +18,8 @@ pub struct Site {
     pub origins: Vec<Origin>,
     /// How the origins are asked.
     pub upstream: Upstream,
+    /// How they share the requests.
+    pub sharing: Sharing,
     /// How responses are cached where no rule says otherwise.
     pub caching: Caching,
     /// The exceptions, in the order of the file: of the rules that match, the first that has a key decides it.
@@ -75,6 +77,32 @@ pub struct Origin {
     pub http: OriginHttp,
     /// The `Host` it is sent; `None` leaves the client's.
     pub host_override: Option<String>,
+    /// Its share compared with that of the others.
+    pub weight: u32,
+    /// Whether it takes one.
+    pub role: OriginRole,
+    /// The most that it is asked at once.
+    pub caps: Caps,
+}
+
+impl fmt::Display for Origin {
+    /// Writes the origin as its URL.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let scheme = match self.transport {
+            OriginTransport::Plain => "http",
+            OriginTransport::Tls { .. } => "https",
+        };
+        write!(f, "{scheme}://{}:{}", self.host, self.port)
+    }
+}
+
+/// Whether an origin takes its share of the requests.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub enum OriginRole {
+    /// It does.
+    Primary,
+    /// It is asked where no primary is up.
+    Backup,
 }
 
 /// Where an origin is.

@@ -1,9 +1,10 @@
 //! `origins` of a site: URLs, or tables with a URL.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
-use crate::kinds::{Choice, ReadableFile, Text, Truth};
-use crate::model::{Origin, OriginHost, OriginHttp, OriginTransport, Verify};
+use crate::kinds::{Choice, Lasting, ReadableFile, Text, Truth, Whole};
+use crate::model::{Caps, Origin, OriginHost, OriginHttp, OriginRole, OriginTransport, Verify};
 use crate::names;
 use crate::problems::{Fault, quote};
 use crate::raw::{Says, Value};
@@ -72,10 +73,64 @@ const HTTP: Setting<Choice<OriginHttp>> = Setting {
     ]),
 };
 
+const WEIGHT: Setting<Whole<u32>> = Setting {
+    key: "weight",
+    unset: Unset::Is("1"),
+    about: "Its share of the requests compared with that of the site's other origins.",
+    read: Whole::new(1, 1_000),
+};
+
+const BACKUP: Setting<Truth> = Setting {
+    key: "backup",
+    unset: Unset::Is("false"),
+    about: "Whether it is asked only where no other origin is up.",
+    read: Truth,
+};
+
+const MAX_REQUESTS: Setting<Whole<usize>> = Setting {
+    key: "max_requests",
+    unset: Unset::Means {
+        example: "100",
+        means: "no limit",
+    },
+    about: "The most requests that it has at once. What is stored is sent without it; what is stale is sent rather \
+            than to wait, where that is allowed.",
+    read: Whole::new(1, 100_000),
+};
+
+const QUEUE: Setting<Whole<u32>> = Setting {
+    key: "queue",
+    unset: Unset::Is("1000"),
+    about: "The most requests that wait while it has `max_requests`; others are refused with 503.",
+    read: Whole::new(0, 100_000),
+};
+
+const QUEUE_TIMEOUT: Setting<Lasting> = Setting {
+    key: "queue_timeout",
+    unset: Unset::Is("\"5s\""),
+    about: "How long they wait; then they are refused with 503.",
+    read: Lasting {
+        least: Duration::from_millis(1),
+        most: Duration::from_secs(3_600),
+    },
+};
+
 pub(crate) const ORIGIN: Rows = Rows {
     path: "site.origins",
     about: "An entry of `origins` that is more than a URL.",
-    rows: &[&URL as &dyn Row, &CA, &VERIFY, &SNI, &HOST, &HTTP],
+    rows: &[
+        &URL as &dyn Row,
+        &CA,
+        &VERIFY,
+        &SNI,
+        &HOST,
+        &HTTP,
+        &WEIGHT,
+        &BACKUP,
+        &MAX_REQUESTS,
+        &QUEUE,
+        &QUEUE_TIMEOUT,
+    ],
 };
 
 const URL_KIND: Text<Url> = Text {
@@ -159,21 +214,10 @@ impl Read for OriginKind {
         if let Says::Table(_) = value.says {
             return origin(&Section::open(value, &ORIGIN, reading)?, reading);
         }
-        let Url { scheme, host, port } = URL_KIND.read(value, reading)?;
-        let transport = match scheme {
-            Scheme::Http => OriginTransport::Plain,
-            Scheme::Https => OriginTransport::Tls {
-                verify: Verify::System,
-                sni: None,
-            },
-        };
-        Some(Origin {
-            host,
-            port,
-            transport,
-            http: OriginHttp::Auto,
-            host_override: None,
-        })
+        let url = URL_KIND.read(value, reading)?;
+        // Every key has its default.
+        let nothing_else = Section::empty(value.span);
+        finish(&nothing_else, Some(url), reading)
     }
 
     fn accepts(&self) -> String {
@@ -183,11 +227,20 @@ impl Read for OriginKind {
 
 fn origin(section: &Section<'_>, reading: &mut Reading) -> Option<Origin> {
     let url = section.value(&URL, reading);
+    finish(section, url, reading)
+}
+
+/// What stands beside the URL.
+fn finish(section: &Section<'_>, url: Option<Url>, reading: &mut Reading) -> Option<Origin> {
     let ca = section.value(&CA, reading);
     let verify = section.value(&VERIFY, reading);
     let sni = section.value(&SNI, reading);
     let host_override = section.value(&HOST, reading);
     let http = section.value(&HTTP, reading);
+
+    let weight = section.value(&WEIGHT, reading);
+    let backup = section.value(&BACKUP, reading);
+    let caps = caps(section, reading);
 
     let Url { scheme, host, port } = url?;
     let transport = match scheme {
@@ -206,6 +259,33 @@ fn origin(section: &Section<'_>, reading: &mut Reading) -> Option<Origin> {
         transport,
         http: http?,
         host_override,
+        weight: weight?,
+        role: match backup? {
+            true => OriginRole::Backup,
+            false => OriginRole::Primary,
+        },
+        caps: caps?,
+    })
+}
+
+fn caps(section: &Section<'_>, reading: &mut Reading) -> Option<Caps> {
+    let requests = section.value(&MAX_REQUESTS, reading);
+    let queue = section.value(&QUEUE, reading);
+    let queue_timeout = section.value(&QUEUE_TIMEOUT, reading);
+    if !section.has(&MAX_REQUESTS) {
+        let of_queue = [QUEUE.key, QUEUE_TIMEOUT.key];
+        for key in section.keys().filter(|key| of_queue.contains(&key.value)) {
+            let fault = Fault::new(format!(
+                "`{}` has no effect without `max_requests`",
+                key.value
+            ));
+            reading.refuse(key.span, fault.hint("remove it, or name the limit"));
+        }
+    }
+    Some(Caps {
+        requests,
+        queue: queue?,
+        queue_timeout: queue_timeout?,
     })
 }
 

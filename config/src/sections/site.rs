@@ -5,11 +5,11 @@ use std::collections::hash_map::Entry;
 use std::time::Duration;
 
 use super::origin::OriginKind;
-use super::{Tables, caching, codings, key, rule, slices, vary};
+use super::{Tables, caching, codings, key, rule, sharing, slices, vary};
 use crate::kinds::{Choice, Lasting, List, Text, Truth, Whole, values};
 use crate::model::{
     Caching, Debug, EarlyHints, Forwarded, ForwardedAs, HostPattern, LearnHints, Origin,
-    ProxyStatus, Rule, Site, UnknownTransferCoding, Upstream,
+    ProxyStatus, Rule, Sharing, Site, UnknownTransferCoding, Upstream,
 };
 use crate::names;
 use crate::problems::{Fault, quote};
@@ -269,6 +269,14 @@ pub(crate) const SITE: Rows = Rows {
         &BETWEEN_BYTES_TIMEOUT,
         &IDLE_TIMEOUT,
         &RETRIES,
+        &sharing::RETRY_BUDGET,
+        &sharing::RETRY_STATUSES,
+        &sharing::BALANCE,
+        &sharing::STICKY_COOKIE,
+        &sharing::SLOW_START,
+        &sharing::HEALTH_KEY,
+        &sharing::BREAKER_KEY,
+        &sharing::EJECTION_KEY,
         &UNKNOWN_TRANSFER_CODING,
         &FORWARDED,
         &FORWARDED_AS,
@@ -341,6 +349,7 @@ struct SiteRead {
     hosts: Option<Vec<At<HostPattern>>>,
     origins: Option<Vec<Origin>>,
     upstream: Option<Upstream>,
+    sharing: Option<Sharing>,
     caching: Option<Caching>,
     rules: Option<Vec<Rule>>,
     forwarded: Option<Forwarded>,
@@ -366,6 +375,7 @@ fn site(value: &Value, reading: &mut Reading) -> Option<SiteRead> {
     };
     let origins = section.value(&ORIGINS, reading).map(values);
     let upstream = upstream(&section, reading);
+    let sharing = sharing::sharing(&section, reading);
     let caching = caching::caching(&section, reading);
     let rules = section.list(&RULES, reading).map(|rules| {
         let rules = rules
@@ -381,6 +391,7 @@ fn site(value: &Value, reading: &mut Reading) -> Option<SiteRead> {
         hosts,
         origins,
         upstream,
+        sharing,
         caching,
         rules: rules.and_then(|rules| rules.into_iter().collect()),
         forwarded: section.value(&FORWARDED, reading),
@@ -428,6 +439,7 @@ impl SiteRead {
             hosts: values(self.hosts?),
             origins: self.origins?,
             upstream: self.upstream?,
+            sharing: self.sharing?,
             caching: self.caching?,
             rules: self.rules?,
             forwarded: self.forwarded?,

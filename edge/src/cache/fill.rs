@@ -9,6 +9,7 @@ use policy::partial::{Extent, Part};
 use policy::range::ByteRange;
 use policy::settings::Settings;
 use policy::slices::Layout;
+use policy::stale::Failure;
 use policy::store::{DoNotStore, Stored};
 use policy::time::Timestamp;
 use storage::purge::{Life, Sequence};
@@ -25,6 +26,7 @@ use crate::exchange::Request;
 use crate::metrics::Asked;
 use crate::node::Node;
 use crate::origins::outbound;
+use crate::origins::slots::Queueing;
 use crate::outcome::{Answer, NotStored};
 use crate::pingora::fetch::{Asking, Fetched};
 use crate::spent::Spent;
@@ -227,6 +229,8 @@ impl Fill {
             content: self.request.content.whole().cloned(),
             trail: &self.request.trail,
             site: &self.request.site,
+            chosen_by: self.request.chosen_by(),
+            queueing: self.queueing(),
             spent: &self.spent,
             kind: match &self.selected {
                 _ if self.spent.is_behind() => Asked::Background,
@@ -235,6 +239,16 @@ impl Fill {
             },
         };
         self.node.fetcher.fetch(asking, &self.interim).await
+    }
+
+    /// A stale response that may be sent is better than a wait (RFC 9111 §4.2.4).
+    fn queueing(&self) -> Queueing {
+        let selected = self.selected.as_ref();
+        let stale = stale_instead(&self.node, &self.request, selected, Failure::Unreachable);
+        match stale {
+            Some(_) => Queueing::Never,
+            None => Queueing::Wait,
+        }
     }
 
     /// Updates the stored response from a 304; none where that is about another one.
@@ -351,7 +365,7 @@ impl Fill {
         if !settings.stale_statuses.contains(&fetched.status) {
             return None;
         }
-        let failure = policy::stale::Failure::Status(fetched.status);
+        let failure = Failure::Status(fetched.status);
         stale_instead(&self.node, &self.request, self.selected.as_ref(), failure)
     }
 

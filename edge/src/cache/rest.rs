@@ -19,6 +19,7 @@ use crate::exchange::Request;
 use crate::metrics::Asked;
 use crate::node::Node;
 use crate::origins::outbound;
+use crate::origins::slots::Queueing;
 use crate::pingora::fetch::{Asking, Fetched};
 
 /// Where the rest of a stored body is to be had.
@@ -91,6 +92,8 @@ impl<'a> Rest<'a> {
             content: None,
             trail: &self.request.trail,
             site: &self.request.site,
+            chosen_by: self.request.chosen_by(),
+            queueing: Queueing::Wait,
             spent: self.request.spent(),
             kind: Asked::Fill,
         };

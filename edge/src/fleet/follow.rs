@@ -1,7 +1,7 @@
 //! Following the log: prove where we are, read on from there, apply, and remember.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_nats::header::NATS_MESSAGE_ID;
 use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, pull};
@@ -10,6 +10,7 @@ use async_nats::jetstream::message::StreamMessage;
 use async_nats::jetstream::stream::{Info, LastRawMessageErrorKind, Stream};
 use bytes::Bytes;
 use futures::StreamExt as _;
+use policy::time::Timestamp;
 use storage::purge::{LogFile, Sequence};
 use tokio::sync::watch;
 use tokio::time::sleep;
@@ -17,19 +18,24 @@ use tokio::time::sleep;
 use super::cursor::{Cursor, CursorFile};
 use super::message::{Meaning, everything};
 use super::{Place, Shared, setup};
+use crate::access_log;
+use crate::purges::Tail;
 use crate::purges::log::{Event, Placed, Sink};
 use crate::purges::record::{Doubt, Reason};
+use crate::purges::upkeep::Upkeep;
 
 /// Messages under way at once.
 const BATCH_MAX: usize = 1000;
 /// Messages that are written to the file together.
-const WRITTEN_MAX: usize = 256;
+const WRITTEN_MAX: usize = 1000;
 /// While there is nothing to send, the server says so. Two missing ones end a session.
 const HEARTBEAT: Duration = Duration::from_secs(1);
 /// How long the server keeps a request for messages.
 const EXPIRES: Duration = Duration::from_secs(30);
 /// How long the server keeps what it knows of a reader that has gone.
 const INACTIVE: Duration = Duration::from_secs(30);
+/// While there is more to read, the place is not kept more often.
+const KEEP: Duration = Duration::from_secs(1);
 /// Between two sessions.
 const PAUSE: Duration = Duration::from_millis(250);
 
@@ -57,7 +63,10 @@ pub(super) struct Follower {
     cursor_file: CursorFile,
     /// What was applied last, as far as it is known.
     cursor: Option<Cursor>,
+    /// When it was made durable last.
+    kept: Option<Instant>,
     sink: Sink,
+    upkeep: Upkeep,
     /// The file cannot be written any more: what is applied is not remembered.
     is_forgetful: bool,
 }
@@ -84,16 +93,19 @@ impl Follower {
     pub(super) fn new(shared: Arc<Shared>, place: Place, sink: Sink) -> Self {
         let Place {
             file,
-            offset,
+            tail,
             cursor: cursor_file,
         } = place;
+        let upkeep = Upkeep::new(Arc::clone(&shared.outlived));
         Self {
             shared,
             file,
-            offset,
-            cursor: cursor_file.read(),
+            offset: tail.offset,
+            cursor: cursor_file.read().map(|kept| at_the_end(kept, tail)),
             cursor_file,
+            kept: None,
             sink,
+            upkeep,
             is_forgetful: false,
         }
     }
@@ -119,14 +131,14 @@ impl Follower {
 
     /// One connection to the log, until it breaks.
     async fn session(&mut self) -> Result<std::convert::Infallible, Interruption> {
-        let context = self.shared.context().await;
-        let connections = self.shared.connections.subscribe();
+        let context = self.shared.connected().await;
+        let connections = self.shared.line.connections();
         let name = self.shared.settings.stream.clone();
         let stream = context.get_stream(&name).await;
         let stream = stream.map_err(|error| Interruption::Stream(error.to_string()))?;
         let info = stream.cached_info().clone();
         let log = setup::log_id(&info.config).ok_or(Interruption::NotALog(name))?;
-        let applied = self.resume(&stream, &info, &log).await?;
+        let applied = self.resume(&stream, &info, &log, &connections).await?;
         self.shared.members.follows(&log, applied);
         self.shared
             .view
@@ -145,10 +157,13 @@ impl Follower {
         stream: &Stream,
         info: &Info,
         log: &str,
+        connections: &watch::Receiver<u64>,
     ) -> Result<u64, Interruption> {
         let last = info.state.last_sequence;
         let reason = match &self.cursor {
             None => Reason::Joined,
+            // The next purge would have a sequence that was given before.
+            Some(cursor) if self.sequence(cursor.place) < self.file.last() => Reason::Damage,
             Some(cursor) => match prove(cursor, stream, info, log).await? {
                 Proof::Proven { stamp } => {
                     let (place, behind) = (cursor.place, last.saturating_sub(cursor.place));
@@ -165,6 +180,10 @@ impl Follower {
             place: last,
             id,
         };
+        if connections.has_changed().unwrap_or(false) {
+            // What was said of the stream, and of the message, may be of different times.
+            return Err(Interruption::Reconnected);
+        }
         self.doubt(reason, cursor);
         if let Some(message) = message {
             self.applied(last, stamp(message.time.unix_timestamp_nanos()), 0);
@@ -204,7 +223,7 @@ impl Follower {
         };
         let record = [(sequence, doubt.payload())];
         self.remember(|file| file.write(&record));
-        (self.sink.hear)(Event::Doubt { sequence, place });
+        (self.sink.hear)(vec![Event::Doubt { sequence, place }]);
         self.cursor = Some(cursor);
         self.save();
     }
@@ -319,33 +338,55 @@ impl Follower {
             place: last.place,
             id: last.id.clone(),
         };
+        let (stamp, pending) = (last.stamp, last.pending);
         let ticked = batch.iter().any(|read| read.meaning == Meaning::Nothing);
-        let events: Vec<_> = batch
-            .into_iter()
-            .map(|read| (read.place, read.stamp, read.pending, self.event(read)))
-            .collect();
-        let known = self.file.last();
-        let records: Vec<(Sequence, Bytes)> = events
-            .iter()
-            .filter_map(|(.., event)| match event {
-                Event::Purge(placed) if placed.sequence > known => {
-                    Some((placed.sequence, placed.order.to_log().into()))
-                }
-                _ => None,
-            })
-            .collect();
+        let events: Vec<_> = batch.into_iter().map(|read| self.event(read)).collect();
+        let records = self.unwritten(&events);
         self.remember(|file| file.write(&records));
-        for (place, stamp, pending, event) in events {
-            let is_purge = matches!(event, Event::Purge(_));
-            (self.sink.hear)(event);
-            let Shared { clock, members, .. } = &*self.shared;
-            members.applied(place, is_purge.then(|| clock.now()));
-            self.applied(place, stamp, pending);
-        }
+        let purges = purges(&events);
+        (self.sink.hear)(events);
+        self.tell(&purges, cursor.place);
+        self.applied(cursor.place, stamp, pending);
         self.cursor = Some(cursor);
-        if ticked {
+        if ticked && self.is_time_to_keep(pending) {
             self.save();
         }
+    }
+
+    /// What the file does not have yet.
+    fn unwritten(&self, events: &[Event]) -> Vec<(Sequence, Bytes)> {
+        let known = self.file.last();
+        let records = events.iter().filter_map(|event| match event {
+            Event::Purge(placed) if placed.sequence > known => {
+                Some((placed.sequence, placed.order.to_log().into()))
+            }
+            _ => None,
+        });
+        records.collect()
+    }
+
+    /// Tells the others, and the metrics, of purges that are applied.
+    fn tell(&self, purges: &[Accepted], place: u64) {
+        let Shared {
+            clock,
+            members,
+            metrics,
+            view,
+            ..
+        } = &*self.shared;
+        let now = clock.now();
+        members.applied(place, purges.iter().map(|it| (it.place, now)));
+        // What was missed while this node was away says nothing of the way from the others to here.
+        if view.is_complete() {
+            let accepted = purges.iter().filter_map(|it| it.at);
+            accepted.for_each(|at| metrics.propagation.observe(now.since(at).as_secs_f64()));
+        }
+    }
+
+    /// Where there is nothing more to read, now; else once in a while.
+    fn is_time_to_keep(&self, pending: u64) -> bool {
+        let now = self.shared.clock.instant();
+        pending == 0 || self.kept.is_none_or(|kept| now - kept >= KEEP)
     }
 
     fn event(&self, read: Read) -> Event {
@@ -365,12 +406,17 @@ impl Follower {
             }
             _ => order,
         };
-        let sequence = signed(place).wrapping_add(self.offset);
         Event::Purge(Placed {
-            sequence: Sequence(sequence.cast_unsigned()),
+            sequence: self.sequence(place),
             place,
             order,
         })
+    }
+
+    /// Where a place of the log is in this node's own order.
+    const fn sequence(&self, place: u64) -> Sequence {
+        let sequence = signed(place).wrapping_add(self.offset);
+        Sequence(sequence.cast_unsigned())
     }
 
     fn unknown(&self, place: u64, id: &str) {
@@ -391,6 +437,12 @@ impl Follower {
         if let Err(error) = tokio::task::block_in_place(|| self.cursor_file.write(cursor)) {
             tracing::warn!(%error, "the place in the purge log cannot be kept");
         }
+        self.kept = Some(self.shared.clock.instant());
+        // The cursor is behind nothing that is dropped.
+        let shortened = tokio::task::block_in_place(|| self.upkeep.shorten(&mut self.file));
+        if let Err(error) = shortened {
+            tracing::error!(%error, "the file of purges cannot be shortened");
+        }
     }
 
     /// Writes to the file. Where that fails, purges are applied all the same, and read again after the next start.
@@ -406,6 +458,38 @@ impl Follower {
             self.is_forgetful = true;
         }
     }
+}
+
+/// The cursor is kept once in a while, the file with every purge: where the file has more, its end is what was applied
+/// last. To go by an older message would prove too little: a log that lost what follows it gives those numbers again.
+fn at_the_end(kept: Cursor, tail: Tail) -> Cursor {
+    let Some((sequence, id)) = tail.last else {
+        return kept;
+    };
+    let place = signed(sequence.0).wrapping_sub(tail.offset).cast_unsigned();
+    if place <= kept.place {
+        return kept;
+    }
+    let log = kept.log;
+    Cursor { log, place, id }
+}
+
+/// A purge that is applied here, and was accepted somewhere.
+struct Accepted {
+    place: u64,
+    /// By the clock of the node that accepted it, where that can be read.
+    at: Option<Timestamp>,
+}
+
+fn purges(events: &[Event]) -> Vec<Accepted> {
+    let purges = events.iter().filter_map(|event| match event {
+        Event::Purge(Placed { place, order, .. }) => Some(Accepted {
+            place: *place,
+            at: access_log::time_of(&order.accepted_at),
+        }),
+        Event::Doubt { .. } | Event::Passed(_) => None,
+    });
+    purges.collect()
 }
 
 /// Whether a cursor's message stands where it stood.
@@ -456,4 +540,34 @@ fn stamp(nanos: i128) -> Duration {
 
 const fn signed(number: u64) -> i64 {
     number.cast_signed()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is kept at a place, and the file's last purge, if it is one; then what counts.
+    #[track_caller]
+    fn check(why: &str, place: u64, offset: i64, last: Option<u64>, counts: (u64, &str)) {
+        let kept = Cursor {
+            log: "l".to_owned(),
+            place,
+            id: "kept".to_owned(),
+        };
+        let last = last.map(|sequence| (Sequence(sequence), "last".to_owned()));
+        let cursor = at_the_end(kept, Tail { offset, last });
+        assert_eq!((cursor.place, cursor.id.as_str()), counts, "{why}");
+        assert_eq!(cursor.log, "l");
+    }
+
+    #[test]
+    #[rustfmt::skip]
+    fn what_was_applied_last_is_where_a_node_goes_on() {
+        check("nothing in the file",          7,   0, None,     (7, "kept"));
+        check("a tick came after the purge",  7,   0, Some(5),  (7, "kept"));
+        check("that very purge",              7,   0, Some(7),  (7, "kept"));
+        check("purges after the last tick",   7,   0, Some(9),  (9, "last"));
+        check("the node joined late",        47, -40, Some(9),  (49, "last"));
+        check("the log was made anew",        3,  90, Some(95), (5, "last"));
+    }
 }

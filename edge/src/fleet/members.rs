@@ -126,18 +126,20 @@ impl Members {
         self.applied.send_modify(|count| *count += 1);
     }
 
-    /// This node has applied everything up to a place, with a purge there at that time, where there is one.
-    pub(crate) fn applied(&self, place: u64, at: Option<Timestamp>) {
+    /// This node has applied everything up to a place, with purges at these places and times.
+    pub(crate) fn applied(&self, place: u64, purges: impl Iterator<Item = (u64, Timestamp)>) {
         let mut own = self.own.lock();
         own.status.applied = place;
-        let Some(at) = at else {
+        let before = own.times.len();
+        own.times
+            .extend(purges.map(|(place, at)| (place, at.unix_millis())));
+        let fresh = own.times.len() - before;
+        if fresh == 0 {
             return;
-        };
-        if own.times.len() >= TIMES_MAX {
-            own.times.pop_front();
         }
-        own.times.push_back((place, at.unix_millis()));
-        own.untold = (own.untold + 1).min(own.times.len());
+        let excess = own.times.len().saturating_sub(TIMES_MAX);
+        own.times.drain(..excess);
+        own.untold = (own.untold + fresh).min(own.times.len());
         drop(own);
         self.applied.send_modify(|count| *count += 1);
     }
@@ -362,7 +364,7 @@ mod tests {
         let (members, _) = members();
         for place in 6..10 {
             let at = Timestamp::from_unix_millis(place * 100);
-            members.applied(place, (place != 8).then_some(at));
+            members.applied(place, (place != 8).then_some((place, at)).into_iter());
         }
         let told = members.status();
         assert_eq!(
@@ -381,7 +383,8 @@ mod tests {
         assert_eq!(members.known(now), NODES_MAX + 1);
         for place in 0..2 * TIMES_MAX as u64 {
             members.hear(status("0", place, &[(place, place)]), now);
-            members.applied(place, Some(Timestamp::from_unix_millis(place)));
+            let at = Timestamp::from_unix_millis(place);
+            members.applied(place, std::iter::once((place, at)));
         }
         assert_eq!(members.others.lock()["0"].times.len(), TIMES_MAX);
         assert_eq!(members.own.lock().times.len(), TIMES_MAX);

@@ -3,7 +3,12 @@
 use std::time::Duration;
 
 use prometheus::core::Collector;
-use prometheus::{Gauge, IntCounter, IntCounterVec, IntGauge, Opts};
+use prometheus::{Gauge, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts};
+
+/// Seconds: from nodes beside each other to a log that was cut off.
+const PROPAGATIONS: [f64; 12] = [
+    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0,
+];
 
 /// Counters of a node in a fleet.
 #[derive(Clone, Debug)]
@@ -16,6 +21,7 @@ pub(crate) struct FleetMetrics {
     pub publish_retries: IntCounter,
     pub reconnects: IntCounter,
     pub unknown: IntCounter,
+    pub propagation: Histogram,
 }
 
 impl FleetMetrics {
@@ -56,10 +62,17 @@ impl FleetMetrics {
                 "purge_unknown_messages_total",
                 "Messages of the log that were not understood and counted as purges of a whole site, or of all.",
             )?,
-        })
+
+            propagation: Histogram::with_opts(
+                HistogramOpts::new(
+                    "purge_propagation_seconds",
+                    "From a purge's acceptance, on whichever node, to its application on this one, by the clocks of both.",
+                )
+                .buckets(PROPAGATIONS.to_vec()),
+            )?,        })
     }
 
-    pub(crate) fn collectors(&self) -> [Box<dyn Collector>; 8] {
+    pub(crate) fn collectors(&self) -> [Box<dyn Collector>; 9] {
         [
             Box::new(self.lag.clone()),
             Box::new(self.nodes.clone()),
@@ -69,6 +82,7 @@ impl FleetMetrics {
             Box::new(self.publish_retries.clone()),
             Box::new(self.reconnects.clone()),
             Box::new(self.unknown.clone()),
+            Box::new(self.propagation.clone()),
         ]
     }
 

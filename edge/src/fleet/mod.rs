@@ -4,6 +4,7 @@
 //! at every connection that the message it applied last still stands where it stood, and where it cannot, it casts doubt
 //! on everything stored: a broken log costs requests to the origin, never a purged response.
 
+mod connection;
 mod cursor;
 mod follow;
 mod lag;
@@ -17,19 +18,21 @@ mod view;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use async_nats::ConnectOptions;
-use async_nats::jetstream::{Context, context::ContextBuilder};
+use async_nats::jetstream::Context;
 use async_trait::async_trait;
 use parking_lot::Mutex;
 use purge_api::Order;
-use storage::purge::LogFile;
+use storage::purge::{LogFile, Sequence};
 use tokio::sync::watch;
 
 use crate::clock::Clock;
+use crate::purges::Tail;
 use crate::purges::log::{LogStatus, PublishError, Published, PurgeLog, Reach, Sink, Trust};
 
+use connection::Line;
 pub(crate) use cursor::CursorFile;
 use follow::Follower;
 use members::Members;
@@ -38,15 +41,11 @@ pub(crate) use metrics::FleetMetrics;
 pub(crate) use outbox::Outbox;
 use view::View;
 
-/// What the client's own messages are told of; what matters of the rest is told here.
-pub const QUIET: &str = "async_nats=error";
+/// The client's own messages are not told: what matters of them is told here.
+pub const QUIET: &str = "async_nats=off";
 
 /// How long the server may take to answer one question.
 const ANSWER: Duration = Duration::from_secs(2);
-/// The connection is asked for a sign of life so often; two missing ones end it.
-const PING: Duration = Duration::from_secs(2);
-/// The longest pause between two attempts to connect.
-const RECONNECT_MAX: Duration = Duration::from_secs(1);
 
 /// Where a fleet's log is, and what is done about it.
 #[derive(Clone, Debug)]
@@ -106,9 +105,9 @@ pub(crate) struct FleetLog {
 pub(crate) struct Place {
     /// What was applied.
     pub file: LogFile,
-    /// What a sequence behind the file's end has to be taken from for its place in the log.
-    pub offset: i64,
-    /// Which message of the log was applied last.
+    /// What its end tells of the log.
+    pub tail: Tail,
+    /// Which message of the log was applied last, as of a little while ago.
     pub cursor: CursorFile,
 }
 
@@ -124,8 +123,9 @@ pub(crate) struct Shared {
     outbox: Option<Outbox>,
     /// None until the client was made.
     client: watch::Sender<Option<Context>>,
-    /// Counts connections: what a server knew of a reader may have gone with the last one.
-    connections: Arc<watch::Sender<u64>>,
+    /// Nothing that outlives the process was born before that place of this node's own order.
+    outlived: Arc<AtomicU64>,
+    line: Arc<Line>,
 }
 
 impl FleetLog {
@@ -143,7 +143,8 @@ impl FleetLog {
             view: View::new(settings.max_lag, settings.on_lag, now),
             members: Members::new(&settings.node, settings.forget_after),
             client: watch::Sender::new(None),
-            connections: Arc::new(watch::Sender::new(0)),
+            outlived: Arc::new(AtomicU64::default()),
+            line: Arc::default(),
             settings,
             clock,
             metrics,
@@ -219,100 +220,11 @@ impl PurgeLog for FleetLog {
         }
     }
 
+    fn outlived(&self, upto: Sequence) {
+        self.shared.outlived.fetch_max(upto.0, Ordering::AcqRel);
+    }
+
     async fn leave(&self) {
         drop(tokio::time::timeout(ANSWER, members::leave(&self.shared)).await);
     }
-}
-
-impl Shared {
-    /// Makes the client; it connects by itself, again and again. Only a credentials file that cannot be read holds it up.
-    async fn connect(&self) {
-        loop {
-            match self.client().await {
-                Ok(client) => {
-                    self.client.send_replace(Some(client));
-                    return;
-                }
-                Err(error) => tracing::error!(%error, "no connection to the purge log"),
-            }
-            tokio::time::sleep(RECONNECT_MAX).await;
-        }
-    }
-
-    async fn client(&self) -> Result<Context, String> {
-        let options = options(&self.settings.access).await?;
-        let reconnects = self.metrics.reconnects.clone();
-        let connections = Arc::clone(&self.connections);
-        let options = options
-            .name(format!("larder {}", self.settings.node))
-            .retry_on_initial_connect()
-            .event_callback(move |event| {
-                let reconnects = reconnects.clone();
-                let connections = Arc::clone(&connections);
-                async move {
-                    match event {
-                        async_nats::Event::Connected => {
-                            reconnects.inc();
-                            connections.send_modify(|count| *count += 1);
-                            tracing::info!("connected to the purge log");
-                        }
-                        async_nats::Event::Disconnected => {
-                            tracing::warn!("the connection to the purge log is lost");
-                        }
-                        event => tracing::debug!(%event, "the connection to the purge log"),
-                    }
-                }
-            });
-        let servers = self.settings.servers.as_slice();
-        let client = options.connect(servers).await;
-        let client = client.map_err(|error| error.to_string())?;
-        Ok(context(client))
-    }
-
-    /// The client, once it was made.
-    async fn context(&self) -> Context {
-        let mut made = self.client.subscribe();
-        loop {
-            if let Some(context) = made.borrow_and_update().clone() {
-                return context;
-            }
-            // The sender is a part of this.
-            drop(made.changed().await);
-        }
-    }
-}
-
-fn context(client: async_nats::Client) -> Context {
-    ContextBuilder::new()
-        .timeout(ANSWER)
-        .ack_timeout(ANSWER)
-        .build(client)
-}
-
-/// How connections are made.
-async fn options(access: &Access) -> Result<ConnectOptions, String> {
-    let Access {
-        credentials,
-        ca,
-        certificate,
-    } = access;
-    let mut options = ConnectOptions::new()
-        .ping_interval(PING)
-        .connection_timeout(ANSWER)
-        .request_timeout(Some(ANSWER))
-        .reconnect_delay_callback(|attempts| {
-            let shift = u32::try_from(attempts.min(10)).unwrap_or(10);
-            RECONNECT_MAX.min(Duration::from_millis(1 << shift))
-        });
-    if let Some(path) = credentials {
-        let read = options.credentials_file(path).await;
-        options = read.map_err(|error| format!("{}: {error}", path.display()))?;
-    }
-    if let Some(path) = ca {
-        options = options.add_root_certificates(path.clone());
-    }
-    if let Some((certificate, key)) = certificate {
-        options = options.add_client_certificate(certificate.clone(), key.clone());
-    }
-    Ok(options)
 }

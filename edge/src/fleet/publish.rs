@@ -37,8 +37,16 @@ pub(super) async fn publish(
     let mut sent = Sent::No;
     let mut why = "no connection".to_owned();
     let attempts = attempt_until_done(shared, order, site, &mut sent, &mut why);
-    if let Ok(place) = timeout(patience, attempts).await {
-        return Ok(Published::At(place));
+    let subject = shared.subjects.purge(site);
+    let mut denials = shared.line.denials();
+    tokio::select! {
+        attempted = timeout(patience, attempts) => {
+            if let Ok(place) = attempted {
+                return Ok(Published::At(place));
+            }
+        }
+        // No attempt will do.
+        why = denials.of(&subject) => return Err(PublishError::Denied(why)),
     }
     shared.metrics.publish_failures.inc();
     Err(match sent {

@@ -10,7 +10,7 @@ use async_nats::jetstream::stream::{Config, DiscardPolicy, RetentionPolicy, Stor
 use bytes::Bytes;
 
 use super::message::Subjects;
-use super::{Access, context, options};
+use super::{Access, connection};
 
 /// How long the log keeps a purge: a node that was away for longer validates everything.
 const KEPT: Duration = Duration::from_secs(72 * 3600);
@@ -61,22 +61,29 @@ impl Plan {
     /// # Errors
     /// Sentences that say why there is no log, or what is wrong with the stream.
     pub async fn carry_out(&self) -> Result<Done, String> {
-        let options = options(&self.access).await?;
-        let connecting = options.connect(self.servers.as_slice());
+        let connecting = connection::once(&self.access, &self.servers);
         let connected = tokio::time::timeout(PATIENCE, connecting).await;
-        let client = connected
-            .map_err(|_elapsed| format!("no server answered within {PATIENCE:?}"))?
-            .map_err(|error| error.to_string())?;
-        let context = context(client);
+        let (context, line) =
+            connected.map_err(|_elapsed| format!("no server answered within {PATIENCE:?}"))??;
+        let mut denials = line.denials();
+        tokio::select! {
+            done = self.make_or_check(&context) => done,
+            why = denials.of("") => Err(format!(
+                "this account may not do that: {why}; `larder fleet accounts` has an operator who may"
+            )),
+        }
+    }
+
+    async fn make_or_check(&self, context: &Context) -> Result<Done, String> {
         match context.get_stream(&self.stream).await {
             Ok(stream) => {
                 let log = self.check(&stream.cached_info().config)?;
                 if stream.cached_info().state.last_sequence == 0 {
-                    self.begin(&context, &log).await?;
+                    self.begin(context, &log).await?;
                 }
                 Ok(Done::Sound { log })
             }
-            Err(error) if is_missing(error.kind()) => self.make(&context).await,
+            Err(error) if is_missing(error.kind()) => self.make(context).await,
             Err(error) => Err(error.to_string()),
         }
     }

@@ -90,6 +90,11 @@ impl View {
         }
     }
 
+    /// Whether everything that there was has been applied at least once since the start.
+    pub(crate) fn is_complete(&self) -> bool {
+        self.complete.load(Ordering::Acquire)
+    }
+
     /// The place up to which everything is applied.
     pub(crate) fn place(&self) -> u64 {
         self.applied.load(Ordering::Acquire)

@@ -1,26 +1,41 @@
-//! The servers that a site comes from: where they are, and what they are sent.
+//! The servers that a site comes from: where they are, which of them is asked, and what they are sent.
 
+pub(crate) mod attempts;
+pub(crate) mod chosen;
+pub(crate) mod condition;
 pub(crate) mod names;
 pub(crate) mod outbound;
+pub(crate) mod probes;
+pub(crate) mod slots;
+pub(crate) mod status;
 
 use std::net::{IpAddr, SocketAddr};
+use std::ops::RangeInclusive;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use http::HeaderValue;
-use tiered::Rotation;
+use http::{HeaderValue, StatusCode};
+use parking_lot::Mutex;
+use tiered::balance::{Peer, Role};
+use tiered::ejection::{self, EjectionSettings};
+use tiered::window::Count;
+use tiered::{Balancer, HealthSettings, Moment, RetryBudget, Rotation};
 use tokio::time::Instant;
 use wire::UnknownCoding;
 
-use crate::error::UpstreamError;
+use crate::clock;
+use crate::metrics::RetryTally;
+use chosen::ChosenBy;
+use condition::Condition;
 use names::Names;
-
-/// Addresses that are tried for one request, over all origins of a site.
-const CANDIDATES_MAX: usize = 16;
+use slots::Slots;
 
 /// An origin server.
 #[derive(Debug)]
 pub(crate) struct Origin {
+    /// How it is called in metrics and logs: its URL.
+    pub label: String,
     pub host: Host,
     pub port: u16,
     pub transport: Transport,
@@ -29,11 +44,18 @@ pub(crate) struct Origin {
     pub host_override: Option<HeaderValue>,
     /// What tells its connections apart from those to the same address that were made otherwise.
     pub identity: u64,
+    /// Its share compared with that of the site's other origins.
+    pub weight: u32,
+    pub role: Role,
+    pub slots: Arc<Slots>,
+    pub condition: Condition,
+    /// Which of its addresses worked last.
+    pub rotation: Rotation,
 }
 
 impl Origin {
     /// Its own host and port, as `Host` has them.
-    fn authority(&self) -> String {
+    pub(crate) fn authority(&self) -> String {
         let host = match &self.host {
             Host::Name(name) => name.clone(),
             Host::Address(IpAddr::V4(address)) => address.to_string(),
@@ -92,13 +114,15 @@ pub(crate) struct Timeouts {
     pub idle: Duration,
 }
 
-/// One address of one origin.
+/// How origins are probed.
 #[derive(Clone, Debug)]
-pub(crate) struct Candidate {
-    pub origin: Arc<Origin>,
-    pub address: SocketAddr,
-    /// Its place among all of the site's addresses.
-    pub place: usize,
+pub(crate) struct Probing {
+    pub path: String,
+    pub host: Option<HeaderValue>,
+    pub interval: Duration,
+    pub timeout: Duration,
+    /// Those that say that it is well.
+    pub statuses: RangeInclusive<u16>,
 }
 
 /// The origins of a site.
@@ -108,47 +132,82 @@ pub(crate) struct Origins {
     pub timeouts: Timeouts,
     /// Further attempts after a first one that failed before any response.
     pub retries: u32,
+    /// Statuses for which another origin is tried, where there is one.
+    pub retry_statuses: Vec<StatusCode>,
+    pub budget: Mutex<RetryBudget>,
+    pub balancer: Mutex<Balancer>,
+    pub chosen_by: ChosenBy,
+    /// How many choices there were.
+    pub draws: AtomicU64,
+    pub health: HealthSettings,
+    pub ejection: Option<EjectionSettings>,
+    pub probing: Option<Probing>,
     pub unknown_coding: UnknownCoding,
-    pub rotation: Rotation,
+    pub tally: RetryTally,
 }
 
 impl Origins {
-    /// Every address worth trying, the one that worked last first.
-    ///
-    /// # Errors
-    /// [`UpstreamError::Unresolved`] where no origin has an address.
-    pub(crate) async fn candidates(
-        &self,
-        names: &Arc<Names>,
-        now: Instant,
-    ) -> Result<Vec<Candidate>, UpstreamError> {
-        let mut found = Vec::new();
-        for origin in &self.all {
-            for address in addresses(origin, names, now).await {
-                let place = found.len();
-                found.push(Candidate {
-                    origin: Arc::clone(origin),
-                    address,
-                    place,
-                });
-            }
+    /// What there is to choose among.
+    fn peers(&self, now: Moment) -> Vec<Peer> {
+        let peers = self.all.iter().map(|origin| Peer {
+            weight: origin.weight,
+            role: origin.role,
+            fitness: origin.condition.fitness(now),
+            under_way: origin.slots.under_way(),
+            room: origin.slots.room(),
+            identity: origin.identity,
+        });
+        peers.collect()
+    }
+
+    /// A number that is another one each time.
+    fn draw(&self) -> u64 {
+        self.draws.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Puts `judged` out if it fails far more than the site's other origins do.
+    fn eject(&self, judged: &Origin, now: Moment) {
+        let Some(settings) = &self.ejection else {
+            return;
+        };
+        let own = judged.condition.count(now);
+        if !own.reaches(settings.requests, settings.percent) {
+            return;
         }
-        found.truncate(CANDIDATES_MAX);
-        if found.is_empty() {
-            return Err(UpstreamError::Unresolved);
+        let is_judged = |origin: &Arc<Origin>| std::ptr::eq(&raw const **origin, judged);
+        let others = self.all.iter().filter(|origin| !is_judged(origin));
+        let others = others.fold(Count::default(), |sum, origin| {
+            sum.and(origin.condition.count(now))
+        });
+        let out = self
+            .all
+            .iter()
+            .filter(|it| it.condition.is_out(now))
+            .count();
+        if ejection::may_eject(out, self.all.len()) && ejection::is_outlier(own, others, settings) {
+            judged.condition.eject(&judged.label, now, &self.health);
         }
-        let order = self.rotation.order(found.len());
-        Ok(order.map(|index| found[index].clone()).collect())
     }
 }
 
-async fn addresses(origin: &Origin, names: &Arc<Names>, now: Instant) -> Vec<SocketAddr> {
-    let found = match &origin.host {
-        Host::Address(address) => vec![*address],
-        Host::Name(name) => names.resolve(name, now).await,
-    };
-    found
-        .into_iter()
-        .map(|address| SocketAddr::new(address, origin.port))
-        .collect()
+/// Now, as the balancing counts time.
+pub(crate) fn moment() -> Moment {
+    Moment(clock::monotonic())
+}
+
+impl Origin {
+    /// Its addresses, the one that worked last first; none where its name does not resolve.
+    pub(crate) async fn addresses(&self, names: &Arc<Names>, now: Instant) -> Vec<SocketAddr> {
+        let mut found = match &self.host {
+            Host::Address(address) => vec![*address],
+            Host::Name(name) => names.resolve(name, now).await,
+        };
+        // Resolvers answer in another order each time.
+        found.sort_unstable();
+        found.dedup();
+        let order = self.rotation.order(found.len());
+        order
+            .map(|index| SocketAddr::new(found[index], self.port))
+            .collect()
+    }
 }

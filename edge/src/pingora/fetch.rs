@@ -12,6 +12,7 @@ use pingora_core::upstreams::peer::HttpPeer;
 use pingora_core::{Error, ErrorType};
 use pingora_http::RequestHeader;
 use policy::time::Timestamp;
+use tiered::retry::Replay;
 use tokio::sync::mpsc;
 use wire::{Authority, Lie, UnknownCoding};
 
@@ -20,14 +21,16 @@ use crate::cache::Interim;
 use crate::clock::Clock;
 use crate::error::UpstreamError;
 use crate::metrics::Asked;
+use crate::origins::attempts::{Attempts, Candidate, Plan};
 use crate::origins::names::Names;
-use crate::origins::{Candidate, Transport, outbound};
+use crate::origins::slots::{Queueing, Slot};
+use crate::origins::{Origin, Transport, outbound};
 use crate::proxy_status::Trail;
 use crate::sites::Site;
 use crate::spent::Spent;
 
 /// Pooled connections that may turn out to be closed before a request gets a new one.
-const DEAD_CONNECTIONS_MAX: usize = 16;
+pub(crate) const DEAD_CONNECTIONS_MAX: usize = 16;
 /// Interim responses that an origin may send before its response.
 pub(crate) const INTERIM_RESPONSES_MAX: usize = 16;
 
@@ -50,6 +53,9 @@ pub(crate) struct Asking<'a> {
     pub content: Option<Bytes>,
     pub trail: &'a Trail,
     pub site: &'a Arc<Site>,
+    /// By what an origin is chosen, where it is by the request.
+    pub chosen_by: u64,
+    pub queueing: Queueing,
     /// Who pays, and for what.
     pub spent: &'a Arc<Spent>,
     pub kind: Asked,
@@ -66,6 +72,8 @@ pub(crate) struct Fetched {
     pub response_time: Timestamp,
     session: HttpSession,
     peer: Box<HttpPeer>,
+    /// Its place among the origin's requests, until it is read.
+    slot: Option<Slot>,
     connector: Arc<Connector>,
     spent: Arc<Spent>,
     kind: Asked,
@@ -74,15 +82,16 @@ pub(crate) struct Fetched {
 /// An attempt that brought no response.
 struct Attempt {
     error: UpstreamError,
-    next: Next,
+    connection: Connection,
 }
 
-/// What may be tried after it.
-enum Next {
-    /// The connection was a pooled one, and had been closed.
-    SameAddress,
-    OtherAddress,
-    Nothing,
+/// What the connection was on which an attempt failed.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Connection {
+    /// Made for it, or not made.
+    New,
+    /// A pooled one, which had been closed meanwhile.
+    Dead,
 }
 
 impl Fetcher {
@@ -101,8 +110,8 @@ impl Fetcher {
         }
     }
 
-    /// Sends a request, to another address where one does not answer, and returns the response's head. Interim
-    /// responses go to `interim`.
+    /// Sends a request, to another origin or address where one does not answer, and returns the response's head.
+    /// Interim responses go to `interim`.
     ///
     /// # Errors
     /// The last attempt's [`UpstreamError`].
@@ -111,32 +120,70 @@ impl Fetcher {
         asking: Asking<'_>,
         interim: &mpsc::Sender<Interim>,
     ) -> Result<Fetched, UpstreamError> {
-        let origins = &asking.site.origins;
-        let now = self.clock.instant().into();
-        let candidates = origins.candidates(&self.names, now).await?;
-        let mut tries = (0..).map(|n: usize| &candidates[n % candidates.len()]);
-        let mut left = origins.retries;
-        let mut dead = 0;
+        let mut attempts = Attempts::new(asking.site, asking.plan());
         let mut kind = asking.kind;
-        let Some(mut candidate) = tries.next() else {
-            return Err(UpstreamError::Unresolved);
-        };
         loop {
-            let attempt = match self.attempt(candidate, (&asking, kind), interim).await {
-                Ok(fetched) => {
-                    origins.rotation.worked(candidate.place);
-                    return Ok(fetched);
+            let now = self.clock.instant().into();
+            let candidate = attempts.next(&self.names, now).await?;
+            let mut fetched = match self.ask(&candidate, (&asking, kind), interim).await {
+                Ok(fetched) => fetched,
+                Err(error) => {
+                    kind = Asked::Retry;
+                    candidate.failed(error);
+                    match error.attempt() {
+                        Some(failed) if attempts.again(failed) => continue,
+                        _ => return Err(error),
+                    }
                 }
-                Err(attempt) => attempt,
             };
-            kind = Asked::Retry;
-            match attempt.next {
-                Next::SameAddress if dead < DEAD_CONNECTIONS_MAX => dead += 1,
-                Next::SameAddress | Next::OtherAddress if left > 0 => {
-                    left -= 1;
-                    candidate = tries.next().unwrap_or(candidate);
+            candidate.answered(fetched.said);
+            if attempts.is_given_up(fetched.said) {
+                kind = Asked::Retry;
+                fetched.session.shutdown().await;
+                continue;
+            }
+            fetched.slot = candidate.into_slot();
+            return Ok(fetched);
+        }
+    }
+
+    /// Asks one origin, past all that chooses among them, and returns the status of its response.
+    pub(crate) async fn probe(
+        &self,
+        origin: &Arc<Origin>,
+        asking: Asking<'_>,
+        interim: &mpsc::Sender<Interim>,
+    ) -> Option<StatusCode> {
+        let now = self.clock.instant().into();
+        let addresses = origin.addresses(&self.names, now).await;
+        let candidate = Candidate::probe(asking.site, origin, addresses)?;
+        let fetched = self.ask(&candidate, (&asking, asking.kind), interim).await;
+        let fetched = fetched
+            .inspect_err(|error| tracing::debug!(%error, origin = origin.label, "a probe failed"))
+            .ok()?;
+        let status = fetched.said;
+        fetched.release().await;
+        Some(status)
+    }
+
+    /// Asks an origin, on a new connection where pooled ones turn out to be closed.
+    async fn ask(
+        &self,
+        candidate: &Candidate,
+        (asking, mut kind): (&Asking<'_>, Asked),
+        interim: &mpsc::Sender<Interim>,
+    ) -> Result<Fetched, UpstreamError> {
+        let mut dead = 0;
+        loop {
+            match self.attempt(candidate, (asking, kind), interim).await {
+                Ok(fetched) => return Ok(fetched),
+                Err(failed)
+                    if failed.connection == Connection::Dead && dead < DEAD_CONNECTIONS_MAX =>
+                {
+                    dead += 1;
+                    kind = Asked::Retry;
                 }
-                _ => return Err(attempt.error),
+                Err(failed) => return Err(failed.error),
             }
         }
     }
@@ -149,11 +196,11 @@ impl Fetcher {
     ) -> Result<Fetched, Attempt> {
         let timeouts = &asking.site.origins.timeouts;
         let peer = Box::new(peer(candidate, timeouts, &self.authorities));
-        asking.trail.goes_to(candidate.address);
+        asking.trail.goes_to(candidate.address());
         let connected = self.connector.get_http_session(&*peer).await;
         let (mut session, reused) = connected.map_err(|error| Attempt {
             error: connect_error(&error),
-            next: Next::OtherAddress,
+            connection: Connection::New,
         })?;
         let site = asking.site;
         asking.spent.asked(kind);
@@ -168,18 +215,17 @@ impl Fetcher {
         if let Err(error) = read {
             session.shutdown().await;
             let error = response_error(&error).before_the_response();
-            let next = match error {
-                UpstreamError::Terminated if reused => Next::SameAddress,
-                UpstreamError::Terminated => Next::OtherAddress,
-                _ => Next::Nothing,
+            let connection = match error {
+                UpstreamError::Terminated if reused => Connection::Dead,
+                _ => Connection::New,
             };
-            return Err(Attempt { error, next });
+            return Err(Attempt { error, connection });
         }
         session.set_read_timeout(Some(timeouts.between_bytes));
         asking.spent.answered(self.clock.instant() - asked);
         let refused = |error| Attempt {
             error,
-            next: Next::Nothing,
+            connection: Connection::New,
         };
         if let Some(head) = session.response_header() {
             asking.trail.received(head.status);
@@ -194,10 +240,26 @@ impl Fetcher {
             response_time: self.clock.now(),
             session,
             peer,
+            slot: None,
             connector: Arc::clone(&self.connector),
             spent: Arc::clone(asking.spent),
             kind,
         })
+    }
+}
+
+impl Asking<'_> {
+    fn plan(&self) -> Plan {
+        let harmless = self.method.is_safe() && self.content.is_none();
+        Plan {
+            key: self.chosen_by,
+            replay: if harmless {
+                Replay::Harmless
+            } else {
+                Replay::Harmful
+            },
+            queueing: self.queueing,
+        }
     }
 }
 

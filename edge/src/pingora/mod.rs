@@ -36,6 +36,7 @@ use crate::node::Node;
 use crate::outcome::{Local, Outcome};
 use crate::queries::{self, Content};
 use client::SessionClient;
+use pass::Reused;
 use session::{Downstream, Inbound, Returned};
 
 /// Libraries whose messages are held back: what clients and origins do wrong is told by outcomes, once.
@@ -307,6 +308,23 @@ impl ProxyHttp for Filters {
         error: Box<Error>,
     ) -> Box<Error> {
         pass::not_connected(exchange, error)
+    }
+
+    fn error_while_proxy(
+        &self,
+        _peer: &HttpPeer,
+        session: &mut Session,
+        error: Box<Error>,
+        exchange: &mut Exchange,
+        reused: bool,
+    ) -> Box<Error> {
+        let replayable =
+            session.req_header().method.is_safe() && !session.as_ref().retry_buffer_truncated();
+        let connection = match reused && replayable {
+            true => Reused::Replayable,
+            false => Reused::Not,
+        };
+        pass::broken_off(exchange, error, connection)
     }
 
     async fn fail_to_proxy(

@@ -13,14 +13,17 @@ use pingora_proxy::Session;
 use policy::freshen::HeadVerdict;
 use wire::Upgrade;
 
-use super::fetch::{self, INTERIM_RESPONSES_MAX, connect_error, response_error};
+use super::fetch::{
+    self, DEAD_CONNECTIONS_MAX, INTERIM_RESPONSES_MAX, connect_error, response_error,
+};
 use super::peer::peer;
 use crate::cache::{self, Copying};
 use crate::error::UpstreamError;
-use crate::exchange::{Exchange, Passing, Request};
+use crate::exchange::{Exchange, Passing, Request, Way};
 use crate::metrics::Asked;
 use crate::node::Node;
-use crate::origins::{Candidate, outbound};
+use crate::origins::attempts::{Attempts, Candidate};
+use crate::origins::outbound;
 use crate::outcome::{Answer, Bypass, Forward, Forwarded, NotStored, Outcome, Share, Told};
 use crate::sites::ShowKey;
 
@@ -31,51 +34,128 @@ fn parts(exchange: &mut Exchange) -> Result<(Arc<Request>, &mut Passing)> {
     }
 }
 
-/// The next address to try.
+/// Where the next attempt goes.
 pub(super) async fn choose_peer(
     node: &Node,
     _session: &mut Session,
     exchange: &mut Exchange,
 ) -> Result<Box<HttpPeer>> {
     let (request, passing) = parts(exchange)?;
-    let origins = &request.site.origins;
-    if passing.candidates.is_empty() {
+    let site = &request.site;
+    let begin = || {
+        Box::new(Way {
+            attempts: Attempts::new(site, request.plan()),
+            candidate: None,
+            dead: 0,
+        })
+    };
+    let way = passing.way.get_or_insert_with(begin);
+    if way.candidate.is_none() {
         let now = node.clock.instant().into();
-        let candidates = origins.candidates(&node.names, now).await;
-        let unresolved = |error| Error::because(UNRESOLVED, "origin", error).into_up();
-        passing.candidates = candidates.map_err(unresolved)?;
+        let candidate = way.attempts.next(&node.names, now).await;
+        way.candidate = Some(candidate.map_err(nowhere)?);
     }
-    let candidate = candidate(passing)?;
     Ok(Box::new(peer(
-        candidate,
-        &origins.timeouts,
+        candidate(passing)?,
+        &site.origins.timeouts,
         &node.authorities,
     )))
 }
 
-/// The address that this attempt goes to.
+/// Where this attempt goes.
 fn candidate(passing: &Passing) -> Result<&Candidate> {
-    let mut rounds = passing.candidates.iter().cycle();
-    let candidate = rounds.nth(passing.attempt);
+    let way = passing.way.as_ref();
+    let candidate = way.and_then(|way| way.candidate.as_ref());
     candidate.ok_or_else(|| Error::explain(ErrorType::InternalError, "no origin was chosen"))
 }
 
 const UNRESOLVED: ErrorType = ErrorType::Custom("Unresolved");
+const BARRED: ErrorType = ErrorType::Custom("Barred");
+const FULL: ErrorType = ErrorType::Custom("Full");
+
+/// No origin can be asked.
+fn nowhere(error: UpstreamError) -> Box<Error> {
+    let kind = match error {
+        UpstreamError::Barred => BARRED,
+        UpstreamError::Full => FULL,
+        _ => UNRESOLVED,
+    };
+    Error::because(kind, "origin", error).into_up()
+}
+
 /// An origin's response that is not passed on.
 fn refused(why: &'static str) -> Box<Error> {
     Error::explain(REFUSED_RESPONSE, why).into_up()
 }
 
 const REFUSED_RESPONSE: ErrorType = ErrorType::Custom("RefusedResponse");
+/// An origin's response for which another one is asked.
+const GIVEN_UP: ErrorType = ErrorType::Custom("GivenUp");
 
-/// Whether another address is tried.
+/// Whether another attempt is made after one without a connection.
 pub(super) fn not_connected(exchange: &mut Exchange, mut error: Box<Error>) -> Box<Error> {
-    if let Ok((request, passing)) = parts(exchange) {
-        passing.attempt += 1;
-        let retries = request.site.origins.retries as usize;
-        error.set_retry(passing.attempt <= retries);
-    }
+    let failed = connect_error(&error);
+    let again = give_up(exchange, failed);
+    error.set_retry(again);
     error
+}
+
+/// Whether another attempt is made after one that broke off.
+pub(super) fn broken_off(
+    exchange: &mut Exchange,
+    mut error: Box<Error>,
+    connection: Reused,
+) -> Box<Error> {
+    let origins_fault = *error.esource() == ErrorSource::Upstream;
+    if exchange.status.is_some() || !origins_fault {
+        error.set_retry(false);
+        return error;
+    }
+    if *error.etype() == GIVEN_UP {
+        error.set_retry(true);
+        return error;
+    }
+    let failed = match *error.etype() == REFUSED_RESPONSE {
+        true => UpstreamError::Malformed,
+        false => response_error(&error).before_the_response(),
+    };
+    let passing = exchange.passing.as_mut();
+    let again = match passing.and_then(|passing| passing.way.as_mut()) {
+        // The origin closed a connection that nobody used: nothing was asked.
+        Some(way)
+            if connection == Reused::Replayable
+                && failed == UpstreamError::Terminated
+                && way.dead < DEAD_CONNECTIONS_MAX =>
+        {
+            way.dead += 1;
+            true
+        }
+        _ => give_up(exchange, failed),
+    };
+    error.set_retry(again);
+    error
+}
+
+/// What a connection was on which a request broke off.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Reused {
+    /// A pooled one, and the request can be sent again.
+    Replayable,
+    /// Made for the request, or the request cannot be sent again.
+    Not,
+}
+
+/// Ends an attempt; true where there is another.
+fn give_up(exchange: &mut Exchange, failed: UpstreamError) -> bool {
+    let passing = exchange.passing.as_mut();
+    let Some(way) = passing.and_then(|passing| passing.way.as_mut()) else {
+        return false;
+    };
+    if let Some(candidate) = way.candidate.take() {
+        candidate.failed(failed);
+    }
+    let failed = failed.attempt();
+    failed.is_some_and(|failed| way.attempts.again(failed))
 }
 
 /// Replaces what Pingora would send by what the node sends.
@@ -85,13 +165,14 @@ pub(super) fn prepare_request(
     exchange: &mut Exchange,
 ) -> Result<()> {
     let (request, passing) = parts(exchange)?;
-    request.spent().asked(match passing.attempt {
-        0 => Asked::Pass,
-        _ => Asked::Retry,
+    let first = passing.asked.is_none();
+    request.spent().asked(match first {
+        true => Asked::Pass,
+        false => Asked::Retry,
     });
     passing.sent = Some(node.clock.now());
     passing.asked = Some(node.clock.instant());
-    request.trail.goes_to(candidate(passing)?.address);
+    request.trail.goes_to(candidate(passing)?.address());
     passing.copying = Copying::ask(node, &request);
     if let Cow::Owned(target) = request.origin_target() {
         upstream.set_raw_path(target.as_bytes())?;
@@ -139,8 +220,15 @@ pub(super) async fn take_response(
     }
     node.hints.learn(&request, status, &response.headers);
     let why = passing.why;
-    let place = candidate(passing)?.place;
-    request.site.origins.rotation.worked(place);
+    if let Some(way) = &mut passing.way {
+        if let Some(candidate) = &way.candidate {
+            candidate.answered(status);
+        }
+        if way.attempts.is_given_up(status) {
+            way.candidate = None;
+            return Err(Error::explain(GIVEN_UP, "another origin is asked").into_up());
+        }
+    }
     let mut headers = response.headers.clone();
     let unknown = request.site.origins.unknown_coding;
     if fetch::check(status, &headers, response.version, unknown).is_err() {
@@ -268,6 +356,8 @@ pub(super) async fn invalidate_groups(node: &Node, response: &ResponseHeader, ex
 pub(super) fn failure(exchange: &mut Exchange, error: &Error) -> UpstreamError {
     let failure = match (error.etype(), error.esource()) {
         (kind, _) if *kind == UNRESOLVED => UpstreamError::Unresolved,
+        (kind, _) if *kind == BARRED => UpstreamError::Barred,
+        (kind, _) if *kind == FULL => UpstreamError::Full,
         (kind, _) if *kind == REFUSED_RESPONSE => UpstreamError::Malformed,
         (_, ErrorSource::Upstream) if is_connect(error) => connect_error(error),
         _ => response_error(error).before_the_response(),

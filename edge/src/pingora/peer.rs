@@ -8,7 +8,8 @@ use pingora_core::protocols::tls::CaType;
 use pingora_core::upstreams::peer::HttpPeer;
 use pingora_core::utils::tls::{WrappedX509, parse_x509};
 
-use crate::origins::{Candidate, Host, HttpVersion, Origin, Timeouts, Transport, Trust};
+use crate::origins::attempts::Candidate;
+use crate::origins::{Host, HttpVersion, Origin, Timeouts, Transport, Trust};
 
 /// Concurrent requests on one HTTP/2 connection to an origin, where the origin allows as many.
 const STREAMS_MAX: usize = 128;
@@ -45,14 +46,14 @@ impl Authorities {
 pub(crate) fn peer(candidate: &Candidate, timeouts: &Timeouts, trusted: &Authorities) -> HttpPeer {
     let origin = &candidate.origin;
     let mut peer = match &origin.transport {
-        Transport::Plain => HttpPeer::new(candidate.address, false, String::new()),
+        Transport::Plain => HttpPeer::new(candidate.address(), false, String::new()),
         Transport::Tls { trust, sni } => {
             // An address stands for itself: it is not sent as SNI, and is verified all the same.
             let name = sni.clone().unwrap_or_else(|| match &origin.host {
                 Host::Name(name) => name.clone(),
                 Host::Address(address) => address.to_string(),
             });
-            let mut peer = HttpPeer::new(candidate.address, true, name);
+            let mut peer = HttpPeer::new(candidate.address(), true, name);
             match trust {
                 Trust::System => {}
                 Trust::Authorities(certificates) => {

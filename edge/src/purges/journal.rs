@@ -10,7 +10,7 @@ use storage::purge::Sequence;
 use super::Matched;
 
 /// Purges that can be asked about, and repeated without effect.
-const KEPT_MAX: usize = 10_000;
+pub(super) const KEPT_MAX: usize = 10_000;
 
 /// The last of what was applied.
 #[derive(Debug, Default)]
@@ -54,6 +54,10 @@ impl Journal {
     }
 
     pub(super) fn keep(&mut self, logged: Logged) {
+        // A log tells at least once: what was in the file may come again.
+        if self.last.back().is_some_and(|last| logged.own <= last.own) {
+            return;
+        }
         if self.last.len() >= KEPT_MAX {
             self.last.pop_front();
         }

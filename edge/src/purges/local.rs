@@ -15,10 +15,8 @@ use tokio::sync::oneshot;
 use super::log::{
     Event, LogState, LogStatus, Placed, PublishError, Published, PurgeLog, Reach, Sink, Trust,
 };
-use super::record::{Doubt, Reason};
+use super::upkeep::Upkeep;
 
-/// Bytes of the file; beyond them, the older half of it is dropped.
-const LENGTH_MAX: u64 = 256 << 20;
 /// Purges that wait for the disk; one more is refused.
 const QUEUE_MAX: usize = 1024;
 /// Purges that are synced together.
@@ -41,22 +39,26 @@ pub(crate) struct LocalLog {
     /// Until it is started.
     writer: Mutex<Option<Writer>>,
     last: Arc<AtomicU64>,
+    outlived: Arc<AtomicU64>,
 }
 
 impl LocalLog {
     pub(crate) fn new(file: LogFile) -> Self {
         let (queue, waiting) = sync_channel(QUEUE_MAX);
         let last = Arc::new(AtomicU64::new(file.last().0));
+        let outlived = Arc::new(AtomicU64::default());
         let writer = Writer {
             file,
             waiting,
             known: Known::default(),
             last: Arc::clone(&last),
+            upkeep: Upkeep::new(Arc::clone(&outlived)),
         };
         Self {
             queue,
             writer: Mutex::new(Some(writer)),
             last,
+            outlived,
         }
     }
 }
@@ -99,6 +101,10 @@ impl PurgeLog for LocalLog {
 
     async fn reached_by_all(&self, _place: u64) {}
 
+    fn outlived(&self, upto: Sequence) {
+        self.outlived.fetch_max(upto.0, Ordering::AcqRel);
+    }
+
     async fn leave(&self) {}
 }
 
@@ -109,6 +115,7 @@ struct Writer {
     waiting: Receiver<Waiting>,
     known: Known,
     last: Arc<AtomicU64>,
+    upkeep: Upkeep,
 }
 
 impl Writer {
@@ -141,9 +148,8 @@ impl Writer {
         match &written {
             Ok(()) => {
                 self.last.store(next.0, Ordering::Release);
-                fresh
-                    .into_iter()
-                    .for_each(|(sequence, order)| (sink.hear)(event(sequence, order)));
+                let events = fresh.into_iter();
+                (sink.hear)(events.map(|(at, order)| event(at, order)).collect());
             }
             Err(_) => fresh
                 .iter()
@@ -153,19 +159,8 @@ impl Writer {
             // Who gave up waiting reads it in the audit trail.
             drop(reply.send(written.clone().map(|()| place)));
         }
-        self.shorten();
-    }
-}
-
-impl Writer {
-    /// Drops the oldest half of a long log. Those who would have had to know of it validate after the next start.
-    fn shorten(&mut self) {
-        if self.file.length() <= LENGTH_MAX {
-            return;
-        }
-        let (doubt, offset) = (Reason::Shortened, 0);
-        let instead = Doubt { doubt, offset }.payload();
-        if let Err(error) = self.file.shorten(LENGTH_MAX / 2, &instead) {
+        // After the answers: nobody waits for it but the next purge.
+        if let Err(error) = self.upkeep.shorten(&mut self.file) {
             tracing::error!(%error, "the purge log cannot be shortened");
         }
     }
@@ -226,8 +221,11 @@ mod tests {
         let told = Arc::new(Blocking::new(Vec::new()));
         let heard = Arc::clone(&told);
         log.start(Sink {
-            hear: Box::new(move |event| {
-                if let Event::Purge(placed) = event {
+            hear: Box::new(move |events| {
+                for event in events {
+                    let Event::Purge(placed) = event else {
+                        panic!("{event:?}");
+                    };
                     assert_eq!(placed.order.mode, Mode::Hard);
                     heard.lock().unwrap().push(placed.place);
                 }

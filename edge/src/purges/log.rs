@@ -25,6 +25,16 @@ pub(crate) enum Event {
     Passed(u64),
 }
 
+impl Event {
+    /// Up to where in the log everything is applied when this is.
+    pub(crate) const fn place(&self) -> u64 {
+        match self {
+            Self::Purge(placed) => placed.place,
+            Self::Doubt { place, .. } | Self::Passed(place) => *place,
+        }
+    }
+}
+
 /// A purge and where it stands.
 #[derive(Clone, Debug)]
 pub(crate) struct Placed {
@@ -36,8 +46,8 @@ pub(crate) struct Placed {
     pub order: Order,
 }
 
-/// Applies an event before it returns.
-pub(crate) type Hear = Box<dyn Fn(Event) + Send + Sync>;
+/// Applies events, in their order, before it returns.
+pub(crate) type Hear = Box<dyn Fn(Vec<Event>) + Send + Sync>;
 /// Whether a purge touches that site only.
 pub(crate) type IsWithin = Box<dyn Fn(&Order, &str) -> bool + Send + Sync>;
 
@@ -65,6 +75,9 @@ pub(crate) enum PublishError {
     /// It cannot be reached. Nothing was sent.
     #[error("the purge log cannot be reached: {0}")]
     Unreachable(String),
+    /// Who this node is towards the log's servers does not let it publish.
+    #[error("this node's account may not publish to the purge log: {0}")]
+    Denied(String),
     /// It did not answer in time. It may have the purge; the same identifier again is safe.
     #[error("the purge log did not answer within {0:?}; repeat the purge with its identifier")]
     Unconfirmed(Duration),
@@ -146,6 +159,10 @@ pub(crate) trait PurgeLog: fmt::Debug + Send + Sync {
 
     /// Returns when every node that is known has applied everything up to a place.
     async fn reached_by_all(&self, place: u64);
+
+    /// Nothing that outlives the process was born before that place of this node's own order: what was purged up to there
+    /// need not be kept for its sake.
+    fn outlived(&self, upto: Sequence);
 
     /// This node stops: nobody is to wait for it.
     async fn leave(&self);

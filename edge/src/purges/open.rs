@@ -60,6 +60,30 @@ pub(super) fn applied_at_start(log: &dyn PurgeLog) -> u64 {
     }
 }
 
+/// What the end of a log's file tells of the log.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub(crate) struct Tail {
+    /// What has to be taken from a sequence behind the last record for its place in the log.
+    pub offset: i64,
+    /// The last record's sequence and the purge's identifier, if it is a purge.
+    pub last: Option<(Sequence, String)>,
+}
+
+impl Tail {
+    pub(super) fn of(records: &[(Sequence, Bytes)]) -> Self {
+        let last = records.last().and_then(|(sequence, payload)| {
+            let Record::Purge(order) = Record::read(payload) else {
+                return None;
+            };
+            Some((*sequence, order.id))
+        });
+        Self {
+            offset: last_offset(records),
+            last,
+        }
+    }
+}
+
 /// What a sequence behind the last record has to be taken from for its place.
 pub(super) fn last_offset(records: &[(Sequence, Bytes)]) -> i64 {
     let newest_first = records.iter().rev();

@@ -200,6 +200,9 @@ async fn sweep(node: &Node) -> Sweep {
         on_disks = disks.removed,
         "purged responses were swept"
     );
+    if let Some(oldest) = disks.oldest {
+        purges.outlived(oldest);
+    }
     tally.tell(purges);
     purges.sweeper.counted.send_replace(upto);
     match disks.outlived {
@@ -214,6 +217,8 @@ struct Disks {
     removed: u64,
     /// The purges that nothing there needs to be asked about any more; none if not all was seen.
     outlived: Option<Sequence>,
+    /// Nothing there was born before; none if not all was seen.
+    oldest: Option<Sequence>,
 }
 
 async fn sweep_disks(node: &Node, upto: Sequence, tally: &mut Tally) -> Disks {
@@ -221,14 +226,18 @@ async fn sweep_disks(node: &Node, upto: Sequence, tally: &mut Tally) -> Disks {
     let mut disks = Disks {
         removed: 0,
         outlived: Some(upto),
+        oldest: None,
     };
     // Where there is nothing to forget, there is nothing to find.
-    let nothing = purges.forgotten() >= upto;
-    let Some(mut walk) = node.tiers.walk_disks().filter(|_| !nothing) else {
+    if purges.forgotten() >= upto {
+        return disks;
+    }
+    let Some(mut walk) = node.tiers.walk_disks() else {
+        disks.oldest = Some(upto);
         return disks;
     };
     let crowded = purges.len() > CROWDED;
-    let mut outlived = upto;
+    let (mut outlived, mut oldest) = (upto, upto);
     while let Some(step) = node.tiers.step(&mut walk, DISK_STEP).await {
         for object in &step {
             let Some(membership) = object.head.membership() else {
@@ -238,6 +247,9 @@ async fn sweep_disks(node: &Node, upto: Sequence, tally: &mut Tally) -> Disks {
             if !is_in_memory(node, object) {
                 let (objects, bytes) = (1, object.bytes());
                 tally.count(membership, Matched { objects, bytes });
+            }
+            if life != Life::Gone {
+                oldest = oldest.min(membership.born());
             }
             match life {
                 Life::Alive => node.tiers.prove(&mut walk, object),
@@ -255,6 +267,7 @@ async fn sweep_disks(node: &Node, upto: Sequence, tally: &mut Tally) -> Disks {
     // Never less than before.
     outlived = outlived.max(purges.forgotten());
     disks.outlived = node.tiers.swept(&walk, outlived).then_some(outlived);
+    disks.oldest = disks.outlived.map(|_| oldest);
     disks
 }
 

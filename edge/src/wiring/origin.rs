@@ -4,16 +4,31 @@ use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash as _, Hasher as _};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
 
 use config::model;
 use http::HeaderValue;
+use parking_lot::Mutex;
+use tiered::balance::{Manner, Role};
+use tiered::ejection::EjectionSettings;
+use tiered::window::Window;
+use tiered::{Balancer, Breaker, BreakerSettings, HealthSettings, RetryBudget, Rotation};
 
-use crate::origins::{self, Origin, Origins};
+use super::caching::statuses;
+use crate::metrics::{OriginMetrics, OriginTally};
+use crate::origins::chosen::ChosenBy;
+use crate::origins::condition::Condition;
+use crate::origins::slots::{Cap, Slots};
+use crate::origins::{self, Origin, Origins, Probing};
 use crate::tls::{self, TlsError};
 
+/// The origins of the site of that name.
 pub(super) fn site_origins(
+    (site, metrics): (&str, &OriginMetrics),
     all: Vec<model::Origin>,
     upstream: model::Upstream,
+    sharing: model::Sharing,
 ) -> Result<Origins, TlsError> {
     let model::Upstream {
         connect_timeout,
@@ -23,11 +38,31 @@ pub(super) fn site_origins(
         retries,
         unknown_transfer_coding,
     } = upstream;
-    let all = all
+    let model::Sharing {
+        balance,
+        sticky_cookie,
+        slow_start,
+        retry_budget,
+        retry_statuses,
+        health,
+        breaker,
+        ejection,
+    } = sharing;
+    let ejection = ejection.map(self::ejection);
+    let watching = Watching {
+        breaker: breaker.map(self::breaker),
+        recent: ejection.map_or(Duration::ZERO, |ejection| ejection.window),
+    };
+    let all: Vec<_> = all
         .into_iter()
-        .map(|each| origin(each).map(Arc::new))
+        .map(|each| {
+            let tally = metrics.origin(site, &each.to_string());
+            origin(each, &watching, tally).map(Arc::new)
+        })
         .collect::<Result<_, _>>()?;
+    let (health, probing) = self::health(health);
     Ok(Origins {
+        balancer: Mutex::new(Balancer::new(manner(balance), slow_start, all.len())),
         all,
         timeouts: origins::Timeouts {
             connect: connect_timeout,
@@ -36,21 +71,120 @@ pub(super) fn site_origins(
             idle: idle_timeout,
         },
         retries,
+        retry_statuses: statuses(&retry_statuses),
+        budget: Mutex::new(RetryBudget::new(retry_budget)),
+        chosen_by: match (balance, sticky_cookie) {
+            (model::Balance::Sticky, Some(cookie)) => ChosenBy::Cookie(cookie),
+            (model::Balance::Sticky, None) => ChosenBy::Client,
+            _ => ChosenBy::CacheKey,
+        },
+        draws: AtomicU64::new(0),
+        health,
+        ejection,
+        probing,
         unknown_coding: match unknown_transfer_coding {
             model::UnknownTransferCoding::Refuse => wire::UnknownCoding::Refuse,
             model::UnknownTransferCoding::UntilClose => wire::UnknownCoding::UntilClose,
         },
-        rotation: tiered::Rotation::default(),
+        tally: metrics.retries(site),
     })
 }
 
-fn origin(origin: model::Origin) -> Result<Origin, TlsError> {
+/// By what it is found out that an origin fails.
+struct Watching {
+    breaker: Option<BreakerSettings>,
+    /// How far back requests count.
+    recent: Duration,
+}
+
+const fn manner(balance: model::Balance) -> Manner {
+    match balance {
+        model::Balance::RoundRobin => Manner::RoundRobin,
+        model::Balance::LeastConnections => Manner::LeastConnections,
+        model::Balance::Hash | model::Balance::Sticky => Manner::Hash,
+        model::Balance::First => Manner::First,
+    }
+}
+
+const fn breaker(breaker: model::Breaker) -> BreakerSettings {
+    let model::Breaker {
+        percent,
+        requests,
+        window,
+        pause,
+    } = breaker;
+    BreakerSettings {
+        requests,
+        percent,
+        window,
+        pause,
+    }
+}
+
+const fn ejection(ejection: model::Ejection) -> EjectionSettings {
+    let model::Ejection {
+        percent,
+        requests,
+        window,
+    } = ejection;
+    EjectionSettings {
+        requests,
+        percent,
+        window,
+    }
+}
+
+fn health(health: model::Health) -> (HealthSettings, Option<Probing>) {
+    let model::Health {
+        failures,
+        pause,
+        pause_max,
+        probe,
+    } = health;
+    let mut settings = HealthSettings {
+        failures,
+        pause,
+        pause_max,
+        ..HealthSettings::default()
+    };
+    let probing = probe.map(|probe| {
+        let model::Probe {
+            path,
+            host,
+            interval,
+            timeout,
+            statuses: (first, last),
+            failed,
+            passed,
+        } = probe;
+        settings.probes_failed = failed;
+        settings.probes_passed = passed;
+        Probing {
+            path,
+            host: host.and_then(|host| HeaderValue::try_from(host).ok()),
+            interval,
+            timeout,
+            statuses: first..=last,
+        }
+    });
+    (settings, probing)
+}
+
+fn origin(
+    origin: model::Origin,
+    watching: &Watching,
+    tally: OriginTally,
+) -> Result<Origin, TlsError> {
+    let label = origin.to_string();
     let model::Origin {
         host,
         port,
         transport,
         http,
         host_override,
+        weight,
+        role,
+        caps,
     } = origin;
     let mut identity = DefaultHasher::new();
     format!("{host:?} {port} {transport:?} {http:?}").hash(&mut identity);
@@ -61,7 +195,9 @@ fn origin(origin: model::Origin) -> Result<Origin, TlsError> {
             sni,
         },
     };
+    let breaker = watching.breaker.map(Breaker::new);
     Ok(Origin {
+        label,
         host: match host {
             model::OriginHost::Name(name) => origins::Host::Name(name),
             model::OriginHost::Address(address) => origins::Host::Address(address),
@@ -75,7 +211,24 @@ fn origin(origin: model::Origin) -> Result<Origin, TlsError> {
         },
         host_override: host_override.and_then(|host| HeaderValue::try_from(host).ok()),
         identity: identity.finish(),
+        weight,
+        role: match role {
+            model::OriginRole::Primary => Role::Primary,
+            model::OriginRole::Backup => Role::Backup,
+        },
+        slots: Slots::new(cap(caps)),
+        condition: Condition::new(breaker, Window::new(watching.recent), tally),
+        rotation: Rotation::default(),
     })
+}
+
+fn cap(caps: model::Caps) -> Option<Cap> {
+    let model::Caps {
+        requests,
+        queue,
+        queue_timeout,
+    } = caps;
+    requests.map(|requests| Cap::new(requests, queue, queue_timeout))
 }
 
 fn trust(verify: model::Verify) -> Result<origins::Trust, TlsError> {

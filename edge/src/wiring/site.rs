@@ -12,12 +12,16 @@ use super::caching::{field_names, treatment};
 use super::origin::site_origins;
 use super::rule::rule;
 use crate::hints::Learning;
+use crate::metrics::OriginMetrics;
 use crate::proxy_status::Telling;
 use crate::purges::TagField;
 use crate::sites::{self, Site, SiteParts, Sites};
 use crate::tls::TlsError;
 
-pub(super) fn sites_by_host(all: Vec<model::Site>) -> Result<Sites, TlsError> {
+pub(super) fn sites_by_host(
+    all: Vec<model::Site>,
+    metrics: &OriginMetrics,
+) -> Result<Sites, TlsError> {
     let mut sites = Sites {
         exact: HashMap::new(),
         below: Vec::new(),
@@ -25,7 +29,7 @@ pub(super) fn sites_by_host(all: Vec<model::Site>) -> Result<Sites, TlsError> {
     };
     for mut site in all {
         let hosts = std::mem::take(&mut site.hosts);
-        let site = Arc::new(self::site(site)?);
+        let site = Arc::new(self::site(site, metrics)?);
         for host in hosts {
             let site = Arc::clone(&site);
             match host {
@@ -42,12 +46,13 @@ pub(super) fn sites_by_host(all: Vec<model::Site>) -> Result<Sites, TlsError> {
     Ok(sites)
 }
 
-fn site(site: model::Site) -> Result<Site, TlsError> {
+fn site(site: model::Site, metrics: &OriginMetrics) -> Result<Site, TlsError> {
     let model::Site {
         name,
         hosts: _, // taken before
         origins,
         upstream,
+        sharing,
         caching,
         rules,
         forwarded,
@@ -61,9 +66,10 @@ fn site(site: model::Site) -> Result<Site, TlsError> {
     } = site;
     let unkeyed = unkeyed(&pass_unkeyed);
     let unseen = Unseen::new(&unkeyed, forwarded, forwarded_as);
+    let origins = site_origins((&name, metrics), origins, upstream, sharing)?;
     Ok(Site::new(SiteParts {
         name,
-        origins: site_origins(origins, upstream)?,
+        origins,
         forwarded: match forwarded {
             model::Forwarded::Set => sites::ForwardedFor::Set,
             model::Forwarded::Append => sites::ForwardedFor::Append,

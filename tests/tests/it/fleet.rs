@@ -1,32 +1,21 @@
 //! Several nodes with one purge log in a NATS server: the real server, killed, frozen and set back.
 
+mod access;
+mod cluster;
+mod command;
+mod lag;
+mod losses;
+
 use std::fs;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use larder_tests::{
-    Client, Nats, Node, Origin, Reply, Response, Settings, eventually, run_to_exit,
-};
+use larder_tests::{Client, Exit, Nats, Node, Origin, Reply, Settings, eventually, run_to_exit};
 use serde_json::Value;
 use tokio::time::Instant;
 
 /// What the log and the nodes do by themselves takes less, on a busy machine too.
 const SOON: Duration = Duration::from_secs(15);
-
-async fn api(node: &Node, method: &str, target: &str, body: &str) -> Response {
-    let bearer = format!("Bearer {}", node.token());
-    let fields = [("Authorization", bearer.as_str())];
-    let mut client = Client::connect(node.admin()).await;
-    client
-        .upload(method, target, &fields, body.as_bytes())
-        .await
-}
-
-async fn purge(node: &Node, body: &str) -> Value {
-    let answer = api(node, "POST", "/v1/purges", body).await;
-    assert_eq!(answer.status, 200, "{}", answer.text());
-    serde_json::from_slice(&answer.body).expect("a receipt")
-}
 
 async fn readiness(node: &Node) -> (u16, String) {
     let answer = Client::connect(node.admin()).await.get("/readyz").await;
@@ -44,7 +33,12 @@ async fn counting() -> Origin {
 }
 
 fn member(origin: &Origin, nats: &Nats, name: &str) -> Settings {
-    let servers = format!("servers = [\"{}\"]", nats.url());
+    through(origin, &format!("[\"{}\"]", nats.url()), name)
+}
+
+/// A node whose log is at these servers, a list in TOML.
+fn through(origin: &Origin, servers: &str, name: &str) -> Settings {
+    let servers = format!("servers = {servers}");
     Settings::origins(&[&origin.url()])
         .table("node", &format!("name = \"{name}\""))
         .table("log", "access = \"off\"")
@@ -54,17 +48,23 @@ fn member(origin: &Origin, nats: &Nats, name: &str) -> Settings {
 
 /// Makes the stream, as an operator does; its log's id.
 async fn init(settings: &Settings) -> String {
+    let exit = fleet_init(settings, &[]).await;
+    assert_eq!(exit.code, Some(0), "{}", exit.stderr);
+    let log = exit.stdout.rsplit(' ').next().unwrap_or_default();
+    log.trim().to_owned()
+}
+
+/// What `larder fleet init` says.
+async fn fleet_init(settings: &Settings, arguments: &[&str]) -> Exit {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let token = folder.path().join("token");
     fs::write(&token, "a-token-for-the-tests-of-32-chars").expect("a writable folder");
     let address = |port| SocketAddr::from(([127, 0, 0, 1], port));
     let text = settings.text(address(1), address(2), &token);
     fs::write(folder.path().join("larder.toml"), text).expect("a writable folder");
-    let arguments = ["fleet", "init", "--config", "larder.toml"];
-    let exit = run_to_exit(&arguments, folder.path()).await;
-    assert_eq!(exit.code, Some(0), "{}", exit.stderr);
-    let log = exit.stdout.rsplit(' ').next().unwrap_or_default();
-    log.trim().to_owned()
+    let fixed = ["fleet", "init", "--config", "larder.toml"];
+    let arguments: Vec<_> = fixed.iter().chain(arguments).copied().collect();
+    run_to_exit(&arguments, folder.path()).await
 }
 
 async fn fleet_of(count: usize, origin: &Origin, nats: &Nats) -> Vec<Node> {
@@ -104,7 +104,7 @@ async fn a_purge_on_one_node_is_one_on_all() {
         node.get("/other").await;
         assert!(node.get("/x").await.is_hit());
     }
-    let receipt = purge(&nodes[1], r#"{"tags":["x"],"timeout_ms":20000}"#).await;
+    let receipt = nodes[1].purge(r#"{"tags":["x"],"timeout_ms":20000}"#).await;
     for node in &nodes {
         has_applied(node, &receipt).await;
         assert!(!node.get("/x").await.is_hit());
@@ -119,10 +119,12 @@ async fn a_node_that_was_away_replays_before_it_is_ready_and_serves_nothing_purg
     let many = many();
     let mut away = nodes.remove(1);
     away.get("/x").await;
-    purge(&nodes[0], r#"{"tags":["nothing"],"timeout_ms":20000}"#).await;
+    nodes[0]
+        .purge(r#"{"tags":["nothing"],"timeout_ms":20000}"#)
+        .await;
     away.signal("STOP");
     let last = purge_many(&nodes[0], many).await;
-    let receipt = purge(&nodes[0], r#"{"tags":["x"],"timeout_ms":20000}"#).await;
+    let receipt = nodes[0].purge(r#"{"tags":["x"],"timeout_ms":20000}"#).await;
     assert!(sequence(&receipt) > sequence(&last));
     away.signal("CONT");
     has_applied(&away, &receipt).await;
@@ -131,7 +133,7 @@ async fn a_node_that_was_away_replays_before_it_is_ready_and_serves_nothing_purg
     // Killed, it comes back to where it was.
     away.kill();
     purge_many(&nodes[0], many).await;
-    let receipt = purge(&nodes[0], r#"{"tags":["y"],"timeout_ms":20000}"#).await;
+    let receipt = nodes[0].purge(r#"{"tags":["y"],"timeout_ms":20000}"#).await;
     let began = Instant::now();
     away.begin_again();
     away.wait_ready().await;
@@ -170,14 +172,16 @@ async fn purge_many(node: &Node, count: usize) -> Value {
         });
     }
     all.join_all().await;
-    purge(node, r#"{"tags":["last"],"timeout_ms":20000}"#).await
+    node.purge(r#"{"tags":["last"],"timeout_ms":20000}"#).await
 }
 
 #[tokio::test]
 async fn a_log_set_back_to_an_older_copy_casts_doubt_on_everything() {
     let (mut nats, origin) = (Nats::start(), counting().await);
     let nodes = fleet_of(2, &origin, &nats).await;
-    purge(&nodes[0], r#"{"tags":["first"],"timeout_ms":20000}"#).await;
+    nodes[0]
+        .purge(r#"{"tags":["first"],"timeout_ms":20000}"#)
+        .await;
     nats.kill();
     let backup = tempfile::tempdir().unwrap();
     let copy = backup.path().join("copy");
@@ -202,7 +206,7 @@ async fn a_log_set_back_to_an_older_copy_casts_doubt_on_everything() {
         assert!(node.get("/x").await.is_hit(), "it was validated");
     }
     // Numbers that were given before are given again, and purge all the same.
-    let receipt = purge(&nodes[0], r#"{"tags":["x"],"timeout_ms":20000}"#).await;
+    let receipt = nodes[0].purge(r#"{"tags":["x"],"timeout_ms":20000}"#).await;
     for node in &nodes {
         has_applied(node, &receipt).await;
         assert!(!node.get("/x").await.is_hit());
@@ -213,7 +217,9 @@ async fn a_log_set_back_to_an_older_copy_casts_doubt_on_everything() {
 async fn a_log_that_regrew_beyond_the_cursor_is_told_from_the_one_that_was_read() {
     let (mut nats, origin) = (Nats::start(), counting().await);
     let mut nodes = fleet_of(2, &origin, &nats).await;
-    purge(&nodes[0], r#"{"tags":["first"],"timeout_ms":20000}"#).await;
+    nodes[0]
+        .purge(r#"{"tags":["first"],"timeout_ms":20000}"#)
+        .await;
     nats.kill();
     let backup = tempfile::tempdir().unwrap();
     let copy = backup.path().join("copy");
@@ -271,7 +277,7 @@ async fn a_server_killed_under_publishing_loses_no_purge_and_doubles_none() {
     let last = &acknowledged.last().unwrap().0;
     has_applied(&nodes[1], &serde_json::json!({ "sequence": last })).await;
     for node in &nodes {
-        let list = api(node, "GET", "/v1/purges?limit=1000", "").await;
+        let list = node.api("GET", "/v1/purges?limit=1000", "").await;
         let list: Value = serde_json::from_slice(&list.body).unwrap();
         let applied: Vec<_> = list["purges"]
             .as_array()
@@ -285,54 +291,6 @@ async fn a_server_killed_under_publishing_loses_no_purge_and_doubles_none() {
 }
 
 #[tokio::test]
-async fn while_the_log_is_cut_off_the_lag_shows_and_the_operators_choice_holds() {
-    let (nats, origin) = (Nats::start(), counting().await);
-    init(&member(&origin, &nats, "any")).await;
-    let mut nodes = Vec::new();
-    for on_lag in ["serve", "revalidate", "pass", "unready"] {
-        let settings = member(&origin, &nats, on_lag)
-            .table("fleet", &format!("on_lag = \"{on_lag}\""))
-            .table("fleet", "max_lag = \"3s\"");
-        nodes.push(Node::start(settings).await);
-    }
-    for node in &nodes {
-        node.get("/x").await;
-        assert!(node.get("/x").await.is_hit());
-    }
-    nats.signal("STOP");
-    for node in &nodes {
-        let lags = |it: &larder_tests::Metrics| it.sum("larder_purge_lag_seconds", &[]) > 3.1;
-        node.metrics_when(lags).await;
-    }
-    let [serve, revalidate, pass, unready] = &nodes[..] else {
-        panic!("four nodes");
-    };
-    assert!(serve.get("/x").await.is_hit());
-    for node in [revalidate, unready] {
-        assert_eq!(node.get("/x").await.forwarded(), Some("stale"));
-    }
-    let answer = pass.get("/x").await;
-    assert_eq!(answer.forwarded(), Some("bypass"));
-    assert_eq!(answer.cache_parameter("detail"), Some("purges-missing"));
-    for node in [serve, revalidate, pass] {
-        assert_eq!(readiness(node).await.0, 200);
-    }
-    let (status, why) = readiness(unready).await;
-    assert_eq!(status, 503);
-    assert!(why.starts_with("lagging"), "{why}");
-    nats.signal("CONT");
-    for node in &nodes {
-        let heals = |it: &larder_tests::Metrics| it.sum("larder_purge_lag_seconds", &[]) < 2.0;
-        node.metrics_when(heals).await;
-    }
-    assert_eq!(readiness(unready).await.0, 200);
-    for node in &nodes {
-        node.get("/x").await;
-        assert!(node.get("/x").await.is_hit());
-    }
-}
-
-#[tokio::test]
 async fn without_the_log_a_purge_is_refused_and_applied_nowhere() {
     let (mut nats, origin) = (Nats::start(), counting().await);
     let settings = member(&origin, &nats, "a").table("fleet", "publish_timeout = \"300ms\"");
@@ -340,13 +298,9 @@ async fn without_the_log_a_purge_is_refused_and_applied_nowhere() {
     let node = Node::start(settings).await;
     node.get("/x").await;
     nats.kill();
-    let answer = api(
-        &node,
-        "POST",
-        "/v1/purges",
-        r#"{"tags":["x"],"timeout_ms":20000}"#,
-    )
-    .await;
+    let answer = node
+        .api("POST", "/v1/purges", r#"{"tags":["x"],"timeout_ms":20000}"#)
+        .await;
     assert_eq!(answer.status, 503, "{}", answer.text());
     assert!(node.get("/x").await.is_hit(), "not on this node alone");
     nats.begin();
@@ -369,13 +323,9 @@ async fn a_purge_may_wait_in_the_outbox_until_the_log_is_back() {
     ];
     nodes[1].get("/x").await;
     nats.kill();
-    let answer = api(
-        &nodes[0],
-        "POST",
-        "/v1/purges",
-        r#"{"tags":["x"],"timeout_ms":20000}"#,
-    )
-    .await;
+    let answer = nodes[0]
+        .api("POST", "/v1/purges", r#"{"tags":["x"],"timeout_ms":20000}"#)
+        .await;
     assert_eq!(answer.status, 202, "{}", answer.text());
     assert!(answer.text().contains("\"state\":\"queued\""));
     // It survives the node, too.
@@ -411,20 +361,20 @@ async fn who_waits_for_all_is_told_of_each_node_and_of_those_that_are_missing() 
             .await;
     }
     let all = r#"{"tags":["x"],"wait":"all","timeout_ms":10000}"#;
-    let receipt = purge(&nodes[0], all).await;
+    let receipt = nodes[0].purge(all).await;
     assert_eq!(receipt["state"], "applied", "{receipt}");
     assert_eq!(names(&receipt), ["a", "b", "c"]);
     for node in receipt["nodes"].as_array().unwrap() {
         assert!(node["applied_at"].is_string(), "{receipt}");
     }
     nodes[2].signal("STOP");
-    let answer = api(
-        &nodes[0],
-        "POST",
-        "/v1/purges",
-        r#"{"tags":["y"],"wait":"all","timeout_ms":300}"#,
-    )
-    .await;
+    let answer = nodes[0]
+        .api(
+            "POST",
+            "/v1/purges",
+            r#"{"tags":["y"],"wait":"all","timeout_ms":300}"#,
+        )
+        .await;
     assert_eq!(answer.status, 202, "{}", answer.text());
     let receipt: Value = serde_json::from_slice(&answer.body).unwrap();
     assert_eq!(receipt["missing"], serde_json::json!(["c"]));
@@ -433,7 +383,7 @@ async fn who_waits_for_all_is_told_of_each_node_and_of_those_that_are_missing() 
     let target = format!("/v1/purges/{}", receipt["id"].as_str().unwrap());
     let end = Instant::now() + SOON;
     loop {
-        let answer = api(&nodes[0], "GET", &target, "").await;
+        let answer = nodes[0].api("GET", &target, "").await;
         let receipt: Value = serde_json::from_slice(&answer.body).unwrap();
         if names(&receipt) == ["a", "b", "c"] {
             break;

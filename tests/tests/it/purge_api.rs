@@ -11,21 +11,6 @@ use tempfile::TempDir;
 const SOON: Duration = Duration::from_secs(5);
 const SHOP: &str = "the-secret-of-the-shop";
 
-async fn ask(node: &Node, token: &str, (method, target): (&str, &str), body: &str) -> Response {
-    let bearer = format!("Bearer {token}");
-    let fields = [("Authorization", bearer.as_str())];
-    let mut client = Client::connect(node.admin()).await;
-    client
-        .upload(method, target, &fields, body.as_bytes())
-        .await
-}
-
-async fn post(node: &Node, body: &str) -> Value {
-    let answer = ask(node, node.token(), ("POST", "/v1/purges"), body).await;
-    assert_eq!(answer.status, 200, "{}", answer.text());
-    json(&answer)
-}
-
 fn json(answer: &Response) -> Value {
     serde_json::from_slice(&answer.body).expect("a document")
 }
@@ -64,7 +49,7 @@ async fn a_dry_run_tells_what_would_go_and_purges_nothing() {
         node.get(target).await;
     }
     let body = r#"{"tags":["product"],"dry_run":true}"#;
-    let preview = post(&node, body).await;
+    let preview = node.purge(body).await;
     assert_eq!(preview["objects"], 3);
     assert!(preview["bytes"].as_u64().is_some_and(|bytes| bytes > 0));
     let samples = preview["samples"].as_array().unwrap();
@@ -82,10 +67,12 @@ async fn a_dry_run_tells_what_would_go_and_purges_nothing() {
     let of_b = samples.iter().find(|it| it["uri"] == format!("{host}/b"));
     let key = of_b.unwrap()["key"].as_str().unwrap();
     let body = format!(r#"{{"keys":["{key}"],"count":true}}"#);
-    assert_eq!(post(&node, &body).await["matched"]["objects"], 1);
+    assert_eq!(node.purge(&body).await["matched"]["objects"], 1);
     assert!(!node.get("/b").await.is_hit());
     assert!(node.get("/a").await.is_hit());
-    let none = post(&node, r#"{"urls":["http://e.com/"],"dry_run":true}"#).await;
+    let none = node
+        .purge(r#"{"urls":["http://e.com/"],"dry_run":true}"#)
+        .await;
     assert_eq!(none["objects"], 0);
 }
 
@@ -96,7 +83,9 @@ async fn what_was_purged_is_counted_swept_and_forgotten() {
     for target in ["/a", "/b", "/c"] {
         node.get(target).await;
     }
-    let receipt = post(&node, r#"{"tags":["home","product"],"count":true}"#).await;
+    let receipt = node
+        .purge(r#"{"tags":["home","product"],"count":true}"#)
+        .await;
     assert_eq!(receipt["matched"]["objects"], 3);
     assert_eq!(receipt["state"], "applied");
     assert_eq!(receipt["nodes"][0]["node"], "larder");
@@ -108,7 +97,7 @@ async fn what_was_purged_is_counted_swept_and_forgotten() {
     assert_eq!(metrics.sum("larder_purge_swept_objects_total", &[]), 3.0);
     let soft = r#"{"tags":["home"],"mode":"soft","count":true}"#;
     node.get("/a").await;
-    assert_eq!(post(&node, soft).await["matched"]["objects"], 1);
+    assert_eq!(node.purge(soft).await["matched"]["objects"], 1);
     let metrics = node.metrics().await;
     assert_eq!(metrics.sum("larder_purge_labels", &[]), 0.0);
     // The index has forgotten the purge, the response has not.
@@ -123,11 +112,11 @@ async fn a_purge_is_counted_later_where_nobody_waits() {
     let origin = tagged().await;
     let node = Node::before(&origin.url()).await;
     node.get("/a").await;
-    let receipt = post(&node, r#"{"all":true}"#).await;
+    let receipt = node.purge(r#"{"all":true}"#).await;
     let target = format!("/v1/purges/{}", receipt["id"].as_str().unwrap());
     let mut matched = Value::Null;
     while matched.is_null() {
-        let one = ask(&node, node.token(), ("GET", &target), "").await;
+        let one = node.api("GET", &target, "").await;
         matched = json(&one)["matched"].clone();
     }
     assert_eq!(matched["objects"], 1);
@@ -148,7 +137,8 @@ async fn a_large_fill_survives_the_sweeps_of_others_purges() {
     slow.answer_head().await.unwrap();
     slow.at_least(5).await;
     for tag in ["a", "b", "c"] {
-        post(&node, &format!(r#"{{"tags":["{tag}"],"count":true}}"#)).await;
+        node.purge(&format!(r#"{{"tags":["{tag}"],"count":true}}"#))
+            .await;
     }
     gate.open();
     slow.at_least(5).await;
@@ -164,7 +154,7 @@ async fn a_token_opens_what_it_is_for_and_refusals_are_audited() {
     let mut blog = node.client().await.host("blog.example.com");
     blog.get("/a").await;
     let check = async |body: &str, status: u16| {
-        let answer = ask(&node, SHOP, ("POST", "/v1/purges"), body).await;
+        let answer = node.api_as(SHOP, ("POST", "/v1/purges"), body).await;
         assert_eq!(answer.status, status, "{body}: {}", answer.text());
         json(&answer)
     };
@@ -178,7 +168,9 @@ async fn a_token_opens_what_it_is_for_and_refusals_are_audited() {
         let problem = check(foreign, 403).await;
         assert_eq!(problem["code"], "forbidden");
     }
-    let nobody = ask(&node, "a-wrong-token-here", ("POST", "/v1/purges"), "{}").await;
+    let nobody = node
+        .api_as("a-wrong-token-here", ("POST", "/v1/purges"), "{}")
+        .await;
     assert_eq!(nobody.status, 401);
     assert!(node.get("/a").await.is_hit());
     // Its tags are those of its site.
@@ -219,7 +211,7 @@ async fn a_token_that_is_used_too_often_waits() {
     let refused = refused.expect("one too many");
     assert_eq!(refused.header("Retry-After"), Some("1"));
     assert_eq!(json(&refused)["code"], "too-often");
-    let admin = ask(&node, node.token(), ("GET", "/v1/status"), "").await;
+    let admin = node.api("GET", "/v1/status", "").await;
     assert_eq!(admin.status, 200);
 }
 
@@ -229,13 +221,13 @@ async fn the_audit_trail_is_filtered_paged_and_survives_the_node() {
     let (mut node, _folder) = two_sites(&origin).await;
     for number in 0..5 {
         let body = format!(r#"{{"tags":["t{number}"],"actor":"a{number}","site":"shop"}}"#);
-        post(&node, &body).await;
+        node.purge(&body).await;
     }
-    post(&node, r#"{"all":true,"mode":"soft"}"#).await;
+    node.purge(r#"{"all":true,"mode":"soft"}"#).await;
     node.kill_and_restart(|_| {}).await;
     let list = async |query: &str, token: &str| {
         let target = format!("/v1/purges{query}");
-        let answer = ask(&node, token, ("GET", &target), "").await;
+        let answer = node.api_as(token, ("GET", &target), "").await;
         assert_eq!(answer.status, 200, "{query}: {}", answer.text());
         let page = json(&answer);
         let purges = page["purges"].as_array().unwrap().iter();
@@ -253,7 +245,7 @@ async fn the_audit_trail_is_filtered_paged_and_survives_the_node() {
     assert_eq!(list("?scope=tag&contains=t3", admin).await.0, all[2..3]);
     assert_eq!(list("?actor=a0", admin).await.0, all[5..]);
     assert_eq!(list("", SHOP).await.0, all[1..], "its site's");
-    let wrong = ask(&node, admin, ("GET", "/v1/purges?sort=up"), "").await;
+    let wrong = node.api_as(admin, ("GET", "/v1/purges?sort=up"), "").await;
     assert_eq!(wrong.status, 422);
 }
 
@@ -270,7 +262,7 @@ async fn the_api_describes_itself() {
         let target = path.replace("{id}", "none");
         for method in item.as_object().unwrap().keys() {
             let method = method.to_ascii_uppercase();
-            let answer = ask(&node, node.token(), (&method, &target), "{}").await;
+            let answer = node.api_as(node.token(), (&method, &target), "{}").await;
             let status = answer.status.to_string();
             let promised = &item[method.to_ascii_lowercase()]["responses"][&status];
             assert!(promised.is_object(), "{method} {target}: {status}");
@@ -284,13 +276,13 @@ async fn an_acknowledged_purge_survives_being_killed_and_a_damaged_log_is_told()
     let mut node = Node::before(&origin.url()).await;
     let mut ids = Vec::new();
     for number in 0..20 {
-        let receipt = post(&node, &format!(r#"{{"tags":["t{number}"]}}"#)).await;
+        let receipt = node.purge(&format!(r#"{{"tags":["t{number}"]}}"#)).await;
         ids.push(receipt["id"].as_str().unwrap().to_owned());
     }
     node.kill_and_restart(|_| {}).await;
     for id in &ids {
         let target = format!("/v1/purges/{id}");
-        let one = ask(&node, node.token(), ("GET", &target), "").await;
+        let one = node.api("GET", &target, "").await;
         assert_eq!(one.status, 200, "{id}");
     }
     let metrics = node.metrics().await;
@@ -315,5 +307,5 @@ async fn an_acknowledged_purge_survives_being_killed_and_a_damaged_log_is_told()
     };
     eventually(SOON, told).await;
     // And it goes on.
-    post(&node, r#"{"all":true}"#).await;
+    node.purge(r#"{"all":true}"#).await;
 }

@@ -1,7 +1,6 @@
 //! Purges and what is on disks: dry runs and counts see it, and the index of purges forgets what it has outlived.
 
-use larder_tests::{Client, Metrics, Node, Origin, Reply, Response, Settings};
-use serde_json::Value;
+use larder_tests::{Metrics, Node, Origin, Reply, Response, Settings};
 
 use crate::restart::on_disk;
 
@@ -33,17 +32,6 @@ fn objects(metrics: &Metrics) -> f64 {
     metrics.sum("larder_disk_objects", &[])
 }
 
-async fn post(node: &Node, body: &str) -> Value {
-    let bearer = format!("Bearer {}", node.token());
-    let fields = [("Authorization", bearer.as_str())];
-    let mut client = Client::connect(node.admin()).await;
-    let answer = client
-        .upload("POST", "/v1/purges", &fields, body.as_bytes())
-        .await;
-    assert_eq!(answer.status, 200, "{}", answer.text());
-    serde_json::from_slice(&answer.body).expect("JSON")
-}
-
 fn is_from_disk(answer: &Response) -> bool {
     answer.is_hit() && answer.cache_parameter("detail") == Some("disk")
 }
@@ -56,7 +44,7 @@ async fn a_dry_run_sees_what_is_on_disks_after_a_restart() {
     // One of them is in memory again: it counts once.
     for _ in 0..2 {
         assert!(node.get("/a").await.is_hit());
-        let preview = post(&node, all).await;
+        let preview = node.purge(all).await;
         assert_eq!(preview["objects"], 4);
         assert!(preview["bytes"].as_u64() > Some(4_000));
         let samples = preview["samples"].as_array().unwrap();
@@ -65,13 +53,13 @@ async fn a_dry_run_sees_what_is_on_disks_after_a_restart() {
         uris.sort_unstable();
         assert_eq!(uris, TARGETS.map(|it| format!("www.example.com{it}")));
     }
-    let one = post(&node, r#"{"tags":["b"],"dry_run":true}"#).await;
+    let one = node.purge(r#"{"tags":["b"],"dry_run":true}"#).await;
     assert_eq!(one["objects"], 1);
     // Its key purges it.
     let key = one["samples"][0]["key"].as_str().unwrap();
     let purge = format!(r#"{{"keys":["{key}"],"count":true}}"#);
-    assert_eq!(post(&node, &purge).await["matched"]["objects"], 1);
-    assert_eq!(post(&node, all).await["objects"], 3);
+    assert_eq!(node.purge(&purge).await["matched"]["objects"], 1);
+    assert_eq!(node.purge(all).await["objects"], 3);
     assert!(!node.get("/b").await.is_hit());
     assert!(node.get("/c").await.is_hit());
 }
@@ -81,7 +69,9 @@ async fn what_is_purged_on_disks_is_counted_forgotten_and_does_not_come_back() {
     let origin = tagged().await;
     let mut node = restarted(&origin).await;
     for (round, tag) in ["a", "b"].into_iter().enumerate() {
-        let receipt = post(&node, &format!(r#"{{"tags":["{tag}"],"count":true}}"#)).await;
+        let receipt = node
+            .purge(&format!(r#"{{"tags":["{tag}"],"count":true}}"#))
+            .await;
         assert_eq!(receipt["matched"]["objects"], 1, "{tag}");
         let metrics = node.metrics().await;
         assert_eq!(objects(&metrics), 3.0 - round as f64);
@@ -98,7 +88,7 @@ async fn what_is_purged_on_disks_is_counted_forgotten_and_does_not_come_back() {
         };
         let metrics = node.metrics_when(forgotten).await;
         assert_eq!(objects(&metrics), 2.0);
-        let left = post(&node, r#"{"all":true,"dry_run":true}"#).await;
+        let left = node.purge(r#"{"all":true,"dry_run":true}"#).await;
         assert_eq!(left["objects"], 2);
     }
     for target in ["/c", "/d"] {
@@ -114,9 +104,9 @@ async fn what_is_softly_purged_on_a_disk_stays_stale() {
     let origin = tagged().await;
     let node = restarted(&origin).await;
     let soft = r#"{"tags":["a"],"mode":"soft","count":true}"#;
-    assert_eq!(post(&node, soft).await["matched"]["objects"], 1);
+    assert_eq!(node.purge(soft).await["matched"]["objects"], 1);
     let other = r#"{"tags":["b"],"count":true}"#;
-    assert_eq!(post(&node, other).await["matched"]["objects"], 1);
+    assert_eq!(node.purge(other).await["matched"]["objects"], 1);
     assert_eq!(node.get("/a").await.forwarded(), Some("stale"));
     assert!(node.get("/a").await.is_hit());
     assert!(!node.get("/b").await.is_hit());

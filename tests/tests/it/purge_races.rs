@@ -39,15 +39,6 @@ async fn slow(phase: Phase, gates: Arc<Vec<Gate>>) -> Origin {
     .await
 }
 
-async fn purge(node: &Node, body: &str) {
-    let bearer = format!("Bearer {}", node.token());
-    let fields = [("Authorization", bearer.as_str())];
-    let mut client = Client::connect(node.admin()).await;
-    let answer = client.upload("POST", "/v1/purges", &fields, body.as_bytes());
-    let answer = answer.await;
-    assert_eq!(answer.status, 200, "{}", answer.text());
-}
-
 async fn asks(node: &Node, target: &str) -> Client {
     let mut client = node.client().await;
     client.ask("GET", target, &[]).await;
@@ -69,7 +60,7 @@ async fn race(phase: Phase, mode: &str) {
             leader.at_least(3).await;
         }
         let keys = scope.replace('N', &number.to_string());
-        purge(&node, &format!(r#"{{{keys},"mode":"{mode}"}}"#)).await;
+        node.purge(&format!(r#"{{{keys},"mode":"{mode}"}}"#)).await;
         // These ask after the acknowledgement: the one before the old response goes on, the other one after.
         let mut late = asks(&node, &target).await;
         gates[number].open();
@@ -137,7 +128,7 @@ async fn a_purge_wins_over_a_refresh_in_the_background() {
     node.advance(Duration::from_secs(5));
     assert_eq!(node.get("/a").await.text(), "first");
     eventually(SOON, || origin.count("/a") == 2).await;
-    purge(&node, r#"{"all":true}"#).await;
+    node.purge(r#"{"all":true}"#).await;
     let mut late = asks(&node, "/a").await;
     gate.open();
     assert_eq!(late.answer().await.text(), "new");
@@ -158,7 +149,7 @@ async fn a_soft_purge_is_refreshed_once_while_what_may_be_sent_is_sent() {
     .await;
     let node = Node::before(&origin.url()).await;
     node.get("/a").await;
-    purge(&node, r#"{"all":true,"mode":"soft"}"#).await;
+    node.purge(r#"{"all":true,"mode":"soft"}"#).await;
     for _ in 0..5 {
         let answer = node.get("/a").await;
         assert_eq!(answer.text(), "old");

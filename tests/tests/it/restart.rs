@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use larder_tests::{Client, Node, Origin, Reply, Response, Settings, eventually, run_to_exit};
+use larder_tests::{Node, Origin, Reply, Response, Settings, eventually, run_to_exit};
 
 use crate::seconds;
 
@@ -64,16 +64,6 @@ pub(crate) async fn on_disk(node: &Node, objects: usize) {
             && metrics.sum("larder_disk_unwritten_bytes", &[]) == 0.0
     };
     node.metrics_when(all).await;
-}
-
-async fn purge(node: &Node, body: &str) {
-    let bearer = format!("Bearer {}", node.token());
-    let fields = [("Authorization", bearer.as_str())];
-    let mut client = Client::connect(node.admin()).await;
-    let answer = client
-        .upload("POST", "/v1/purges", &fields, body.as_bytes())
-        .await;
-    assert_eq!(answer.status, 200, "{}", answer.text());
 }
 
 const TARGETS: [&str; 4] = ["/10/a", "/70000/b", "/1000000/c", "/3000000/d"];
@@ -239,7 +229,7 @@ async fn what_was_purged_does_not_come_back() {
     ];
     for (body, gone) in purges {
         fill(&node, &all).await;
-        purge(&node, &body).await;
+        node.purge(&body).await;
         node.kill_and_restart(|_| {}).await;
         for target in all {
             let answer = node.get(target).await;
@@ -291,7 +281,8 @@ async fn a_purge_log_that_lost_something_leaves_nothing_on_the_disks() {
         fill(&node, &["/10/a", "/10/b"]).await;
         let log = purge_log(node.folder());
         std::fs::copy(&log, log.with_extension("copy")).unwrap();
-        purge(&node, r#"{"urls":["http://www.example.com/10/a"]}"#).await;
+        node.purge(r#"{"urls":["http://www.example.com/10/a"]}"#)
+            .await;
         node.kill_and_restart(|folder| damage(&purge_log(folder)))
             .await;
         for target in ["/10/a", "/10/b"] {

@@ -17,6 +17,7 @@ use crate::exchange::Request;
 use crate::metrics::Asked;
 use crate::node::Node;
 use crate::origins::outbound;
+use crate::origins::slots::Queueing;
 use crate::pingora::fetch::{Asking, Fetched};
 
 /// What became of the request for a slice.
@@ -125,6 +126,8 @@ impl Fetch {
             content: None,
             trail: &self.request.trail,
             site: &self.request.site,
+            chosen_by: self.request.chosen_by(),
+            queueing: Queueing::Wait,
             spent: self.request.spent(),
             kind: Asked::Fill,
         };

@@ -16,18 +16,21 @@ impl LogFile {
         self.end
     }
 
-    /// Drops the oldest records until at most so many bytes of them are left. A record with the payload `instead` takes
+    /// Drops some of the oldest records, as many as `choose` says of all. A record with the payload that it gives takes
     /// their place, at the last sequence that is dropped: it says to whoever opens the log that they are missing. It
     /// blocks while all that is left is written anew; a crash leaves the log as it was, or as it is to be.
     ///
     /// # Errors
     /// [`LogError`]; the log is as it was then, and goes on.
-    pub fn shorten(&mut self, keep: u64, instead: &Bytes) -> Result<(), LogError> {
+    pub fn shorten(
+        &mut self,
+        choose: impl FnOnce(&[Record]) -> Option<(usize, Bytes)>,
+    ) -> Result<(), LogError> {
         self.sync()?;
         if self.file.is_none() || self.state == State::Broken {
             return Ok(());
         }
-        let shortened = self.shortened(keep, instead);
+        let shortened = self.shortened(choose);
         let shortened = shortened.map_err(|source| LogError::Io {
             path: self.path.clone(),
             source,
@@ -40,14 +43,21 @@ impl LogFile {
     }
 
     /// The new file and its length, or none where there is nothing to drop.
-    fn shortened(&self, keep: u64, instead: &Bytes) -> io::Result<Option<(File, u64)>> {
+    fn shortened(
+        &self,
+        choose: impl FnOnce(&[Record]) -> Option<(usize, Bytes)>,
+    ) -> io::Result<Option<(File, u64)>> {
         let bytes = Bytes::from(fs::read(&self.path)?);
         let records = read_records(bytes.slice(HEADER.min(bytes.len())..), self.id).records;
-        let Some((dropped, kept)) = split(&records, keep) else {
+        let Some((count, instead)) = choose(&records) else {
+            return Ok(None);
+        };
+        let (dropped, kept) = records.split_at(count.min(records.len()));
+        let Some((at, _)) = dropped.last() else {
             return Ok(None);
         };
         let mut bytes = header(self.id, self.last).to_vec();
-        frame(dropped, instead, &mut bytes);
+        frame(*at, &instead, &mut bytes);
         for (sequence, payload) in kept {
             frame(*sequence, payload, &mut bytes);
         }
@@ -66,22 +76,8 @@ impl LogFile {
     }
 }
 
+/// A record and its sequence.
 type Record = (Sequence, Bytes);
-
-/// The last sequence to drop, and the records to keep.
-fn split(records: &[Record], keep: u64) -> Option<(Sequence, &[Record])> {
-    let mut left = keep;
-    let mut kept = records.len();
-    for (_, payload) in records.iter().rev() {
-        let Some(rest) = left.checked_sub(payload.len() as u64) else {
-            break;
-        };
-        left = rest;
-        kept -= 1;
-    }
-    let (dropped, kept) = records.split_at(kept);
-    Some((dropped.last()?.0, kept))
-}
 
 #[cfg(test)]
 mod tests {
@@ -98,7 +94,8 @@ mod tests {
         }
         let before = log.length();
         let instead = Bytes::from_static(b"missing");
-        log.shorten(350, &instead).unwrap();
+        log.shorten(|records| Some((records.len() - 3, instead.clone())))
+            .unwrap();
         assert!(log.length() < before);
         assert!(LogFile::open(&path, LogId(2)).is_err(), "it has its owner");
         log.append(&[Bytes::from_static(b"next")]).unwrap();
@@ -114,7 +111,8 @@ mod tests {
         assert_eq!(found.records[0].1, instead);
         assert_eq!(found.records[4].1, "next");
         // There is nothing to drop.
-        log.shorten(10_000, &instead).unwrap();
+        log.shorten(|_| None).unwrap();
+        log.shorten(|_| Some((0, instead.clone()))).unwrap();
         drop(log);
         let (_, found) = LogFile::open(&path, LogId(4)).unwrap();
         assert_eq!(found.records.len(), 5);

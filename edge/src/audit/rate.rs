@@ -10,7 +10,7 @@ const SPAN: Duration = Duration::from_secs(1);
 
 /// Counts lines, and those that were left out.
 #[derive(Debug, Default)]
-pub(crate) struct Audit(Mutex<Option<Span>>);
+pub(super) struct Rate(Mutex<Option<Span>>);
 
 #[derive(Debug)]
 struct Span {
@@ -18,9 +18,9 @@ struct Span {
     refusals: u64,
 }
 
-impl Audit {
+impl Rate {
     /// Whether to write a line, and how many were left out in the span before; none is left out silently.
-    pub(crate) fn line(&self, now: Instant) -> Option<u64> {
+    pub(super) fn line(&self, now: Instant) -> Option<u64> {
         let mut state = self.0.lock();
         let span = state.get_or_insert(Span {
             began: now,
@@ -45,7 +45,7 @@ mod tests {
 
     #[test]
     fn a_flood_is_told_in_a_few_lines_and_a_number() {
-        let audit = Audit::default();
+        let audit = Rate::default();
         let start = crate::clock::Clock::default().instant();
         let written = (0..100).filter(|_| audit.line(start) == Some(0)).count();
         assert_eq!(written as u64, LINES_MAX);

@@ -1,0 +1,149 @@
+//! The client of a node's admin API that the command line has: one request, one document.
+
+use std::io::{Read as _, Write as _};
+use std::net::{TcpStream, ToSocketAddrs as _};
+use std::time::Duration;
+
+use purge_api::Token;
+use serde_json::Value;
+
+/// How long a node may take to answer.
+const PATIENCE: Duration = Duration::from_secs(90);
+/// Bytes of an answer.
+const ANSWER_MAX: u64 = 16 * 1024 * 1024;
+
+/// A node's admin listener, and what opens it.
+#[derive(Clone, Copy, Debug)]
+pub struct Client<'a> {
+    /// Where it listens: `HOST:PORT`.
+    pub admin: &'a str,
+    /// The token that is presented.
+    pub token: &'a Token,
+}
+
+/// What a node answered.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// The answer's status.
+    pub status: u16,
+    /// Its document: what was asked for, or a problem (RFC 9457).
+    pub document: Value,
+}
+
+impl Answer {
+    /// The document that was asked for.
+    ///
+    /// # Errors
+    /// The problem in one line, where there was one.
+    pub fn document(self) -> Result<Value, String> {
+        match self.status {
+            200..=299 => Ok(self.document),
+            _ => Err(self.problem()),
+        }
+    }
+
+    /// What is wrong, in one line.
+    #[must_use]
+    pub fn problem(&self) -> String {
+        let (title, detail) = (&self.document["title"], &self.document["detail"]);
+        format!("{}: {}", text(title), text(detail))
+    }
+}
+
+/// A value as people read it.
+#[must_use]
+pub fn text(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}
+
+impl Client<'_> {
+    /// Asks for a path and query.
+    ///
+    /// # Errors
+    /// A sentence that says why there is no answer.
+    pub fn get(self, target: &str) -> Result<Answer, String> {
+        self.ask(&self.head("GET", target, "Connection: close\r\n"))
+    }
+
+    /// Sends a document to a path.
+    ///
+    /// # Errors
+    /// A sentence that says why there is no answer.
+    pub fn post(self, target: &str, document: &Value) -> Result<Answer, String> {
+        self.post_with(target, "", document)
+    }
+
+    /// Sends a document under an identifier: the same one again is the same request.
+    ///
+    /// # Errors
+    /// A sentence that says why there is no answer.
+    pub fn post_as(self, id: &str, target: &str, document: &Value) -> Result<Answer, String> {
+        self.post_with(target, &format!("Idempotency-Key: {id}\r\n"), document)
+    }
+
+    fn post_with(self, target: &str, fields: &str, document: &Value) -> Result<Answer, String> {
+        let body = document.to_string();
+        let fields = format!(
+            "{fields}Content-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n",
+            body.len()
+        );
+        self.ask(&(self.head("POST", target, &fields) + &body))
+    }
+
+    fn head(self, method: &str, target: &str, fields: &str) -> String {
+        let Self { admin, token } = self;
+        let secret = token.secret();
+        format!(
+            "{method} {target} HTTP/1.1\r\nHost: {admin}\r\nAuthorization: Bearer {secret}\r\n{fields}\r\n"
+        )
+    }
+
+    fn ask(self, request: &str) -> Result<Answer, String> {
+        let admin = self.admin;
+        let answer = exchange(admin, request);
+        let answer = answer.map_err(|error| format!("no answer from {admin}: {error}"))?;
+        parse(&answer).ok_or_else(|| format!("{admin} does not answer like a node"))
+    }
+}
+
+fn exchange(admin: &str, request: &str) -> std::io::Result<Vec<u8>> {
+    let unknown = || std::io::Error::other("there is no such address");
+    let address = admin.to_socket_addrs()?.next().ok_or_else(unknown)?;
+    let mut stream = TcpStream::connect_timeout(&address, PATIENCE)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_write_timeout(Some(PATIENCE))?;
+    stream.write_all(request.as_bytes())?;
+    let mut answer = Vec::new();
+    stream.take(ANSWER_MAX).read_to_end(&mut answer)?;
+    Ok(answer)
+}
+
+/// Status and document of an answer that ends with its connection.
+fn parse(answer: &[u8]) -> Option<Answer> {
+    let text = std::str::from_utf8(answer).ok()?;
+    let (head, body) = text.split_once("\r\n\r\n")?;
+    let status = head.strip_prefix("HTTP/1.1 ")?.get(..3)?.parse().ok()?;
+    Some(Answer {
+        status,
+        document: serde_json::from_str(body).ok()?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_is_understood() {
+        let answer = parse(b"HTTP/1.1 200 OK\r\nA: b\r\n\r\n{\"a\":1}").unwrap();
+        assert_eq!(answer.document().unwrap()["a"], 1);
+        let problem = b"HTTP/1.1 401 Unauthorized\r\n\r\n{\"title\":\"no\",\"detail\":\"token\"}";
+        let problem = parse(problem).unwrap();
+        assert_eq!(problem.document().unwrap_err(), "no: token");
+        assert!(parse(b"HTTP/1.1 200 OK\r\n\r\n<html>").is_none());
+        assert!(parse(b"").is_none());
+    }
+}

@@ -1,0 +1,211 @@
+//! The attempts of one request: which origin each goes to, and whether there is another.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use http::StatusCode;
+use tiered::Moment;
+use tiered::balance::{Draw, Fitness, Trials, Tried};
+use tiered::retry::{Again, Failed, Replay, again};
+use tokio::time::Instant;
+
+use super::condition::Verdict;
+use super::names::Names;
+use super::slots::{Queueing, Slot};
+use super::{Origin, moment};
+use crate::error::UpstreamError;
+use crate::sites::Site;
+
+/// The attempts of one request.
+#[derive(Debug)]
+pub(crate) struct Attempts {
+    site: Arc<Site>,
+    tried: Tried,
+    left: u32,
+    plan: Plan,
+}
+
+/// What a request brings to the choice of its origins.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Plan {
+    /// By what an origin is chosen, where it is by the request.
+    pub key: u64,
+    pub replay: Replay,
+    pub queueing: Queueing,
+}
+
+/// Where an attempt goes.
+#[derive(Debug)]
+pub(crate) struct Candidate {
+    pub origin: Arc<Origin>,
+    /// One at least.
+    pub addresses: Vec<SocketAddr>,
+    site: Arc<Site>,
+    /// None where it is a probe.
+    slot: Option<Slot>,
+}
+
+impl Attempts {
+    pub(crate) fn new(site: &Arc<Site>, plan: Plan) -> Self {
+        site.origins.budget.lock().request();
+        Self {
+            site: Arc::clone(site),
+            tried: Tried::default(),
+            left: site.origins.retries,
+            plan,
+        }
+    }
+
+    /// Where the next attempt goes.
+    ///
+    /// # Errors
+    /// An [`UpstreamError`] where no origin can be asked.
+    pub(crate) async fn next(
+        &mut self,
+        names: &Arc<Names>,
+        now: Instant,
+    ) -> Result<Candidate, UpstreamError> {
+        let site = Arc::clone(&self.site);
+        let origins = &site.origins;
+        let mut unresolved = false;
+        loop {
+            let at = moment();
+            let Some(index) = self.choose(at) else {
+                return Err(match unresolved {
+                    true => UpstreamError::Unresolved,
+                    false => UpstreamError::Barred,
+                });
+            };
+            self.tried.add(index);
+            let origin = &origins.all[index];
+            let addresses = origin.addresses(names, now).await;
+            if addresses.is_empty() {
+                unresolved = true;
+                let verdict = Verdict::Failed(UpstreamError::Unresolved.proxy_status());
+                origin
+                    .condition
+                    .ended(&origin.label, verdict, at, &origins.health);
+                continue;
+            }
+            let slot = origin.slots.take(self.plan.queueing).await?;
+            origin.condition.begin(at);
+            return Ok(Candidate {
+                origin: Arc::clone(origin),
+                addresses,
+                site: Arc::clone(&site),
+                slot: Some(slot),
+            });
+        }
+    }
+
+    /// Whether there is another attempt after one that failed so; it is spent then.
+    pub(crate) fn again(&mut self, failed: Failed) -> bool {
+        let allowed = match again(failed, self.plan.replay) {
+            Again::Nowhere => false,
+            Again::Elsewhere => self.has_other(),
+            Again::Anywhere => {
+                if !self.has_other() {
+                    self.tried = Tried::default();
+                }
+                true
+            }
+        };
+        if !allowed || self.left == 0 {
+            return false;
+        }
+        let origins = &self.site.origins;
+        let spent = origins.budget.lock().spend(moment());
+        if spent {
+            self.left -= 1;
+            origins.tally.made();
+        } else {
+            origins.tally.refused();
+        }
+        spent
+    }
+
+    /// Whether an answer with this status is given up for another origin's.
+    pub(crate) fn is_given_up(&mut self, status: StatusCode) -> bool {
+        self.site.origins.retry_statuses.contains(&status) && self.again(Failed::Status)
+    }
+
+    fn choose(&self, now: Moment) -> Option<usize> {
+        let origins = &self.site.origins;
+        if let [only] = origins.all.as_slice() {
+            let barred = only.condition.fitness(now) == Fitness::Barred;
+            return (!barred && !self.tried.has(0)).then_some(0);
+        }
+        let draw = Draw {
+            key: self.plan.key,
+            random: origins.draw(),
+            trials: match self.plan.replay {
+                Replay::Harmless if self.left > 0 => Trials::Welcome,
+                Replay::Harmless | Replay::Harmful => Trials::Unwanted,
+            },
+        };
+        let peers = origins.peers(now);
+        let mut balancer = origins.balancer.lock();
+        balancer.choose(&peers, self.tried, draw, now)
+    }
+
+    /// Whether an origin that is fit was not tried yet.
+    fn has_other(&self) -> bool {
+        let now = moment();
+        let all = self.site.origins.all.iter().enumerate();
+        let mut others = all.filter(|(index, _)| !self.tried.has(*index));
+        others.any(|(_, origin)| {
+            let fitness = origin.condition.fitness(now);
+            matches!(fitness, Fitness::Up { .. } | Fitness::Trial)
+        })
+    }
+}
+
+impl Candidate {
+    /// The address that is tried first.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.addresses[0]
+    }
+
+    /// The origin answered.
+    pub(crate) fn answered(&self, status: StatusCode) {
+        self.judge(Verdict::Answered(status));
+    }
+
+    /// The attempt failed, by the origin's fault.
+    pub(crate) fn failed(&self, error: UpstreamError) {
+        if self.addresses.len() > 1 {
+            self.origin.rotation.next(self.addresses.len());
+        }
+        self.judge(Verdict::Failed(error.proxy_status()));
+    }
+
+    fn judge(&self, verdict: Verdict) {
+        let now = moment();
+        let origins = &self.site.origins;
+        let origin = &self.origin;
+        origin
+            .condition
+            .ended(&origin.label, verdict, now, &origins.health);
+        origins.eject(origin, now);
+    }
+
+    /// Keeps the request's place alone.
+    pub(crate) fn into_slot(self) -> Option<Slot> {
+        self.slot
+    }
+
+    /// Where a probe of an origin goes.
+    pub(crate) fn probe(
+        site: &Arc<Site>,
+        origin: &Arc<Origin>,
+        addresses: Vec<SocketAddr>,
+    ) -> Option<Self> {
+        let some = !addresses.is_empty();
+        some.then(|| Self {
+            origin: Arc::clone(origin),
+            addresses,
+            site: Arc::clone(site),
+            slot: None,
+        })
+    }
+}

@@ -1,0 +1,199 @@
+//! How an origin fares, by what came of its requests and probes.
+
+use http::StatusCode;
+use parking_lot::Mutex;
+use tiered::balance::Fitness;
+use tiered::breaker::Lets;
+use tiered::health::{Change, Out, Standing};
+use tiered::window::{Count, Ending, Window};
+use tiered::{Breaker, Health, HealthSettings, Moment};
+
+use crate::metrics::OriginTally;
+
+/// How an origin fares.
+#[derive(Debug)]
+pub(crate) struct Condition {
+    watched: Mutex<Watched>,
+    pub tally: OriginTally,
+}
+
+#[derive(Debug)]
+struct Watched {
+    health: Health,
+    breaker: Option<Breaker>,
+    recent: Window,
+}
+
+/// What came of a request, as far as the origin is to blame.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Verdict {
+    /// It answered, with this status.
+    Answered(StatusCode),
+    /// It did not; the word says why.
+    Failed(&'static str),
+}
+
+/// How an origin fares, in words.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum State {
+    Up,
+    /// It came back, and one request finds out for how long.
+    Trial,
+    /// Its requests failed.
+    Failing,
+    /// Its probes failed.
+    Unwell,
+    /// Its circuit is open.
+    Broken,
+}
+
+impl State {
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Up => "up",
+            Self::Trial => "trial",
+            Self::Failing => "failing",
+            Self::Unwell => "unwell",
+            Self::Broken => "broken",
+        }
+    }
+}
+
+impl Condition {
+    pub(crate) fn new(breaker: Option<Breaker>, recent: Window, tally: OriginTally) -> Self {
+        Self {
+            watched: Mutex::new(Watched {
+                health: Health::default(),
+                breaker,
+                recent,
+            }),
+            tally,
+        }
+    }
+
+    /// Whether a request may go there.
+    pub(crate) fn fitness(&self, now: Moment) -> Fitness {
+        let watched = self.watched.lock();
+        let standing = watched.health.standing(now);
+        match (watched.lets(now), standing) {
+            (Lets::None, _) => Fitness::Barred,
+            (Lets::All, Standing::Up { since }) => Fitness::Up { since },
+            (Lets::One, Standing::Up { .. }) | (_, Standing::Trial) => Fitness::Trial,
+            (_, Standing::Out(_)) => Fitness::Out,
+        }
+    }
+
+    /// The same in words.
+    pub(crate) fn state(&self, now: Moment) -> State {
+        let watched = self.watched.lock();
+        match (watched.lets(now), watched.health.standing(now)) {
+            (Lets::None, _) => State::Broken,
+            (_, Standing::Out(Out::Probes)) => State::Unwell,
+            (_, Standing::Out(Out::Requests { .. })) => State::Failing,
+            (_, Standing::Out(Out::OnTrial) | Standing::Trial) | (Lets::One, _) => State::Trial,
+            (Lets::All, Standing::Up { .. }) => State::Up,
+        }
+    }
+
+    pub(crate) fn is_out(&self, now: Moment) -> bool {
+        matches!(self.fitness(now), Fitness::Out | Fitness::Barred)
+    }
+
+    /// What came of its requests lately.
+    pub(crate) fn count(&self, now: Moment) -> Count {
+        self.watched.lock().recent.sum(now)
+    }
+
+    /// A request goes there.
+    pub(crate) fn begin(&self, now: Moment) {
+        self.tally.requests.inc();
+        let mut watched = self.watched.lock();
+        watched.health.begin(now);
+        if let Some(breaker) = &mut watched.breaker {
+            breaker.begin(now);
+        }
+    }
+
+    /// A request ended.
+    pub(crate) fn ended(
+        &self,
+        origin: &str,
+        verdict: Verdict,
+        now: Moment,
+        settings: &HealthSettings,
+    ) {
+        let ending = match verdict {
+            Verdict::Answered(status) if !status.is_server_error() => Ending::Answered,
+            Verdict::Answered(_) | Verdict::Failed(_) => Ending::Failed,
+        };
+        let mut watched = self.watched.lock();
+        watched.recent.count(ending, now);
+        let broke = match &mut watched.breaker {
+            Some(breaker) => breaker.ended(ending, now),
+            None => false,
+        };
+        let change = match verdict {
+            // A server that answers is there, whatever it says.
+            Verdict::Answered(_) => watched.health.succeeded(now),
+            Verdict::Failed(_) => watched.health.failed(now, settings),
+        };
+        drop(watched);
+        if let Verdict::Failed(why) = verdict {
+            self.tally.failed(why);
+        }
+        if broke {
+            self.tally.went_out("breaker");
+            tracing::warn!(
+                origin,
+                "an origin's circuit is open: most of its requests failed"
+            );
+        }
+        self.changed(origin, change, "failures");
+    }
+
+    /// A probe ended.
+    pub(crate) fn probed(
+        &self,
+        origin: &str,
+        ending: Ending,
+        now: Moment,
+        settings: &HealthSettings,
+    ) {
+        let health = &mut self.watched.lock().health;
+        let change = match ending {
+            Ending::Answered => health.probe_passed(now, settings),
+            Ending::Failed => health.probe_failed(settings),
+        };
+        self.tally.probed(ending);
+        self.changed(origin, change, "probes");
+    }
+
+    /// Puts it out: it fails more than others do.
+    pub(crate) fn eject(&self, origin: &str, now: Moment, settings: &HealthSettings) {
+        let mut watched = self.watched.lock();
+        let change = watched.health.put_out(now, settings);
+        if change.is_some() {
+            watched.recent.clear();
+        }
+        drop(watched);
+        self.changed(origin, change, "ejection");
+    }
+
+    fn changed(&self, origin: &str, change: Option<Change>, by: &'static str) {
+        match change {
+            Some(Change::WentOut) => {
+                self.tally.went_out(by);
+                tracing::warn!(origin, by, "an origin is out");
+            }
+            Some(Change::CameBack) => tracing::info!(origin, "an origin is back"),
+            None => {}
+        }
+    }
+}
+
+impl Watched {
+    fn lets(&self, now: Moment) -> Lets {
+        let breaker = self.breaker.as_ref();
+        breaker.map_or(Lets::All, |breaker| breaker.lets(now))
+    }
+}

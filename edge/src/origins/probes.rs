@@ -1,0 +1,100 @@
+//! Active health checks: every origin of a site that names a path is asked for it, again and again.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::header::HOST;
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use tiered::window::Ending;
+use tokio::sync::mpsc;
+use tokio::time::{MissedTickBehavior, interval_at, timeout};
+
+use super::slots::Queueing;
+use super::{Origin, Probing, moment};
+use crate::metrics::{Asked, NO_RULE, NO_SITE, Tally};
+use crate::node::Node;
+use crate::pingora::fetch::Asking;
+use crate::proxy_status::Trail;
+use crate::sites::Site;
+use crate::spent::Spent;
+
+/// Probes every origin that is to be probed, until the node stops.
+pub(crate) fn start(node: &Arc<Node>) {
+    for site in node.sites.all() {
+        let Some(probing) = &site.origins.probing else {
+            continue;
+        };
+        for (number, origin) in (0..).zip(&site.origins.all) {
+            let probes = Probes {
+                node: Arc::clone(node),
+                site: Arc::clone(site),
+                origin: Arc::clone(origin),
+                probing: probing.clone(),
+            };
+            // Not all at the same time.
+            let later = probing.interval / 10 * (number % 10);
+            tokio::spawn(probes.run(later));
+        }
+    }
+}
+
+/// The probes of one origin.
+struct Probes {
+    node: Arc<Node>,
+    site: Arc<Site>,
+    origin: Arc<Origin>,
+    probing: Probing,
+}
+
+impl Probes {
+    async fn run(self, later: Duration) {
+        let mut stopping = self.node.stopping.clone();
+        let first = tokio::time::Instant::from_std(self.node.clock.instant()) + later;
+        let mut due = interval_at(first, self.probing.interval);
+        due.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                _ = due.tick() => {}
+                _ = stopping.wait_for(|stop| *stop) => return,
+            }
+            let ending = match timeout(self.probing.timeout, self.probe()).await {
+                Ok(Some(status)) if self.probing.statuses.contains(&status.as_u16()) => {
+                    Ending::Answered
+                }
+                Ok(_) | Err(_) => Ending::Failed,
+            };
+            let condition = &self.origin.condition;
+            let settings = &self.site.origins.health;
+            condition.probed(&self.origin.label, ending, moment(), settings);
+        }
+    }
+
+    async fn probe(&self) -> Option<StatusCode> {
+        let authority = self.origin.authority();
+        let own = || HeaderValue::try_from(&authority).ok();
+        let chosen = self.probing.host.clone();
+        let host = chosen.or_else(|| self.origin.host_override.clone());
+        let host = host.or_else(own)?;
+        let mut headers = HeaderMap::new();
+        headers.insert(HOST, host.clone());
+        let authority = wire::check_authority(host.to_str().ok()?).ok()?;
+        // Probes have counters of their own.
+        let spent = Arc::new(Spent::behind(&Arc::new(Tally::new(NO_SITE, NO_RULE))));
+        let asking = Asking {
+            method: Method::GET,
+            target: &self.probing.path,
+            authority: &authority,
+            headers,
+            content: None,
+            trail: &Trail::default(),
+            site: &self.site,
+            chosen_by: 0,
+            queueing: Queueing::Never,
+            spent: &spent,
+            kind: Asked::Background,
+        };
+        let (interim, _nobody) = mpsc::channel(1);
+        let fetcher = &self.node.fetcher;
+        fetcher.probe(&self.origin, asking, &interim).await
+    }
+}

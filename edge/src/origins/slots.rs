@@ -1,0 +1,187 @@
+//! How many requests an origin has at once, and how many wait for their turn.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use tiered::balance::Room;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
+
+use crate::error::UpstreamError;
+
+/// The requests of one origin.
+#[derive(Debug)]
+pub(crate) struct Slots {
+    under_way: AtomicU32,
+    waiting: AtomicU32,
+    cap: Option<Cap>,
+}
+
+/// The most requests at once.
+#[derive(Debug)]
+pub(crate) struct Cap {
+    places: Arc<Semaphore>,
+    /// The most that wait.
+    queue: u32,
+    /// How long one waits.
+    patience: Duration,
+}
+
+/// Whether a request waits for its turn.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Queueing {
+    /// It does.
+    Wait,
+    /// It has something else to go on with.
+    Never,
+}
+
+/// A request that is under way. Its place is free when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Slot {
+    slots: Arc<Slots>,
+    _place: Option<OwnedSemaphorePermit>,
+}
+
+/// Whoever waits is counted, however the wait ends.
+struct Waiting<'a>(&'a AtomicU32);
+
+impl Cap {
+    pub(crate) fn new(requests: usize, queue: u32, patience: Duration) -> Self {
+        Self {
+            places: Arc::new(Semaphore::new(requests)),
+            queue,
+            patience,
+        }
+    }
+}
+
+impl Slots {
+    pub(crate) fn new(cap: Option<Cap>) -> Arc<Self> {
+        Arc::new(Self {
+            under_way: AtomicU32::new(0),
+            waiting: AtomicU32::new(0),
+            cap,
+        })
+    }
+
+    /// Requests that are under way.
+    pub(crate) fn under_way(&self) -> u32 {
+        self.under_way.load(Ordering::Relaxed)
+    }
+
+    /// Requests that wait.
+    pub(crate) fn waiting(&self) -> u32 {
+        self.waiting.load(Ordering::Relaxed)
+    }
+
+    /// Whether a request would be under way at once.
+    pub(crate) fn room(&self) -> Room {
+        match &self.cap {
+            Some(cap) if cap.places.available_permits() == 0 => Room::Full,
+            _ => Room::Free,
+        }
+    }
+
+    /// A place for a request, perhaps after a wait.
+    ///
+    /// # Errors
+    /// [`UpstreamError::Full`] where there is none, or none in time.
+    pub(crate) async fn take(self: &Arc<Self>, queueing: Queueing) -> Result<Slot, UpstreamError> {
+        let place = match &self.cap {
+            None => None,
+            Some(cap) => Some(self.place(cap, queueing).await?),
+        };
+        self.under_way.fetch_add(1, Ordering::Relaxed);
+        Ok(Slot {
+            slots: Arc::clone(self),
+            _place: place,
+        })
+    }
+
+    async fn place(
+        &self,
+        cap: &Cap,
+        queueing: Queueing,
+    ) -> Result<OwnedSemaphorePermit, UpstreamError> {
+        if let Ok(place) = Arc::clone(&cap.places).try_acquire_owned() {
+            return Ok(place);
+        }
+        let _waiting = match queueing {
+            Queueing::Never => return Err(UpstreamError::Full),
+            Queueing::Wait => self.queue_up(cap.queue).ok_or(UpstreamError::Full)?,
+        };
+        match timeout(cap.patience, Arc::clone(&cap.places).acquire_owned()).await {
+            Ok(Ok(place)) => Ok(place),
+            Ok(Err(_)) | Err(_) => Err(UpstreamError::Full),
+        }
+    }
+
+    fn queue_up(&self, most: u32) -> Option<Waiting<'_>> {
+        let longer = |waiting| (waiting < most).then_some(waiting + 1);
+        let queued = self
+            .waiting
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, longer);
+        queued.ok().map(|_| Waiting(&self.waiting))
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        self.slots.under_way.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn slots(requests: usize, queue: u32) -> Arc<Slots> {
+        Slots::new(Some(Cap::new(requests, queue, Duration::from_secs(60))))
+    }
+
+    #[tokio::test]
+    async fn who_finds_no_place_waits_for_one() {
+        let slots = slots(1, 1);
+        let first = slots.take(Queueing::Wait).await.unwrap();
+        assert_eq!(slots.room(), Room::Full);
+        let second = tokio::spawn({
+            let slots = Arc::clone(&slots);
+            async move { slots.take(Queueing::Wait).await }
+        });
+        while slots.waiting() == 0 {
+            tokio::task::yield_now().await;
+        }
+        let third = slots.take(Queueing::Wait).await;
+        assert_eq!(third.unwrap_err(), UpstreamError::Full, "the queue is full");
+        drop(first);
+        let second = second.await.unwrap().unwrap();
+        assert_eq!((slots.under_way(), slots.waiting()), (1, 0));
+        drop(second);
+        assert_eq!((slots.under_way(), slots.room()), (0, Room::Free));
+    }
+
+    #[tokio::test]
+    async fn who_has_something_else_does_not_wait() {
+        let slots = slots(1, 10);
+        let _first = slots.take(Queueing::Never).await.unwrap();
+        let second = slots.take(Queueing::Never).await;
+        assert_eq!(second.unwrap_err(), UpstreamError::Full);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn patience_ends() {
+        let slots = slots(1, 10);
+        let _first = slots.take(Queueing::Wait).await.unwrap();
+        let second = slots.take(Queueing::Wait).await;
+        assert_eq!(second.unwrap_err(), UpstreamError::Full);
+        assert_eq!(slots.waiting(), 0);
+    }
+}

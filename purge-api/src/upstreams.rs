@@ -1,0 +1,33 @@
+//! The servers that a node asks, as the API shows them.
+
+use serde::Serialize;
+
+/// All origins of a node.
+#[derive(Clone, Debug, Serialize)]
+pub struct OriginList {
+    /// By site, in the order of the configuration.
+    pub origins: Vec<OriginStatus>,
+}
+
+/// One origin of one site.
+#[derive(Clone, Debug, Serialize)]
+pub struct OriginStatus {
+    /// The site's name.
+    pub site: String,
+    /// Its URL.
+    pub origin: String,
+    /// `primary`, or `backup`.
+    pub role: &'static str,
+    /// Its share compared with that of the others.
+    pub weight: u32,
+    /// `up`, or why it is not asked: `failing`, `unwell`, `broken`; `trial` where a request finds out.
+    pub state: &'static str,
+    /// Requests that it has now.
+    pub under_way: u32,
+    /// Requests that wait for it.
+    pub waiting: u32,
+    /// Requests of the last while.
+    pub recent_requests: u64,
+    /// How many of those failed.
+    pub recent_failures: u64,
+}

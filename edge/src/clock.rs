@@ -27,7 +27,6 @@ pub(crate) fn monotonic() -> Duration {
 }
 
 /// Now, as timers count.
-#[expect(clippy::disallowed_methods, reason = "this is the one place")]
 pub(crate) fn timer() -> tokio::time::Instant {
     tokio::time::Instant::now()
 }

@@ -105,7 +105,7 @@ impl Known {
         exchange.request = Some(Arc::clone(request));
         exchange.outcome = Some(hit.outcome);
         exchange.status = Some(self.status);
-        exchange.answered = Some(started);
+        exchange.answered = Some(node.clock.instant());
         exchange.age = Some(std::time::Duration::from_secs(age.as_secs()));
         exchange.content_type.clone_from(&self.content_type);
         Some(Again {

@@ -96,7 +96,7 @@ impl Admin {
             headers: &head.headers,
             body: body.as_deref(),
         };
-        let response = match observe::answer(node, &asked) {
+        let response = match observe::answer(node, &asked).await {
             Some(response) => response,
             None => node.api.answer(&asked, node).await,
         };

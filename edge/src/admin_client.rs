@@ -132,6 +132,16 @@ fn parse(answer: &[u8]) -> Option<Answer> {
     })
 }
 
+/// Parameters as a query has them.
+#[must_use]
+pub fn query(parameters: &[(&str, &str)]) -> String {
+    let mut query = form_urlencoded::Serializer::new(String::new());
+    for (name, value) in parameters {
+        query.append_pair(name, value);
+    }
+    query.finish()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

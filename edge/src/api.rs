@@ -143,6 +143,8 @@ impl purge_api::Node for Node {
             stats: disk.stats(),
             recovered: disk.recovered(),
         });
+        self.metrics
+            .set_curve(&self.capacity.told(&self.metrics.requests));
         self.metrics.text(stored, purged, on_disks.as_ref())
     }
 

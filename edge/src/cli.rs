@@ -41,6 +41,16 @@ pub(crate) enum Command {
     },
     /// Purges stored responses of a node, through its admin API.
     Purge(Purge),
+    /// Explains what a node would do with a request, step by step, and what would make it a hit.
+    Explain(Explain),
+    /// Tells what the hit ratios would be with another amount of memory or disk, or another policy.
+    Curve {
+        /// Write a picture to this file instead of a table.
+        #[arg(long, value_name = "FILE", conflicts_with = "json")]
+        svg: Option<PathBuf>,
+        #[command(flatten)]
+        asked: Showing,
+    },
     /// Shows the origins of a node and how they fare, through its admin API.
     Origins(Showing),
     /// Sets up the purge log that the nodes of a fleet share.
@@ -211,6 +221,56 @@ impl From<&Purge> for Request {
             timeout: purge.timeout.map(Duration::from_secs),
         }
     }
+}
+
+/// What to explain, and where.
+#[derive(Args, Debug)]
+pub(crate) struct Explain {
+    /// The absolute URL of a request.
+    #[arg(value_name = "URL", required_unless_present = "id")]
+    url: Option<String>,
+    /// A field of the request: `Name: value`.
+    #[arg(long, short = 'H', value_name = "FIELD")]
+    header: Vec<String>,
+    /// Its method.
+    #[arg(long, value_name = "METHOD", default_value = "GET")]
+    method: String,
+    /// As if it came so much later: 90s, 5m, 1h, 2d.
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
+    at: Option<String>,
+    /// A past request instead, by the `id` in the access log: one of the last that were no hits.
+    #[arg(long, value_name = "ID", conflicts_with = "url")]
+    id: Option<String>,
+    /// Print what the node answers, as JSON.
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    pub node: NodeArgs,
+}
+
+impl From<&Explain> for larder::explain_command::Question {
+    fn from(explain: &Explain) -> Self {
+        match (&explain.url, &explain.id) {
+            (Some(url), _) => Self::Url {
+                url: url.clone(),
+                method: explain.method.clone(),
+                headers: explain.header.clone(),
+                at: explain.at.clone(),
+            },
+            (None, id) => Self::Id(id.clone().unwrap_or_default()),
+        }
+    }
+}
+
+/// Which node is asked.
+#[derive(Args, Debug)]
+pub(crate) struct NodeArgs {
+    /// The node's admin listener.
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:9180")]
+    pub admin: String,
+    /// A file with a token of the admin API that may `read`.
+    #[arg(long, value_name = "FILE")]
+    pub admin_token_file: Option<PathBuf>,
 }
 
 /// The size of the volume that a node has that was started without a word about disks.

@@ -11,6 +11,7 @@ use crate::downstream::Facts;
 use crate::exchange::{Exchange, Request};
 use crate::metrics::{Counted, NO_RULE, NO_SITE, Tally};
 use crate::node::Node;
+use crate::observe::Missed;
 use crate::outcome::{Forward, Local, Outcome, Reason, Share, Tier, Word};
 use crate::spent::{Bill, Spent};
 
@@ -35,11 +36,31 @@ impl Node {
         }
         let spent = request.and_then(Request::spent_so_far);
         let bill = spent.map(|spent| spent.bill()).unwrap_or_default();
-        if self.log.is_on()
-            && let Some(asked) = Asked::of(exchange)
-        {
-            self.log
-                .write(&self.line(exchange, &asked, &counted, &bill));
+        if !self.log.is_on() && counted.reason.is_none() {
+            return;
+        }
+        if let Some(asked) = Asked::of(exchange) {
+            let line = self.line(exchange, &asked, &counted, &bill);
+            if self.log.is_on() {
+                self.log.write(&line);
+            }
+            self.remember(&line, &counted);
+        }
+    }
+
+    /// Remembers a request that was no hit.
+    fn remember(&self, line: &Line<'_>, counted: &Counted) {
+        let Some(reason) = counted.reason else {
+            return;
+        };
+        if let Ok(json) = serde_json::to_vec(line) {
+            self.observed.recent.remember(Missed {
+                id: line.id,
+                key: line.key,
+                site: line.site.into(),
+                reason,
+                line: json.into(),
+            });
         }
     }
 

@@ -3,12 +3,16 @@
 mod cli;
 
 use std::io::Write as _;
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser as _;
 use cli::{CacheCommand, Cli, Command};
 use config::{Config, model};
+use larder::admin_client::Client;
 use larder::cache_command::{self, Health, Told};
+use larder::curve_command;
+use larder::explain_command;
 use larder::fleet::{self, setup::Done};
 use larder::purge_command::{Answer, Outcome, Progress, Request};
 use larder::show_command::{self, Form, Shown};
@@ -49,6 +53,8 @@ fn main() -> ExitCode {
         Command::Cache(CacheCommand::Inspect { dir }) => look(cache_command::inspect(&dir)),
         Command::Cache(CacheCommand::Verify { dir }) => look(cache_command::verify(&dir)),
         Command::Purge(asked) => purge(&asked),
+        Command::Explain(asked) => explain(&asked),
+        Command::Curve { svg, asked } => curve(&asked, svg.as_deref()),
         Command::Origins(asked) => show_of(&asked, Shown::Origins),
         Command::Fleet { command } => set_up_fleet(command),
         Command::Demo { listen, admin } => start_demo(listen, admin),
@@ -86,6 +92,22 @@ fn set_up_fleet(command: cli::Fleet) -> ExitCode {
     }
 }
 
+fn explain(asked: &cli::Explain) -> ExitCode {
+    let found = match token::find(asked.node.admin_token_file.as_deref()) {
+        Ok(found) => found,
+        Err(error) => return failed(&error),
+    };
+    let node = Client {
+        admin: &asked.node.admin,
+        token: &found.token,
+    };
+    match explain_command::Question::from(asked).ask(node) {
+        Ok(answer) if asked.json => show(&format!("{answer}\n")),
+        Ok(answer) => show(&explain_command::lines(&answer)),
+        Err(error) => failed(&error),
+    }
+}
+
 fn purge(asked: &cli::Purge) -> ExitCode {
     let found = match token::find(asked.admin_token_file.as_deref()) {
         Ok(found) => found,
@@ -109,6 +131,29 @@ fn purge(asked: &cli::Purge) -> ExitCode {
             exit(&answer)
         }
         Err(error) => failed(&error),
+    }
+}
+
+fn curve(asked: &cli::Showing, svg: Option<&Path>) -> ExitCode {
+    let found = match token::find(asked.admin_token_file.as_deref()) {
+        Ok(found) => found,
+        Err(error) => return failed(&error),
+    };
+    let node = Client {
+        admin: &asked.admin,
+        token: &found.token,
+    };
+    let told = match curve_command::ask(node) {
+        Ok(told) => told,
+        Err(error) => return failed(&error),
+    };
+    match svg {
+        Some(file) => match std::fs::write(file, told.svg()) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => failed(&format!("{}: {error}", file.display())),
+        },
+        None if asked.json => show(&told.json()),
+        None => show(&told.lines()),
     }
 }
 

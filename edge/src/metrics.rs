@@ -1,5 +1,6 @@
 //! Counters of a node. Labels are sites and fixed words; nothing of a request becomes one.
 
+mod curve;
 mod disks;
 mod origins;
 mod purges;
@@ -18,6 +19,7 @@ pub(crate) const NO_SITE: &str = "-";
 use policy::coding::Coding;
 
 use crate::cache::Slices;
+use crate::capacity::Told;
 use disks::DiskMetrics;
 pub(crate) use disks::OnDisks;
 pub(crate) use origins::{OriginMetrics, OriginTally, RetryTally, set as set_origins};
@@ -70,6 +72,7 @@ pub(crate) struct Metrics {
     rejected: IntGauge,
     pub purges: purges::Purges,
     disks: DiskMetrics,
+    curve: curve::CurveMetrics,
     pub origins: OriginMetrics,
 }
 
@@ -138,6 +141,7 @@ impl Metrics {
             )?,
             purges: purges::Purges::new()?,
             disks: DiskMetrics::new()?,
+            curve: curve::CurveMetrics::new()?,
             origins: OriginMetrics::new()?,
             registry,
         };
@@ -172,6 +176,7 @@ impl Metrics {
         ];
         all.into_iter()
             .chain(self.disks.all())
+            .chain(self.curve.all())
             .chain(self.origins.all())
             .chain(self.purges.collectors())
             .try_for_each(|metric| self.registry.register(metric))
@@ -222,6 +227,11 @@ impl Metrics {
                 .with_label_values(&labels)
                 .inc_by(bytes as u64);
         }
+    }
+
+    /// What other sizes of the tiers would do.
+    pub(crate) fn set_curve(&self, told: &Told) {
+        self.curve.set(told);
     }
 
     /// Everything in the text format of Prometheus.

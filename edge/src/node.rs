@@ -15,6 +15,7 @@ use wire::RequestHead;
 use crate::access_log::AccessLog;
 use crate::audit::Audit;
 use crate::cache::Head;
+use crate::capacity::Capacity;
 use crate::clock::Clock;
 use crate::coding::Coder;
 use crate::downstream::{Facts, Limits, Scheme};
@@ -74,6 +75,8 @@ pub(crate) struct Node {
     pub log: AccessLog,
     pub ids: Ids,
     pub observed: Observed,
+    /// What other sizes of the tiers would do.
+    pub capacity: Capacity,
     pub threads: usize,
     /// Idle connections to origins that are kept.
     pub pool: usize,

@@ -194,6 +194,10 @@ pub(crate) enum Bypass {
     Content,
     /// A protocol upgrade.
     Upgrade,
+    /// Its method has no responses that are stored.
+    Method,
+    /// The request says `no-store`, and is obeyed.
+    NoStore,
     /// Too many requests, or this one for too long, waited for the same response.
     Crowded,
     /// The request that was waited for brought an answer that is for nobody else.
@@ -209,6 +213,8 @@ impl Bypass {
             Self::Uncacheable(_) => "uncacheable",
             Self::Content => "request-content",
             Self::Upgrade => "upgrade",
+            Self::Method => "method",
+            Self::NoStore => "request-no-store",
             Self::Crowded => "crowded",
             Self::NotShared => "not-shared",
             Self::Lagging => "purges-missing",
@@ -444,7 +450,7 @@ impl Word {
 impl Forwarded {
     const fn word(&self) -> Word {
         match (&self.answer, self.why) {
-            (_, Forward::Bypass(Bypass::Rule | Bypass::Upgrade)) => Word::Bypass,
+            (_, Forward::Bypass(Bypass::Rule | Bypass::Upgrade | Bypass::Method)) => Word::Bypass,
             (_, Forward::Method) => Word::Pass,
             (Answer::Failed(_), _) => Word::Error,
             (Answer::Freshened(_), _) => Word::Revalidated,

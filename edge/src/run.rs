@@ -95,6 +95,7 @@ pub fn start(config: config::Config, token: Token) -> Result<Running, StartError
     tokio::spawn(account(Arc::clone(&node.tiers), stopping.clone()));
     tokio::spawn(purges::sweep(Arc::clone(&node)));
     tokio::spawn(crate::observe::keep(Arc::clone(&node)));
+    tokio::spawn(crate::capacity::keep(Arc::clone(&node)));
     probes::start(&node);
     let admin_socket = bind(admin)?;
     let mut sockets = Vec::new();

@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use config::model;
 use purge_api::{Api, Token};
+use storage::curve::Shape;
 use storage::{FlightSettings, Flights, Memory, Tiers, Uncacheable, VaryMemory};
 use tiered::forwarded::{self, Trust};
 use tokio::sync::watch;
@@ -24,6 +25,7 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::access_log::{AccessLog, Format};
 use crate::audit::Audit;
+use crate::capacity::Capacity;
 use crate::clock::Clock;
 use crate::coding::Coder;
 use crate::downstream::Limits;
@@ -157,7 +159,15 @@ fn node(
         metrics: &metrics,
     };
     let purges = around.open_purges(&sites, following);
-    let memory = Memory::new(memory_settings(memory, &limits));
+    let memory_settings = memory_settings(memory, &limits);
+    let memory = Memory::new(memory_settings);
+    let shape = Shape {
+        memory: memory_settings.capacity as u64,
+        object_max: memory_settings.object_max,
+        eviction: memory_settings.eviction,
+        disk: below.as_ref().map(|below| below.shape),
+    };
+    let capacity = Capacity::new(shape, memory.object_overhead(), observed_from);
     let coder = Coder::new(Arc::clone(&memory), Arc::clone(&metrics), threads);
     let tiers = match below {
         Some(below) => Tiers::above(memory, below.disk, purges.log_id().0),
@@ -197,6 +207,7 @@ fn node(
         log,
         ids: Ids::default(),
         observed: Observed::new(observed_from),
+        capacity,
         threads,
         pool,
         stopping,

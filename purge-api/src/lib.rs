@@ -31,5 +31,5 @@ pub use problem::Problem;
 pub use receipt::{
     Applied, Matched, Page, Preview, Receipt, Refusals, RefusedRequest, SAMPLES_MAX, Sample, State,
 };
-pub use routes::{Api, Asked, Reader};
+pub use routes::{Api, Asked, Reader, document};
 pub use upstreams::{OriginList, OriginStatus};

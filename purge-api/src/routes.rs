@@ -331,8 +331,9 @@ fn json(value: &impl Serialize) -> Bytes {
     Bytes::from(serde_json::to_vec(value).unwrap_or_default())
 }
 
-/// A document in JSON, as dialects answer.
-pub(crate) fn document(status: StatusCode, body: Bytes) -> Response<Bytes> {
+/// A document in JSON.
+#[must_use]
+pub fn document(status: StatusCode, body: Bytes) -> Response<Bytes> {
     response(status, JSON, body)
 }
 

@@ -359,9 +359,9 @@ impl Node {
                 cost: request.size as u64 + overhead,
                 now: 0,
                 until: u32::MAX,
-                seen: Seen::Usual,
+                seen: Seen::Fetched,
             };
-            if curve.sampler().takes(&access) {
+            if curve.sampler().takes(access.key, access.cost) {
                 sampled += 1;
                 curve.record(&access);
             }
@@ -380,6 +380,8 @@ impl Node {
             hits: score.hits as u64,
             bytes: score.bytes as u64,
             hit_bytes: score.bytes_hit as u64,
+            misses: (score.requests - score.hits) as u64,
+            missed_bytes: (score.bytes - score.bytes_hit) as u64,
         });
         for point in points {
             let Point {

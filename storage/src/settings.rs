@@ -3,6 +3,9 @@
 /// One trace per this many bytes of capacity: several for each object that fits.
 const BYTES_PER_TRACE: usize = 4 * 1024;
 
+/// What is remembered in any case.
+const TRACES_MIN: usize = 4 * 1024;
+
 /// The settings of [`Memory`](crate::Memory).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Settings {
@@ -38,7 +41,7 @@ impl Settings {
             variants_max: 64,
             window: 64 * 1024,
             in_flight_percent: 50,
-            traces: capacity / BYTES_PER_TRACE,
+            traces: (capacity / BYTES_PER_TRACE).max(TRACES_MIN),
         }
     }
 

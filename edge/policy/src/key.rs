@@ -61,6 +61,13 @@ pub struct QueryRules {
     pub order: Order,
 }
 
+impl QueryRules {
+    /// Whether a parameter, a name or `name=value`, is part of the key.
+    pub fn has(&self, parameter: &str) -> bool {
+        self.keep.keeps(name_of(parameter))
+    }
+}
+
 /// Which parameters of a query are part of the key.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Keep {

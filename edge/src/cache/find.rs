@@ -48,7 +48,7 @@ pub(super) fn find_in_memory(node: &Node, request: &Request) -> Option<Hit> {
     let object = select(node, request, &in_memory, |all, asked, vary| {
         policy::vary::select(all, asked, vary)
     })?;
-    match judge(node, request, object, None) {
+    match judge((node, node.clock.now()), request, object, None) {
         Found::Usable(hit) => Some(hit),
         Found::Doubtful(_) => None,
     }
@@ -56,25 +56,35 @@ pub(super) fn find_in_memory(node: &Node, request: &Request) -> Option<Hit> {
 
 /// Selects among the stored responses. `waited` says why the request waited for another one's validation before.
 pub(super) async fn find(node: &Node, request: &Request, waited: Option<Forward>) -> Found {
+    find_at(node, request, waited, node.clock.now()).await
+}
+
+/// As [`find`], as if it were `now`.
+pub(super) async fn find_at(
+    node: &Node,
+    request: &Request,
+    waited: Option<Forward>,
+    now: Timestamp,
+) -> Found {
     let key = request.storage_key();
     let in_memory = node.tiers.in_memory(key);
     if let Some(object) = select(node, request, &in_memory, |all, asked, vary| {
         policy::vary::select(all, asked, vary)
     }) {
-        return judge(node, request, object, waited);
+        return judge((node, now), request, object, waited);
     }
     let on_disk = node.tiers.on_disk(key, &in_memory).await;
     if let Some(object) = select(node, request, &on_disk, |all, asked, vary| {
         policy::vary::select(all, asked, vary)
     }) {
         learn(node, request, &object);
-        return judge(node, request, object, waited);
+        return judge((node, now), request, object, waited);
     }
     let all: Vec<_> = in_memory.iter().chain(&on_disk).cloned().collect();
     if let Some(object) = select(node, request, &all, |all, asked, vary| {
         policy::vary::select_by_language(all, asked, vary)
     }) {
-        return match judge(node, request, object, waited) {
+        return match judge((node, now), request, object, waited) {
             // What a validation says of it is about a request that it does not match.
             Found::Doubtful(_) => nothing(Forward::VaryMiss(Differs::AcceptLanguage)),
             usable @ Found::Usable(_) => usable,
@@ -146,12 +156,11 @@ fn learn(node: &Node, request: &Request, object: &Object<Head>) {
 
 /// Whether the selected response may be sent as it is.
 fn judge(
-    node: &Node,
+    (node, now): (&Node, Timestamp),
     request: &Request,
     object: Arc<Object<Head>>,
     waited: Option<Forward>,
 ) -> Found {
-    let now = node.clock.now();
     let Some(stored) = object.head().stored() else {
         return nothing(absent(node, request.storage_key()));
     };
@@ -262,6 +271,7 @@ fn differs(object: &Object<Head>, request: &Request) -> Differs {
 fn is_alive(node: &Node, object: &Arc<Object<Head>>) -> bool {
     let alive = object.head().life(&node.purges) != Life::Gone;
     if !alive {
+        node.capacity.gone(object);
         node.tiers.forget(object, Fate::Purged);
     }
     alive
@@ -322,7 +332,20 @@ fn stale(staleness: Duration, served: Served, tier: Tier) -> Outcome {
     }
 }
 
+/// Everything that is stored under the request's key, whether or not the request selects it: what is in memory first.
+pub(crate) async fn stored(node: &Node, request: &Request) -> Vec<Arc<Object<Head>>> {
+    let key = request.storage_key();
+    let in_memory = node.tiers.in_memory(key);
+    let on_disk = node.tiers.on_disk(key, &in_memory).await;
+    in_memory.iter().cloned().chain(on_disk).collect()
+}
+
 impl Hit {
+    /// What would be told of it, and what would be sent.
+    pub(super) fn told(self) -> (Outcome, Arc<Object<Head>>) {
+        (self.outcome, self.object)
+    }
+
     /// Whether it is all there is to the answer: a whole response, and nothing to do behind it.
     pub(super) fn is_complete(&self) -> bool {
         matches!(self.refresh, Refresh::No)
@@ -338,6 +361,7 @@ impl Hit {
         client: &mut impl Client,
     ) -> Result<Sent, Interrupted> {
         let admission = request.treatment.admission;
+        node.capacity.hit(&self.object, self.now);
         let object = match self.object.head().extent() {
             Extent::Whole | Extent::Sliced(_) => node.tiers.accessed(&self.object, admission),
             // A part without slices is in memory only.

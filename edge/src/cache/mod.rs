@@ -14,6 +14,7 @@
 
 mod again;
 mod content;
+mod expect;
 mod fill;
 mod find;
 mod head;
@@ -44,9 +45,11 @@ use crate::outcome::{Answer, Bypass, Forward, Forwarded, Local, Outcome, Share};
 use crate::purges::Trust;
 use crate::sites::UseCache;
 pub(crate) use again::{Again, Known};
+pub(crate) use expect::{Expected, expect};
 use fill::Fill;
 pub(crate) use fill::Interim;
 use find::{Found, Hit, find};
+pub(crate) use find::{stored, weigh};
 pub(crate) use head::Head;
 pub(crate) use post::Copying;
 pub(crate) use ready::{Ready, ready};
@@ -291,7 +294,11 @@ pub(crate) fn passes_by(request: &Request) -> Option<Forward> {
         Plan::Lookup if head.framing == Framing::None => None,
         // The key says nothing of a request's content.
         Plan::Lookup => Some(Forward::Bypass(Bypass::Content)),
-        Plan::Bypass(_) => Some(Forward::Bypass(Bypass::Rule)),
+        Plan::Bypass(why) => Some(Forward::Bypass(match why {
+            policy::request::Bypass::Method => Bypass::Method,
+            policy::request::Bypass::Upgrade => Bypass::Upgrade,
+            policy::request::Bypass::NoStore => Bypass::NoStore,
+        })),
         Plan::Forward => Some(Forward::Method),
     }
 }

@@ -63,8 +63,16 @@ pub(super) async fn pour(
     if write_stored(&mut fill, around.after).await == Poured::Cut {
         return Poured::Cut;
     }
-    finish(node, fill);
+    finish_fetched(node, fetched, fill);
     Poured::ToTheEnd
+}
+
+/// As [`finish`], for what was fetched.
+pub(super) fn finish_fetched(node: &Node, fetched: &Fetched, fill: storage::Fill<Head>) {
+    if !fetched.is_behind() {
+        node.capacity.missed(&fill, node.clock.now());
+    }
+    finish(node, fill);
 }
 
 /// Ends a body, and stores it unless it was purged meanwhile.

@@ -71,6 +71,7 @@ pub(crate) fn ready(
         Part::One(range) => range.first..range.last + 1,
         Part::Many(_) => return None,
     };
+    node.capacity.hit(&hit.object, hit.now);
     node.tiers
         .accessed(&hit.object, request.treatment.admission);
     exchange.outcome = Some(hit.outcome);

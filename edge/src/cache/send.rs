@@ -61,6 +61,7 @@ pub(super) async fn reply(
         Reply::Freshened { object, answer } => {
             exchange.outcome = forwarded(Some(StatusCode::NOT_MODIFIED), answer);
             let now = node.clock.now();
+            node.capacity.hit(&object, now);
             respond::stored(node, exchange, request, &object, now, client).await
         }
         Reply::StaleInstead {

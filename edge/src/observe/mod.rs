@@ -1,8 +1,12 @@
 //! What operators ask a node beyond its metrics: how the last hour went, why a request is or was no hit, and what passes
 //! by right now.
 
+mod clauses;
+mod explain;
 mod figures;
 mod history;
+mod question;
+mod recent;
 mod stats;
 mod tops;
 
@@ -10,14 +14,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Method, Response};
+use http::{Method, Response, StatusCode};
 use policy::time::Timestamp;
-use purge_api::{Asked, Problem};
+use purge_api::{Asked, Problem, Reader};
 use serde::Serialize;
 
-use crate::metrics::Requests;
+use crate::exchange::Request;
+use crate::metrics::{NO_SITE, Requests};
 use crate::node::Node;
 use history::History;
+use question::{Question, Wanted};
+pub(crate) use recent::Missed;
+use recent::Recent;
 use tops::Tops;
 
 /// How often the history looks at the clock.
@@ -28,6 +36,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 pub(crate) struct Observed {
     pub history: History,
     pub tops: Tops,
+    pub recent: Recent,
 }
 
 impl Observed {
@@ -35,6 +44,7 @@ impl Observed {
         Self {
             history: History::new(now),
             tops: Tops::new(now),
+            recent: Recent::default(),
         }
     }
 
@@ -56,21 +66,89 @@ pub(crate) async fn keep(node: Arc<Node>) {
 }
 
 /// Answers a request to the admin API that is about what the node has seen; none if it is about something else.
-pub(crate) fn answer(node: &Node, asked: &Asked<'_>) -> Option<Response<Bytes>> {
+pub(crate) async fn answer(node: &Node, asked: &Asked<'_>) -> Option<Response<Bytes>> {
     let (path, query) = match asked.target.split_once('?') {
         Some((path, query)) => (path, query),
         None => (asked.target, ""),
     };
-    if path != "/v1/stats" {
-        return None;
+    match path {
+        "/v1/stats" => Some(stats(node, asked, query)),
+        "/v1/curve" => Some(curve(node, asked)),
+        "/v1/explain" => Some(explain(node, asked, query).await),
+        _ => None,
     }
-    Some(node.api.read(asked, node, |reader| {
-        if !matches!(*asked.method, Method::GET | Method::HEAD) {
-            return Err(Problem::Method);
-        }
+}
+
+fn is_read(method: &Method) -> Result<(), Problem> {
+    match *method {
+        Method::GET | Method::HEAD => Ok(()),
+        _ => Err(Problem::Method),
+    }
+}
+
+fn stats(node: &Node, asked: &Asked<'_>, query: &str) -> Response<Bytes> {
+    node.api.read(asked, node, |reader| {
+        is_read(asked.method)?;
         let wanted = stats::Wanted::parse(query).map_err(Problem::Invalid)?;
         json(&stats::answer(node, &wanted, reader))
-    }))
+    })
+}
+
+/// It is of all sites together.
+fn curve(node: &Node, asked: &Asked<'_>) -> Response<Bytes> {
+    node.api.read(asked, node, |reader| {
+        is_read(asked.method)?;
+        if !reader.sees_all() {
+            return Err(Problem::Forbidden("the curve is of all sites".to_owned()));
+        }
+        json(&node.capacity.told(&node.metrics.requests))
+    })
+}
+
+/// A past request, or one that might come.
+enum Explained {
+    Past(Bytes),
+    WhatIf(Wanted, Box<Request>),
+}
+
+async fn explain(node: &Node, asked: &Asked<'_>, query: &str) -> Response<Bytes> {
+    let explained = node.api.reading(asked, node, |reader| {
+        is_read(asked.method)?;
+        match Question::parse(query).map_err(Problem::Invalid)? {
+            Question::Past(id) => {
+                let missed = node.observed.recent.by_id(&id);
+                let missed = missed.filter(|missed| sees(reader, &missed.site));
+                let missed = missed.ok_or_else(|| Problem::Invalid(not_remembered(&id)))?;
+                json(&explain::past(&missed)).map(Explained::Past)
+            }
+            Question::WhatIf(wanted) => {
+                let request = wanted.request(node).map_err(Problem::Invalid)?;
+                if !reader.sees(&request.site.name) {
+                    return Err(Problem::NotFound);
+                }
+                Ok(Explained::WhatIf(wanted, Box::new(request)))
+            }
+        }
+    });
+    match explained {
+        Err(refused) => *refused,
+        Ok(Explained::Past(body)) => purge_api::document(StatusCode::OK, body),
+        Ok(Explained::WhatIf(wanted, request)) => {
+            match json(&explain::answer(node, &wanted, &request).await) {
+                Ok(body) => purge_api::document(StatusCode::OK, body),
+                Err(problem) => problem.response(),
+            }
+        }
+    }
+}
+
+fn not_remembered(id: &str) -> String {
+    format!("no request {id:?} is remembered: only the last ones that were no hits are")
+}
+
+/// A token for some sites sees no other, nor what is for none.
+fn sees(reader: Reader<'_>, site: &str) -> bool {
+    reader.sees(site) && (site != NO_SITE || reader.sees_all())
 }
 
 fn json(value: &impl Serialize) -> Result<Bytes, Problem> {

@@ -9,9 +9,10 @@ use serde::Serialize;
 
 use super::figures::{Counts, Figures};
 use super::history::{History, OfRule, Slot};
+use super::sees;
 use super::tops::Top;
 use crate::access_log::rfc3339;
-use crate::metrics::{Asked, NO_SITE, OfOrigin, Row};
+use crate::metrics::{Asked, OfOrigin, Row};
 use crate::node::Node;
 use crate::outcome::Tier;
 
@@ -254,11 +255,6 @@ pub(super) fn answer<'a>(node: &'a Node, wanted: &Wanted, reader: Reader<'_>) ->
 fn before(now: Timestamp, window: Duration) -> Timestamp {
     let millis = u64::try_from(window.as_millis()).unwrap_or(u64::MAX);
     Timestamp::from_unix_millis(now.unix_millis().saturating_sub(millis))
-}
-
-/// A token for some sites sees no other, nor what is for none.
-fn sees(reader: Reader<'_>, site: &str) -> bool {
-    reader.sees(site) && (site != NO_SITE || reader.sees_all())
 }
 
 #[derive(Default)]

@@ -168,6 +168,39 @@ impl Reason {
     }
 }
 
+impl Reason {
+    /// Why a request that went forward was no hit, as far as is known before anybody answers.
+    pub(crate) const fn of_forward(why: Forward) -> Self {
+        match why {
+            Forward::Bypass(Bypass::Uncacheable(why)) => match of_answer(why) {
+                Some(reason) => reason,
+                None => Self::NotShared,
+            },
+            why => of_lookup(why),
+        }
+    }
+
+    /// Whether it lies in what the origin answers.
+    pub(crate) const fn is_of_answer(self) -> bool {
+        matches!(
+            self,
+            Self::SetCookie
+                | Self::Private
+                | Self::NoStore
+                | Self::TooLarge
+                | Self::Admission
+                | Self::NoFreshness
+                | Self::NoValidator
+                | Self::Status
+                | Self::VaryStar
+                | Self::KeyLimit
+                | Self::Dictionary
+                | Self::Deception
+                | Self::OriginError
+        )
+    }
+}
+
 impl Outcome {
     /// Why it was no hit; none if what is stored answered, or if no cache was asked.
     pub(crate) const fn reason(&self) -> Option<Reason> {
@@ -185,12 +218,9 @@ impl Forwarded {
         match (&self.answer, self.why) {
             (_, Forward::Bypass(Bypass::Rule)) => Reason::Rule,
             (_, Forward::Bypass(Bypass::Upgrade)) => Reason::Upgrade,
-            (_, Forward::Method) => Reason::Method,
+            (_, Forward::Method | Forward::Bypass(Bypass::Method)) => Reason::Method,
             (Answer::Failed(_), _) => Reason::OriginError,
-            (_, Forward::Bypass(Bypass::Uncacheable(why))) => match of_answer(why) {
-                Some(reason) => reason,
-                None => Reason::NotShared,
-            },
+            (_, Forward::Bypass(Bypass::Uncacheable(_))) => Reason::of_forward(self.why),
             (Answer::NotStored(why), before) => match of_answer(*why) {
                 Some(reason) => reason,
                 None => of_lookup(before),
@@ -225,6 +255,8 @@ const fn of_lookup(why: Forward) -> Reason {
             Bypass::Rule => Reason::Rule,
             Bypass::Content => Reason::Content,
             Bypass::Upgrade => Reason::Upgrade,
+            Bypass::Method => Reason::Method,
+            Bypass::NoStore => Reason::RequestNoStore,
             Bypass::Crowded => Reason::Crowded,
             Bypass::Uncacheable(_) | Bypass::NotShared => Reason::NotShared,
             Bypass::Lagging => Reason::PurgesMissing,

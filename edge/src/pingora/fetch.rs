@@ -427,6 +427,11 @@ fn copied(headers: &HeaderMap) -> HeaderMap {
 }
 
 impl Fetched {
+    /// Whether nobody waits for it.
+    pub(crate) fn is_behind(&self) -> bool {
+        self.spent.is_behind()
+    }
+
     /// The next content; `None` at its regular end.
     ///
     /// # Errors

@@ -4,7 +4,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use config::model;
-use storage::disk::{Disk, Engine, OpenError, Settings, VolumeSettings};
+use storage::curve::DiskShape;
+use storage::disk::{Admit, Disk, Engine, OpenError, Settings, VolumeSettings};
 
 use crate::clock;
 use crate::run::StartError;
@@ -16,6 +17,8 @@ pub(super) struct Below {
     pub disk: Arc<Disk>,
     /// Where it is noted which purges were acknowledged.
     pub witness: PathBuf,
+    /// How it keeps what it has.
+    pub shape: DiskShape,
 }
 
 /// Opens the volumes; none if there are none, or none that can be used and may be done without.
@@ -34,8 +37,19 @@ pub(super) fn open(
     make_directories(&volumes);
     let witness = witness(first);
     let settings = settings(volumes, memory, limits);
+    let shape = DiskShape {
+        bytes: settings.volumes.iter().map(|volume| volume.size).sum(),
+        // As sites have it unless they say otherwise.
+        admit: Admit::default(),
+        fresh_percent: settings.fresh_percent,
+        kept_percent: settings.kept_percent,
+    };
     match Disk::open(settings) {
-        Ok(disk) => Ok(Some(Below { disk, witness })),
+        Ok(disk) => Ok(Some(Below {
+            disk,
+            witness,
+            shape,
+        })),
         Err(error) if required => Err(StartError::Disk(explained(&error))),
         Err(error) => {
             let error = explained(&error);

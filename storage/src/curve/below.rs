@@ -2,9 +2,9 @@
 
 use std::collections::VecDeque;
 
+use super::DiskShape;
 use super::names::{Names, bytes, units};
 use super::sample::{Sampled, Sampler};
-use super::{DiskShape, Seen};
 use crate::disk::Admit;
 
 /// How often an object must have been asked for to stay, as on the disk.
@@ -21,42 +21,60 @@ pub(super) struct DiskShadow {
     fresh_share: f64,
     kept_share: f64,
     residents: Names<Resident>,
-    /// Names in the order in which they were written: for the first time, or again.
+    /// What was written for the first time, and what was written again.
     fresh: Queue,
     kept: Queue,
     /// What may be written again.
     budget: f64,
     /// How often what is not on the disk was asked for: lately, and before.
     traces: [Names<u8>; 2],
+    written: u32,
 }
 
+/// Objects in the order in which they were written.
 #[derive(Debug, Default)]
 struct Queue {
-    names: VecDeque<u64>,
+    places: VecDeque<Place>,
     used: f64,
+}
+
+/// Where an object was written. It may have gone since, and have been written again.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    name: u64,
+    number: u32,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Resident {
     cost: u32,
     until: u32,
+    /// Of its place.
+    number: u32,
     hits: u8,
+    part: Part,
+}
+
+/// The parts of a disk.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Part {
+    Fresh,
+    Kept,
 }
 
 impl DiskShadow {
     pub(super) fn new(shape: &DiskShape, factor: f64) -> Self {
-        let capacity = shape.bytes as f64 * factor;
-        let kept_share = f64::from(shape.kept_percent) / 100.0;
         Self {
             admit: shape.admit,
-            capacity,
+            capacity: shape.bytes as f64 * factor,
             fresh_share: f64::from(shape.fresh_percent) / 100.0,
-            kept_share,
+            kept_share: f64::from(shape.kept_percent) / 100.0,
             residents: Names::default(),
             fresh: Queue::default(),
             kept: Queue::default(),
             budget: 0.0,
             traces: Default::default(),
+            written: 0,
         }
     }
 
@@ -74,7 +92,7 @@ impl DiskShadow {
     /// Whether it has what is asked for, and may use it, where memory has not answered already.
     pub(super) fn asked(&mut self, sampled: &Sampled, in_memory: bool, sampler: &Sampler) -> bool {
         if let Some(resident) = self.residents.get_mut(&sampled.name) {
-            let fresh = sampled.seen == Seen::Usual && sampled.now < resident.until;
+            let fresh = sampled.is_answered_by(resident.until);
             resident.until = sampled.until;
             if !in_memory {
                 resident.hits = resident.hits.saturating_add(1);
@@ -85,6 +103,41 @@ impl DiskShadow {
             self.write(sampled, sampler);
         }
         false
+    }
+
+    pub(super) fn forget(&mut self, name: u64, sampler: &Sampler) {
+        if let Some(gone) = self.residents.remove(&name) {
+            self.queue(gone.part).used -= sampler.taken(bytes(gone.cost));
+        }
+    }
+
+    /// Keeps those that are sampled still.
+    pub(super) fn thin(&mut self, sampler: &Sampler) {
+        let residents = &mut self.residents;
+        residents.retain(|name, it| sampler.keeps(*name, bytes(it.cost)));
+        for queue in [&mut self.fresh, &mut self.kept] {
+            let holds = |place: &Place| holds(residents, *place);
+            queue.places.retain(holds);
+            let costs = queue
+                .places
+                .iter()
+                .filter_map(|place| residents.get(&place.name));
+            queue.used = costs.map(|it| sampler.taken(bytes(it.cost))).sum();
+        }
+        for traces in &mut self.traces {
+            // They have no cost: as if they were small.
+            traces.retain(|name, _| sampler.keeps(*name, 0));
+        }
+        let most = self.capacity * sampler.rate() * self.kept_share;
+        self.budget = self.budget.min(most);
+        self.make_room(sampler);
+    }
+
+    fn queue(&mut self, part: Part) -> &mut Queue {
+        match part {
+            Part::Fresh => &mut self.fresh,
+            Part::Kept => &mut self.kept,
+        }
     }
 
     fn admits(&mut self, name: u64) -> bool {
@@ -106,67 +159,67 @@ impl DiskShadow {
 
     fn write(&mut self, sampled: &Sampled, sampler: &Sampler) {
         let cost = units(sampled.cost);
-        let takes = sampler.taken(bytes(cost));
-        if takes > self.capacity * sampler.rate() * self.fresh_share {
+        if sampler.taken(bytes(cost)) > self.capacity * sampler.rate() * self.fresh_share {
             return;
         }
         let resident = Resident {
             cost,
             until: sampled.until,
+            number: 0,
             hits: 0,
+            part: Part::Fresh,
         };
-        self.residents.insert(sampled.name, resident);
-        self.fresh.names.push_back(sampled.name);
-        self.fresh.used += takes;
+        self.append(sampled.name, resident, Part::Fresh, sampler);
         self.make_room(sampler);
+    }
+
+    fn append(&mut self, name: u64, resident: Resident, part: Part, sampler: &Sampler) {
+        self.written = self.written.wrapping_add(1);
+        let number = self.written;
+        let queue = self.queue(part);
+        queue.places.push_back(Place { name, number });
+        queue.used += sampler.taken(bytes(resident.cost));
+        let resident = Resident {
+            number,
+            part,
+            hits: 0,
+            ..resident
+        };
+        self.residents.insert(name, resident);
     }
 
     fn make_room(&mut self, sampler: &Sampler) {
         let capacity = self.capacity * sampler.rate();
         while self.fresh.used + self.kept.used > capacity {
             let full = self.fresh.used > capacity * self.fresh_share;
-            let queue = match full || self.kept.names.is_empty() {
-                true => &mut self.fresh,
-                false => &mut self.kept,
+            let part = match full || self.kept.places.is_empty() {
+                true => Part::Fresh,
+                false => Part::Kept,
             };
-            let Some(name) = queue.names.pop_front() else {
+            let queue = self.queue(part);
+            let Some(place) = queue.places.pop_front() else {
                 queue.used = 0.0; // what rounding has left of the sum
                 continue;
             };
-            let Some(resident) = self.residents.get_mut(&name) else {
+            if !holds(&self.residents, place) {
                 continue;
-            };
-            let takes = sampler.taken(bytes(resident.cost));
-            queue.used -= takes;
-            let most = capacity * self.kept_share;
-            self.budget = (self.budget + takes * self.kept_share).min(most);
-            if resident.hits >= HITS_TO_STAY && self.budget >= takes {
-                resident.hits = 0;
-                self.budget -= takes;
-                self.kept.names.push_back(name);
-                self.kept.used += takes;
-            } else {
-                self.residents.remove(&name);
+            }
+            if let Some(resident) = self.residents.remove(&place.name) {
+                let takes = sampler.taken(bytes(resident.cost));
+                self.queue(part).used -= takes;
+                let most = capacity * self.kept_share;
+                self.budget = (self.budget + takes * self.kept_share).min(most);
+                if resident.hits >= HITS_TO_STAY && self.budget >= takes {
+                    self.budget -= takes;
+                    self.append(place.name, resident, Part::Kept, sampler);
+                }
             }
         }
     }
+}
 
-    /// Keeps those that are sampled still.
-    pub(super) fn thin(&mut self, sampler: &Sampler) {
-        let residents = &mut self.residents;
-        residents.retain(|name, it| sampler.keeps(*name, bytes(it.cost)));
-        for queue in [&mut self.fresh, &mut self.kept] {
-            queue.names.retain(|name| residents.contains_key(name));
-            let costs = queue.names.iter().filter_map(|name| residents.get(name));
-            queue.used = costs.map(|it| sampler.taken(bytes(it.cost))).sum();
-        }
-        for traces in &mut self.traces {
-            // They have no cost: as if they were small.
-            traces.retain(|name, _| sampler.keeps(*name, 0));
-        }
-        self.budget = self
-            .budget
-            .min(self.capacity * sampler.rate() * self.kept_share);
-        self.make_room(sampler);
-    }
+/// Whether an object is still where it was written.
+fn holds(residents: &Names<Resident>, place: Place) -> bool {
+    let resident = residents.get(&place.name);
+    resident.is_some_and(|it| it.number == place.number)
 }

@@ -6,7 +6,7 @@
 //! that of two caches. So each estimate is anchored on what was measured:
 //!
 //! ```text
-//! ratio(f) = 1 − (1 − measured) × misses of the shadow at f ÷ misses of the shadow at the present size
+//! ratio(f) = hits + misses × (1 − misses of the shadow at f ÷ misses of the shadow at the present size)
 //! ```
 //!
 //! Keys are sampled by their hash (SHARDS; Waldspurger et al., FAST 2015), those of long responses more often: in
@@ -80,17 +80,17 @@ pub struct Access {
     pub now: u32,
     /// Until when the response may be used, on that clock.
     pub until: u32,
-    /// How it went.
+    /// What it was answered by.
     pub seen: Seen,
 }
 
-/// How a request went.
+/// What a request was answered by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Seen {
-    /// Nothing to add.
-    Usual,
-    /// What was stored could not be used, and that would have been so at any size: it had expired, or was purged.
-    Renewed,
+    /// By what was fetched, and is stored now: where something is kept, that may be as old.
+    Fetched,
+    /// By what is stored, fresh or not, validated or not: who keeps it has what answered.
+    Stored,
 }
 
 /// What is changed in one of the shadows.
@@ -219,6 +219,17 @@ impl Curve {
         self.tally.count(&sampled, &hits);
         while self.entries() > ENTRIES_MAX {
             self.thin();
+        }
+    }
+
+    /// What was stored under this key is gone at any size: it was purged, or made invalid.
+    pub fn forget(&mut self, key: Key) {
+        let name = sample::name(key);
+        for shadow in &mut self.memory {
+            shadow.forget(name, &self.sampler);
+        }
+        for shadow in self.disk.iter_mut().flatten() {
+            shadow.forget(name, &self.sampler);
         }
     }
 

@@ -1,6 +1,7 @@
 //! Which keys the shadows see, and what each stands for.
 
 use super::{Access, Seen};
+use crate::Key;
 
 /// Responses that cost up to this are sampled alike; a larger one in proportion to its cost.
 const SMALL: f64 = 32.0 * 1024.0;
@@ -26,13 +27,20 @@ pub(super) struct Sampled {
     pub chance: f64,
 }
 
+impl Sampled {
+    /// Whether what is kept until then may answer it.
+    pub(super) fn is_answered_by(&self, until: u32) -> bool {
+        self.seen == Seen::Stored || self.now < until
+    }
+}
+
 impl Sampler {
     /// All keys.
     pub const fn all() -> Self {
         Self { rate: 1.0 }
     }
 
-    /// Responses of that chance; for whoever carries a rate from one thread to another.
+    /// Keys at that rate, for whoever carries it from one thread to another.
     pub const fn of_rate(rate: f64) -> Self {
         Self { rate }
     }
@@ -49,12 +57,12 @@ impl Sampler {
     }
 
     /// Whether a request is to be told to the shadows: the one question for each request.
-    pub fn takes(&self, access: &Access) -> bool {
-        self.keeps(name(access), access.cost)
+    pub fn takes(&self, key: Key, cost: u64) -> bool {
+        self.keeps(name(key), cost)
     }
 
     pub(super) fn sample(&self, access: &Access) -> Option<Sampled> {
-        let (name, cost) = (name(access), access.cost);
+        let (name, cost) = (name(access.key), access.cost);
         self.keeps(name, cost).then(|| Sampled {
             name,
             cost,
@@ -84,8 +92,9 @@ impl Sampler {
 const LOT_SHIFT: u32 = 24;
 const LOTS: u64 = 1 << 24;
 
-fn name(access: &Access) -> u64 {
-    (u128::from_le_bytes(access.key.0) >> 64) as u64
+/// What a key is called here.
+pub(super) fn name(key: Key) -> u64 {
+    (u128::from_le_bytes(key.0) >> 64) as u64
 }
 
 /// From 0 to 1, evenly.

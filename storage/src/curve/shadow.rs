@@ -5,7 +5,6 @@
     reason = "there are fewer residents than places: the entries have a limit"
 )]
 
-use super::Seen;
 use super::names::{Names, bytes, units};
 use super::sample::{Sampled, Sampler};
 use crate::Eviction;
@@ -77,7 +76,7 @@ impl Shadow {
             return false;
         };
         let resident = &mut self.residents[place as usize];
-        let fresh = sampled.seen == Seen::Usual && sampled.now < resident.until;
+        let fresh = sampled.is_answered_by(resident.until);
         resident.until = sampled.until;
         if resident.cost != cost {
             self.used -= sampler.taken(bytes(resident.cost));
@@ -87,6 +86,13 @@ impl Shadow {
         self.accessed(place);
         self.make_room(0.0, sampler);
         fresh
+    }
+
+    pub(super) fn forget(&mut self, name: u64, sampler: &Sampler) {
+        if let Some(&place) = self.places.get(&name) {
+            self.used -= sampler.taken(bytes(self.residents[place as usize].cost));
+            self.remove(place);
+        }
     }
 
     /// Keeps those that are sampled still.

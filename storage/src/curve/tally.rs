@@ -29,7 +29,7 @@ pub struct Estimate {
     pub error: f64,
 }
 
-/// What was measured of all requests that could be answered from what is stored.
+/// What was measured of all requests.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Measured {
     /// Requests.
@@ -40,6 +40,10 @@ pub struct Measured {
     pub bytes: u64,
     /// Those of hits.
     pub hit_bytes: u64,
+    /// Requests that were no hit, and might be one in another cache: what could be stored was fetched for them.
+    pub misses: u64,
+    /// Bytes of their responses.
+    pub missed_bytes: u64,
 }
 
 /// Counts of this window and of the one before.
@@ -95,8 +99,15 @@ impl Tally {
             changed: sums(&groups, |group| of(group)[change]),
             present: sums(&groups, |group| of(group)[PRESENT]),
         };
-        let requests = missed_share(measured.hits, measured.requests)?;
-        let bytes = missed_share(measured.hit_bytes, measured.bytes)?;
+        let part = |some: u64, all: u64| (all > 0).then(|| some as f64 / all as f64);
+        let requests = Shares {
+            hit: part(measured.hits, measured.requests)?,
+            missed: part(measured.misses, measured.requests)?,
+        };
+        let bytes = Shares {
+            hit: part(measured.hit_bytes, measured.bytes)?,
+            missed: part(measured.missed_bytes, measured.bytes)?,
+        };
         Some((
             missed(|group| &group.requests).estimate(requests, doubt)?,
             missed(|group| &group.bytes).estimate(bytes, doubt)?,
@@ -104,8 +115,12 @@ impl Tally {
     }
 }
 
-fn missed_share(hits: u64, all: u64) -> Option<f64> {
-    (all > 0).then(|| all.saturating_sub(hits) as f64 / all as f64)
+/// Shares of what was measured.
+#[derive(Clone, Copy, Debug)]
+struct Shares {
+    hit: f64,
+    /// Of what another cache might have had.
+    missed: f64,
 }
 
 /// By group, over both windows.
@@ -139,13 +154,13 @@ struct Missed {
 }
 
 impl Missed {
-    /// The ratio, given the share that was missed without the change; and how far the choice of keys matters, by leaving
+    /// The ratio, given what was measured without the change; and how far the choice of keys matters, by leaving
     /// out each of the groups in turn (the jackknife; Tukey 1958).
-    fn estimate(&self, missed: f64, doubt: Doubt) -> Option<Estimate> {
+    fn estimate(&self, measured: Shares, doubt: Doubt) -> Option<Estimate> {
         let present = self.present.all();
         if present <= 0.0 {
-            return (missed == 0.0).then_some(Estimate {
-                ratio: 1.0,
+            return (measured.missed <= 0.0).then_some(Estimate {
+                ratio: measured.hit,
                 error: doubt.model,
             });
         }
@@ -160,8 +175,9 @@ impl Missed {
         // What was sampled of all is known, and does not vary.
         let variance = squares.sum::<f64>() * (count - 1.0) / count * doubt.unsampled;
         Some(Estimate {
-            ratio: (1.0 - missed * self.changed.all() / present).clamp(0.0, 1.0),
-            error: T95 * variance.sqrt() * missed + doubt.model,
+            ratio: (measured.hit + measured.missed * (1.0 - self.changed.all() / present))
+                .clamp(0.0, 1.0),
+            error: T95 * variance.sqrt() * measured.missed + doubt.model,
         })
     }
 }

@@ -45,7 +45,7 @@ fn access(number: u64, bytes: u64) -> Access {
         cost: bytes + 500,
         now: 0,
         until: u32::MAX,
-        seen: Seen::Usual,
+        seen: Seen::Fetched,
     }
 }
 
@@ -88,6 +88,8 @@ fn measured(requests: &[(u64, usize)], capacity: usize, eviction: Eviction) -> M
             measured.hits += 1;
             measured.hit_bytes += *size as u64;
         } else {
+            measured.misses += 1;
+            measured.missed_bytes += *size as u64;
             let body = zeros.slice(..*size);
             drop(memory.insert_ready(key(*number), Variant([0; 16]), NoHead, body));
         }
@@ -185,6 +187,8 @@ fn nothing_is_said_of_few_objects() {
         hits: 5,
         bytes: 10,
         hit_bytes: 5,
+        misses: 5,
+        missed_bytes: 5,
     };
     for number in 0..OBJECTS_MIN as u64 - 1 {
         curve.record(&access(number, 10));
@@ -216,33 +220,46 @@ fn there_are_never_more_entries_than_the_limit() {
         assert!(curve.entries() <= ENTRIES_MAX);
     }
     assert!(curve.sampler().rate() < 1.0);
-    let passed_over = (0..20_000).filter(|number| !curve.sampler().takes(&access(*number, 1000)));
+    let passed_over = (0..20_000).filter(|number| !curve.sampler().takes(key(*number), 1500));
     let share = passed_over.count() as f64 / 20_000.0;
     assert!((share - (1.0 - curve.sampler().rate())).abs() < 0.02);
-    let long = access(1, 1 << 40);
-    assert!(
-        curve.sampler().takes(&long),
-        "what is long is always sampled"
-    );
+    let takes_long = curve.sampler().takes(key(1), 1 << 40);
+    assert!(takes_long, "what is long is always sampled");
 }
 
 #[test]
-fn what_expires_is_missed_at_any_size() {
-    let mut shadow = Curve::new(shape(MIB, Eviction::Lru));
-    let mut at = |now, until, seen| {
-        shadow.record(&Access {
+fn what_expires_or_is_purged_is_missed_at_any_size() {
+    let disk = DiskShape {
+        bytes: MIB as u64,
+        admit: Admit::Always,
+        fresh_percent: 50,
+        kept_percent: 0,
+    };
+    let mut curve = Curve::new(Shape {
+        disk: Some(disk),
+        ..shape(MIB, Eviction::Lru)
+    });
+    let missed = |curve: &mut Curve, now, until| {
+        curve.record(&Access {
             now,
             until,
-            seen,
             ..access(1, 10)
         });
-        shadow.tally.missed(PRESENT)
+        [PRESENT, LARGEST, DISKS].map(|change| curve.tally.missed(change))
     };
-    assert_eq!(at(0, 10, Seen::Usual), 1.0, "it was not there");
-    assert_eq!(at(9, 10, Seen::Usual), 1.0, "fresh");
-    assert_eq!(at(10, 20, Seen::Usual), 2.0, "expired");
-    assert_eq!(at(11, 20, Seen::Renewed), 3.0, "purged");
-    assert_eq!(at(19, 20, Seen::Usual), 3.0, "fresh again");
+    assert_eq!(missed(&mut curve, 0, 10), [1.0; 3], "it was not there");
+    assert_eq!(missed(&mut curve, 9, 10), [1.0; 3], "fresh");
+    assert_eq!(missed(&mut curve, 10, 20), [2.0; 3], "expired");
+    assert_eq!(missed(&mut curve, 11, 20), [2.0; 3], "fresh again");
+    curve.forget(key(1));
+    assert_eq!(missed(&mut curve, 12, 20), [3.0; 3], "purged");
+    assert_eq!(missed(&mut curve, 13, 20), [3.0; 3], "stored again");
+    curve.record(&Access {
+        now: 30,
+        seen: Seen::Stored,
+        ..access(1, 10)
+    });
+    assert_eq!(curve.tally.missed(PRESENT), 3.0, "expired, and validated");
 }
 
 #[test]
@@ -265,9 +282,10 @@ fn more_disk_keeps_what_goes_round() {
     }
     let measured = Measured {
         requests: rounds * number,
-        hits: 0,
         bytes: rounds * number * 500,
-        hit_bytes: 0,
+        misses: rounds * number,
+        missed_bytes: rounds * number * 500,
+        ..Measured::default()
     };
     let points = curve.points(&measured);
     let ratio = |change| {

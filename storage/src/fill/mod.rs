@@ -26,7 +26,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::memory::{Body, Charge, Claim, InFlight, Memory, Object, PIECE_OVERHEAD, paid};
-use crate::{Head, Variant};
+use crate::{Head, Key, Variant};
 pub(crate) use beside::{Beside, settle};
 use patience::Patience;
 use progress::{Outlook, Progress, ShortRun};
@@ -219,6 +219,21 @@ impl<H: Head> Fill<H> {
     /// The head that it is stored under.
     pub fn head(&self) -> &Arc<H> {
         &self.shared.head
+    }
+
+    /// What it will be stored under.
+    pub fn name(&self) -> (Key, Variant) {
+        self.shared.name
+    }
+
+    /// Bytes of the body so far.
+    pub fn written(&self) -> u64 {
+        self.shared.progress().end()
+    }
+
+    /// Whether any tier will have it, as far as is known.
+    pub fn is_kept(&self) -> bool {
+        self.is_storing() || self.is_going_to_disk()
     }
 
     /// Ends a body that is made from another, and is to be kept with it: it becomes no object. None if it is not

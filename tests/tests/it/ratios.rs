@@ -217,7 +217,7 @@ async fn a_recount_of_the_log_gives_the_numbers_of_the_metrics() {
         (requests, behind)
     };
     let metrics = node.metrics_when(|metrics| requests(metrics) >= 39.0).await;
-    eventually(SOON, || all(&node.log_lines()) == (39, 1)).await;
+    eventually(6 * SOON, || all(&node.log_lines()) == (39, 1)).await;
     let ratios = compare(&node.log_lines(), &metrics);
 
     assert!(ratios.requests.0 >= 4, "{ratios:?}");

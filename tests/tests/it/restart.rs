@@ -225,7 +225,9 @@ async fn what_was_purged_does_not_come_back() {
             format!(r#"{{"hosts":["{host}"],"mode":"soft"}}"#),
             all.to_vec(),
         ),
+        (r#"{"all":true,"site":"main"}"#.to_owned(), all.to_vec()),
         (r#"{"all":true}"#.to_owned(), all.to_vec()),
+        (r#"{"all":true,"mode":"soft"}"#.to_owned(), all.to_vec()),
     ];
     for (body, gone) in purges {
         fill(&node, &all).await;

@@ -11,7 +11,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::Sliced;
 use crate::cache::Head;
-use crate::cache::pour::finish;
+use crate::cache::pour::finish_fetched;
 use crate::error::UpstreamError;
 use crate::exchange::Request;
 use crate::metrics::Asked;
@@ -238,7 +238,7 @@ async fn receive(node: &Node, mut fetched: Fetched, mut fill: Fill<Head>) {
             }
         }
     }
-    finish(node, fill);
+    finish_fetched(node, &fetched, fill);
     fetched.release().await;
 }
 

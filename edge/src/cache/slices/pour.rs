@@ -156,6 +156,9 @@ impl Pour {
             }
             if current.left == 0 {
                 // Stored before it lands: who does not find the flight finds the slice.
+                self.node
+                    .capacity
+                    .missed(&current.fill, self.node.clock.now());
                 finish(&self.node, current.fill);
                 current = self.next().await?;
             }

@@ -246,6 +246,10 @@ impl Composition<'_> {
             let before = at;
             match source {
                 Source::Stored(object) => {
+                    self.run
+                        .node
+                        .capacity
+                        .hit(&object, self.run.node.clock.now());
                     let admission = self.run.request.treatment.admission;
                     let object = self.run.node.tiers.accessed(&object, admission);
                     let mut reader = object.body().reader(at..end);

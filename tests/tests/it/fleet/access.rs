@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use larder_tests::{Ca, Nats, Node, Origin, Settings, eventually, run_to_exit};
+use larder_tests::{Ca, Nats, NatsOperator, Node, Origin, Settings, eventually, run_to_exit};
 
 use super::{SOON, counting, fleet_init, has_applied, through};
 
@@ -118,6 +118,39 @@ async fn a_wrong_password_is_one_clear_message() {
     let told = lines(&node, "purge log");
     assert_eq!(told.len(), 1, "{told:#?}");
     assert!(!told[0].contains(WRONG.1), "{told:#?}");
+}
+
+#[tokio::test]
+async fn a_credentials_file_opens_what_its_account_may() {
+    let origin = counting().await;
+    let operator = NatsOperator::new();
+    let nats = Nats::configured(&operator.configuration());
+    let settings = |name: &str, credentials: &str| {
+        let file = nats.folder().join(format!("{name}.creds"));
+        fs::write(&file, credentials).expect("a writable folder");
+        let servers = format!("[\"{}\"]", nats.url());
+        through(&origin, &servers, name).table("fleet", &format!("credentials_file = {file:?}"))
+    };
+    let own = operator.credentials();
+    let made = fleet_init(&settings("operator", &own), &[]).await;
+    assert_eq!(made.code, Some(0), "{}", made.stderr);
+    let node = Node::start(settings("a", &own)).await;
+    node.get("/x").await;
+    assert!(node.get("/x").await.is_hit());
+    node.purge(r#"{"tags":["x"],"timeout_ms":20000}"#).await;
+    assert!(!node.get("/x").await.is_hit());
+    // Another operator's are as good as none.
+    let foreign = NatsOperator::new().credentials();
+    let refused = fleet_init(&settings("foreign", &foreign), &[]).await;
+    assert_eq!(refused.code, Some(1));
+    assert!(
+        refused.stderr.contains("these credentials"),
+        "{}",
+        refused.stderr
+    );
+    let broken = fleet_init(&settings("broken", "no credentials"), &[]).await;
+    assert_eq!(broken.code, Some(1));
+    assert!(broken.stderr.contains("broken.creds"), "{}", broken.stderr);
 }
 
 #[tokio::test]

@@ -1,0 +1,148 @@
+//! What a node says of other sizes, held against nodes that have them.
+
+use larder_tests::{Client, Exit, Node, Origin, Reply, Settings, run_to_exit};
+use serde_json::Value;
+
+/// Requests of a replay.
+const REQUESTS: u64 = 6000;
+/// Different objects.
+const OBJECTS: f64 = 3000.0;
+
+/// Sizes differ, and are always the same for an object.
+async fn origin() -> Origin {
+    Origin::start(|seen| {
+        let number: usize = seen.target[1..].parse().unwrap_or(0);
+        Reply::fresh(3600, "x".repeat(200 + number % 7 * 1500))
+    })
+    .await
+}
+
+async fn node(origin: &Origin, memory: &str) -> Node {
+    let settings = Settings::origins(&[&origin.url()]);
+    let settings = settings
+        .table("memory", &format!("size = \"{memory}\""))
+        .table("memory", "object_max = \"64KiB\"");
+    Node::start(settings).await
+}
+
+/// A few objects are asked for often, most rarely.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "an object's number is small and not negative"
+)]
+fn targets() -> impl Iterator<Item = String> {
+    let mut state = 7_u64;
+    let mut random = move || {
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
+        f64::from(u32::try_from(state >> 32).unwrap_or(0)) / f64::from(u32::MAX)
+    };
+    (0..REQUESTS).map(move |_| format!("/{}", OBJECTS.powf(random()) as u64))
+}
+
+async fn replay(node: &Node) {
+    let mut client = node.client().await;
+    for target in targets() {
+        assert_eq!(client.get(&target).await.status, 200);
+    }
+    // Each request was a hit, or brought what is stored: the shadows have seen them all.
+    node.metrics_when(|it| it.sum("larder_curve_sampled_requests_total", &[]) >= REQUESTS as f64)
+        .await;
+}
+
+async fn curve(node: &Node) -> Value {
+    let mut admin = Client::connect(node.admin()).await;
+    let bearer = format!("Bearer {}", node.token());
+    let headers = [("Authorization", &*bearer)];
+    let answer = admin.get_with("/v1/curve", &headers).await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    serde_json::from_str(&answer.text()).expect("JSON")
+}
+
+fn ratio(told: &Value, change: &str, factor: f64) -> (f64, f64) {
+    let mut points = told["points"].as_array().expect("points").iter();
+    let found = points.find(|it| it["change"] == change && it["factor"] == factor);
+    let point = found.unwrap_or_else(|| panic!("no {change} × {factor} in {told}"));
+    let number = |name: &str| point[name].as_f64().expect("a number");
+    (number("request_hit_ratio"), number("byte_hit_ratio"))
+}
+
+#[tokio::test]
+async fn a_node_foretells_what_others_with_less_and_more_memory_do() {
+    let origin = origin().await;
+    let small = node(&origin, "4MiB").await;
+    replay(&small).await;
+    let told = curve(&small).await;
+    for (factor, memory) in [(0.5, "2MiB"), (2.0, "8MiB")] {
+        let other = node(&origin, memory).await;
+        replay(&other).await;
+        let really = curve(&other).await;
+        let number = |name: &str| really[name].as_f64().expect("a number");
+        let (requests, bytes) = ratio(&told, "memory", factor);
+        let off = (requests - number("request_hit_ratio")).abs();
+        assert!(off < 0.015, "{memory}: {told}, and it is {really}");
+        let off = (bytes - number("byte_hit_ratio")).abs();
+        assert!(off < 0.03, "{memory}: {told}, and it is {really}");
+    }
+}
+
+async fn command(node: &Node, arguments: &[&str]) -> Exit {
+    let (admin, token) = (node.admin().to_string(), node.folder().join("admin-token"));
+    let token = token.to_str().expect("text").to_owned();
+    let mut all = vec!["curve", "--admin", &admin, "--admin-token-file", &token];
+    all.extend(arguments);
+    run_to_exit(&all, node.folder()).await
+}
+
+#[tokio::test]
+async fn the_command_prints_a_table_draws_a_picture_and_says_what_is_wrong() {
+    let origin = origin().await;
+    let node = node(&origin, "1MiB").await;
+    let early = command(&node, &[]).await;
+    assert_eq!(
+        early.stdout, "there were no requests yet\n",
+        "{}",
+        early.stderr
+    );
+
+    replay(&node).await;
+    let table = command(&node, &[]).await;
+    assert_eq!(table.code, Some(0), "{}", table.stderr);
+    for line in [
+        "now",
+        "memory × 0.5",
+        "memory × 2",
+        "memory × 4",
+        "lru instead",
+    ] {
+        let found = table.stdout.lines().filter(|it| it.starts_with(line));
+        assert_eq!(found.count(), 1, "{line}: {}", table.stdout);
+    }
+    let metrics = node.metrics().await;
+    let twice = [("of", "requests"), ("change", "memory"), ("to", "2")];
+    assert!(metrics.sum("larder_curve_hit_ratio", &twice) > 0.0);
+
+    let file = node.folder().join("curve.svg");
+    let drawn = command(&node, &["--svg", file.to_str().expect("text")]).await;
+    assert_eq!(drawn.code, Some(0), "{}", drawn.stderr);
+    let svg = std::fs::read_to_string(&file).expect("a picture");
+    assert!(svg.starts_with("<svg "), "{svg}");
+    let nowhere = command(&node, &["--svg", "/no/such/folder/curve.svg"]).await;
+    assert_eq!(nowhere.code, Some(1));
+    assert!(
+        nowhere.stderr.contains("/no/such/folder/curve.svg"),
+        "{}",
+        nowhere.stderr
+    );
+
+    let wrong = node.folder().join("wrong-token");
+    std::fs::write(&wrong, "w".repeat(43)).expect("a file");
+    let admin = node.admin().to_string();
+    let wrong = wrong.to_str().expect("text");
+    let refused = ["curve", "--admin", &admin, "--admin-token-file", wrong];
+    let refused = run_to_exit(&refused, node.folder()).await;
+    assert_eq!(refused.code, Some(1), "{}", refused.stdout);
+    assert_eq!(refused.stderr.lines().count(), 1, "{}", refused.stderr);
+}

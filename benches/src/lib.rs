@@ -5,7 +5,7 @@
 //! cargo bench -p larder-benches --bench policy # one subject
 //! cargo bench -p larder-benches --bench disk --features foyer -- /var/tmp
 //! cargo build --release -p larder -p larder-benches && target/release/load   # whole nodes and their peers, under load
-//! bash .ci/instructions                        # what a hit costs in instructions, and the limit
+//! bash .ci/instructions                        # what a hit costs in instructions
 //! ```
 //!
 //! A figure is good for comparison with another one of the same machine: criterion keeps the last run and tells what

@@ -246,7 +246,7 @@ const ROWS: &[(In, &str, &str, &str, &str)] = &[
     (In::Site, "heuristic",              "{ percent = 0 }",       r#"{ percent = 0, most = "1d" }"#, "28: `most` has no effect beside percent = 0"),
     (In::Table("cache"), "disk",         r#"[{ path = "a", size = "1GiB", engine = "log", required = false }]"#, r#"[{ path = "a", size = "1MiB" }]"#, "30: expected"),
     (In::Table("cache"), "disk",         "[]",                    r#"[{ path = 7, size = "1GiB", required = 1 }]"#, "18: expected the path of a file or directory, found a number"),
-    (In::Site, "disk",                   r#""always""#,           r#""first""#,            "8: expected \"always\" or \"second\" or \"third\" or \"never\", found `first`"),
+    (In::Site, "disk",                   r#""always""#,           r#""first""#,            "8: expected \"auto\" or \"always\" or \"second\" or \"third\" or \"never\", found `first`"),
     (In::Site, "uncacheable",            r#""0s""#,               "false",                 "15: expected a duration from \"0s\" to \"1y\", found a truth value"),
     (In::Site, "targets",                "[]",                    r#"["Cache-Control"]"#,  "12: `Cache-Control` is read in any case"),
     (In::Site, "key.query",              r#""ignore""#,           r#""none""#,             "13: expected \"all\" or \"ignore\", found `none`"),

@@ -7,6 +7,7 @@ use http::HeaderName;
 use policy::vary::Care;
 use purge_api::{Api, Readiness};
 use storage::disk::Recovery;
+use storage::purge::Life;
 use storage::{Flights, Moment, Removal, Tiers, Uncacheable, VaryMemory};
 use tiered::forwarded::Trust;
 use tokio::sync::watch;
@@ -128,6 +129,11 @@ impl Node {
                 let node = sites.upgrade();
                 node.is_some_and(|node| purges::is_within(order, site, &node.sites))
             }),
+        });
+        let node = Arc::downgrade(self);
+        self.tiers.keep_only(move |head| {
+            let node = node.upgrade();
+            node.is_some_and(|node| head.life(&node.purges) != Life::Gone)
         });
     }
 

@@ -164,7 +164,8 @@ impl Purges {
                     place: place.cast_unsigned(),
                     order,
                 };
-                self.apply(placed, sites, (now, None));
+                let since = accepted(&placed.order).map_or(now, |at| Moment(at.0.min(now.0)));
+                self.apply(placed, sites, (since, None));
             }
             Record::Doubt(doubt) => {
                 *offset = doubt.offset;
@@ -379,6 +380,12 @@ impl Purges {
     pub(crate) fn len(&self) -> usize {
         self.index.len()
     }
+}
+
+/// When a purge was accepted: what it made stale is as old after a restart as it was before.
+fn accepted(order: &Order) -> Option<Moment> {
+    let at: jiff::Timestamp = order.accepted_at.parse().ok()?;
+    u64::try_from(at.as_millisecond()).ok().map(Moment)
 }
 
 const fn mode(mode: Mode) -> purge::Mode {

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! replay --trace FILE.csv [--capacity 1%] [--policy gdsf|lru] [--charge bodies|all] [--shards 64]
-//!        [--object-share 64] [--volume FILE [--disk 10%] [--admit always|second|third] [--scale 16]
+//!        [--object-share 64] [--volume FILE [--disk 10%] [--admit auto|always|second|third] [--scale 16]
+//!        [--disk-object-share 16]
 //!        [--fresh-percent 5] [--kept-percent 20] [--memory-hits count|ignore]]
 //!        [--curve yes|no]
 //! ```
@@ -16,7 +17,7 @@
 //! With `--volume` there is a disk tier: the real one, on that file, which is made and removed. It
 //! is filled and read as the node does it: a response is written when the disk says that it was
 //! asked for often enough, and what the disk answers moves to memory. `--scale` divides all sizes on
-//! the disk, so that a day of traffic fits a small one; the ratios stay. With `--memory-hits ignore`, hits in
+//! the disk, so that a day of traffic fits a small one, or a small trace a real one (`1/16`); the ratios stay. With `--memory-hits ignore`, hits in
 //! memory say nothing about what is worth writing: then only what is fetched again is written.
 //!
 //! With `--curve yes` it also prints what the shadows say of other sizes, and what they cost.
@@ -62,13 +63,14 @@ struct Options {
     policy: Eviction,
     charged: Charged,
     shards: usize,
-    scale: usize,
+    scale: f64,
     volume: Option<PathBuf>,
     disk: String,
     admit: Admit,
     fresh_percent: Option<u32>,
     kept_percent: Option<u32>,
     object_share: Option<usize>,
+    disk_object_share: Option<u64>,
     memory_hits: MemoryHits,
     curve: bool,
 }
@@ -106,13 +108,14 @@ fn options() -> Result<Options, String> {
         policy: Eviction::SampledGdsf,
         charged: Charged::Bodies,
         shards: 64,
-        scale: 1,
+        scale: 1.0,
         volume: None,
         disk: "10%".into(),
-        admit: Admit::Second,
+        admit: Admit::Auto,
         fresh_percent: None,
         kept_percent: None,
         object_share: None,
+        disk_object_share: None,
         memory_hits: MemoryHits::Count,
         curve: false,
     };
@@ -129,9 +132,11 @@ fn options() -> Result<Options, String> {
             ("--charge", "bodies") => options.charged = Charged::Bodies,
             ("--charge", "all") => options.charged = Charged::All,
             ("--shards", count) => options.shards = number(count)?,
-            ("--scale", divisor) => options.scale = number::<usize>(divisor)?.max(1),
+            ("--scale", divisor) => options.scale = ratio(divisor)?,
             ("--volume", file) => options.volume = Some(file.into()),
             ("--disk", _) => options.disk = value,
+            ("--disk-object-share", share) => options.disk_object_share = Some(number(share)?),
+            ("--admit", "auto") => options.admit = Admit::Auto,
             ("--admit", "always") => options.admit = Admit::Always,
             ("--admit", "second") => options.admit = Admit::Second,
             ("--admit", "third") => options.admit = Admit::Third,
@@ -160,14 +165,15 @@ fn replay(options: &Options) -> Result<(), String> {
         ..Settings::new(capacity)
     });
 
-    let node = Node {
+    let mut node = Node {
+        asked: HashMap::new(),
         memory,
         disk: open_disk(options, &requests)?,
         free: match options.charged {
             Charged::Bodies => memory_overhead(capacity),
             Charged::All => 0,
         },
-        zeros: Bytes::from(vec![0; longest(&requests)]),
+        zeros: Bytes::from(vec![0; divided(longest(&requests), options.scale.min(1.0))]),
         admit: options.admit,
         memory_hits: options.memory_hits,
         scale: options.scale,
@@ -210,9 +216,11 @@ fn open_disk(options: &Options, requests: &[Request]) -> Result<Option<Arc<Disk>
     let Some(path) = options.volume.clone() else {
         return Ok(None);
     };
-    let size = (capacity(&options.disk, requests)? / options.scale) as u64;
+    let size = divided(capacity(&options.disk, requests)?, options.scale) as u64;
     let defaults = disk::Settings::new(vec![VolumeSettings::new(path, size)], monotonic);
+    let object_max = options.disk_object_share.map(|share| size / share.max(1));
     let settings = disk::Settings {
+        object_max: object_max.unwrap_or(defaults.object_max),
         segment: (size / SEGMENTS as u64).next_power_of_two().max(16 * 1024),
         fresh_percent: options.fresh_percent.unwrap_or(defaults.fresh_percent),
         kept_percent: options.kept_percent.unwrap_or(defaults.kept_percent),
@@ -245,14 +253,20 @@ struct Node {
     zeros: Bytes,
     admit: Admit,
     memory_hits: MemoryHits,
+    /// How often memory answered for a key since it got there.
+    asked: HashMap<u64, u32>,
     /// What sizes are divided by on the disk.
-    scale: usize,
+    scale: f64,
 }
+
+/// What the node takes for a long body, and how often memory has to answer with one before it is written.
+const LONG: usize = 128 * 1024;
+const LONG_ASKED: u32 = 3;
 
 const VARIANT: Variant = Variant([0; 16]);
 
 impl Node {
-    async fn run(&self, requests: &[Request]) -> Score {
+    async fn run(&mut self, requests: &[Request]) -> Score {
         let mut score = Score::default();
         for request in requests {
             score.requests += 1;
@@ -266,24 +280,28 @@ impl Node {
     }
 
     /// Answers a request; whether from a tier.
-    async fn answer(&self, request: &Request, score: &mut Score) -> bool {
+    async fn answer(&mut self, request: &Request, score: &mut Score) -> bool {
         let mut key = [0; 16];
         key[..8].copy_from_slice(&request.key.to_le_bytes());
         let key = Key(key);
 
         if let Some(object) = self.memory.lookup(key).first() {
             self.memory.accessed(object);
-            if self.memory_hits == MemoryHits::Count {
+            let asked = self.asked.entry(request.key).or_default();
+            *asked += 1;
+            // As the node does it: see `Admission::Auto`.
+            let is_due = self.admit != Admit::Auto || request.size <= LONG || *asked >= LONG_ASKED;
+            if self.memory_hits == MemoryHits::Count && is_due {
                 self.write(key, request.size);
             }
             return true;
         }
         if self.read(key).await {
             score.disk_hits += 1;
-            self.remember(key, request.size);
+            self.remember(key, request.key, request.size);
             return true;
         }
-        self.remember(key, request.size);
+        self.remember(key, request.key, request.size);
         self.write(key, request.size);
         false
     }
@@ -300,7 +318,8 @@ impl Node {
         disk.head(&found).await.is_ok()
     }
 
-    fn remember(&self, key: Key, size: usize) {
+    fn remember(&mut self, key: Key, number: u64, size: usize) {
+        self.asked.remove(&number);
         let body = self.zeros.slice(..size.saturating_sub(self.free));
         // One that does not fit is not stored, as behind any other cache.
         let _refused = self
@@ -317,7 +336,7 @@ impl Node {
             return;
         }
         let free = if self.free > 0 { RECORD_OVERHEAD } else { 0 };
-        let len = (size / self.scale).saturating_sub(free);
+        let len = divided(size, self.scale).saturating_sub(free);
         let body = self.zeros.slice(..len);
         // What the disk refuses is not stored; how often is in the report.
         let _refused = try_write(disk, key, body).is_err();
@@ -422,7 +441,7 @@ impl Node {
         println!(
             "  of it from the disk {:.2}  written {:.2} of the bytes served  ({} bytes, {} objects, {} kept, {} refused)",
             percent(score.disk_hits, score.requests),
-            percent(written * self.scale, score.bytes),
+            percent(written, divided(score.bytes, self.scale)),
             volume.capacity,
             stats.objects,
             volume.kept,
@@ -503,6 +522,23 @@ fn request(line: &str) -> Result<Request, String> {
 fn number<N: std::str::FromStr>(text: &str) -> Result<N, String> {
     let parsed = text.trim().parse().ok();
     parsed.ok_or_else(|| format!("not a number: {text}"))
+}
+
+/// A number, or one divided by another.
+fn ratio(text: &str) -> Result<f64, String> {
+    match text.split_once('/') {
+        None => number(text),
+        Some((of, by)) => Ok(number::<f64>(of)? / number::<f64>(by)?),
+    }
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a size over a positive number is a size"
+)]
+fn divided(size: usize, by: f64) -> usize {
+    (size as f64 / by) as usize
 }
 
 /// Bytes, or a share of the bytes of all objects.

@@ -45,6 +45,8 @@ pub enum DeceptionGuard {
 /// At which request for it a response is written to a disk.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub enum DiskAdmission {
+    /// The first while there is much room, and later as seems best.
+    Auto,
     /// The first.
     Always,
     /// The second.

@@ -51,6 +51,7 @@ pub(super) fn treatment(caching: model::Caching, unseen: &Unseen) -> Treatment {
 pub(super) const fn admission(disk: model::DiskAdmission) -> Admission {
     match disk {
         model::DiskAdmission::Always => Admission::Always,
+        model::DiskAdmission::Auto => Admission::Auto,
         model::DiskAdmission::Second => Admission::Second,
         model::DiskAdmission::Third => Admission::Third,
         model::DiskAdmission::Never => Admission::Never,

@@ -143,7 +143,8 @@ impl DiskShadow {
     fn admits(&mut self, name: u64) -> bool {
         let needed = match self.admit {
             Admit::Always => return true,
-            Admit::Second => 1,
+            // That a disk fills up sooner is soon over.
+            Admit::Auto | Admit::Second => 1,
             Admit::Third => 2,
         };
         let [lately, before] = &mut self.traces;

@@ -12,8 +12,10 @@ use super::index::scale;
 pub enum Admit {
     /// The first.
     Always,
-    /// The second.
+    /// The first while a third of the volume is free, and the second from then on: an empty disk has no worry.
     #[default]
+    Auto,
+    /// The second.
     Second,
     /// The third.
     Third,
@@ -24,7 +26,7 @@ impl Admit {
     const fn needed(self) -> u32 {
         match self {
             Self::Always => 0,
-            Self::Second => 1,
+            Self::Auto | Self::Second => 1,
             Self::Third => 2,
         }
     }

@@ -294,7 +294,8 @@ impl Reclaim<'_> {
         let life = self.shared.life_of(entry)?;
         let class = life.class(entry.class)?;
         let front = front::load_waiting(self.volume, &life, entry).ok()?;
-        if !self.shared.is_alive(&front.header.name.key, class.born) {
+        let is_alive = self.shared.is_alive(&front.header.name.key, class.born);
+        if !is_alive || !self.shared.is_worth_keeping(&front.head, entry.is_proven()) {
             return None;
         }
         budget.spend(self.cost(&front))?;

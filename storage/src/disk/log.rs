@@ -198,6 +198,7 @@ impl Volume {
         }
         let buffer = self.buffers.take().ok_or(Refused::Busy)?;
         let segment = log.free.pop_front().ok_or(Refused::Busy)?;
+        self.note_free(log);
         if log.free.len() < self.free_min() {
             self.reclaim.notify_one();
         }

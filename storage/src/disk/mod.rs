@@ -39,6 +39,8 @@ mod found;
 #[cfg(feature = "foyer")]
 mod foyer;
 mod front;
+#[cfg(any(feature = "fuzzing", test))]
+pub mod fuzzing;
 mod ghost;
 mod health;
 mod index;
@@ -76,7 +78,7 @@ pub use health::Fault;
 pub use inspect::{Report, VolumeReport, inspect, verify};
 pub use recovery::Recovery;
 pub use settings::{Engine, Settings, VolumeSettings};
-pub use shared::Liveness;
+pub use shared::{Liveness, Worth};
 pub use stats::{Stats, VolumeStats};
 pub use walk::{Seen, Walk};
 pub use writer::{NewRecord, Writer};
@@ -170,6 +172,11 @@ impl Disk {
         self.shared.set_liveness(liveness);
     }
 
+    /// From now on reclaim moves on only what this says is worth it.
+    pub fn set_worth(&self, worth: Worth) {
+        self.shared.set_worth(worth);
+    }
+
     /// The stored objects of `key`, as far as the index knows: without a read.
     pub fn find(&self, key: Key) -> Vec<Found> {
         let entries = self.shared.index.find(tag_of(key));
@@ -218,8 +225,13 @@ impl Disk {
     /// A response for `key` comes from elsewhere, from memory or from an origin: whether it is time to
     /// write it here too. That it was asked for is remembered.
     pub fn asked(&self, key: Key, admit: Admit) -> bool {
-        let objects = self.shared.index.objects();
-        self.shared.asked.admits(tag_of(key), admit, objects)
+        let (tag, objects) = (tag_of(key), self.shared.index.objects());
+        let admitted = self.shared.asked.admits(tag, admit, objects);
+        let is_filling = || {
+            let home = self.shared.home(tag);
+            home.is_some_and(|volume| volume.is_filling.load(Ordering::Relaxed))
+        };
+        admitted || admit == Admit::Auto && is_filling()
     }
 
     /// Begins to store an object.

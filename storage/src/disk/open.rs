@@ -288,6 +288,7 @@ fn assemble_one(
         ghost: Ghost::new(geometry.size),
         counters: Counters::default(),
         is_new,
+        is_filling: AtomicBool::new(is_new),
         unread: AtomicBool::new(false),
     })
 }

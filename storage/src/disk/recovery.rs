@@ -271,6 +271,7 @@ impl Recoverer<'_> {
         for life in found.into_iter().rev() {
             log.sealed[life.stream as usize].push_front(life);
         }
+        self.volume.note_free(&log);
         drop(log);
         self.volume.reclaim.notify_one();
     }

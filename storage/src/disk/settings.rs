@@ -137,7 +137,7 @@ impl Settings {
             close_max: Duration::from_secs(20),
             recovery_threads: 4,
             fresh_percent: 5,
-            kept_percent: 20,
+            kept_percent: 28,
             monotonic,
         }
     }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use bytes::Bytes;
 use parking_lot::{Mutex, MutexGuard, RwLock};
 
 use super::admission::Asked;
@@ -21,6 +22,10 @@ use crate::{Key, Variant};
 
 /// Says whether an object with this key, born then, is still alive.
 pub type Liveness = Arc<dyn Fn(&Key, u64) -> bool + Send + Sync>;
+
+/// Says whether what was stored with this head is worth being written once more; and whether a walk has looked at it,
+/// see [`Disk::prove`](super::Disk::prove).
+pub type Worth = Arc<dyn Fn(&Bytes, bool) -> bool + Send + Sync>;
 
 /// Locks that keep the order of what happens to a key.
 const ORDERS: usize = 64;
@@ -39,6 +44,7 @@ pub(crate) struct Shared {
     pub(crate) stopping: AtomicBool,
     orders: Box<[Mutex<()>]>,
     liveness: RwLock<Option<Liveness>>,
+    worth: RwLock<Option<Worth>>,
 }
 
 impl Shared {
@@ -62,6 +68,7 @@ impl Shared {
             stopping: AtomicBool::new(false),
             orders: (0..ORDERS).map(|_| Mutex::default()).collect(),
             liveness: RwLock::default(),
+            worth: RwLock::default(),
         })
     }
 
@@ -78,6 +85,15 @@ impl Shared {
     pub(crate) fn is_alive(&self, key: &Key, born: u64) -> bool {
         let liveness = self.liveness.read().clone();
         liveness.is_none_or(|is_alive| is_alive(key, born))
+    }
+
+    pub(crate) fn set_worth(&self, worth: Worth) {
+        *self.worth.write() = Some(worth);
+    }
+
+    pub(crate) fn is_worth_keeping(&self, head: &Bytes, is_proven: bool) -> bool {
+        let worth = self.worth.read().clone();
+        worth.is_none_or(|is_worth| is_worth(head, is_proven))
     }
 
     pub(crate) fn body_max(&self) -> u64 {

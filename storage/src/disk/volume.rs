@@ -67,6 +67,8 @@ pub(crate) struct Volume {
     pub(crate) health: Health,
     /// It was made for this run: there is nothing to read back.
     pub(crate) is_new: bool,
+    /// A third of it is free.
+    pub(crate) is_filling: AtomicBool,
     /// A segment could not be read at the start: nobody knows what it holds.
     pub(crate) unread: AtomicBool,
     pub(crate) counters: Counters,
@@ -162,6 +164,14 @@ impl Volume {
     pub(crate) fn read_failed(&self, error: &std::io::Error) -> DiskError {
         self.health.fault(Fault::Read, error);
         DiskError::Failed(error.kind())
+    }
+
+    /// Looks how much is free.
+    pub(crate) fn note_free(&self, log: &Log) {
+        let is_filling = 3 * log.free.len() >= self.geometry.count as usize;
+        if self.is_filling.load(Ordering::Relaxed) != is_filling {
+            self.is_filling.store(is_filling, Ordering::Relaxed);
+        }
     }
 
     /// The free segments that reclaim keeps ready.

@@ -10,8 +10,11 @@ use crate::disk::{Admit, Disk};
 pub enum Admission {
     /// At the first: when it is received.
     Always,
-    /// At the second within living memory.
+    /// At the first while a third of the disk is free; then at the second within living memory. What is long and answered
+    /// by memory has to be asked for more often: it is read from there meanwhile, and most of it is soon forgotten.
     #[default]
+    Auto,
+    /// At the second within living memory.
     Second,
     /// At the third.
     Third,
@@ -19,14 +22,92 @@ pub enum Admission {
     Never,
 }
 
+/// A longer body than this is long.
+const LONG: u64 = 128 * 1024;
+
+/// How many requests memory has to answer with a long body before that is written.
+const LONG_ASKED: u32 = 3;
+
 impl Admission {
+    /// The same for a request that memory answers with a body of this length, and not for the first time.
+    pub(super) fn admits_copy(self, disk: &Disk, key: Key, (length, asked): (u64, u32)) -> bool {
+        let is_due = self != Self::Auto || length <= LONG || asked >= LONG_ASKED;
+        // That it was asked for is to be remembered in any case.
+        self.admits(disk, key) && is_due
+    }
+
     /// Counts a request for `key` that no disk answers, and says whether its response goes to the disk.
     pub(super) fn admits(self, disk: &Disk, key: Key) -> bool {
         match self {
             Self::Always => true,
+            Self::Auto => disk.asked(key, Admit::Auto),
             Self::Second => disk.asked(key, Admit::Second),
             Self::Third => disk.asked(key, Admit::Third),
             Self::Never => false,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::Variant;
+    use crate::disk::{NewRecord, Settings, VolumeSettings};
+
+    const MIB: u64 = 1 << 20;
+
+    fn disk(folder: &tempfile::TempDir) -> Arc<Disk> {
+        let volume = VolumeSettings::new(folder.path().join("volume"), 32 * MIB);
+        let settings = Settings {
+            object_max: 4 * MIB,
+            ..Settings::new(vec![volume], || Duration::ZERO)
+        };
+        Disk::open(settings).unwrap()
+    }
+
+    fn store(disk: &Disk, number: u8) {
+        let record = NewRecord {
+            key: Key([number; 16]),
+            variant: Variant([0; 16]),
+            born: 0,
+            stored_at: 0,
+            head: Bytes::new(),
+            body_len: Some(MIB / 2),
+        };
+        loop {
+            let mut writer = disk.writer(record.clone()).unwrap();
+            let body = vec![number; 1 << 19];
+            if writer.write(body.into()).is_ok() && writer.commit().is_ok() {
+                return;
+            }
+            std::thread::yield_now();
+        }
+    }
+
+    #[test]
+    fn by_default_everything_is_written_while_a_third_of_a_disk_is_free() {
+        let folder = tempfile::tempdir().unwrap();
+        let disk = disk(&folder);
+        let key = |number| Key([number; 16]);
+        assert!(Admission::default().admits(&disk, key(200)));
+        assert!(!Admission::Second.admits(&disk, key(201)));
+        (0..48).for_each(|number| store(&disk, number));
+        assert_eq!(
+            [(); 2].map(|()| Admission::default().admits(&disk, key(202))),
+            [false, true]
+        );
+        // As memory answers for the first, second, … time.
+        let copies = |admission: Admission, number, length| {
+            admission.admits(&disk, key(number));
+            [1, 2, 3].map(|asked| admission.admits_copy(&disk, key(number), (length, asked)))
+        };
+        assert_eq!(copies(Admission::Auto, 210, LONG), [true; 3]);
+        assert_eq!(copies(Admission::Auto, 211, LONG + 1), [false, false, true]);
+        assert_eq!(copies(Admission::Second, 212, LONG + 1), [true; 3]);
     }
 }

@@ -52,7 +52,7 @@ struct Lower {
     disk: Arc<Disk>,
     epoch: u64,
     /// The purges that those objects outlived which a walk has looked at.
-    swept: AtomicU64,
+    swept: Arc<AtomicU64>,
     /// Moves between the tiers that may be under way at once.
     moves: Arc<Semaphore>,
     writing: Arc<Writing>,
@@ -103,7 +103,7 @@ impl<H: Durable> Tiers<H> {
             lower: Some(Lower {
                 disk,
                 epoch,
-                swept: AtomicU64::new(0),
+                swept: Arc::default(),
                 moves: Arc::new(Semaphore::new(MOVES_MAX)),
                 writing: Arc::default(),
             }),

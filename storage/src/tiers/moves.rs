@@ -44,9 +44,9 @@ impl<H: Durable> Tiers<H> {
     /// Counts a request that memory answers, and has a copy made where it is time.
     fn copy_below(self: &Arc<Self>, lower: &Lower, object: &Arc<Object<H>>, admission: Admission) {
         self.memory.accessed(object);
-        let asked = object.below().ask();
+        let (asked, length) = (object.below().ask(), object.body().len());
         match object.below().copy() {
-            Copy::None if admission.admits(&lower.disk, object.key()) => {
+            Copy::None if admission.admits_copy(&lower.disk, object.key(), (length, asked)) => {
                 object.below().step(Copy::None, Copy::Wanted);
                 self.write_down(lower, object);
             }

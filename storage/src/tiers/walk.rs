@@ -8,6 +8,7 @@
 //! the last whole walk was told of ([`Tiers::swept`]); what has not is only as old as its head says. All of this is
 //! memory: after a start the whole log is applied again, and whatever it names is dead.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::record::{self, Durable};
@@ -92,6 +93,28 @@ impl<H: Durable> Tiers<H> {
         Some(OnDisk { head, seen })
     }
 
+    /// From now on the disks move on only those heads that this says are alive, where they reclaim room. What is purged
+    /// is not written once more.
+    pub fn keep_only(&self, is_alive: impl Fn(&H) -> bool + Send + Sync + 'static)
+    where
+        H: 'static,
+    {
+        let Some(lower) = &self.lower else {
+            return;
+        };
+        let (epoch, swept) = (lower.epoch, Arc::clone(&lower.swept));
+        lower.disk.set_worth(Arc::new(move |bytes, is_proven| {
+            let Some((_, head)) = record::decode::<H>(epoch, bytes) else {
+                return false;
+            };
+            // What a walk took out after this was asked is not moved either: its place in the index is gone.
+            if is_proven {
+                head.outlive(Sequence(swept.load(Ordering::Acquire)));
+            }
+            is_alive(&head)
+        }));
+    }
+
     /// Takes out what a walk has found dead. It would be known to be dead wherever it is found.
     pub fn bury(&self, walk: &mut DiskWalk, dead: &OnDisk<H>) {
         if let Some(disk) = self.disk() {
@@ -124,7 +147,6 @@ impl<H: Durable> Tiers<H> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
     use std::time::Duration;
 
     use bytes::Bytes;

@@ -119,9 +119,9 @@ async fn a_hit_on_the_disk_brings_a_response_back_into_memory() {
 }
 
 #[tokio::test]
-async fn by_default_the_second_request_writes_a_response_to_the_disk() {
+async fn where_it_is_asked_for_the_second_request_writes_a_response_to_the_disk() {
     let origin = telling().await;
-    let mut node = Node::start(settings(&origin)).await;
+    let mut node = Node::start(settings(&origin).site("disk = \"second\"")).await;
     node.get("/10/once").await;
     node.get("/10/twice").await;
     node.get("/10/twice").await;
@@ -241,6 +241,22 @@ async fn what_was_purged_does_not_come_back() {
         }
         on_disk(&node, all.len()).await;
     }
+}
+
+#[tokio::test]
+async fn a_soft_purge_makes_stale_from_when_it_was_asked_for_not_from_a_restart() {
+    let origin = telling().await;
+    let stale = "stale = { while_revalidate = \"60s\" }";
+    let settings = settings(&origin).site("disk = \"always\"").site(stale);
+    let mut node = Node::start(settings).await;
+    fill(&node, &["/10/a", "/10/b"]).await;
+    node.purge(r#"{"all":true,"mode":"soft"}"#).await;
+    node.advance(seconds(50));
+    node.kill_and_restart(|_| {}).await;
+    assert!(node.get("/10/a").await.is_hit(), "while it is refreshed");
+    node.advance(seconds(20));
+    node.kill_and_restart(|_| {}).await;
+    assert_eq!(node.get("/10/b").await.forwarded(), Some("stale"));
 }
 
 #[tokio::test]

@@ -203,7 +203,7 @@ async fn a_purged_slice_is_not_there_for_who_wants_only_what_is_stored() {
 async fn a_slice_is_written_at_its_own_second_request() {
     let file = File::new(LENGTH, Told::Tag);
     let origin = origin_of(&file).await;
-    let mut node = Node::start(settings(&origin)).await;
+    let mut node = Node::start(settings(&origin).site("disk = \"second\"")).await;
     let (twice, once) = (RANGES[0], RANGES[2]);
     range(&node, twice).await;
     assert!(range(&node, twice).await.is_hit());

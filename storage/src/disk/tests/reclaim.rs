@@ -89,6 +89,88 @@ fn what_is_asked_for_stays_when_its_segment_goes() {
     }
 }
 
+/// Stores until the segment that a key is in has been reclaimed, and keys that are asked for all the time.
+fn churn(disk: &Disk, hot: Range<u64>) {
+    for key in 1000..3000 {
+        disk.put(key, 1, &Content::of(key, 3 * KIB));
+        if key % 20 == 0 {
+            hot.clone()
+                .filter_map(|key| disk.found(key, 1))
+                .for_each(|found| disk.accessed(&found));
+        }
+    }
+}
+
+#[test]
+fn what_is_not_worth_it_goes_with_its_segment_however_often_it_is_asked_for() {
+    let place = Place::new();
+    let disk = place.open();
+    (0..20).for_each(|key| disk.put(key, 1, &Content::of(key, KIB)));
+    disk.set_worth(Arc::new(|head, _| !head.starts_with(b"head of 7,")));
+    churn(&disk, 0..20);
+    for key in 0..20 {
+        let expected = (key != 7).then(|| Content::of(key, KIB));
+        assert_eq!(disk.get(key, 1), expected, "key {key}");
+    }
+}
+
+#[test]
+fn that_a_walk_has_looked_at_a_head_is_known_wherever_reclaim_moves_it() {
+    let place = Place::new();
+    let disk = place.open();
+    (0..4).for_each(|key| disk.put(key, 1, &Content::of(key, KIB)));
+    let mut walk = disk.walk();
+    while let Some(step) = block_on(disk.step(&mut walk, 10)) {
+        for seen in step.iter().filter(|seen| seen.key != key_of(3)) {
+            disk.prove(&mut walk, seen);
+        }
+    }
+    let at = |key| disk.found(key, 1).unwrap().0.entry.place();
+    let before: Vec<_> = (0..4).map(at).collect();
+    churn(&disk, 0..4);
+    for (key, before) in (0..4).zip(before) {
+        let found = disk.found(key, 1).unwrap();
+        assert_ne!(found.0.entry.place(), before, "it has moved");
+        assert_eq!(found.is_proven(), key != 3, "key {key}");
+    }
+    // A new head was not looked at.
+    let found = disk.found(0, 1).unwrap();
+    block_on(disk.head(&found)).unwrap();
+    disk.update_head(&found, &Bytes::from_static(b"new"))
+        .unwrap();
+    assert!(!disk.found(0, 1).unwrap().is_proven());
+}
+
+#[test]
+fn a_walk_sees_everything_that_stays_while_all_of_it_moves() {
+    let place = Place::new();
+    let disk = place.open();
+    (0..50).for_each(|key| disk.put(key, 1, &Content::of(key, 200)));
+    let done = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(Ordering::Acquire) {
+                churn(&disk, 0..50);
+            }
+        });
+        for _ in 0..20 {
+            let mut walk = disk.walk();
+            let mut seen = std::collections::HashSet::new();
+            while let Some(step) = block_on(disk.step(&mut walk, 3)) {
+                seen.extend(step.iter().map(|seen| seen.key));
+            }
+            if walk.is_complete() {
+                let missing: Vec<u64> = (0..50)
+                    .filter(|key| !seen.contains(&key_of(*key)))
+                    .collect();
+                assert!(missing.is_empty(), "{missing:?}");
+            }
+        }
+        done.store(true, Ordering::Release);
+    });
+    assert_eq!(disk.stats().volumes[0].faults_damaged, 0);
+}
+
 #[test]
 fn a_reader_reads_on_while_everything_else_is_written_over() {
     if !bodies_are_in_the_log() {

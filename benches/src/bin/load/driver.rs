@@ -115,16 +115,16 @@ impl Driver {
             .filter_map(|line| line.split('\t').nth(2)?.parse().ok())
             .collect();
         took.sort_unstable();
-        let at = |share: f64| {
-            let place = (took.len() as f64 * share) as usize;
+        let at = |of_a_thousand: usize| {
+            let place = took.len() * of_a_thousand / 1_000;
             took.get(place.min(took.len().saturating_sub(1)))
                 .copied()
                 .unwrap_or(0)
         };
         Ok(Latency {
-            p50: at(0.5),
-            p99: at(0.99),
-            p999: at(0.999),
+            p50: at(500),
+            p99: at(990),
+            p999: at(999),
         })
     }
 

@@ -8,6 +8,11 @@
 //! The figure is the server's processor time for each request, user and system, from the scheduler's own accounts: other
 //! work on the machine makes it less exact, not wrong. Turns are interleaved, and ratios are of one turn.
 
+#![expect(
+    clippy::disallowed_methods,
+    reason = "it waits for servers, and dates what its origin sends"
+)]
+
 mod account;
 mod driver;
 mod origin;
@@ -54,9 +59,9 @@ impl Options {
             match &*word {
                 "--larder" => options.larders.push(larder(&value)?),
                 "--only" => options.only = value.split(',').map(str::to_owned).collect(),
-                "--turns" => options.turns = value.parse().map_err(|_| wrong(&word))?,
-                "--seconds" => options.seconds = value.parse().map_err(|_| wrong(&word))?,
-                "--rate" => options.rate = value.parse().map_err(|_| wrong(&word))?,
+                "--turns" => options.turns = value.parse().map_err(|_number| wrong(&word))?,
+                "--seconds" => options.seconds = value.parse().map_err(|_number| wrong(&word))?,
+                "--rate" => options.rate = value.parse().map_err(|_number| wrong(&word))?,
                 "--peers" => options.configurations = value.into(),
                 "--out" => options.out = Some(value.into()),
                 _ => return Err(wrong(&word)),

@@ -109,7 +109,7 @@ impl Table {
     }
 
     pub(crate) fn show_last(&self) -> io::Result<()> {
-        io::stdout().write_all(self.text[self.last..].as_bytes())
+        io::stdout().write_all(&self.text.as_bytes()[self.last..])
     }
 
     /// Puts everything under what it was measured with and on.
@@ -132,7 +132,7 @@ impl Table {
         let text = format!("{head}{}", self.text);
         match out {
             Some(file) => fs::write(file, text),
-            None => io::stdout().write_all(text[..head.len()].as_bytes()),
+            None => io::stdout().write_all(&text.as_bytes()[..head.len()]),
         }
     }
 }

@@ -60,7 +60,7 @@ impl Work {
         Self { logs, ..self }
     }
 
-    const fn from_disk(self) -> Self {
+    const fn on_disk(self) -> Self {
         let disk = true;
         Self { disk, ..self }
     }
@@ -80,7 +80,7 @@ pub(crate) const WORKS: &[Work] = &[
     Work::hit("h2-tls", "1 KiB hit, HTTP/2 over TLS 1.3, 8 × 32 streams", KIB, Protocol::H2Tls, TLS),
     Work::hit("100k", "100 KiB hit, HTTP/1.1", KIB_100, Protocol::H1, ALL),
     Work::hit("10m", "10 MiB hit, HTTP/1.1", MIB_10, Protocol::H1, ALL),
-    Work::hit("disk", "1 MiB hit on a disk, in the page cache", ("/stored/1048576/a", 1 << 20), Protocol::H1, &[Kind::Nginx]).from_disk(),
+    Work::hit("disk", "1 MiB hit on a disk, in the page cache", ("/stored/1048576/a", 1 << 20), Protocol::H1, &[Kind::Nginx]).on_disk(),
     Work::hit("miss", "1 KiB miss to a local origin", ("/passed/1024/a", 1 << 10), Protocol::H1, CACHES),
     Work::hit("miss-1m", "1 MiB miss to a local origin", ("/passed/1048576/a", 1 << 20), Protocol::H1, CACHES),
 ];

@@ -42,6 +42,15 @@ use setting::Reading;
 /// Bytes of the largest configuration that is read.
 pub const FILE_BYTES_MAX: usize = 1 << 20;
 
+/// Reads where a parent is, as a line of a file of parents says it.
+///
+/// # Errors
+///
+/// What is wrong with it.
+pub fn parent(line: &str) -> Result<model::ParentUrl, String> {
+    names::parent_url(line).map_err(|fault| fault.to_string())
+}
+
 /// Reads a configuration. `name` is the file's name: it stands before every problem, and relative paths begin in its
 /// folder.
 ///

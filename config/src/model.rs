@@ -8,6 +8,7 @@ mod fleet;
 mod origins;
 mod purging;
 mod site;
+mod tier;
 
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
@@ -21,6 +22,7 @@ pub use fleet::*;
 pub use origins::*;
 pub use purging::*;
 pub use site::*;
+pub use tier::*;
 
 /// A complete configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,6 +33,8 @@ pub struct Config {
     pub admin: Admin,
     /// The fleet that the node belongs to, if it does to one.
     pub fleet: Option<Fleet>,
+    /// The tiers that the node is one of, if it is.
+    pub tier: Option<Tier>,
     /// Who may purge as clients of other caches do.
     pub dialects: Dialects,
     /// The memory tier.

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use crate::glob::Glob;
-use crate::model::{HostPattern, OriginHost};
+use crate::model::{HostPattern, OriginHost, Parent, ParentUrl};
 use ipnet::IpNet;
 
 use crate::problems::{Fault, quote};
@@ -75,6 +75,79 @@ pub(crate) fn nats_server(text: &str) -> Result<String, Fault> {
         Ok(_) => Ok(text.to_owned()),
         Err(_) => Err(fault()),
     }
+}
+
+/// Heaviest parent.
+const WEIGHT_MAX: u32 = 1_000;
+
+/// Where parents are.
+pub(crate) fn parent(text: &str) -> Result<Parent, Fault> {
+    let srv = |name: &str, secure| {
+        let name = dns_name(text, name)?;
+        Ok(Parent::Srv { name, secure })
+    };
+    if let Some(name) = text.strip_prefix("dns+srv://") {
+        return srv(name, false);
+    }
+    if let Some(name) = text.strip_prefix("dns+srvs://") {
+        return srv(name, true);
+    }
+    if let Some(path) = text.strip_prefix("file:") {
+        return match path.is_empty() {
+            true => Err(Fault::new(format!("{} names no file", quote(text)))),
+            false => Ok(Parent::File(path.into())),
+        };
+    }
+    parent_url(text).map(Parent::One)
+}
+
+/// The URL of a parent, perhaps with its id and weight behind it.
+pub(crate) fn parent_url(text: &str) -> Result<ParentUrl, Fault> {
+    let fault = || {
+        Fault::new(format!("{} is not where a parent is", quote(text))).hint(
+            "write, for example, \"http://10.0.0.7:8080\", \"dns+srv://_larder._tcp.example.com\" or \"file:parents\"",
+        )
+    };
+    let mut words = text.split_ascii_whitespace();
+    let url = words.next().ok_or_else(fault)?;
+    let url = url.strip_suffix('/').unwrap_or(url);
+    let (place, secure) = match (url.strip_prefix("http://"), url.strip_prefix("https://")) {
+        (Some(place), _) => (place, false),
+        (None, Some(place)) => (place, true),
+        (None, None) => return Err(fault()),
+    };
+    let (host, port) = authority(place)?;
+    let port = port.unwrap_or(if secure { 443 } else { 80 });
+    if port == 0 {
+        return Err(Fault::new(format!("{} has port 0", quote(text))));
+    }
+    let mut parent = ParentUrl {
+        id: match &host {
+            OriginHost::Name(name) => format!("{name}:{port}"),
+            OriginHost::Address(address) => SocketAddr::new(*address, port).to_string(),
+        },
+        weight: 1,
+        secure,
+        host,
+        port,
+    };
+    for word in words {
+        match word.split_once('=') {
+            Some(("id", id)) => parent.id = name(id)?,
+            Some(("weight", weight)) => {
+                let weight = weight.parse().ok();
+                let weight = weight.filter(|weight| (1..=WEIGHT_MAX).contains(weight));
+                parent.weight = weight.ok_or_else(|| {
+                    Fault::new(format!(
+                        "{} is not a weight: they are from 1 to {WEIGHT_MAX}",
+                        quote(word)
+                    ))
+                })?;
+            }
+            _ => return Err(fault()),
+        }
+    }
+    Ok(parent)
 }
 
 /// A field's name in lower case (RFC 9110 §5.1).
@@ -455,6 +528,23 @@ mod tests {
         check(host_field("a/b"),                 Err("not a host"));
         check(server_name("Origin.example"),     Ok("\"origin.example\""));
         check(server_name("192.0.2.1"),          Err("TLS asks for names"));
+    }
+
+    #[test]
+    #[rustfmt::skip]
+    fn where_parents_are() {
+        check(parent("http://10.0.0.7:8080"),          Ok("One(ParentUrl { id: \"10.0.0.7:8080\", weight: 1, secure: false, host: Address(10.0.0.7), port: 8080 })"));
+        check(parent("https://P.example/ id=p-1 weight=3"), Ok("One(ParentUrl { id: \"p-1\", weight: 3, secure: true, host: Name(\"p.example\"), port: 443 })"));
+        check(parent("dns+srv://_larder._tcp.Example.com"), Ok("Srv { name: \"_larder._tcp.example.com\", secure: false }"));
+        check(parent("dns+srvs://_larder._tcp.example.com"), Ok("Srv { name: \"_larder._tcp.example.com\", secure: true }"));
+        check(parent("file:parents"),                  Ok("File(\"parents\")"));
+        check(parent("file:"),                         Err("names no file"));
+        check(parent("10.0.0.7:8080"),                 Err("is not where a parent is"));
+        check(parent("http://10.0.0.7/path"),          Err("is not a host"));
+        check(parent("http://10.0.0.7:0"),             Err("port 0"));
+        check(parent("http://a weight=0"),             Err("not a weight"));
+        check(parent("http://a wait=1"),               Err("is not where a parent is"));
+        check(parent("http://a id=a,b"),               Err("not a token"));
     }
 
     #[test]

@@ -13,6 +13,7 @@ mod rule;
 mod sharing;
 mod site;
 mod slices;
+mod tier;
 mod vary;
 
 pub use site::UNKEYED;
@@ -59,6 +60,7 @@ const fn table(key: &'static str, about: &'static str) -> Setting<Tables> {
 const NODE: Setting<Tables> = table("node", node::NODE.about);
 const ADMIN: Setting<Tables> = table("admin", node::ADMIN.about);
 const FLEET: Setting<Tables> = table("fleet", fleet::FLEET.about);
+const TIER: Setting<Tables> = table("tier", tier::TIER.about);
 const DIALECTS: Setting<Tables> = table("dialects", purging::DIALECTS.about);
 const MEMORY: Setting<Tables> = table("memory", node::MEMORY.about);
 const CACHE: Setting<Tables> = table("cache", disk::CACHE.about);
@@ -82,6 +84,7 @@ const ROOT: Rows = Rows {
         &NODE as &dyn Row,
         &ADMIN,
         &FLEET,
+        &TIER,
         &DIALECTS,
         &MEMORY,
         &CACHE,
@@ -99,6 +102,7 @@ pub(crate) fn all() -> &'static [Rows] {
         node::LISTENER,
         node::ADMIN,
         fleet::FLEET,
+        tier::TIER,
         purging::TOKEN,
         purging::DIALECTS,
         node::MEMORY,
@@ -137,6 +141,9 @@ pub(crate) fn config(file: &Value, reading: &mut Reading) -> Option<Config> {
     let fleet = root
         .section(&FLEET, &fleet::FLEET, reading)
         .and_then(|section| fleet::fleet(&section, reading));
+    let tier = root
+        .section(&TIER, &tier::TIER, reading)
+        .and_then(|section| tier::tier(&section, reading));
     let dialects = root
         .section(&DIALECTS, &purging::DIALECTS, reading)
         .and_then(|section| purging::dialects(&section, reading));
@@ -174,6 +181,7 @@ pub(crate) fn config(file: &Value, reading: &mut Reading) -> Option<Config> {
         node: node.finish()?,
         admin: admin.finish()?,
         fleet: fleet?,
+        tier: tier?,
         dialects: dialects?,
         memory: memory?,
         disks: disks?,

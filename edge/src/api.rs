@@ -119,6 +119,9 @@ impl purge_api::Node for Node {
     }
 
     fn metrics(&self) -> String {
+        if let Some(tier) = &self.tier {
+            tier.tell();
+        }
         for site in self.sites.all() {
             crate::metrics::set_origins(&site.origins);
         }
@@ -250,6 +253,7 @@ impl purge_api::Node for Node {
             bytes: stats.bytes as u64,
             bytes_max: stats.capacity as u64,
             connections: u64::try_from(self.metrics.connections.get()).unwrap_or(0),
+            tier: self.tier.as_ref().map(|tier| tier.status()),
         }
     }
 }

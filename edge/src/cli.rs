@@ -58,6 +58,9 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: Fleet,
     },
+    /// Tells of the tiers that a node is one of.
+    #[command(subcommand)]
+    Tier(TierCommand),
     /// Looks at a volume of stored responses.
     #[command(subcommand)]
     Cache(CacheCommand),
@@ -104,6 +107,23 @@ pub(crate) enum Fleet {
         /// The stream's name.
         #[arg(long, value_name = "NAME", default_value = "LARDER")]
         stream: String,
+    },
+}
+
+/// What to tell of a node's tiers.
+#[derive(Debug, Subcommand)]
+pub(crate) enum TierCommand {
+    /// Tells how the node's parents stand, and what became of requests that they did not answer.
+    Status {
+        /// Print what the node answers, as JSON.
+        #[arg(long)]
+        json: bool,
+        /// The node's admin listener.
+        #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:9180")]
+        admin: String,
+        /// A file with the token of the admin API.
+        #[arg(long, value_name = "FILE")]
+        admin_token_file: Option<PathBuf>,
     },
 }
 

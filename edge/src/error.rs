@@ -56,6 +56,9 @@ pub(crate) enum UpstreamError {
     /// A validation was answered with something that does not belong to it.
     #[error("the origin answered what it was not asked")]
     Unasked,
+    /// No parent answers, and the origin must not be asked by more requests than it is by now.
+    #[error("no parent of the tier can be asked, and the budget for the origin is spent")]
+    NoParent,
     /// It answered a request for a part with an error of its own.
     #[error("the origin does not send the rest of the response")]
     Refusing,
@@ -66,7 +69,7 @@ impl UpstreamError {
     #[must_use]
     pub(crate) const fn attempt(self) -> Option<Failed> {
         match self {
-            Self::Barred | Self::Full => None,
+            Self::Barred | Self::Full | Self::NoParent => None,
             Self::Unresolved
             | Self::Refused
             | Self::Unroutable
@@ -111,7 +114,7 @@ impl UpstreamError {
                 StatusCode::GATEWAY_TIMEOUT
             }
             // RFC 9209 §2.3.4, §2.3.12
-            Self::Barred | Self::Full => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Barred | Self::Full | Self::NoParent => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
 
@@ -122,7 +125,7 @@ impl UpstreamError {
             Self::Unresolved => "dns_error",
             Self::Refused => "connection_refused",
             Self::Unroutable => "destination_ip_unroutable",
-            Self::Unavailable | Self::Barred => "destination_unavailable",
+            Self::Unavailable | Self::Barred | Self::NoParent => "destination_unavailable",
             Self::Full => "connection_limit_reached",
             Self::ConnectTimeout => "connection_timeout",
             Self::WriteTimeout => "connection_write_timeout",
@@ -148,7 +151,8 @@ impl UpstreamError {
             | Self::Unroutable
             | Self::Unavailable
             | Self::Tls
-            | Self::TlsHandshake => Failure::Unreachable,
+            | Self::TlsHandshake
+            | Self::NoParent => Failure::Unreachable,
             Self::ConnectTimeout | Self::ResponseTimeout | Self::WriteTimeout => Failure::Timeout,
             Self::Terminated
             | Self::Cut

@@ -15,6 +15,8 @@ use policy::settings::DeceptionGuard;
 use policy::store::{DoNotStore, Stored};
 use policy::time::Timestamp;
 use storage::Object;
+use storage::purge::Sequence;
+use tiered::voucher::Born;
 use wire::{Authority, RequestHead};
 
 use crate::cache::{Copying, Head, Slices};
@@ -27,6 +29,7 @@ use crate::queries::{self, Content, Epochs};
 use crate::searches::Searches;
 use crate::sites::{Asked, Site, Treatment};
 use crate::spent::Spent;
+use crate::tier::{Hop, Peer};
 
 /// What a client asked, parsed once.
 #[derive(Debug)]
@@ -44,6 +47,8 @@ pub(crate) struct Request {
     pub path: Vec<IpAddr>,
     /// Where the request went.
     pub trail: Trail,
+    /// The node of a tier that sent it, where it was one.
+    pub peer: Option<Arc<Peer>>,
     /// What it cost there.
     spent: OnceLock<Arc<Spent>>,
 }
@@ -86,6 +91,7 @@ impl Request {
             content,
             path: Vec::new(),
             trail: Trail::default(),
+            peer: None,
             spent: OnceLock::new(),
         }
     }
@@ -295,6 +301,19 @@ pub(crate) struct Exchange {
     pub coding: Option<Coding>,
     /// Set where the request passes the cache by and goes through Pingora's own proxying.
     pub passing: Option<Passing>,
+    /// The node of a tier that sent the request.
+    pub peer: Option<Arc<Peer>>,
+    /// What that node can hold the response against purges by.
+    pub born: Option<Born>,
+}
+
+/// The way of a request that passes by, past the nodes of tiers.
+#[derive(Debug)]
+pub(crate) struct Beyond {
+    /// Parents that are tried before the origin, the next one last.
+    pub hops: Vec<Hop>,
+    /// The place in the node's own order of purges at which the request was sent.
+    pub begun: Sequence,
 }
 
 /// The way of a request to an origin.
@@ -313,6 +332,8 @@ pub(crate) struct Passing {
     pub why: Forward,
     /// The stored response that a HEAD may freshen (RFC 9111 §4.3.5).
     pub selected: Option<Arc<Object<Head>>>,
+    /// Where there are tiers: none before it is known.
+    pub beyond: Option<Box<Beyond>>,
     /// None before the first attempt.
     pub way: Option<Box<Way>>,
     /// Interim responses so far.
@@ -329,6 +350,7 @@ impl Passing {
         Self {
             why,
             selected,
+            beyond: None,
             way: None,
             interim: 0,
             sent: None,
@@ -363,6 +385,8 @@ impl Exchange {
             slices: None,
             coding: None,
             passing: None,
+            peer: None,
+            born: None,
         }
     }
 }

@@ -38,6 +38,8 @@ mod short_way;
 pub mod show_command;
 mod sites;
 mod spent;
+mod tier;
+pub mod tier_command;
 mod tls;
 pub mod token;
 mod varied;

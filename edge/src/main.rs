@@ -16,6 +16,7 @@ use larder::explain_command;
 use larder::fleet::{self, setup::Done};
 use larder::purge_command::{Answer, Outcome, Progress, Request};
 use larder::show_command::{self, Form, Shown};
+use larder::tier_command;
 use larder::token::{self, Found, Place};
 use larder::{Drained, Running, demo};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -56,6 +57,7 @@ fn main() -> ExitCode {
         Command::Explain(asked) => explain(&asked),
         Command::Curve { svg, asked } => curve(&asked, svg.as_deref()),
         Command::Origins(asked) => show_of(&asked, Shown::Origins),
+        Command::Tier(command) => tell_tier(&command),
         Command::Fleet { command } => set_up_fleet(command),
         Command::Demo { listen, admin } => start_demo(listen, admin),
     }
@@ -88,6 +90,23 @@ fn set_up_fleet(command: cli::Fleet) -> ExitCode {
             "stream {} is there, and as it should be: log {log}\n",
             plan.stream
         )),
+        Err(error) => failed(&error),
+    }
+}
+
+fn tell_tier(command: &cli::TierCommand) -> ExitCode {
+    let cli::TierCommand::Status {
+        json,
+        admin,
+        admin_token_file,
+    } = command;
+    let found = match token::find(admin_token_file.as_deref()) {
+        Ok(found) => found,
+        Err(error) => return failed(&error),
+    };
+    match tier_command::status(admin, &found.token) {
+        Ok(tier) if *json => show(&format!("{tier}\n")),
+        Ok(tier) => show(&tier_command::lines(&tier)),
         Err(error) => failed(&error),
     }
 }

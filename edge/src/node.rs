@@ -34,6 +34,7 @@ use crate::purges::{self, Purges, Sink};
 use crate::queries::{Content, Epochs};
 use crate::searches::Searches;
 use crate::sites::{Site, Sites, Treatment};
+use crate::tier;
 use crate::varied;
 
 /// Everything that requests share.
@@ -61,6 +62,8 @@ pub(crate) struct Node {
     pub rangeless: Uncacheable<()>,
     /// Which fields select among a key's variants, as last seen.
     pub vary: VaryMemory<Arc<[HeaderName]>>,
+    /// The nodes before and behind this one.
+    pub tier: Option<Arc<tier::Tier>>,
     /// Which proxies are believed who a client is.
     pub trust: Trust,
     pub hints: Hints,
@@ -99,6 +102,20 @@ impl Node {
         };
         let mut request = Request::new((head, facts, content), site, self.learnt());
         request.path = sender.path;
+        request
+    }
+
+    /// A request that another node of a tier sent, and that came to it as it says.
+    pub(crate) fn request_of_peer(
+        &self,
+        (head, facts, content): (Arc<RequestHead>, Arc<Facts>, Content),
+        site: Arc<Site>,
+        peer: Arc<tier::Peer>,
+    ) -> Request {
+        let facts = Arc::new(peer.facts(&facts));
+        let mut request = Request::new((head, facts, content), site, self.learnt());
+        request.path.clone_from(&peer.path);
+        request.peer = Some(peer);
         request
     }
 

@@ -283,6 +283,8 @@ pub(crate) enum Local {
     Refused(&'static str),
     /// The request purged something.
     Purged,
+    /// Another node of a tier asked how this one is, and heard this. It is no request, and nobody is told of it.
+    Probed(&'static str),
 }
 
 /// What is told beside the outcome itself.
@@ -344,7 +346,7 @@ impl Outcome {
             },
             Self::Forwarded(forwarded) => forwarded.word(),
             Self::Local(Local::OnlyIfCached) => Word::OnlyIfCached,
-            Self::Local(Local::Refused(_)) => Word::Refused,
+            Self::Local(Local::Refused(_) | Local::Probed(_)) => Word::Refused,
             Self::Local(Local::Purged) => Word::Purge,
         }
     }
@@ -548,7 +550,7 @@ impl Local {
     const fn as_str(self) -> &'static str {
         match self {
             Self::OnlyIfCached => "only-if-cached",
-            Self::Refused(why) => why,
+            Self::Refused(why) | Self::Probed(why) => why,
             Self::Purged => "purge",
         }
     }

@@ -7,6 +7,7 @@ mod local;
 pub(crate) mod log;
 mod names;
 mod open;
+pub(crate) mod position;
 mod preview;
 pub(crate) mod record;
 mod sweep;
@@ -14,6 +15,7 @@ mod tags;
 pub(crate) mod upkeep;
 
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -24,21 +26,24 @@ use storage::Moment;
 use storage::purge::{
     self, Labeller, Life, LogFile, LogId, Membership, PurgeIndex, Sequence, Testimony, Witness,
 };
+use tiered::voucher::Born;
 use tokio::sync::{Semaphore, watch};
 use tokio::time::timeout;
 
 use crate::sites::Sites;
+use crate::tier::Source;
 
 use journal::Journal;
 pub(crate) use journal::{Applied, Logged};
 use labels::Kind;
 pub(crate) use labels::PREFIX_DEPTH_MAX;
 pub(crate) use local::LocalLog;
-use log::{Event, Placed, PublishError, Published, PurgeLog};
+use log::{Event, LogName, Placed, PublishError, Published, PurgeLog};
 pub(crate) use log::{LogState, LogStatus, Reach, Reached, Sink, Trust};
 pub(crate) use names::{host_of, is_within, only_site};
 pub(crate) use open::Tail;
 use open::{Opened, applied_at_start, hear_witness, open_log};
+use position::Position;
 pub(crate) use preview::preview;
 use record::Record;
 pub(crate) use sweep::{Matched, Sweeper, run as sweep};
@@ -59,6 +64,8 @@ pub(crate) struct Purges {
     journal: Mutex<Journal>,
     /// The place in the log up to which everything is applied.
     applied: watch::Sender<u64>,
+    /// Where that is in the log, for other nodes.
+    pub position: Arc<Position>,
     /// Beside what is stored on disks.
     witness: Option<Mutex<Witness>>,
     pub sweeper: Sweeper,
@@ -128,13 +135,16 @@ impl Purges {
         } = opened;
         let witness = witness.and_then(|path| hear_witness(path, &mut file));
         let log_id = file.id();
-        let log = log(file, Tail::of(&records));
+        let tail = Tail::of(&records);
+        let offset = tail.offset;
+        let log = log(file, tail);
         let purges = Self {
             labeller: Labeller::of(log_id),
             witness: witness.map(Mutex::new),
             index: PurgeIndex::new(LABELS_MAX),
             log_id,
             applied: watch::Sender::new(applied_at_start(&*log)),
+            position: Arc::new(Position::new(log.name(), offset)),
             log,
             journal: Mutex::default(),
             sweeper: Sweeper::default(),
@@ -193,13 +203,17 @@ impl Purges {
                 Event::Purge(placed) => {
                     let at = Timestamp::from_unix_millis(now.0);
                     let applied = Applied { at, took: None };
+                    let (place, sequence) = (placed.place, placed.sequence);
                     self.apply(placed, sites, (now, Some(applied)));
+                    self.position.moved(self.log.name(), place, sequence);
                 }
-                Event::Doubt { sequence, .. } => {
+                Event::Doubt { sequence, place } => {
                     self.index.doubt(sequence);
                     self.resets.fetch_add(1, Ordering::Relaxed);
+                    // Which log is followed from here on, the next event tells.
+                    self.position.moved(LogName::Unknown, place, sequence);
                 }
-                Event::Passed(_) => {}
+                Event::Passed(place) => self.position.passed(self.log.name(), place),
             }
         }
         self.testify();
@@ -369,6 +383,24 @@ impl Purges {
     /// The sequence up to which everything was swept.
     pub(crate) fn forgotten(&self) -> Sequence {
         self.index.forgotten()
+    }
+
+    /// What another node, which follows the same log, can hold a response against purges by.
+    pub(crate) fn vouch(&self, membership: &Membership) -> Option<Born> {
+        self.position.vouch(&self.index, membership)
+    }
+
+    /// The same for a response that is not stored, and was asked for at `begun`.
+    pub(crate) fn vouch_passed(&self, begun: Sequence) -> Option<Born> {
+        self.position.vouch_passed(&self.index, begun)
+    }
+
+    /// When a response was born that was asked for at `begun`, and came from where `source` says.
+    pub(crate) fn born(&self, begun: Sequence, source: &Source) -> Sequence {
+        match source {
+            Source::Origin => begun,
+            Source::Tier(born) => self.position.born(&self.index, begun, born.as_ref()),
+        }
     }
 
     /// What the purges leave of a response.

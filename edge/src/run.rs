@@ -92,6 +92,9 @@ pub fn start(config: config::Config, token: Token) -> Result<Running, StartError
     } = wiring::plan(config, token, stopping.clone())?;
     let node = Arc::new(node);
     node.follow_purges();
+    if let Some(tier) = &node.tier {
+        tier.start();
+    }
     tokio::spawn(account(Arc::clone(&node.tiers), stopping.clone()));
     tokio::spawn(purges::sweep(Arc::clone(&node)));
     tokio::spawn(crate::observe::keep(Arc::clone(&node)));

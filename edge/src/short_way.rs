@@ -16,6 +16,7 @@ use crate::downstream::Facts;
 use crate::exchange::Exchange;
 use crate::node::Node;
 use crate::queries::Content;
+use crate::tier::LARDER_TIER;
 
 /// Answers what is ready.
 #[derive(Debug)]
@@ -88,4 +89,6 @@ fn is_plain(head: &RequestHead) -> bool {
         && head.framing == Framing::None
         && head.expectation == Expectation::None
         && head.upgrade == Upgrade::None
+        // What another node of a tier says has to be verified.
+        && !head.headers.contains_key(LARDER_TIER)
 }

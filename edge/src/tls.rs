@@ -58,6 +58,28 @@ pub(crate) fn server_config(files: &[Files<'_>]) -> Result<Arc<rustls::ServerCon
     Ok(Arc::new(config))
 }
 
+/// TLS between nodes of tiers: whom they believe, and what they show. HTTP/2 only.
+pub(crate) fn tier_config(
+    authorities: &[CertificateDer<'static>],
+    shown: Option<Files<'_>>,
+) -> Result<Arc<rustls::ClientConfig>, TlsError> {
+    let mut roots = rustls::RootCertStore::empty();
+    let (_, _unusable) = roots.add_parsable_certificates(authorities.iter().cloned());
+    let builder = rustls::ClientConfig::builder().with_root_certificates(roots);
+    let mut config = match shown {
+        None => builder.with_no_client_auth(),
+        Some(files) => {
+            let chain = read_certificates(files.cert)?;
+            let key = PrivateKeyDer::from_pem_file(files.key)
+                .map_err(|error| TlsError::new(files.key, error))?;
+            let shown = builder.with_client_auth_cert(chain, key);
+            shown.map_err(|error| TlsError::new(files.cert, error))?
+        }
+    };
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    Ok(Arc::new(config))
+}
+
 /// The certificates in a PEM file, in DER.
 pub(crate) fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let read = CertificateDer::pem_file_iter(path).map_err(|error| TlsError::new(path, error))?;

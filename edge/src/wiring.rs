@@ -9,6 +9,7 @@ mod fleet;
 mod origin;
 mod rule;
 mod site;
+mod tier;
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -43,6 +44,7 @@ use crate::queries::Epochs;
 use crate::run::StartError;
 use crate::searches::Searches;
 use crate::sites::Sites;
+use crate::tier::{Shared, Tier, TierMetrics};
 use crate::tls::{self, Files, TlsError};
 
 pub use fleet::plan_fleet;
@@ -101,6 +103,7 @@ fn node(
         node,
         admin: api,
         fleet,
+        tier,
         dialects,
         memory,
         disks,
@@ -134,12 +137,6 @@ fn node(
     let authorities = Arc::new(Authorities::default());
     let pool = POOL_PER_THREAD * threads;
     let instance = crate::token::instance().map_err(system)?;
-    let fetcher = Fetcher::new(
-        Arc::clone(&names),
-        Arc::clone(&authorities),
-        Arc::clone(&clock),
-        pool,
-    );
     let log = AccessLog::new(
         format(lines),
         std::io::stdout(),
@@ -159,6 +156,15 @@ fn node(
         metrics: &metrics,
     };
     let purges = around.open_purges(&sites, following);
+    let tier = tier.map(|tier| around.tier(tier::ready(tier, threads)?, &name, (&names, &purges)));
+    let tier = tier.transpose()?;
+    let fetcher = Fetcher::new(
+        Arc::clone(&names),
+        Arc::clone(&authorities),
+        Arc::clone(&clock),
+        pool,
+        tier.clone(),
+    );
     let memory_settings = memory_settings(memory, &limits);
     let memory = Memory::new(memory_settings);
     let shape = Shape {
@@ -196,6 +202,7 @@ fn node(
         uncacheable: Uncacheable::new(UNCACHEABLE_MAX),
         rangeless: Uncacheable::new(RANGELESS_MAX),
         vary: VaryMemory::new(VARY_MAX),
+        tier,
         trust: Trust::new(trusted_proxies, trusted(trusted_field)),
         hints: Hints::new(),
         searches: Searches::new(),
@@ -244,6 +251,29 @@ impl Around<'_> {
             let clock = Arc::clone(self.clock);
             Box::new(FleetLog::new(settings, place, outbox, clock, counters))
         })
+    }
+}
+
+impl Around<'_> {
+    /// Makes what is asked instead of the origin, and who may ask this node.
+    fn tier(
+        &self,
+        ready: tier::Ready,
+        name: &str,
+        (names, purges): (&Arc<Names>, &Purges),
+    ) -> Result<Arc<Tier>, StartError> {
+        let counters = TierMetrics::new().map_err(system)?;
+        self.metrics.add(counters.collectors());
+        let shared = Shared {
+            name: name.to_owned(),
+            key: ready.key,
+            silence: ready.silence,
+            clock: Arc::clone(self.clock),
+            names: Arc::clone(names),
+            position: Arc::clone(&purges.position),
+            metrics: counters,
+        };
+        Ok(Arc::new(Tier::new(ready.settings, shared, ready.parents)))
     }
 }
 

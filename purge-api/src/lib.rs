@@ -23,7 +23,7 @@ pub use access::{Access, Denied, Grant, Permission};
 pub use auth::{Token, TokenError};
 pub use dialect::{Dialect, Dialects};
 pub use filter::Filter;
-pub use node::{Node, Readiness, Refusal, Refused, Status};
+pub use node::{Node, Parent, Readiness, Refusal, Refused, Status, Tier};
 pub use order::{
     BODY_MAX, Count, Intent, Mode, Order, OrderError, Patience, Scope, Sent, Stamp, Wait,
 };

@@ -131,4 +131,45 @@ pub struct Status {
     pub bytes_max: u64,
     /// Connections of clients.
     pub connections: u64,
+    /// The tiers of nodes that it is one of, if it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tier: Option<Tier>,
+}
+
+/// A node's place in the tiers.
+#[derive(Clone, Debug, Serialize)]
+pub struct Tier {
+    /// Whether other nodes may ask it: `edge` or `parent`.
+    pub role: &'static str,
+    /// Requests that went to another parent because the first did not answer.
+    pub failovers: u64,
+    /// Requests that went to the origin because no parent answered.
+    pub direct: u64,
+    /// Requests that went nowhere because no parent answered and the budget for the origin was spent.
+    pub refused: u64,
+    /// Who is asked instead of the origin.
+    pub parents: Vec<Parent>,
+}
+
+/// A parent as a node sees it.
+#[derive(Clone, Debug, Serialize)]
+pub struct Parent {
+    /// What it is called in the hash.
+    pub id: String,
+    /// What it calls itself, once it was heard.
+    pub node: Option<String>,
+    /// Its share of the keys against the others'.
+    pub weight: u32,
+    /// `up`, `trial` while one request finds out whether it is back, `out` after requests failed, `down` after a probe did.
+    pub state: &'static str,
+    /// Why it was found unfit the last time.
+    pub fault: Option<String>,
+    /// Requests that wait for it.
+    pub in_flight: u64,
+    /// Open connections.
+    pub connections: u64,
+    /// Connections opened so far.
+    pub opened: u64,
+    /// Requests sent so far, probes included.
+    pub requests: u64,
 }

@@ -41,6 +41,7 @@ impl Node for Fixed {
             bytes: 3,
             bytes_max: 4,
             connections: 5,
+            tier: None,
         }
     }
 

@@ -35,6 +35,7 @@ mod relay;
 mod reply;
 mod response;
 mod settings;
+mod tiers;
 mod tls;
 mod wire;
 
@@ -57,5 +58,6 @@ pub use relay::Relay;
 pub use reply::Reply;
 pub use response::Response;
 pub use settings::Settings;
+pub use tiers::Tiers;
 pub use tls::{Ca, Pair};
 pub use wire::{End, Fields, Head, Stream, Wire};

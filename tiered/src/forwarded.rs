@@ -52,6 +52,17 @@ pub enum Scheme {
     Https,
 }
 
+impl Scheme {
+    /// The scheme as it is written.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Https => "https",
+        }
+    }
+}
+
 /// One hop, as the proxy that received it tells.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 struct Hop {

@@ -28,8 +28,9 @@ use crate::node::Node;
 use crate::origins::outbound;
 use crate::origins::slots::Queueing;
 use crate::outcome::{Answer, NotStored};
-use crate::pingora::fetch::{Asking, Fetched};
+use crate::pingora::fetch::{Asking, Fetched, Through};
 use crate::spent::Spent;
+use crate::tier::Source;
 
 /// Interim responses that wait for a slow client; further ones are dropped (RFC 9110 §15.2 lets them be).
 const INTERIM_MAX: usize = 8;
@@ -165,7 +166,7 @@ impl Fill {
         node.spent(&request, &spent);
     }
 
-    async fn answer(self) {
+    async fn answer(mut self) {
         let fetched = match self.fetch().await {
             Ok(fetched) => fetched,
             Err(error) => return self.fail(error),
@@ -208,7 +209,43 @@ impl Fill {
         }
     }
 
-    async fn fetch(&self) -> Result<Fetched, UpstreamError> {
+    /// Asks, and asks again where a parent's answer is older than a purge: then for one that is not.
+    async fn fetch(&mut self) -> Result<Fetched, UpstreamError> {
+        let peer = self.request.peer.as_ref();
+        let wanted = peer.and_then(|peer| peer.least).map(|least| least.place);
+        let begun = self.node.purges.latest();
+        let fetched = self.ask(wanted).await?;
+        self.born = self.node.purges.born(begun, &fetched.source);
+        if !self.is_outdated(&fetched) {
+            return Ok(fetched);
+        }
+        fetched.release().await;
+        if let Some(tier) = &self.node.tier {
+            tier.metrics().repeats.inc();
+        }
+        let begun = self.node.purges.latest();
+        let applied = self.node.purges.position.place();
+        let fetched = self.ask(Some(applied.max(wanted.unwrap_or(0)))).await?;
+        self.born = self.node.purges.born(begun, &fetched.source);
+        Ok(fetched)
+    }
+
+    /// Whether a parent's answer was purged, as far as this node knows.
+    fn is_outdated(&self, fetched: &Fetched) -> bool {
+        if fetched.source == Source::Origin {
+            return false;
+        }
+        let selected = self.selected.as_ref().and_then(|it| it.head().stored());
+        let headers = match selected {
+            Some(stored) if fetched.status == StatusCode::NOT_MODIFIED => &stored.headers,
+            _ => &fetched.headers,
+        };
+        let purges = &self.node.purges;
+        let membership = purges.membership(self.born, &self.request, headers);
+        purges.life(&membership) != Life::Alive
+    }
+
+    async fn ask(&self, least: Option<u64>) -> Result<Fetched, UpstreamError> {
         let marks = self.node.marks();
         let mut headers = outbound::headers(&self.request, &marks);
         policy::validation::strip_preconditions(&mut headers);
@@ -231,6 +268,10 @@ impl Fill {
             site: &self.request.site,
             chosen_by: self.request.chosen_by(),
             queueing: self.queueing(),
+            through: Some(Through {
+                request: &self.request,
+                least,
+            }),
             spent: &self.spent,
             kind: match &self.selected {
                 _ if self.spent.is_behind() => Asked::Background,
@@ -473,7 +514,7 @@ impl Fill {
         let length = content_length(&fetched.headers);
         let fill = self
             .claim
-            .begin(nobody, Head::PassedOn, length, Keep::PassOn);
+            .begin(nobody, Head::PassedOn(self.born), length, Keep::PassOn);
         let answer = Answer::NotStored(why);
         self.audience
             .stream(

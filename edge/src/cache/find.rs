@@ -9,7 +9,7 @@ use policy::reuse::{Doubt, Reuse};
 use policy::store::Stored;
 use policy::time::Timestamp;
 use policy::vary::VaryRules;
-use storage::purge::Life;
+use storage::purge::{Life, Membership};
 use storage::{Fate, Object};
 
 use super::respond::Sent;
@@ -121,7 +121,9 @@ fn alive<'a>(
     stored: &'a [Arc<Object<Head>>],
 ) -> impl Iterator<Item = &'a Arc<Object<Head>>> {
     let stored = stored.iter();
-    stored.filter(|object| is_alive(node, object) && is_equal(request, object))
+    stored.filter(|object| {
+        is_alive(node, object) && is_equal(request, object) && is_recent(request, object.head())
+    })
 }
 
 /// The stored response that the request selects (RFC 9111 §4.1).
@@ -170,6 +172,13 @@ fn judge(
         false => Tier::Memory,
     };
     let Weighed { reuse, stale: why } = weigh(node, request, (&object, stored), waited, now);
+    let reuse = match reuse {
+        // Only the node that faces the client hides how long the origin takes: behind another one it would add up.
+        Reuse::StaleWhileRevalidate { staleness } if request.peer.is_some() => {
+            Reuse::Validate(Doubt::Stale { staleness })
+        }
+        reuse => reuse,
+    };
     let (outcome, refresh) = match reuse {
         Reuse::Fresh { ttl } => (fresh(ttl, tier, waited), Refresh::No),
         Reuse::StaleAllowed { staleness } => {
@@ -257,6 +266,13 @@ fn incomplete(request: &Request, object: &Arc<Object<Head>>, part: Part) -> Opti
         why: Forward::Partial,
         selected: Some(Arc::clone(object)).filter(|_| wants_all && part.rest().is_some()),
     })
+}
+
+/// Whether a response was asked for after the purge that a node of the tier before knows of, and this one not yet.
+pub(super) fn is_recent(request: &Request, head: &Head) -> bool {
+    let least = request.peer.as_ref().and_then(|peer| peer.least);
+    let born = head.membership().map(Membership::born);
+    least.is_none_or(|least| born.is_some_and(|born| born >= least.own))
 }
 
 /// In what a request differs from those that a stored response answers.

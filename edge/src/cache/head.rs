@@ -8,6 +8,7 @@ use policy::store::Stored;
 use serde::{Deserialize, Serialize};
 use storage::Durable;
 use storage::purge::{Label, Life, Membership, Sequence};
+use tiered::voucher::Born;
 
 use crate::purges::Purges;
 
@@ -35,8 +36,8 @@ pub(crate) enum Head {
     Stored(Cached),
     /// A slice of one, which has the head.
     Slice(Slice),
-    /// A response that is only passed on.
-    PassedOn,
+    /// A response that is only passed on, and was asked for then.
+    PassedOn(Sequence),
 }
 
 impl storage::Head for Head {
@@ -44,7 +45,7 @@ impl storage::Head for Head {
         match self {
             Self::Stored(cached) => cached.weight(),
             Self::Slice(slice) => slice.membership.weight(),
-            Self::PassedOn => 0,
+            Self::PassedOn(_) => 0,
         }
     }
 
@@ -143,7 +144,7 @@ impl Durable for Head {
                 };
                 written(format::SLICE, &slice)
             }
-            Self::PassedOn => Vec::new(),
+            Self::PassedOn(_) => Vec::new(),
         }
     }
 
@@ -181,7 +182,7 @@ impl Durable for Head {
         match self {
             Self::Stored(cached) => cached.stored.reception.response_time.unix_secs(),
             Self::Slice(slice) => slice.received,
-            Self::PassedOn => 0,
+            Self::PassedOn(_) => 0,
         }
     }
 }
@@ -233,14 +234,14 @@ impl Head {
     pub(crate) const fn extent(&self) -> Extent {
         match self {
             Self::Stored(cached) => cached.extent,
-            Self::Slice(_) | Self::PassedOn => Extent::Whole,
+            Self::Slice(_) | Self::PassedOn(_) => Extent::Whole,
         }
     }
 
     pub(crate) const fn stored(&self) -> Option<&Stored> {
         match self {
             Self::Stored(cached) => Some(&cached.stored),
-            Self::Slice(_) | Self::PassedOn => None,
+            Self::Slice(_) | Self::PassedOn(_) => None,
         }
     }
 
@@ -249,7 +250,16 @@ impl Head {
         match self {
             Self::Stored(cached) => Some(&cached.membership),
             Self::Slice(slice) => Some(&slice.membership),
-            Self::PassedOn => None,
+            Self::PassedOn(_) => None,
+        }
+    }
+
+    /// What another node, which follows the same log of purges, can hold it against them by.
+    pub(crate) fn vouch(&self, purges: &Purges) -> Option<Born> {
+        match self {
+            Self::Stored(cached) => purges.vouch(&cached.membership),
+            Self::Slice(slice) => purges.vouch(&slice.membership),
+            Self::PassedOn(begun) => purges.vouch_passed(*begun),
         }
     }
 
@@ -257,7 +267,7 @@ impl Head {
     pub(crate) const fn cached(&self) -> Option<&Cached> {
         match self {
             Self::Stored(cached) => Some(cached),
-            Self::Slice(_) | Self::PassedOn => None,
+            Self::Slice(_) | Self::PassedOn(_) => None,
         }
     }
 
@@ -266,7 +276,7 @@ impl Head {
         match self {
             Self::Stored(cached) => purges.life(&cached.membership),
             Self::Slice(slice) => purges.life(&slice.membership),
-            Self::PassedOn => Life::Gone,
+            Self::PassedOn(_) => Life::Gone,
         }
     }
 }
@@ -407,7 +417,7 @@ mod tests {
         let mut other = bytes;
         other[0] = 0;
         assert!(Head::decode(&other).is_none());
-        assert!(Head::decode(&Head::PassedOn.encode()).is_none());
+        assert!(Head::decode(&Head::PassedOn(Sequence(0)).encode()).is_none());
     }
 
     #[test]

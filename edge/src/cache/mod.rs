@@ -55,7 +55,7 @@ pub(crate) use post::Copying;
 pub(crate) use ready::{Ready, ready};
 use respond::Sent;
 pub(crate) use respond::{
-    date, failure as answer_failure, made_up, mark, plain, tell_way, told_error, withhold,
+    date, failure as answer_failure, made_up, mark, plain, tell_way, told_error, vouch, withhold,
 };
 pub(crate) use slices::Slices;
 
@@ -339,7 +339,11 @@ fn goes_alone(request: &Request, wait: &Wait) -> bool {
         let stored = object.head().stored();
         stored.is_some_and(|stored| stored.terms.requires_validation())
     });
-    wait.why == Forward::Request || request.terms.is_personal() || validated_every_time
+    let is_ahead = request
+        .peer
+        .as_ref()
+        .is_some_and(|peer| peer.least.is_some());
+    is_ahead || wait.why == Forward::Request || request.terms.is_personal() || validated_every_time
 }
 
 async fn take_the_lead(
@@ -409,7 +413,7 @@ fn fill(node: &Arc<Node>, request: &Arc<Request>, wait: Wait, lead: Option<Lead<
 /// Whether a response that is being received for another request may answer this one, too (RFC 9111 §4).
 fn suits(node: &Node, request: &Request, reader: &Reader<Head>) -> bool {
     let settings = &request.treatment.settings;
-    if reader.head().life(&node.purges) != Life::Alive {
+    if reader.head().life(&node.purges) != Life::Alive || !find::is_recent(request, reader.head()) {
         // It was asked for before a purge that this request came after.
         return false;
     }
@@ -450,7 +454,7 @@ pub(crate) fn stale_instead(
     selected: Option<&Arc<Object<Head>>>,
     failure: policy::stale::Failure,
 ) -> Option<(Arc<Object<Head>>, std::time::Duration)> {
-    let object = selected?;
+    let object = selected.filter(|object| find::is_recent(request, object.head()))?;
     let stored = object.head().stored()?;
     let incomplete = matches!(object.head().extent(), Extent::Part(_));
     let gone = matches!(

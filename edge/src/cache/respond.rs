@@ -23,6 +23,7 @@ use crate::node::Node;
 use crate::outcome::{Outcome, Told};
 use crate::proxy_status::{self, PROXY_STATUS, Telling};
 use crate::sites::ShowKey;
+use crate::tier::LARDER_TIER;
 
 pub(crate) const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
 
@@ -93,6 +94,7 @@ pub(super) async fn stored(
             return slices::respond(node, exchange, request, from, now, client).await;
         }
     }
+    note_birth(node, exchange, &head);
     let received = stored.reception.response_time;
     let mut headers = aged(stored, now);
     let whole = (stored.status, &mut headers);
@@ -148,6 +150,7 @@ async fn stored_part(
     client: &mut impl Client,
 ) -> Result<Sent, Interrupted> {
     let stored = object.head().stored().ok_or(Interrupted::Origin)?;
+    note_birth(node, exchange, object.head());
     let complete = part.complete;
     let mut headers = aged(stored, now);
     headers.insert(header::CONTENT_LENGTH, HeaderValue::from(complete));
@@ -186,6 +189,7 @@ pub(super) async fn incoming(
     mut incoming: Incoming,
     client: &mut impl Client,
 ) -> Result<Sent, Interrupted> {
+    note_birth(node, exchange, incoming.reader.head());
     if incoming.part.is_none() {
         let whole = (incoming.status, &mut incoming.headers);
         (incoming.reader, exchange.coding) =
@@ -327,11 +331,34 @@ pub(super) fn finish_head(
         let coding = exchange.coding;
         mark(node, headers, outcome, Told { key, coding });
     }
+    vouch(node, exchange, status, headers);
     exchange.begins(node.clock.instant(), status, headers);
 }
 
-/// Takes off what is between the origin and its caches: the node's own targeted field, and tags.
+/// Notes what another node can hold a response against purges by, where one asks.
+pub(super) fn note_birth(node: &Node, exchange: &mut Exchange, head: &Head) {
+    if exchange.peer.is_some() {
+        exchange.born = head.vouch(&node.purges);
+    }
+}
+
+/// Tells another node of a tier what the response is, where one asks.
+pub(crate) fn vouch(node: &Node, exchange: &Exchange, status: StatusCode, headers: &mut HeaderMap) {
+    headers.remove(LARDER_TIER);
+    if let (Some(tier), Some(peer)) = (&node.tier, &exchange.peer) {
+        let about = (exchange.outcome.as_ref(), exchange.born.clone());
+        if let Some(field) = tier.vouch(peer, status, about) {
+            headers.insert(LARDER_TIER, field);
+        }
+    }
+}
+
+/// Takes off what is between the origin and its caches: the node's own targeted field, and tags. Another node of a tier
+/// is one of them.
 pub(crate) fn withhold(request: &Request, headers: &mut HeaderMap) {
+    if request.peer.is_some() {
+        return;
+    }
     headers.remove(policy::cache_control::OWN_TARGET);
     let tags = request.site.tag_fields.iter();
     for field in tags.filter(|field| field.is_for_caches()) {
@@ -490,6 +517,7 @@ pub(crate) async fn made_up(
     if let Some(outcome) = &exchange.outcome {
         mark(node, &mut headers, outcome, Told::default());
     }
+    vouch(node, exchange, status, &mut headers);
     exchange.begins(node.clock.instant(), status, &headers);
     client.head(status, headers).await?;
     client.content(Bytes::from(message)).await?;

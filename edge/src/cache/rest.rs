@@ -20,7 +20,7 @@ use crate::metrics::Asked;
 use crate::node::Node;
 use crate::origins::outbound;
 use crate::origins::slots::Queueing;
-use crate::pingora::fetch::{Asking, Fetched};
+use crate::pingora::fetch::{Asking, Fetched, Through};
 
 /// Where the rest of a stored body is to be had.
 #[derive(Clone, Copy)]
@@ -94,6 +94,10 @@ impl<'a> Rest<'a> {
             site: &self.request.site,
             chosen_by: self.request.chosen_by(),
             queueing: Queueing::Wait,
+            through: Some(Through {
+                request: self.request,
+                least: None,
+            }),
             spent: self.request.spent(),
             kind: Asked::Fill,
         };

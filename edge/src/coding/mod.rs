@@ -84,12 +84,18 @@ impl Source<'_> {
             Self::Incoming(reader) => {
                 let keep = match **reader.head() {
                     Head::Stored(_) => Keep::Store,
-                    Head::Slice(_) | Head::PassedOn => Keep::PassOn,
+                    Head::Slice(_) | Head::PassedOn(_) => Keep::PassOn,
                 };
                 (reader.key(), reader.variant(), keep)
             }
         };
-        memory.begin(key, variant, Head::PassedOn, None, keep)
+        memory.begin(
+            key,
+            variant,
+            Head::PassedOn(storage::purge::Sequence(0)),
+            None,
+            keep,
+        )
     }
 }
 

@@ -126,6 +126,11 @@ impl Members {
         self.applied.send_modify(|count| *count += 1);
     }
 
+    /// The log that this node follows; empty before the first.
+    pub(crate) fn log(&self) -> String {
+        self.own.lock().status.log.clone()
+    }
+
     /// This node has applied everything up to a place, with purges at these places and times.
     pub(crate) fn applied(&self, place: u64, purges: impl Iterator<Item = (u64, Timestamp)>) {
         let mut own = self.own.lock();

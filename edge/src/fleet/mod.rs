@@ -30,7 +30,9 @@ use tokio::sync::watch;
 
 use crate::clock::Clock;
 use crate::purges::Tail;
-use crate::purges::log::{LogStatus, PublishError, Published, PurgeLog, Reach, Sink, Trust};
+use crate::purges::log::{
+    LogName, LogStatus, PublishError, Published, PurgeLog, Reach, Sink, Trust,
+};
 
 use connection::Line;
 pub(crate) use cursor::CursorFile;
@@ -200,6 +202,13 @@ impl PurgeLog for FleetLog {
         let queued = outbox.as_ref().map_or(0, Outbox::len);
         metrics.tell(view.lag(now), members.known(now), queued);
         view.status(now)
+    }
+
+    fn name(&self) -> LogName {
+        match self.shared.members.log() {
+            log if log.is_empty() => LogName::Unknown,
+            log => LogName::Shared(log),
+        }
     }
 
     fn trust(&self) -> Trust {

@@ -69,7 +69,7 @@ impl Origin {
 }
 
 /// Where an origin is.
-#[derive(Clone, Debug, Hash)]
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub(crate) enum Host {
     Name(String),
     Address(IpAddr),

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hickory_resolver::TokioResolver;
+use hickory_resolver::proto::rr::RData;
 use parking_lot::Mutex;
 use tokio::time::{Instant, timeout};
 
@@ -98,6 +99,47 @@ impl Names {
             }
         }
         Arc::clone(&entry.addresses)
+    }
+}
+
+/// A server that an SRV record names (RFC 2782).
+#[derive(Clone, Debug)]
+pub(crate) struct Service {
+    pub host: String,
+    pub port: u16,
+    pub priority: u16,
+    pub weight: u16,
+}
+
+impl Names {
+    /// What the SRV records of `name` say, and until when; none where there are none, or no answer.
+    pub(crate) async fn services(&self, name: &str) -> Option<(Vec<Service>, std::time::Instant)> {
+        let Directory::Dns(resolver) = &self.directory else {
+            return None;
+        };
+        let answer = timeout(LOOKUP_TIME, resolver.srv_lookup(name))
+            .await
+            .ok()?
+            .ok()?;
+        let until = answer.valid_until();
+        let services = answer
+            .answers()
+            .iter()
+            .filter_map(|record| match &record.data {
+                RData::SRV(record) => Some(Service {
+                    host: record
+                        .target
+                        .to_utf8()
+                        .trim_end_matches('.')
+                        .to_ascii_lowercase(),
+                    port: record.port,
+                    priority: record.priority,
+                    weight: record.weight,
+                }),
+                _ => None,
+            });
+        let services: Vec<_> = services.collect();
+        (!services.is_empty()).then_some((services, until))
     }
 }
 

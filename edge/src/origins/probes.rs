@@ -92,6 +92,7 @@ impl Probes {
             queueing: Queueing::Never,
             spent: &spent,
             kind: Asked::Background,
+            through: None,
         };
         let (interim, _nobody) = mpsc::channel(1);
         let fetcher = &self.node.fetcher;

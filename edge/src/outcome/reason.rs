@@ -205,7 +205,8 @@ impl Outcome {
     /// Why it was no hit; none if what is stored answered, or if no cache was asked.
     pub(crate) const fn reason(&self) -> Option<Reason> {
         match self {
-            Self::Hit { .. } | Self::Local(Local::Refused(_) | Local::Purged) => None,
+            Self::Hit { .. }
+            | Self::Local(Local::Refused(_) | Local::Probed(_) | Local::Purged) => None,
             Self::Local(Local::OnlyIfCached) => Some(Reason::OnlyIfCached),
             Self::Forwarded(forwarded) if forwarded.word().is_cached() => None,
             Self::Forwarded(forwarded) => Some(forwarded.reason()),

@@ -20,6 +20,7 @@ use super::peer::{Authorities, peer};
 use crate::cache::Interim;
 use crate::clock::Clock;
 use crate::error::UpstreamError;
+use crate::exchange::Request;
 use crate::metrics::Asked;
 use crate::origins::attempts::{Attempts, Candidate, Plan};
 use crate::origins::names::Names;
@@ -28,6 +29,7 @@ use crate::origins::{Origin, Transport, outbound};
 use crate::proxy_status::Trail;
 use crate::sites::Site;
 use crate::spent::Spent;
+use crate::tier::{self, Answer, Incoming, Source, Tier};
 
 /// Pooled connections that may turn out to be closed before a request gets a new one.
 pub(crate) const DEAD_CONNECTIONS_MAX: usize = 16;
@@ -40,6 +42,7 @@ pub(crate) struct Fetcher {
     names: Arc<Names>,
     authorities: Arc<Authorities>,
     clock: Arc<Clock>,
+    tier: Option<Arc<Tier>>,
 }
 
 /// What an origin is asked.
@@ -59,6 +62,16 @@ pub(crate) struct Asking<'a> {
     /// Who pays, and for what.
     pub spent: &'a Arc<Spent>,
     pub kind: Asked,
+    /// For whom, where it may go through a parent.
+    pub through: Option<Through<'a>>,
+}
+
+/// A request that may go through a parent.
+#[derive(Clone, Copy)]
+pub(crate) struct Through<'a> {
+    pub request: &'a Request,
+    /// The place in the purge log that the answer must not be older than.
+    pub least: Option<u64>,
 }
 
 /// A response, its content still to come.
@@ -70,13 +83,25 @@ pub(crate) struct Fetched {
     pub headers: HeaderMap,
     pub request_time: Timestamp,
     pub response_time: Timestamp,
+    pub source: Source,
+    carrier: Carrier,
+    spent: Arc<Spent>,
+    kind: Asked,
+}
+
+/// What a response's content comes on.
+enum Carrier {
+    Origin(Box<FromOrigin>),
+    Parent(Box<Incoming>),
+}
+
+/// A connection to an origin, while it is used.
+struct FromOrigin {
     session: HttpSession,
     peer: Box<HttpPeer>,
     /// Its place among the origin's requests, until it is read.
     slot: Option<Slot>,
     connector: Arc<Connector>,
-    spent: Arc<Spent>,
-    kind: Asked,
 }
 
 /// An attempt that brought no response.
@@ -100,6 +125,7 @@ impl Fetcher {
         authorities: Arc<Authorities>,
         clock: Arc<Clock>,
         pool: usize,
+        tier: Option<Arc<Tier>>,
     ) -> Self {
         let connector = Arc::new(Connector::new(Some(ConnectorOptions::new(pool))));
         Self {
@@ -107,15 +133,57 @@ impl Fetcher {
             names,
             authorities,
             clock,
+            tier,
         }
     }
 
-    /// Sends a request, to another origin or address where one does not answer, and returns the response's head.
-    /// Interim responses go to `interim`.
+    /// Sends a request to a parent, or, where there is none, to an origin, and returns the response's head. Interim
+    /// responses of an origin go to `interim`.
     ///
     /// # Errors
     /// The last attempt's [`UpstreamError`].
     pub(crate) async fn fetch(
+        &self,
+        asking: Asking<'_>,
+        interim: &mpsc::Sender<Interim>,
+    ) -> Result<Fetched, UpstreamError> {
+        if let (Some(tier), Some(through)) = (&self.tier, asking.through) {
+            match tier.ask(&asking, through).await? {
+                tier::Way::Answered(answer) => return self.of_parent(*answer, &asking),
+                tier::Way::Direct => {}
+            }
+        }
+        self.fetch_from_origin(asking, interim).await
+    }
+
+    fn of_parent(&self, answer: Answer, asking: &Asking<'_>) -> Result<Fetched, UpstreamError> {
+        let Answer {
+            mut incoming,
+            born,
+            request_time,
+        } = answer;
+        let status = incoming.status;
+        let mut headers = std::mem::take(&mut incoming.headers);
+        asking.trail.goes_to(incoming.address);
+        asking.trail.received(status);
+        let unknown = asking.site.origins.unknown_coding;
+        check(status, &headers, Version::HTTP_2, unknown)?;
+        policy::hop_by_hop::remove(&mut headers);
+        Ok(Fetched {
+            status,
+            said: status,
+            headers,
+            request_time,
+            response_time: self.clock.now(),
+            source: Source::Tier(born),
+            carrier: Carrier::Parent(Box::new(incoming)),
+            spent: Arc::clone(asking.spent),
+            kind: asking.kind,
+        })
+    }
+
+    /// Sends a request to an origin, to another one or another address where one does not answer.
+    async fn fetch_from_origin(
         &self,
         asking: Asking<'_>,
         interim: &mpsc::Sender<Interim>,
@@ -139,10 +207,10 @@ impl Fetcher {
             candidate.answered(fetched.said);
             if attempts.is_given_up(fetched.said) {
                 kind = Asked::Retry;
-                fetched.session.shutdown().await;
+                fetched.give_up().await;
                 continue;
             }
-            fetched.slot = candidate.into_slot();
+            fetched.holds(candidate.into_slot());
             return Ok(fetched);
         }
     }
@@ -238,10 +306,13 @@ impl Fetcher {
             headers,
             request_time,
             response_time: self.clock.now(),
-            session,
-            peer,
-            slot: None,
-            connector: Arc::clone(&self.connector),
+            source: Source::Origin,
+            carrier: Carrier::Origin(Box::new(FromOrigin {
+                session,
+                peer,
+                slot: None,
+                connector: Arc::clone(&self.connector),
+            })),
             spent: Arc::clone(asking.spent),
             kind,
         })
@@ -437,7 +508,11 @@ impl Fetched {
     /// # Errors
     /// [`UpstreamError`] where it ends otherwise.
     pub(crate) async fn next(&mut self) -> Result<Option<Bytes>, UpstreamError> {
-        let data = self.session.read_response_body().await;
+        let session = match &mut self.carrier {
+            Carrier::Parent(incoming) => return incoming.next().await,
+            Carrier::Origin(connection) => &mut connection.session,
+        };
+        let data = session.read_response_body().await;
         let data = data.map_err(|error| response_error(&error))?;
         if let Some(data) = &data {
             self.spent.received(self.kind, data.len());
@@ -447,13 +522,40 @@ impl Fetched {
 
     /// The content was read to its end, or there is none: the connection can be used again.
     pub(crate) async fn release(mut self) {
-        if !self.session.response_done() && !matches!(self.next().await, Ok(None)) {
-            return self.session.shutdown().await;
+        let done = match &mut self.carrier {
+            Carrier::Parent(_) => return, // its connection has others on it
+            Carrier::Origin(connection) => connection.session.response_done(),
+        };
+        let done = done || matches!(self.next().await, Ok(None));
+        let Carrier::Origin(connection) = self.carrier else {
+            return;
+        };
+        let FromOrigin {
+            mut session,
+            peer,
+            slot,
+            connector,
+        } = *connection;
+        if !done {
+            return session.shutdown().await;
         }
-        let idle: Option<Duration> = self.peer.options.idle_timeout;
-        self.connector
-            .release_http_session(self.session, &*self.peer, idle)
-            .await;
+        let idle: Option<Duration> = peer.options.idle_timeout;
+        connector.release_http_session(session, &*peer, idle).await;
+        drop(slot);
+    }
+
+    /// Nobody wants its content.
+    async fn give_up(self) {
+        if let Carrier::Origin(mut connection) = self.carrier {
+            connection.session.shutdown().await;
+        }
+    }
+
+    /// It has this place among the origin's requests until it is read.
+    fn holds(&mut self, slot: Option<Slot>) {
+        if let Carrier::Origin(connection) = &mut self.carrier {
+            connection.slot = slot;
+        }
     }
 }
 

@@ -23,7 +23,7 @@ use pingora_core::upstreams::peer::HttpPeer;
 use pingora_core::{Error, ErrorSource, ErrorType, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::{FailToProxy, HttpProxy, ProxyHttp, ProxyWarnLogContext, Session};
-use purge_api::Asked;
+use purge_api::{Asked, Readiness};
 use tokio::sync::watch;
 
 pub(crate) use peer::Authorities;
@@ -35,6 +35,7 @@ use crate::metrics;
 use crate::node::Node;
 use crate::outcome::{Local, Outcome};
 use crate::queries::{self, Content};
+use crate::tier::{LARDER_TIER, Sender, is_probe};
 use client::SessionClient;
 use pass::Reused;
 use session::{Downstream, Inbound, Returned};
@@ -134,8 +135,12 @@ impl Filters {
         else {
             return Error::e_explain(ErrorType::InternalError, "a session without its request");
         };
+        let Some(head) = self.receive_peer(session, exchange, head).await? else {
+            return Ok(None);
+        };
         exchange.stranger = Some((Arc::clone(&head), Arc::clone(&facts)));
-        if self.purge(session, exchange, &facts, &head).await? {
+        let peer = exchange.peer.clone();
+        if peer.is_none() && self.purge(session, exchange, &facts, &head).await? {
             return Ok(None);
         }
         let Some(site) = self.node.sites.find(&head.authority.host).cloned() else {
@@ -150,11 +155,64 @@ impl Filters {
                 .await?;
             return Ok(None);
         }
-        gate.set(site.early_hints.has(head.version));
-        let request = Arc::new(self.node.request((head, facts, content), site));
+        gate.set(peer.is_none() && site.early_hints.has(head.version));
+        let parts = (head, facts, content);
+        let request = Arc::new(match peer {
+            Some(peer) => self.node.request_of_peer(parts, site, peer),
+            None => self.node.request(parts, site),
+        });
         exchange.stranger = None;
         exchange.request = Some(Arc::clone(&request));
         Ok(Some(request))
+    }
+
+    /// Finds out whether another node of a tier asks, and takes off what only those say. None where that was all.
+    async fn receive_peer(
+        &self,
+        session: &mut Session,
+        exchange: &mut Exchange,
+        head: Arc<wire::RequestHead>,
+    ) -> Result<Option<Arc<wire::RequestHead>>> {
+        if !head.headers.contains_key(LARDER_TIER) {
+            return Ok(Some(head));
+        }
+        let refused = match self.node.tier.as_ref().map(|tier| tier.sender(&head)) {
+            None | Some(Ok(Sender::Client)) => None,
+            Some(Ok(Sender::Peer(peer))) => {
+                exchange.peer = Some(peer);
+                None
+            }
+            Some(Ok(Sender::Unfit(peer, refused))) => {
+                exchange.peer = Some(peer);
+                Some(refused)
+            }
+            Some(Err(refused)) => Some(refused),
+        };
+        if let Some(refused) = refused {
+            self.refuse(session, exchange, StatusCode::FORBIDDEN, refused.as_str())
+                .await?;
+            return Ok(None);
+        }
+        if exchange.peer.is_some() && is_probe(&head) {
+            self.answer_probe(session, exchange).await?;
+            return Ok(None);
+        }
+        let mut head = Arc::unwrap_or_clone(head);
+        head.headers.remove(LARDER_TIER);
+        Ok(Some(Arc::new(head)))
+    }
+
+    /// Tells another node whether this one takes requests.
+    async fn answer_probe(&self, session: &mut Session, exchange: &mut Exchange) -> Result<()> {
+        let (status, word) = match unready(purge_api::Node::readiness(&*self.node)) {
+            Some(why) => (StatusCode::SERVICE_UNAVAILABLE, why),
+            None => (StatusCode::OK, "ready"),
+        };
+        exchange.outcome = Some(Outcome::Local(Local::Probed(word)));
+        let mut client = SessionClient(session);
+        let (headers, message) = (http::HeaderMap::new(), format!("{word}\n"));
+        let answered = cache::made_up(&self.node, exchange, &mut client, status, headers, message);
+        answered.await.map_err(broken)
     }
 
     /// Answers a request that purges in one of the dialects.
@@ -207,6 +265,16 @@ impl Filters {
         let answered =
             cache::made_up(&self.node, exchange, &mut client, status, headers, message).await;
         answered.map_err(broken)
+    }
+}
+
+/// Why a node does not take requests of others, if it does not.
+const fn unready(readiness: Readiness) -> Option<&'static str> {
+    match readiness {
+        Readiness::Ready | Readiness::Recovering { .. } => None,
+        Readiness::Draining => Some("draining"),
+        Readiness::Apart | Readiness::Replaying(_) => Some("purges-missing"),
+        Readiness::Lagging(_) => Some("purges-lagging"),
     }
 }
 
@@ -353,6 +421,9 @@ impl ProxyHttp for Filters {
         _error: Option<&Error>,
         exchange: &mut Exchange,
     ) {
+        if let Some(Outcome::Local(Local::Probed(_))) = exchange.outcome {
+            return;
+        }
         let sent = session.body_bytes_sent() as u64;
         self.node.finished(exchange, sent);
     }

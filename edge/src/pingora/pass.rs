@@ -16,16 +16,17 @@ use wire::Upgrade;
 use super::fetch::{
     self, DEAD_CONNECTIONS_MAX, INTERIM_RESPONSES_MAX, connect_error, response_error,
 };
-use super::peer::peer;
+use super::peer::{parent, peer};
 use crate::cache::{self, Copying};
 use crate::error::UpstreamError;
-use crate::exchange::{Exchange, Passing, Request, Way};
+use crate::exchange::{Beyond, Exchange, Passing, Request, Way};
 use crate::metrics::Asked;
 use crate::node::Node;
 use crate::origins::attempts::{Attempts, Candidate};
 use crate::origins::outbound;
 use crate::outcome::{Answer, Bypass, Forward, Forwarded, NotStored, Outcome, Share, Told};
 use crate::sites::ShowKey;
+use crate::tier::Hop;
 
 fn parts(exchange: &mut Exchange) -> Result<(Arc<Request>, &mut Passing)> {
     match (&exchange.request, &mut exchange.passing) {
@@ -42,6 +43,18 @@ pub(super) async fn choose_peer(
 ) -> Result<Box<HttpPeer>> {
     let (request, passing) = parts(exchange)?;
     let site = &request.site;
+    if let Some(tier) = &node.tier {
+        if passing.beyond.is_none() {
+            let mut hops = tier.passes_to(&request).await;
+            hops.reverse();
+            let begun = node.purges.latest();
+            passing.beyond = Some(Box::new(Beyond { hops, begun }));
+        }
+        if let Some(hop) = hop(passing) {
+            let timeouts = &site.origins.timeouts;
+            return Ok(Box::new(parent(hop, timeouts, &node.authorities)));
+        }
+    }
     let begin = || {
         Box::new(Way {
             attempts: Attempts::new(site, request.plan()),
@@ -60,6 +73,14 @@ pub(super) async fn choose_peer(
         &site.origins.timeouts,
         &node.authorities,
     )))
+}
+
+/// The parent that this attempt goes to, if it goes to one.
+fn hop(passing: &Passing) -> Option<&Hop> {
+    passing
+        .beyond
+        .as_ref()
+        .and_then(|beyond| beyond.hops.last())
 }
 
 /// Where this attempt goes.
@@ -94,6 +115,12 @@ const GIVEN_UP: ErrorType = ErrorType::Custom("GivenUp");
 
 /// Whether another attempt is made after one without a connection.
 pub(super) fn not_connected(exchange: &mut Exchange, mut error: Box<Error>) -> Box<Error> {
+    let beyond = exchange.passing.as_mut().and_then(|it| it.beyond.as_mut());
+    if beyond.and_then(|beyond| beyond.hops.pop()).is_some() {
+        // Another parent, or the origin.
+        error.set_retry(true);
+        return error;
+    }
     let failed = connect_error(&error);
     let again = give_up(exchange, failed);
     error.set_retry(again);
@@ -166,14 +193,26 @@ pub(super) fn prepare_request(
 ) -> Result<()> {
     let (request, passing) = parts(exchange)?;
     let first = passing.asked.is_none();
-    request.spent().asked(match first {
-        true => Asked::Pass,
-        false => Asked::Retry,
-    });
     passing.sent = Some(node.clock.now());
     passing.asked = Some(node.clock.instant());
-    request.trail.goes_to(candidate(passing)?.address());
-    passing.copying = Copying::ask(node, &request);
+    if let Some(beyond) = &mut passing.beyond {
+        beyond.begun = node.purges.latest();
+    }
+    match hop(passing) {
+        Some(hop) => request.trail.goes_to(hop.address),
+        None => {
+            request.spent().asked(match first {
+                true => Asked::Pass,
+                false => Asked::Retry,
+            });
+            request.trail.goes_to(candidate(passing)?.address());
+        }
+    }
+    passing.copying = match hop(passing) {
+        // How old it is in the order of purges, only its parent knows.
+        Some(_) => Copying::No,
+        None => Copying::ask(node, &request),
+    };
     if let Cow::Owned(target) = request.origin_target() {
         upstream.set_raw_path(target.as_bytes())?;
     }
@@ -185,7 +224,10 @@ pub(super) fn prepare_request(
         // RFC 9113 §8.2.2: the one value that may be sent. gRPC servers insist on it.
         headers.insert(TE, HeaderValue::from_static("trailers"));
     }
-    outbound::name_host(&mut headers, &candidate(passing)?.origin);
+    match (hop(passing), &node.tier) {
+        (Some(_), Some(tier)) => tier.introduce_passing(&mut headers, &request),
+        _ => outbound::name_host(&mut headers, &candidate(passing)?.origin),
+    }
     let names: Vec<_> = upstream.headers.keys().cloned().collect();
     for name in names {
         upstream.remove_header(&name);
@@ -220,7 +262,9 @@ pub(super) async fn take_response(
     }
     node.hints.learn(&request, status, &response.headers);
     let why = passing.why;
-    if let Some(way) = &mut passing.way {
+    if hop(passing).is_none()
+        && let Some(way) = &mut passing.way
+    {
         if let Some(candidate) = &way.candidate {
             candidate.answered(status);
         }
@@ -229,6 +273,7 @@ pub(super) async fn take_response(
             return Err(Error::explain(GIVEN_UP, "another origin is asked").into_up());
         }
     }
+    let begun = passing.beyond.as_ref().map(|beyond| beyond.begun);
     let mut headers = response.headers.clone();
     let unknown = request.site.origins.unknown_coding;
     if fetch::check(status, &headers, response.version, unknown).is_err() {
@@ -263,6 +308,10 @@ pub(super) async fn take_response(
     };
     cache::mark(node, &mut headers, &outcome, told);
     exchange.outcome = Some(outcome);
+    if exchange.peer.is_some() {
+        exchange.born = begun.and_then(|begun| node.purges.vouch_passed(begun));
+    }
+    cache::vouch(node, exchange, status, &mut headers);
     exchange.begins(node.clock.instant(), status, &headers);
     replace(response, &headers)
 }

@@ -9,7 +9,8 @@ use pingora_core::upstreams::peer::HttpPeer;
 use pingora_core::utils::tls::{WrappedX509, parse_x509};
 
 use crate::origins::attempts::Candidate;
-use crate::origins::{Host, HttpVersion, Origin, Timeouts, Transport, Trust};
+use crate::origins::{Host, HttpVersion, Timeouts, Transport, Trust};
+use crate::tier::Hop;
 
 /// Concurrent requests on one HTTP/2 connection to an origin, where the origin allows as many.
 const STREAMS_MAX: usize = 128;
@@ -27,8 +28,8 @@ pub(crate) struct Authorities {
 }
 
 impl Authorities {
-    fn of(&self, origin: &Origin, certificates: &[Vec<u8>]) -> Arc<CaType> {
-        if let Some(ready) = self.ready.read().get(&origin.identity) {
+    fn of(&self, identity: u64, certificates: &[Vec<u8>]) -> Arc<CaType> {
+        if let Some(ready) = self.ready.read().get(&identity) {
             return Arc::clone(ready);
         }
         let wrapped: Arc<CaType> = certificates
@@ -36,7 +37,7 @@ impl Authorities {
             .map(|der| WrappedX509::new(der.clone(), parse_x509))
             .collect();
         let mut ready = self.ready.write();
-        ready.insert(origin.identity, Arc::clone(&wrapped));
+        ready.insert(identity, Arc::clone(&wrapped));
         wrapped
     }
 }
@@ -57,7 +58,7 @@ pub(crate) fn peer(candidate: &Candidate, timeouts: &Timeouts, trusted: &Authori
             match trust {
                 Trust::System => {}
                 Trust::Authorities(certificates) => {
-                    peer.options.ca = Some(trusted.of(origin, certificates));
+                    peer.options.ca = Some(trusted.of(origin.identity, certificates));
                 }
                 Trust::Anyone => {
                     peer.options.verify_cert = false;
@@ -81,6 +82,33 @@ pub(crate) fn peer(candidate: &Candidate, timeouts: &Timeouts, trusted: &Authori
     options.h2_connection_window_size = Some(CONNECTION_WINDOW);
     options.connection_timeout = Some(timeouts.connect);
     options.total_connection_timeout = Some(timeouts.connect);
+    options.read_timeout = Some(timeouts.first_byte.max(timeouts.between_bytes));
+    options.write_timeout = Some(timeouts.between_bytes);
+    options.idle_timeout = Some(timeouts.idle);
+    peer
+}
+
+/// What tells connections to parents from those to origins.
+const PARENT: u64 = 0x7061_7265_6e74;
+
+/// A parent, for a request that passes the cache by.
+pub(crate) fn parent(hop: &Hop, timeouts: &Timeouts, trusted: &Authorities) -> HttpPeer {
+    let mut peer = match &hop.tls {
+        None => HttpPeer::new(hop.address, false, String::new()),
+        Some((name, authorities)) => {
+            let mut peer = HttpPeer::new(hop.address, true, name.clone());
+            peer.options.ca = Some(trusted.of(PARENT, authorities));
+            peer
+        }
+    };
+    peer.group_key = PARENT;
+    let options = &mut peer.options;
+    options.set_http_version(2, 2);
+    options.max_h2_streams = STREAMS_MAX;
+    options.h2_stream_window_size = Some(STREAM_WINDOW);
+    options.h2_connection_window_size = Some(CONNECTION_WINDOW);
+    options.connection_timeout = Some(hop.connect);
+    options.total_connection_timeout = Some(hop.connect);
     options.read_timeout = Some(timeouts.first_byte.max(timeouts.between_bytes));
     options.write_timeout = Some(timeouts.between_bytes);
     options.idle_timeout = Some(timeouts.idle);

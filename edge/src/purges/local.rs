@@ -13,7 +13,8 @@ use storage::purge::{LogError, LogFile, Sequence};
 use tokio::sync::oneshot;
 
 use super::log::{
-    Event, LogState, LogStatus, Placed, PublishError, Published, PurgeLog, Reach, Sink, Trust,
+    Event, LogName, LogState, LogStatus, Placed, PublishError, Published, PurgeLog, Reach, Sink,
+    Trust,
 };
 use super::upkeep::Upkeep;
 
@@ -89,6 +90,10 @@ impl PurgeLog for LocalLog {
             last: self.last.load(Ordering::Acquire),
             state: LogState::Current,
         }
+    }
+
+    fn name(&self) -> LogName {
+        LogName::Own
     }
 
     fn trust(&self) -> Trust {

@@ -95,6 +95,17 @@ pub(crate) struct LogStatus {
     pub state: LogState,
 }
 
+/// Which log a node follows.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) enum LogName {
+    /// One of its own.
+    Own,
+    /// One that others share, and that was not reached yet.
+    Unknown,
+    /// One that others share.
+    Shared(String),
+}
+
 /// Whether a node knows all purges.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) enum LogState {
@@ -150,6 +161,9 @@ pub(crate) trait PurgeLog: fmt::Debug + Send + Sync {
 
     /// How it stands.
     fn status(&self) -> LogStatus;
+
+    /// Which one it is.
+    fn name(&self) -> LogName;
 
     /// What may be done with what is stored. Every request asks.
     fn trust(&self) -> Trust;

@@ -164,6 +164,12 @@ impl PurgeIndex {
         known_life(membership)
     }
 
+    /// What was born before this has to be validated, unless it was since.
+    #[must_use]
+    pub fn doubted(&self) -> Sequence {
+        Sequence(self.doubt.load(Ordering::Acquire))
+    }
+
     /// Labels with purges that are remembered.
     #[must_use]
     pub fn len(&self) -> usize {

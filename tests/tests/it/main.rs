@@ -60,6 +60,8 @@ mod slices_on_disk;
 mod stale;
 mod stats;
 mod tidy;
+mod tiers;
+mod tiers_purge;
 mod tls;
 mod uploads;
 mod validation;

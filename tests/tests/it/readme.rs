@@ -112,6 +112,7 @@ async fn the_configuration_is_accepted() {
         ("fullchain.pem", &pair.certificate),
         ("key.pem", &pair.key),
         ("internal-ca.pem", &pair.certificate),
+        ("tier.key", &pair.key),
     ] {
         fs::write(folder.path().join(name), text).unwrap();
     }

@@ -18,7 +18,7 @@ use crate::metrics::Asked;
 use crate::node::Node;
 use crate::origins::outbound;
 use crate::origins::slots::Queueing;
-use crate::pingora::fetch::{Asking, Fetched};
+use crate::pingora::fetch::{Asking, Fetched, Through};
 
 /// What became of the request for a slice.
 #[derive(Debug)]
@@ -81,11 +81,12 @@ impl Fetch {
         node.spent(&request, request.spent());
     }
 
-    async fn answer(self) {
+    async fn answer(mut self) {
         let fetched = match self.ask().await {
             Ok(fetched) => fetched,
             Err(error) => return self.fail(error),
         };
+        self.born = self.node.purges.born(self.born, &fetched.source);
         if fetched.status.is_server_error() {
             return self.fail(UpstreamError::Refusing);
         }
@@ -128,6 +129,10 @@ impl Fetch {
             site: &self.request.site,
             chosen_by: self.request.chosen_by(),
             queueing: Queueing::Wait,
+            through: Some(Through {
+                request: &self.request,
+                least: None,
+            }),
             spent: self.request.spent(),
             kind: Asked::Fill,
         };
@@ -193,7 +198,7 @@ impl Fetch {
         let length = Some(self.wanted.range.len());
         let fill = self
             .claim
-            .begin(variant, Head::PassedOn, length, Keep::PassOn);
+            .begin(variant, Head::PassedOn(self.born), length, Keep::PassOn);
         if let Some(lead) = self.lead {
             drop(lead.land(Landing::NotShareable));
         }

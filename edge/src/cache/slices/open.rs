@@ -96,10 +96,6 @@ fn rest(object: &Object<Head>) -> Option<Part> {
 }
 
 /// What became of the answer to a request for a part.
-#[expect(
-    clippy::large_enum_variant,
-    reason = "it is taken apart where it is given"
-)]
 pub(crate) enum Received {
     /// It is dealt with.
     Done,
@@ -355,7 +351,7 @@ impl Fill {
             }
             None => {
                 let claim = self.node.tiers.memory().claim(key);
-                let fill = claim.begin(nobody, Head::PassedOn, length, Keep::PassOn);
+                let fill = claim.begin(nobody, Head::PassedOn(self.born), length, Keep::PassOn);
                 (fill, Answer::NotStored(NotStored::Part))
             }
         };

@@ -36,6 +36,7 @@ pub(in crate::cache) async fn respond(
         node.tiers.remove_object(object);
         return Ok(Sent::Changed);
     };
+    respond::note_birth(node, exchange, object.head());
     let complete = sliced.layout().complete();
     let mut headers = respond::aged(stored, now);
     headers.insert(header::CONTENT_LENGTH, HeaderValue::from(complete));

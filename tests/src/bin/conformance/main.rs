@@ -6,7 +6,7 @@
 //!   --accept            write the verdicts of this run to conformance/expected.tsv
 //!   --suite DIR         a checkout of the suite's current tree, its dependencies installed
 //!   --definitions FILE  the ids, kinds and dependencies of its tests, where it is another one
-//!   --tiers NUMBER      with `2`, the node that is tested has another one as its origin
+//!   --tiers NUMBER      with `2`, the node that is tested has another one as its parent
 //!   --proxy URL         test this proxy instead of starting Larder
 //!   --origin-port PORT  where that proxy expects its origin (8000)
 //!   --trace ID          run one test and show what went over the wire

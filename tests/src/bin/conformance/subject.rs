@@ -1,6 +1,6 @@
 //! What is tested: Larder with one of two sets of settings, alone or in front of another, or a proxy that runs already.
 
-use larder_tests::{Node, Settings};
+use larder_tests::{Node, Settings, Tiers as Keyed};
 
 use crate::options::Options;
 
@@ -22,10 +22,11 @@ pub(crate) enum Subject {
     Proxy(String),
 }
 
-/// One node is the origin of the other. Both are needed until the run is over.
+/// One node is the parent of the other. Both are needed until the run is over.
 pub(crate) struct TwoTiers {
     edge: Node,
     _parent: Node,
+    _tiers: Keyed,
 }
 
 /// How many nodes a request passes on its way to the origin.
@@ -97,16 +98,20 @@ impl Subject {
 }
 
 impl TwoTiers {
-    /// They go by different names: a request that has passed a node of the same name is refused as a loop (RFC 8586).
+    /// The edge asks its parent as nodes of tiers do, and the origin only past it.
     async fn start(origin: &str, profile: Profile) -> Self {
-        let parent = profile.settings(origin).table("node", "name = \"parent\"");
-        let parent = Node::start(parent).await;
-        let url = format!("http://{}", parent.address());
-        let edge = profile.settings(&url).table("node", "name = \"edge\"");
-        let edge = Node::start(edge).await;
+        let tiers = Keyed::before(origin);
+        let parent = tiers.join("parent", profile.settings(origin));
+        let parent = Node::start(parent.table("tier", "role = \"parent\"")).await;
+        let parents = format!("parents = [\"http://{}\"]", parent.address());
+        let edge = tiers.join("edge", profile.settings(origin));
+        let edge = edge.table("tier", &parents);
+        // What passes the cache goes the same way: the suite looks at what it is told of every hop.
+        let edge = Node::start(edge.table("tier", "pass = \"parent\"")).await;
         Self {
             edge,
             _parent: parent,
+            _tiers: tiers,
         }
     }
 }

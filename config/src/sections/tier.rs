@@ -1,0 +1,230 @@
+//! `[tier]`.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::kinds::{Choice, Lasting, List, ReadableFile, Whole, text, values};
+use crate::model::{Certificate, Parent, Pass, Role, Tier};
+use crate::names;
+use crate::problems::Fault;
+use crate::raw::Value;
+use crate::setting::{Read, Reading, Row, Rows, Section, Setting, Unset};
+
+const ROLE: Setting<Choice<Role>> = Setting {
+    key: "role",
+    unset: Unset::Is("\"edge\""),
+    about: "\"edge\" faces clients; a \"parent\" answers edges, too, and parents before it.",
+    read: Choice(&[("edge", Role::Edge), ("parent", Role::Parent)]),
+};
+
+/// A string that says where parents are; the path of a file begins at the configuration's folder.
+#[derive(Copy, Clone, Debug)]
+struct Where;
+
+impl Read for Where {
+    type Output = Parent;
+
+    fn read(&self, value: &Value, reading: &mut Reading) -> Option<Parent> {
+        let text = text(value, &self.accepts(), reading)?;
+        let parent = names::parent(text).map(|parent| match parent {
+            Parent::File(path) => Parent::File(reading.base.join(path)),
+            parent => parent,
+        });
+        reading.keep(value.span, parent)
+    }
+
+    fn accepts(&self) -> String {
+        "\"http://HOST:PORT\", \"https://HOST:PORT\", \"dns+srv://NAME\", \"dns+srvs://NAME\" or \"file:PATH\"".to_owned()
+    }
+}
+
+const PARENTS: Setting<List<Where>> = Setting {
+    key: "parents",
+    unset: Unset::Is("[]"),
+    about: "The next tier, asked instead of the origin: HTTP/2 over TLS, or without it on networks of one's own. Behind \
+            a URL may stand `id=NAME` and `weight=NUMBER`; a file has one such line for each, and is read again when it \
+            changes. `dns+srv` looks up SRV records, `dns+srvs` for TLS.",
+    read: List {
+        of: Where,
+        least: 0,
+    },
+};
+
+const KEY: Setting<ReadableFile> = Setting {
+    key: "key_file",
+    unset: Unset::Means {
+        example: "\"tier.key\"",
+        means: "an error if there are parents, or the role is \"parent\"",
+    },
+    about: "A file with a secret of at least 32 characters that all nodes of the tiers share.",
+    read: ReadableFile,
+};
+
+const CA: Setting<ReadableFile> = Setting {
+    key: "ca_file",
+    unset: Unset::Means {
+        example: "\"tier-ca.pem\"",
+        means: "no TLS between tiers",
+    },
+    about: "Authorities in PEM that sign the certificates of parents with `https://`.",
+    read: ReadableFile,
+};
+
+const CERT: Setting<ReadableFile> = Setting {
+    key: "cert_file",
+    unset: Unset::Means {
+        example: "\"node.pem\"",
+        means: "none",
+    },
+    about: "The certificate in PEM that the node shows its parents; it needs `cert_key_file`.",
+    read: ReadableFile,
+};
+
+const CERT_KEY: Setting<ReadableFile> = Setting {
+    key: "cert_key_file",
+    unset: Unset::Means {
+        example: "\"node-key.pem\"",
+        means: "none",
+    },
+    about: "The private key of `cert_file` in PEM.",
+    read: ReadableFile,
+};
+
+const PASS: Setting<Choice<Pass>> = Setting {
+    key: "pass",
+    unset: Unset::Is("\"direct\""),
+    about: "The way of requests that the cache has no part in: to the origin, or through the \"parent\". Unsafe methods go \
+            through the parent in any case: it has to forget, too.",
+    read: Choice(&[("direct", Pass::Direct), ("parent", Pass::Parent)]),
+};
+
+const DIRECT: Setting<Whole<u32>> = Setting {
+    key: "direct_per_second",
+    unset: Unset::Is("100"),
+    about: "Requests a second that go to the origin when no parent can be asked; what is more gets what is stored, \
+            however stale, or an error.",
+    read: Whole::new(0, 1_000_000),
+};
+
+const CONNECT: Setting<Lasting> = Setting {
+    key: "connect_timeout",
+    unset: Unset::Is("\"500ms\""),
+    about: "How long a connection to a parent may take.",
+    read: Lasting {
+        least: Duration::from_millis(10),
+        most: Duration::from_secs(60),
+    },
+};
+
+const SILENCE: Setting<Lasting> = Setting {
+    key: "silence",
+    unset: Unset::Is("\"700ms\""),
+    about: "How long a parent may owe a sign of life until its requests go elsewhere.",
+    read: Lasting {
+        least: Duration::from_millis(50),
+        most: Duration::from_secs(60),
+    },
+};
+
+pub(crate) const TIER: Rows = Rows {
+    path: "tier",
+    about: "The node's place between clients and origins. Nodes of one fleet keep purges right across tiers.",
+    rows: &[
+        &ROLE as &dyn Row,
+        &PARENTS,
+        &KEY,
+        &CA,
+        &CERT,
+        &CERT_KEY,
+        &PASS,
+        &DIRECT,
+        &CONNECT,
+        &SILENCE,
+    ],
+};
+
+/// Reads `[tier]`. `Some(None)` is a node that has no other before or behind it.
+#[expect(
+    clippy::option_option,
+    reason = "none is wrong, and none inside is no tier"
+)]
+pub(crate) fn tier(section: &Section<'_>, reading: &mut Reading) -> Option<Option<Tier>> {
+    let parents = section.value(&PARENTS, reading);
+    let role = section.value(&ROLE, reading);
+    let ca = section.value(&CA, reading);
+    let key = section.value(&KEY, reading);
+    let certificate = certificate(section, reading);
+    let pass = section.value(&PASS, reading);
+    let direct = section.value(&DIRECT, reading);
+    let connect_timeout = section.value(&CONNECT, reading);
+    let silence = section.value(&SILENCE, reading);
+    let (parents, role) = (parents?, role?);
+    if parents.is_empty() && role == Role::Edge {
+        if let Some(key) = section.keys().find(|key| key.value != PARENTS.key) {
+            let fault = Fault::new(format!(
+                "`{}` has no effect without `parents`, or `role = \"parent\"`",
+                key.value
+            ));
+            let hint = "write, for example, parents = [\"http://10.0.0.7:8080\"]";
+            reading.refuse(key.span, fault.hint(hint));
+            return None;
+        }
+        return Some(None);
+    }
+    if !section.has(&KEY) {
+        let fault = Fault::new("nodes of tiers prove who they are: `key_file` is missing");
+        let hint = "make one by `openssl rand -hex 32 > tier.key`, the same for all nodes";
+        reading.refuse(section.span, fault.hint(hint));
+        return None;
+    }
+    let needs_ca = |parent: &Parent| match parent {
+        Parent::One(one) => one.secure,
+        Parent::Srv { secure, .. } => *secure,
+        Parent::File(_) => false,
+    };
+    if !section.has(&CA)
+        && let Some(parent) = parents.iter().find(|parent| needs_ca(&parent.value))
+    {
+        let fault = Fault::new("a parent with TLS needs `ca_file`");
+        reading.refuse(parent.span, fault);
+        return None;
+    }
+    Some(Some(Tier {
+        role,
+        parents: values(parents),
+        key: key?,
+        ca,
+        certificate: certificate?,
+        pass: pass?,
+        direct: direct?,
+        connect_timeout: connect_timeout?,
+        silence: silence?,
+    }))
+}
+
+/// Certificate and key belong together. `Some(None)` is neither.
+#[expect(
+    clippy::option_option,
+    reason = "none is wrong, and none inside is no certificate"
+)]
+fn certificate(section: &Section<'_>, reading: &mut Reading) -> Option<Option<Certificate>> {
+    let cert: Option<PathBuf> = section.value(&CERT, reading);
+    let key: Option<PathBuf> = section.value(&CERT_KEY, reading);
+    match (section.has(&CERT), section.has(&CERT_KEY)) {
+        (true, false) => {
+            let fault = Fault::new("`cert_file` needs `cert_key_file`");
+            reading.refuse(section.key_span_of(&CERT), fault);
+            None
+        }
+        (false, true) => {
+            let fault = Fault::new("`cert_key_file` needs `cert_file`");
+            reading.refuse(section.key_span_of(&CERT_KEY), fault);
+            None
+        }
+        (true, true) => Some(Some(Certificate {
+            cert: cert?,
+            key: key?,
+        })),
+        (false, false) => Some(None),
+    }
+}

@@ -1,0 +1,196 @@
+//! The border of the tiers: what comes from another node is believed, and what comes from a client is not.
+
+use http::{HeaderValue, Method};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use storage::purge::Sequence;
+use tiered::introduction::Introduction;
+use tiered::voucher::{Born, Says, Voucher};
+use tiered::{Unreadable, split_signature, with_signature};
+use wire::RequestHead;
+
+use super::key::{Asked, LARDER_TIER};
+use super::{PROBE, Shared, Tier};
+use crate::downstream::{Facts, Scheme};
+use crate::outcome::{Answer, Forwarded, Outcome};
+use crate::purges::position::Common;
+
+/// Another node that asks this one.
+#[derive(Debug)]
+pub(crate) struct Peer {
+    /// Tiers that the request has passed.
+    pub hops: u8,
+    pub scheme: Scheme,
+    /// The client, and the trusted proxies between it and the first node.
+    pub path: Vec<IpAddr>,
+    /// What is stored must not be older than this, if the node does not know of all purges up to it.
+    pub least: Option<Least>,
+    signature: String,
+}
+
+impl Peer {
+    /// How the request came to the first node.
+    pub(crate) fn facts(&self, here: &Facts) -> Facts {
+        let client = self.path.first().copied();
+        here.sent_by(
+            client.unwrap_or_else(|| here.client.ip()),
+            Some(self.scheme),
+        )
+    }
+}
+
+/// A purge that a peer knows of, and this node maybe not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Least {
+    /// In the log.
+    pub place: u64,
+    /// In this node's own order.
+    pub own: Sequence,
+}
+
+/// Why a request that says it comes from another node is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Refused {
+    /// It is not understood.
+    Malformed,
+    /// It is of another version.
+    Version,
+    /// It was not made with this node's key.
+    Key,
+    /// It was made long ago, or the clocks are apart.
+    Skew,
+    /// The two follow different logs of purges: neither could say what is purged.
+    Log,
+}
+
+impl Refused {
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Malformed => "tier-malformed",
+            Self::Version => "tier-version",
+            Self::Key => "tier-key",
+            Self::Skew => "tier-clock",
+            Self::Log => "tier-purge-log",
+        }
+    }
+}
+
+/// Who sent a request.
+pub(crate) enum Sender {
+    Client,
+    Peer(Arc<Peer>),
+    /// Another node, which gets no answer to its request but this one.
+    Unfit(Arc<Peer>, Refused),
+}
+
+impl Tier {
+    /// Finds out who sent a request.
+    ///
+    /// # Errors
+    /// [`Refused`] where it says that it comes from another node, and that is not proven.
+    pub(crate) fn sender(&self, head: &RequestHead) -> Result<Sender, Refused> {
+        let Some(field) = head.headers.get(LARDER_TIER).filter(|_| self.is_parent()) else {
+            return Ok(Sender::Client);
+        };
+        let sender = self.shared.peer(head, field);
+        self.shared.metrics.peer(match &sender {
+            Ok(Sender::Unfit(_, refused)) | Err(refused) => refused.as_str(),
+            Ok(_) => "taken",
+        });
+        sender
+    }
+
+    /// What this node says of its answer to another one.
+    pub(crate) fn vouch(
+        &self,
+        peer: &Peer,
+        status: http::StatusCode,
+        (outcome, born): (Option<&Outcome>, Option<Born>),
+    ) -> Option<HeaderValue> {
+        let mut born = born;
+        if let (Some(born), Some(least), Some(Outcome::Forwarded(_))) =
+            (&mut born, peer.least, outcome)
+        {
+            // It was asked for because of that purge, and so after it.
+            born.place = born.place.max(least.place);
+        }
+        let voucher = Voucher {
+            node: self.shared.name.clone(),
+            says: says(outcome),
+            why: match outcome {
+                Some(Outcome::Local(_)) => outcome.and_then(Outcome::detail).map(str::to_owned),
+                _ => None,
+            },
+            born,
+        };
+        let text = voucher.to_text();
+        let signature = self
+            .shared
+            .key
+            .sign_response(&peer.signature, status, &text);
+        HeaderValue::try_from(with_signature(&text, &signature)).ok()
+    }
+}
+
+impl Shared {
+    fn peer(&self, head: &RequestHead, field: &HeaderValue) -> Result<Sender, Refused> {
+        let text = field.to_str().map_err(|_binary| Refused::Malformed)?;
+        let (text, signature) = split_signature(text).ok_or(Refused::Malformed)?;
+        let authority = head.authority.to_string();
+        let asked = Asked {
+            method: &head.method,
+            authority: &authority,
+            target: &head.target,
+        };
+        if !self.key.is_request(asked, text, signature) {
+            return Err(Refused::Key);
+        }
+        let introduction = Introduction::parse(text).map_err(|error| match error {
+            Unreadable::Version => Refused::Version,
+            Unreadable::Malformed => Refused::Malformed,
+        })?;
+        let place = introduction.least;
+        let peer = Arc::new(Peer {
+            hops: introduction.hops,
+            scheme: match introduction.scheme {
+                tiered::forwarded::Scheme::Http => Scheme::Http,
+                tiered::forwarded::Scheme::Https => Scheme::Https,
+            },
+            least: place
+                .filter(|place| *place > self.position.place())
+                .map(|place| Least {
+                    place,
+                    own: self.position.sequence_of(place),
+                }),
+            signature: signature.to_owned(),
+            path: introduction.path.clone(),
+        });
+        if !introduction.is_timely(self.clock.now().unix_millis()) {
+            return Ok(Sender::Unfit(peer, Refused::Skew));
+        }
+        let log = introduction.log.as_deref();
+        Ok(match self.position.has_in_common(log) {
+            Common::Yes => Sender::Peer(peer),
+            Common::No => Sender::Unfit(peer, Refused::Log),
+        })
+    }
+}
+
+/// Whether a request of another node asks how this one is.
+pub(crate) fn is_probe(head: &RequestHead) -> bool {
+    head.target == PROBE && head.method == Method::GET
+}
+
+/// What kind of answer an outcome is.
+const fn says(outcome: Option<&Outcome>) -> Says {
+    match outcome {
+        Some(Outcome::Hit { .. }) => Says::Hit,
+        Some(Outcome::Forwarded(Forwarded {
+            answer: Answer::Failed(_),
+            ..
+        })) => Says::NoAnswer,
+        Some(Outcome::Forwarded(_)) => Says::Response,
+        Some(Outcome::Local(_)) | None => Says::Refused,
+    }
+}

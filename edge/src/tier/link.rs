@@ -1,0 +1,438 @@
+//! Connections to one parent: few, multiplexed, and shared by all requests. HTTP/2, with TLS or with prior knowledge.
+
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use h2::client::{Builder, SendRequest};
+use h2::{Reason, RecvStream};
+use http::{HeaderMap, Request, StatusCode};
+use parking_lot::Mutex;
+use rustls::pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+
+use crate::clock::monotonic;
+use crate::error::UpstreamError;
+
+/// What a parent may send on one stream before it is read: who does not read holds as much of it in memory.
+const STREAM_WINDOW: u32 = 512 * 1024;
+/// The same for a connection: a slow stream holds up no other.
+const CONNECTION_WINDOW: u32 = 256 * 1024 * 1024;
+/// Bytes of a response's head.
+const HEAD_MAX: u32 = 128 * 1024;
+/// Requests on one connection from which on another one is worth it, if there may be one.
+const BUSY: usize = 64;
+
+/// What carries bytes to a parent.
+trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
+
+/// How connections are made.
+#[derive(Clone)]
+pub(crate) struct Making {
+    pub connect: Duration,
+    /// With TLS, where the parent is asked for by this name.
+    pub tls: Option<(TlsConnector, ServerName<'static>)>,
+}
+
+/// The connections to one parent.
+pub(crate) struct Links {
+    making: Making,
+    slots: Box<[Slot]>,
+    opened: AtomicU64,
+    sent: AtomicU64,
+    /// When a byte came from the parent, in milliseconds of the monotonic clock.
+    heard: Arc<AtomicU64>,
+}
+
+impl std::fmt::Debug for Links {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Links")
+            .field("slots", &self.slots.len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// A place for one connection.
+#[derive(Default)]
+struct Slot {
+    live: Mutex<Option<Live>>,
+    /// Who makes the connection: others wait for it instead of making their own.
+    connecting: tokio::sync::Mutex<()>,
+}
+
+/// An open connection.
+#[derive(Clone)]
+struct Live {
+    address: SocketAddr,
+    send: SendRequest<Bytes>,
+    streams: Arc<AtomicUsize>,
+    /// Ends the connection, with all that is on it.
+    cut: Arc<watch::Sender<bool>>,
+}
+
+impl Live {
+    fn is_open(&self) -> bool {
+        // The task of the connection listens as long as there is one.
+        !self.cut.is_closed()
+    }
+}
+
+/// A stream that counts until it is dropped.
+struct Counted(Arc<AtomicUsize>);
+
+impl Counted {
+    fn new(streams: &Arc<AtomicUsize>) -> Self {
+        streams.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(streams))
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Why there is no response.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LinkError {
+    /// There is no connection.
+    Unconnected(UpstreamError),
+    /// The connection broke, or the parent ends it: another one may do.
+    Broken,
+    /// No response in time.
+    Late,
+    /// More requests than the connections take.
+    Crowded,
+}
+
+impl LinkError {
+    pub(crate) const fn as_upstream(self) -> UpstreamError {
+        match self {
+            Self::Unconnected(error) => error,
+            Self::Broken => UpstreamError::Terminated,
+            Self::Late => UpstreamError::ResponseTimeout,
+            Self::Crowded => UpstreamError::Unavailable,
+        }
+    }
+}
+
+/// A response, its content still to come.
+pub(crate) struct Incoming {
+    pub status: StatusCode,
+    pub headers: HeaderMap,
+    /// Where it came from.
+    pub address: SocketAddr,
+    body: RecvStream,
+    between_bytes: Duration,
+    _counted: Counted,
+}
+
+impl Incoming {
+    /// The next content; `None` at its regular end.
+    ///
+    /// # Errors
+    /// [`UpstreamError`] where it ends otherwise.
+    pub(crate) async fn next(&mut self) -> Result<Option<Bytes>, UpstreamError> {
+        let next = timeout(self.between_bytes, self.body.data()).await;
+        match next.map_err(|_elapsed| UpstreamError::ResponseTimeout)? {
+            None => Ok(None),
+            Some(Err(_)) => Err(UpstreamError::Cut),
+            Some(Ok(data)) => {
+                // It fails where the stream is at its end, and nobody needs room any more.
+                drop(self.body.flow_control().release_capacity(data.len()));
+                Ok(Some(data))
+            }
+        }
+    }
+}
+
+impl Links {
+    /// At most so many connections.
+    pub(crate) fn new(making: Making, connections: usize) -> Self {
+        Self {
+            making,
+            slots: (0..connections.max(1)).map(|_| Slot::default()).collect(),
+            opened: AtomicU64::default(),
+            sent: AtomicU64::default(),
+            heard: Arc::default(),
+        }
+    }
+
+    /// Connections that were opened so far, and requests that were sent.
+    pub(crate) fn counts(&self) -> (u64, u64) {
+        let opened = self.opened.load(Ordering::Relaxed);
+        (opened, self.sent.load(Ordering::Relaxed))
+    }
+
+    /// Open connections.
+    pub(crate) fn open(&self) -> usize {
+        let open = |slot: &&Slot| slot.live.lock().as_ref().is_some_and(Live::is_open);
+        self.slots.iter().filter(open).count()
+    }
+
+    /// When the parent was heard last, by the monotonic clock.
+    pub(crate) fn heard(&self) -> Duration {
+        Duration::from_millis(self.heard.load(Ordering::Relaxed))
+    }
+
+    /// Ends all connections, with what is on them.
+    pub(crate) fn cut(&self) {
+        for slot in &self.slots {
+            if let Some(live) = slot.live.lock().take() {
+                live.cut.send_replace(true);
+            }
+        }
+    }
+
+    /// Opens the first connection where none is open.
+    ///
+    /// # Errors
+    /// [`LinkError::Unconnected`].
+    pub(crate) async fn warm(&self, addresses: &[SocketAddr]) -> Result<(), LinkError> {
+        self.live(addresses).await.map(drop)
+    }
+
+    /// Sends a request and waits for the response's head.
+    ///
+    /// # Errors
+    /// [`LinkError`]: then there is nothing of a response.
+    pub(crate) async fn send(
+        self: &Arc<Self>,
+        addresses: &[SocketAddr],
+        (request, content): (Request<()>, Option<Bytes>),
+        (first_byte, between_bytes): (Duration, Duration),
+    ) -> Result<Incoming, LinkError> {
+        let live = self.live(addresses).await?;
+        self.spread(&live, addresses);
+        let counted = Counted::new(&live.streams);
+        let ready = timeout(self.making.connect, live.send.clone().ready()).await;
+        let ready = ready.map_err(|_elapsed| LinkError::Crowded)?;
+        let sent = ready.and_then(|mut send| send.send_request(request, content.is_none()));
+        let (response, mut stream) = sent.map_err(|error| {
+            // It takes no new requests: those that are on it come to their end.
+            self.retire(&live);
+            broken(&error)
+        })?;
+        self.sent.fetch_add(1, Ordering::Relaxed);
+        if let Some(content) = content {
+            stream
+                .send_data(content, true)
+                .map_err(|error| broken(&error))?;
+        }
+        let response = timeout(first_byte, response).await;
+        let response = response.map_err(|_elapsed| LinkError::Late)?;
+        let (head, body) = response.map_err(|error| broken(&error))?.into_parts();
+        let http::response::Parts {
+            status, headers, ..
+        } = head;
+        Ok(Incoming {
+            status,
+            headers,
+            address: live.address,
+            body,
+            between_bytes,
+            _counted: counted,
+        })
+    }
+
+    fn retire(&self, live: &Live) {
+        for slot in &self.slots {
+            let mut held = slot.live.lock();
+            if held
+                .as_ref()
+                .is_some_and(|held| Arc::ptr_eq(&held.cut, &live.cut))
+            {
+                *held = None;
+            }
+        }
+    }
+
+    /// The connection with the fewest requests; a new one where there is none.
+    async fn live(&self, addresses: &[SocketAddr]) -> Result<Live, LinkError> {
+        if let Some(live) = self.least_busy() {
+            return Ok(live);
+        }
+        let _turn = self.slots[0].connecting.lock().await;
+        // Somebody else may have made it meanwhile.
+        if let Some(live) = self.least_busy() {
+            return Ok(live);
+        }
+        self.connect(&self.slots[0], addresses).await
+    }
+
+    fn least_busy(&self) -> Option<Live> {
+        let live = self
+            .slots
+            .iter()
+            .filter_map(|slot| slot.live.lock().clone());
+        live.filter(Live::is_open)
+            .min_by_key(|live| live.streams.load(Ordering::Relaxed))
+    }
+
+    /// Opens another connection beside busy ones, while they are used.
+    fn spread(self: &Arc<Self>, live: &Live, addresses: &[SocketAddr]) {
+        if live.streams.load(Ordering::Relaxed) < BUSY {
+            return;
+        }
+        let is_free = |slot: &Slot| !slot.live.lock().as_ref().is_some_and(Live::is_open);
+        let Some(free) = self.slots.iter().position(is_free) else {
+            return;
+        };
+        let (links, addresses) = (Arc::clone(self), addresses.to_vec());
+        tokio::spawn(async move {
+            let slot = &links.slots[free];
+            // Whoever came first makes it.
+            let Ok(_turn) = slot.connecting.try_lock() else {
+                return;
+            };
+            if is_free(slot)
+                && let Err(error) = links.connect(slot, &addresses).await
+            {
+                tracing::debug!(?error, "no further connection to a parent");
+            }
+        });
+    }
+
+    async fn connect(&self, slot: &Slot, addresses: &[SocketAddr]) -> Result<Live, LinkError> {
+        let mut last = UpstreamError::Unresolved;
+        for address in addresses {
+            let made = timeout(self.making.connect, self.connect_to(*address)).await;
+            match made.unwrap_or(Err(UpstreamError::ConnectTimeout)) {
+                Ok(live) => {
+                    *slot.live.lock() = Some(live.clone());
+                    return Ok(live);
+                }
+                Err(error) => last = error,
+            }
+        }
+        Err(LinkError::Unconnected(last))
+    }
+
+    async fn connect_to(&self, address: SocketAddr) -> Result<Live, UpstreamError> {
+        let socket = TcpStream::connect(address)
+            .await
+            .map_err(|error| unconnected(&error))?;
+        drop(socket.set_nodelay(true));
+        let stream: Box<dyn Stream> = match &self.making.tls {
+            None => Box::new(socket),
+            Some((connector, name)) => {
+                let stream = connector.connect(name.clone(), socket).await;
+                Box::new(stream.map_err(|error| {
+                    tracing::debug!(%address, %error, "no TLS session with a parent");
+                    UpstreamError::TlsHandshake
+                })?)
+            }
+        };
+        let stream = Heard {
+            stream,
+            at: Arc::clone(&self.heard),
+        };
+        let mut builder = Builder::new();
+        builder
+            .enable_push(false)
+            .initial_window_size(STREAM_WINDOW)
+            .initial_connection_window_size(CONNECTION_WINDOW)
+            .max_header_list_size(HEAD_MAX);
+        let made = builder.handshake::<_, Bytes>(stream).await;
+        let (send, connection) = made.map_err(|_error| UpstreamError::Malformed)?;
+        let (cut, mut cutting) = watch::channel(false);
+        tokio::spawn(async move {
+            tokio::select! {
+                ended = connection => {
+                    if let Err(error) = ended {
+                        tracing::debug!(%error, "a connection to a parent broke");
+                    }
+                }
+                // One that nobody holds any more ends by itself, after its streams.
+                Ok(_) = cutting.wait_for(|cut| *cut) => {}
+            }
+        });
+        self.opened.fetch_add(1, Ordering::Relaxed);
+        Ok(Live {
+            address,
+            send,
+            streams: Arc::default(),
+            cut: Arc::new(cut),
+        })
+    }
+}
+
+fn broken(error: &h2::Error) -> LinkError {
+    match error.reason() {
+        Some(Reason::REFUSED_STREAM | Reason::ENHANCE_YOUR_CALM) => LinkError::Crowded,
+        _ => LinkError::Broken,
+    }
+}
+
+fn unconnected(error: &io::Error) -> UpstreamError {
+    use io::ErrorKind as E;
+    match error.kind() {
+        E::ConnectionRefused => UpstreamError::Refused,
+        E::HostUnreachable | E::NetworkUnreachable => UpstreamError::Unroutable,
+        E::TimedOut => UpstreamError::ConnectTimeout,
+        _ => UpstreamError::Unavailable,
+    }
+}
+
+/// Notes when something was received.
+struct Heard {
+    stream: Box<dyn Stream>,
+    at: Arc<AtomicU64>,
+}
+
+impl AsyncRead for Heard {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        let read = Pin::new(&mut self.stream).poll_read(cx, buf);
+        if buf.filled().len() > before {
+            let now = u64::try_from(monotonic().as_millis()).unwrap_or(u64::MAX);
+            self.at.store(now, Ordering::Relaxed);
+        }
+        read
+    }
+}
+
+impl AsyncWrite for Heard {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, buf)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(cx, buf)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}

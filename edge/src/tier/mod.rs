@@ -1,0 +1,465 @@
+//! The tiers of nodes between clients and origins: whom this node asks instead of the origin, and who may ask it.
+//!
+//! ```text
+//!   key ──▶ its parent ──no──▶ the second one ──no──▶ the origin, within a budget ──no──▶ what is stored, or an error
+//! ```
+//!
+//! Nodes of tiers prove to each other that they have one key. What they tell each other (who the client is, how old a
+//! response is in the order of purges) is believed from them alone, and goes to nobody else.
+
+mod border;
+mod key;
+mod link;
+mod metrics;
+mod parent;
+mod parents;
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header};
+use parking_lot::Mutex;
+use tiered::introduction::{Introduction, TIERS_MAX};
+use tiered::voucher::{Born, Says, Voucher};
+use tiered::{Bucket, Moment, rendezvous, split_signature, with_signature};
+
+use crate::clock::{Clock, monotonic};
+use crate::downstream::Scheme;
+use crate::error::UpstreamError;
+use crate::exchange;
+use crate::origins::Timeouts;
+use crate::origins::names::Names;
+use crate::pingora::fetch::{Asking, Through};
+use crate::purges::position::Position;
+use policy::time::Timestamp;
+
+pub(crate) use border::{Peer, Sender, is_probe};
+use key::Asked;
+pub(crate) use key::{Key, LARDER_TIER};
+pub(crate) use link::{Incoming, Making};
+pub(crate) use metrics::TierMetrics;
+use parent::{Answered, NoAnswer, Parent, Question};
+pub(crate) use parent::{PROBE, Place};
+pub(crate) use parents::{Parents, Source as Listed, Template};
+
+/// What a parent may take longer than the origin that it asks.
+const HOP: Duration = Duration::from_secs(1);
+
+/// Where a response came from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Source {
+    Origin,
+    /// Another node, and what it vouches for.
+    Tier(Option<Born>),
+}
+
+/// How a node is in its tiers.
+#[derive(Debug)]
+pub(crate) struct Settings {
+    pub role: Role,
+    pub pass: Pass,
+    /// Requests a second that may go to the origin when no parent can be asked.
+    pub direct: u32,
+    /// Who signs the certificates of parents, in DER.
+    pub authorities: Option<Arc<[Vec<u8>]>>,
+    pub connect: Duration,
+}
+
+/// A node's role.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// It faces clients.
+    Edge,
+    /// It answers other nodes, too.
+    Parent,
+}
+
+/// The way of requests that the cache has no part in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Pass {
+    Direct,
+    Parent,
+}
+
+/// A node's place in the tiers.
+#[derive(Debug)]
+pub(crate) struct Tier {
+    settings: Settings,
+    shared: Arc<Shared>,
+    parents: Arc<Parents>,
+    budget: Mutex<Bucket>,
+}
+
+/// What all parents and all requests to them share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub name: String,
+    pub key: Key,
+    /// How long a parent may owe a sign of life.
+    pub silence: Duration,
+    pub clock: Arc<Clock>,
+    pub names: Arc<Names>,
+    pub position: Arc<Position>,
+    pub metrics: TierMetrics,
+}
+
+/// What is said to a parent of the request that it is asked.
+#[derive(Clone, Debug)]
+pub(crate) struct Whom {
+    scheme: Scheme,
+    path: Vec<IpAddr>,
+    /// Tiers that the request has passed, with this one.
+    hops: u8,
+    /// The place of a purge that the answer must not be older than.
+    least: Option<u64>,
+}
+
+impl Whom {
+    const fn nobody() -> Self {
+        Self {
+            scheme: Scheme::Http,
+            path: Vec::new(),
+            hops: 1,
+            least: None,
+        }
+    }
+
+    fn of(request: &exchange::Request, least: Option<u64>) -> Self {
+        let passed = request.peer.as_ref().map_or(0, |peer| peer.hops);
+        let client = request.facts.client.ip().to_canonical();
+        Self {
+            scheme: request.facts.scheme,
+            path: match &request.path[..] {
+                [] => vec![client],
+                path => path.to_vec(),
+            },
+            hops: passed.saturating_add(1),
+            least,
+        }
+    }
+}
+
+/// Where a request goes.
+pub(crate) enum Way {
+    /// A parent answered.
+    Answered(Box<Answer>),
+    /// To the origin.
+    Direct,
+}
+
+/// A parent's answer.
+pub(crate) struct Answer {
+    pub incoming: Incoming,
+    pub born: Option<Born>,
+    /// When it was asked.
+    pub request_time: Timestamp,
+}
+
+/// Where Pingora finds a parent, for requests that pass the cache by.
+#[derive(Clone, Debug)]
+pub(crate) struct Hop {
+    pub address: SocketAddr,
+    /// The name that its certificate is for, where it speaks TLS, and who signs that.
+    pub tls: Option<(String, Arc<[Vec<u8>]>)>,
+    pub connect: Duration,
+}
+
+/// What became of the request at one parent.
+enum Attempt {
+    Answered(Box<Answered>),
+    /// Another one may do better.
+    Elsewhere(UpstreamError),
+    /// Nobody would do better.
+    Failed(UpstreamError),
+}
+
+impl Tier {
+    pub(crate) fn new(settings: Settings, shared: Shared, parents: Parents) -> Self {
+        Self {
+            budget: Mutex::new(Bucket::new(settings.direct)),
+            settings,
+            shared: Arc::new(shared),
+            parents: Arc::new(parents),
+        }
+    }
+
+    /// Begins to look for parents, and to probe them.
+    pub(crate) fn start(&self) {
+        parents::start(&self.parents, &self.shared);
+    }
+
+    /// Whether other nodes may ask this one.
+    pub(crate) fn is_parent(&self) -> bool {
+        self.settings.role == Role::Parent
+    }
+
+    /// How it stands, for the admin API.
+    pub(crate) fn status(&self) -> purge_api::Tier {
+        let parents = self.parents.all();
+        let metrics = &self.shared.metrics;
+        purge_api::Tier {
+            role: match self.settings.role {
+                Role::Edge => "edge",
+                Role::Parent => "parent",
+            },
+            failovers: metrics.failovers.get(),
+            direct: metrics.directs(true),
+            refused: metrics.directs(false),
+            parents: parents.iter().map(|parent| parent.show()).collect(),
+        }
+    }
+
+    pub(crate) fn metrics(&self) -> &TierMetrics {
+        &self.shared.metrics
+    }
+
+    /// Sets the metrics that are read rather than counted.
+    pub(crate) fn tell(&self) {
+        for parent in self.parents.all().iter() {
+            self.shared.metrics.tell(&parent.show());
+        }
+        let left = self.budget.lock().left();
+        self.shared.metrics.tell_budget(left);
+    }
+
+    /// Asks a parent, another one where the first does not answer, and says where to go otherwise.
+    ///
+    /// # Errors
+    /// [`UpstreamError`] where the request goes nowhere.
+    pub(crate) async fn ask(
+        &self,
+        asking: &Asking<'_>,
+        through: Through<'_>,
+    ) -> Result<Way, UpstreamError> {
+        let whom = Whom::of(through.request, through.least);
+        if self.parents.is_none() || whom.hops > TIERS_MAX {
+            return Ok(Way::Direct);
+        }
+        let mut last = None;
+        for (nth, parent) in self.candidates(through.request).into_iter().enumerate() {
+            if nth > 0 {
+                self.shared.metrics.failovers.inc();
+            }
+            let request_time = self.shared.clock.now();
+            match self.attempt(&parent, asking, &whom).await {
+                Attempt::Answered(answered) => {
+                    let Answered { incoming, voucher } = *answered;
+                    return Ok(Way::Answered(Box::new(Answer {
+                        incoming,
+                        born: voucher.born,
+                        request_time,
+                    })));
+                }
+                Attempt::Elsewhere(error) => last = Some(error),
+                Attempt::Failed(error) => return Err(error),
+            }
+        }
+        self.go_direct(last)
+    }
+
+    /// The origin is asked by a few at most: a tier that is gone must not bring it down.
+    fn go_direct(&self, last: Option<UpstreamError>) -> Result<Way, UpstreamError> {
+        let allowed = self.budget.lock().take(Moment(monotonic()));
+        self.shared.metrics.direct(allowed);
+        if allowed {
+            return Ok(Way::Direct);
+        }
+        tracing::debug!(
+            ?last,
+            "no parent answers, and the budget for the origin is spent"
+        );
+        Err(UpstreamError::NoParent)
+    }
+
+    /// Whom a request goes to, the owner of its key first.
+    fn candidates(&self, request: &exchange::Request) -> Vec<Arc<Parent>> {
+        let hash = request.key.hash();
+        let (half, _) = hash.split_at(8);
+        let key = u64::from_be_bytes(half.try_into().unwrap_or_default());
+        let found = self.parents.candidates(key);
+        let fit: Vec<_> = found.into_iter().filter(|parent| parent.is_fit()).collect();
+        let (under_way, count) = self.parents.under_way();
+        match &fit[..] {
+            [first, second] if !rendezvous::may_take(first.in_flight(), under_way, count) => {
+                vec![Arc::clone(second), Arc::clone(first)]
+            }
+            // One more look at the only one: its connection may have been an old one.
+            [only] => vec![Arc::clone(only), Arc::clone(only)],
+            _ => fit,
+        }
+    }
+
+    async fn attempt(&self, parent: &Parent, asking: &Asking<'_>, whom: &Whom) -> Attempt {
+        let Some((request, signature)) = self.request(parent, asking, whom) else {
+            return Attempt::Failed(UpstreamError::Malformed);
+        };
+        let Timeouts {
+            first_byte,
+            between_bytes,
+            ..
+        } = asking.site.origins.timeouts;
+        let question = Question {
+            request,
+            content: asking.content.clone(),
+            signature: &signature,
+            first_byte: first_byte + HOP,
+            between_bytes: between_bytes + HOP,
+        };
+        let metrics = &self.shared.metrics;
+        let began = monotonic();
+        let asked = parent.ask(&self.shared, question).await;
+        metrics.took(monotonic().saturating_sub(began));
+        let id = &parent.place.id;
+        let answered = match asked {
+            Ok(answered) => answered,
+            Err(error) => {
+                metrics.asked(id, "failed");
+                tracing::debug!(parent = id, ?error, "a parent did not answer");
+                return match error {
+                    // It is slow because the origin is: nobody is faster.
+                    NoAnswer::Link(link::LinkError::Late) => Attempt::Failed(error.as_upstream()),
+                    _ => Attempt::Elsewhere(error.as_upstream()),
+                };
+            }
+        };
+        metrics.asked(id, answered.voucher.says.as_str());
+        match answered.voucher.says {
+            Says::Hit | Says::Response => Attempt::Answered(Box::new(answered)),
+            // Others may reach the origin that this one does not reach; a slow one is slow for all.
+            Says::NoAnswer if answered.incoming.status == StatusCode::GATEWAY_TIMEOUT => {
+                Attempt::Failed(UpstreamError::ResponseTimeout)
+            }
+            Says::NoAnswer | Says::Refused => Attempt::Elsewhere(UpstreamError::Unavailable),
+        }
+    }
+
+    fn request(
+        &self,
+        parent: &Parent,
+        asking: &Asking<'_>,
+        whom: &Whom,
+    ) -> Option<(Request<()>, String)> {
+        let scheme = match parent.place.secure {
+            true => "https",
+            false => "http",
+        };
+        let authority = asking.authority.to_string();
+        let mut request = Request::builder()
+            .method(asking.method.clone())
+            .uri(format!("{scheme}://{authority}{}", asking.target))
+            .body(())
+            .ok()?;
+        let mut headers = asking.headers.clone();
+        headers.remove(header::HOST); // RFC 9113 §8.3.1: a pseudo-header field has it
+        if let Some(content) = &asking.content {
+            headers.insert(header::CONTENT_LENGTH, HeaderValue::from(content.len()));
+        }
+        *request.headers_mut() = headers;
+        Some(
+            self.shared
+                .introduce(request, &authority, asking.target, whom),
+        )
+    }
+}
+
+impl Shared {
+    /// Adds to a request who asks, signed; and the signature.
+    fn introduce(
+        &self,
+        mut request: Request<()>,
+        authority: &str,
+        target: &str,
+        whom: &Whom,
+    ) -> (Request<()>, String) {
+        let (field, signature) = self.introduction(request.method(), authority, target, whom);
+        if let Some(field) = field {
+            request.headers_mut().insert(LARDER_TIER, field);
+        }
+        (request, signature)
+    }
+
+    fn introduction(
+        &self,
+        method: &Method,
+        authority: &str,
+        target: &str,
+        whom: &Whom,
+    ) -> (Option<HeaderValue>, String) {
+        let introduction = Introduction {
+            node: self.name.clone(),
+            at: self.clock.now().unix_millis(),
+            hops: whom.hops,
+            scheme: match whom.scheme {
+                Scheme::Http => tiered::forwarded::Scheme::Http,
+                Scheme::Https => tiered::forwarded::Scheme::Https,
+            },
+            path: whom.path.clone(),
+            log: self.position.log(),
+            least: whom.least,
+        };
+        let text = introduction.to_text();
+        let asked = Asked {
+            method,
+            authority,
+            target,
+        };
+        let signature = self.key.sign_request(asked, &text);
+        let field = HeaderValue::try_from(with_signature(&text, &signature)).ok();
+        (field, signature)
+    }
+
+    /// What a parent says of its answer, where it is proven that it is one. The field goes no further.
+    fn voucher(
+        &self,
+        request: &str,
+        status: StatusCode,
+        headers: &mut HeaderMap,
+    ) -> Option<Voucher> {
+        let field = headers.remove(LARDER_TIER)?;
+        let (text, signature) = split_signature(field.to_str().ok()?)?;
+        let proven = self.key.is_response(request, (status, text, signature));
+        proven.then(|| Voucher::parse(text).ok())?
+    }
+}
+
+/// Requests that pass the cache by, through Pingora's own proxying.
+impl Tier {
+    /// The parents that a request that passes the cache by goes to, if it goes to any.
+    pub(crate) async fn passes_to(&self, request: &exchange::Request) -> Vec<Hop> {
+        let invalidates = !request.method().is_safe();
+        let upgrades = request.head.upgrade != wire::Upgrade::None;
+        let wanted = invalidates || self.settings.pass == Pass::Parent;
+        let whom = Whom::of(request, None);
+        if !wanted || upgrades || self.parents.is_none() || whom.hops > TIERS_MAX {
+            return Vec::new();
+        }
+        let mut found = Vec::new();
+        for parent in self.candidates(request) {
+            let addresses = parent.addresses(&self.shared).await;
+            let tls = parent.place.secure.then(|| {
+                let authorities = self.settings.authorities.clone();
+                (parent.place.host_name(), authorities.unwrap_or_default())
+            });
+            found.extend(addresses.into_iter().map(|address| Hop {
+                address,
+                tls: tls.clone(),
+                connect: self.settings.connect,
+            }));
+        }
+        found
+    }
+
+    /// Introduces a request that passes by to a parent.
+    pub(crate) fn introduce_passing(&self, headers: &mut HeaderMap, request: &exchange::Request) {
+        let authority = request.head.authority.to_string();
+        let whom = Whom::of(request, None);
+        let target = request.origin_target();
+        let (field, _) = self
+            .shared
+            .introduction(request.method(), &authority, &target, &whom);
+        if let Some(field) = field {
+            headers.insert(LARDER_TIER, field);
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! `larder tier status`: how a node and its parents stand, by its admin API.
+
+use std::fmt::Write as _;
+
+use purge_api::Token;
+use serde_json::Value;
+
+use crate::admin_client::Client;
+
+/// Asks the admin listener at `admin`.
+///
+/// # Errors
+/// A sentence that says why there is no answer, or that the node is in no tier.
+pub fn status(admin: &str, token: &Token) -> Result<Value, String> {
+    let document = Client { admin, token }.get("/v1/status")?.document()?;
+    match document["tier"].clone() {
+        Value::Null => Err(format!("{} is in no tier", text(&document["node"]))),
+        tier => Ok(tier),
+    }
+}
+
+/// What to tell people: a line for each parent, and one for all.
+#[must_use]
+pub fn lines(tier: &Value) -> String {
+    let parents = tier["parents"].as_array().map_or(&[][..], Vec::as_slice);
+    let width = parents.iter().map(|parent| text(&parent["id"]).len()).max();
+    let width = width.unwrap_or(0).max("parent".len());
+    let all: u64 = parents.iter().map(|parent| number(&parent["weight"])).sum();
+    let mut lines = String::new();
+    if !parents.is_empty() {
+        push(
+            &mut lines,
+            format_args!(
+                "{:width$}  state  share  in flight  connections  requests  node",
+                "parent"
+            ),
+        );
+    }
+    for parent in parents {
+        let percent = number(&parent["weight"]) * 100 / all.max(1);
+        push(
+            &mut lines,
+            format_args!(
+                "{:width$}  {:5}  {:>4}%  {:>9}  {:>11}  {:>8}  {}",
+                text(&parent["id"]),
+                text(&parent["state"]),
+                percent,
+                number(&parent["in_flight"]),
+                number(&parent["connections"]),
+                number(&parent["requests"]),
+                match (&parent["fault"], text(&parent["state"]).as_str()) {
+                    (Value::String(fault), "down" | "out" | "trial") => fault.clone(),
+                    _ => text(&parent["node"]),
+                },
+            ),
+        );
+    }
+    push(
+        &mut lines,
+        format_args!(
+            "{}: {} failovers, {} requests past the tier, {} refused for want of budget",
+            text(&tier["role"]),
+            number(&tier["failovers"]),
+            number(&tier["direct"]),
+            number(&tier["refused"]),
+        ),
+    );
+    lines
+}
+
+fn push(out: &mut String, line: std::fmt::Arguments<'_>) {
+    writeln!(out, "{line}").expect("writing to a string does not fail");
+}
+
+fn text(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        Value::Null => "-".to_owned(),
+        other => other.to_string(),
+    }
+}
+
+fn number(value: &Value) -> u64 {
+    value.as_u64().unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_parent_has_a_line() {
+        let tier = serde_json::json!({
+            "role": "edge", "failovers": 3, "direct": 2, "refused": 1,
+            "parents": [
+                {"id": "p-1", "node": "fra", "weight": 3, "state": "up", "fault": "old", "in_flight": 4, "connections": 1, "requests": 50},
+                {"id": "p-22222", "node": null, "weight": 1, "state": "down", "fault": "no connection", "in_flight": 0, "connections": 0, "requests": 7},
+            ],
+        });
+        let expected = "\
+parent   state  share  in flight  connections  requests  node
+p-1      up       75%          4            1        50  fra
+p-22222  down     25%          0            0         7  no connection
+edge: 3 failovers, 2 requests past the tier, 1 refused for want of budget
+";
+        assert_eq!(lines(&tier), expected);
+    }
+}

@@ -1,0 +1,140 @@
+//! What a node of a tier says of its answer to a node of the tier before.
+
+use crate::parameters::{Reader, Unreadable, Writer};
+
+/// What kind of answer it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Says {
+    /// What the node had stored.
+    Hit,
+    /// What came from further on.
+    Response,
+    /// The node's own words: it got no answer.
+    NoAnswer,
+    /// The node's own words: it does not take the request.
+    Refused,
+}
+
+impl Says {
+    const ALL: [(Self, &str); 4] = [
+        (Self::Hit, "hit"),
+        (Self::Response, "response"),
+        (Self::NoAnswer, "no-answer"),
+        (Self::Refused, "refused"),
+    ];
+
+    /// The word.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Hit => "hit",
+            Self::Response => "response",
+            Self::NoAnswer => "no-answer",
+            Self::Refused => "refused",
+        }
+    }
+}
+
+/// Up to where in a log of purges none is known to concern a response.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Born {
+    /// Which log.
+    pub log: String,
+    /// The place in it.
+    pub place: u64,
+}
+
+/// What a node of a tier says of its answer. It is a field of the response, and signed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Voucher {
+    /// Who answers.
+    pub node: String,
+    /// What kind of answer it is.
+    pub says: Says,
+    /// Why the request is not taken, in one word.
+    pub why: Option<String>,
+    /// What the response can be held against purges by, where the node follows a shared log.
+    pub born: Option<Born>,
+}
+
+impl Voucher {
+    /// The field's value, without its signature.
+    #[must_use]
+    pub fn to_text(&self) -> String {
+        let mut writer = Writer::new();
+        writer.add("node", &self.node);
+        writer.add("says", self.says.as_str());
+        writer.add_some("why", self.why.as_ref());
+        if let Some(Born { log, place }) = &self.born {
+            writer.add("log", log);
+            writer.add("born", place);
+        }
+        writer.finish()
+    }
+
+    /// Reads a field's value, without its signature.
+    ///
+    /// # Errors
+    /// [`Unreadable`] where it is none, or another version's.
+    pub fn parse(text: &str) -> Result<Self, Unreadable> {
+        let reader = Reader::new(text)?;
+        let word = reader.required("says")?;
+        let says = Says::ALL.iter().find(|(_, known)| *known == word);
+        let (says, _) = *says.ok_or(Unreadable::Malformed)?;
+        let born = match (reader.text("log"), reader.number("born")?) {
+            (Some(log), Some(place)) => Some(Born {
+                log: log.to_owned(),
+                place,
+            }),
+            (None, None) => None,
+            _ => return Err(Unreadable::Malformed),
+        };
+        Ok(Self {
+            node: reader.required("node")?.to_owned(),
+            says,
+            why: reader.text("why").map(str::to_owned),
+            born,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_is_read() {
+        for (says, word) in Says::ALL {
+            assert_eq!(says.as_str(), word);
+            for born in [None, Some(("01J", 7))] {
+                let voucher = Voucher {
+                    node: "parent-1".to_owned(),
+                    says,
+                    why: born.map(|_| "tier-clock".to_owned()),
+                    born: born.map(|(log, place)| Born {
+                        log: log.to_owned(),
+                        place,
+                    }),
+                };
+                assert_eq!(Voucher::parse(&voucher.to_text()), Ok(voucher));
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_not_understood_is_refused() {
+        for bad in [
+            "",
+            "v=1",
+            "v=1; node=a; says=what",
+            "v=1; node=a; says=hit; born=1",
+            "v=1; node=a; says=hit; log=x",
+            "v=1; node=a; says=hit; log=x; born=y",
+            "v=1; says=hit",
+        ] {
+            assert_eq!(Voucher::parse(bad), Err(Unreadable::Malformed), "{bad}");
+        }
+        let later = "v=9; node=a; says=hit";
+        assert_eq!(Voucher::parse(later), Err(Unreadable::Version));
+    }
+}

@@ -187,7 +187,7 @@ fn volume(text: &str, required: &'static str) -> Option<Volume> {
 }
 
 /// A string of TOML.
-fn string(value: &str) -> String {
+pub(crate) fn string(value: &str) -> String {
     let mut quoted = String::from("\"");
     for c in value.chars() {
         match c {
@@ -222,7 +222,7 @@ fn text(given: &[Given], volumes: &[Volume]) -> Text {
 }
 
 /// Tables that have a header of their own; the others are values of these.
-fn is_header(path: &str) -> bool {
+pub(crate) fn is_header(path: &str) -> bool {
     !path.contains('.') || path == "site.rule" || path == DISK
 }
 

@@ -10,6 +10,7 @@
 
 #![forbid(unsafe_code)]
 
+mod effective;
 mod explain;
 mod glob;
 mod init;

@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+pub use crate::effective::{Effective, Holds, SettingsTable, Shown};
 pub use caching::*;
 pub use fleet::*;
 pub use origins::*;
@@ -49,6 +50,8 @@ pub struct Config {
     pub tls: Tls,
     /// The sites, at least one, in the order of the file.
     pub sites: Vec<Site>,
+    /// The settings one by one, for whoever wants to see them.
+    pub effective: Effective,
 }
 
 /// The node itself.

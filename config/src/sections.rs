@@ -189,6 +189,7 @@ pub(crate) fn config(file: &Value, reading: &mut Reading) -> Option<Config> {
         limits: limits?,
         tls: tls.finish()?,
         sites: sites?,
+        effective: crate::effective::effective(file),
     })
 }
 

@@ -14,6 +14,7 @@ use crate::downstream::alarm::Stopping;
 use crate::downstream::{ClientError, Facts, Io, Scheme, h1};
 use crate::node::Node;
 use crate::observe;
+use crate::ui;
 
 /// Connections that the admin listener holds at once.
 const CONNECTIONS_MAX: usize = 64;
@@ -96,7 +97,11 @@ impl Admin {
             headers: &head.headers,
             body: body.as_deref(),
         };
-        let response = match observe::answer(node, &asked).await {
+        let response = match ui::answer(node, &asked) {
+            Some(response) => Some(response),
+            None => observe::answer(node, &asked).await,
+        };
+        let response = match response {
             Some(response) => response,
             None => node.api.answer(&asked, node).await,
         };

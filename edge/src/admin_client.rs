@@ -65,7 +65,16 @@ impl Client<'_> {
     /// # Errors
     /// A sentence that says why there is no answer.
     pub fn get(self, target: &str) -> Result<Answer, String> {
-        self.ask(&self.head("GET", target, "Connection: close\r\n"))
+        self.get_within(target, PATIENCE)
+    }
+
+    /// Asks for a path and query of a node that may take so long to accept the connection, and again for each part of
+    /// its answer.
+    ///
+    /// # Errors
+    /// A sentence that says why there is no answer.
+    pub fn get_within(self, target: &str, patience: Duration) -> Result<Answer, String> {
+        self.ask(&self.head("GET", target, "Connection: close\r\n"), patience)
     }
 
     /// Sends a document to a path.
@@ -90,7 +99,7 @@ impl Client<'_> {
             "{fields}Content-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n",
             body.len()
         );
-        self.ask(&(self.head("POST", target, &fields) + &body))
+        self.ask(&(self.head("POST", target, &fields) + &body), PATIENCE)
     }
 
     fn head(self, method: &str, target: &str, fields: &str) -> String {
@@ -101,20 +110,29 @@ impl Client<'_> {
         )
     }
 
-    fn ask(self, request: &str) -> Result<Answer, String> {
+    fn ask(self, request: &str, patience: Duration) -> Result<Answer, String> {
         let admin = self.admin;
-        let answer = exchange(admin, request);
+        let answer = exchange(admin, request, patience);
         let answer = answer.map_err(|error| format!("no answer from {admin}: {error}"))?;
         parse(&answer).ok_or_else(|| format!("{admin} does not answer like a node"))
     }
 }
 
-fn exchange(admin: &str, request: &str) -> std::io::Result<Vec<u8>> {
-    let unknown = || std::io::Error::other("there is no such address");
-    let address = admin.to_socket_addrs()?.next().ok_or_else(unknown)?;
-    let mut stream = TcpStream::connect_timeout(&address, PATIENCE)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
-    stream.set_write_timeout(Some(PATIENCE))?;
+/// A name may have several addresses: the first that accepts is asked.
+fn exchange(admin: &str, request: &str, patience: Duration) -> std::io::Result<Vec<u8>> {
+    let mut refused = std::io::Error::other("there is no such address");
+    for address in admin.to_socket_addrs()? {
+        match TcpStream::connect_timeout(&address, patience) {
+            Ok(stream) => return converse(stream, request, patience),
+            Err(error) => refused = error,
+        }
+    }
+    Err(refused)
+}
+
+fn converse(mut stream: TcpStream, request: &str, patience: Duration) -> std::io::Result<Vec<u8>> {
+    stream.set_read_timeout(Some(patience))?;
+    stream.set_write_timeout(Some(patience))?;
     stream.write_all(request.as_bytes())?;
     let mut answer = Vec::new();
     stream.take(ANSWER_MAX).read_to_end(&mut answer)?;

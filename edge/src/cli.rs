@@ -41,6 +41,8 @@ pub(crate) enum Command {
     },
     /// Purges stored responses of a node, through its admin API.
     Purge(Purge),
+    /// Shows what a node does right now, through its admin API: on a terminal with keys, else as text.
+    Top(Top),
     /// Explains what a node would do with a request, step by step, and what would make it a hit.
     Explain(Explain),
     /// Tells what the hit ratios would be with another amount of memory or disk, or another policy.
@@ -73,6 +75,26 @@ pub(crate) enum Command {
         #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:9180")]
         admin: String,
     },
+}
+
+/// What to show, and of which node.
+#[derive(Args, Debug)]
+pub(crate) struct Top {
+    /// Ask the node every so many seconds. Without a terminal, it is asked once unless this is given.
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=3600))]
+    pub interval: Option<u64>,
+    /// Only this site.
+    #[arg(long, value_name = "NAME")]
+    pub site: Option<String>,
+    /// Print what the node answers, as a line of JSON.
+    #[arg(long)]
+    pub json: bool,
+    /// The node's admin listener.
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:9180")]
+    pub admin: String,
+    /// A file with the token of the admin API.
+    #[arg(long, value_name = "FILE")]
+    pub admin_token_file: Option<PathBuf>,
 }
 
 /// Whom to ask, and how to show what it says.

@@ -42,6 +42,8 @@ mod tier;
 pub mod tier_command;
 mod tls;
 pub mod token;
+pub mod top;
+mod ui;
 mod varied;
 mod wiring;
 

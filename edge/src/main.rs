@@ -2,9 +2,10 @@
 
 mod cli;
 
-use std::io::Write as _;
+use std::io::{IsTerminal as _, Write as _};
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Parser as _;
 use cli::{CacheCommand, Cli, Command};
@@ -18,7 +19,7 @@ use larder::purge_command::{Answer, Outcome, Progress, Request};
 use larder::show_command::{self, Form, Shown};
 use larder::tier_command;
 use larder::token::{self, Found, Place};
-use larder::{Drained, Running, demo};
+use larder::{Drained, Running, demo, top};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// Bodies come and go in pieces of all sizes on all threads. Of the allocators measured, this one keeps least of what
@@ -57,6 +58,7 @@ fn main() -> ExitCode {
         Command::Explain(asked) => explain(&asked),
         Command::Curve { svg, asked } => curve(&asked, svg.as_deref()),
         Command::Origins(asked) => show_of(&asked, Shown::Origins),
+        Command::Top(asked) => show_top(asked),
         Command::Tier(command) => tell_tier(&command),
         Command::Fleet { command } => set_up_fleet(command),
         Command::Demo { listen, admin } => start_demo(listen, admin),
@@ -187,6 +189,29 @@ fn show_of(asked: &cli::Showing, shown: Shown) -> ExitCode {
     };
     match show_command::show(&asked.admin, &found.token, shown, form) {
         Ok(text) => show(&text),
+        Err(error) => failed(&error),
+    }
+}
+
+fn show_top(asked: cli::Top) -> ExitCode {
+    let found = match token::find(asked.admin_token_file.as_deref()) {
+        Ok(found) => found,
+        Err(error) => return failed(&error),
+    };
+    let mut output = std::io::stdout();
+    let form = match (asked.json, output.is_terminal()) {
+        (true, _) => top::Form::Json,
+        (false, true) => top::Form::Screen,
+        (false, false) => top::Form::Text,
+    };
+    let options = top::Options {
+        admin: asked.admin,
+        interval: asked.interval.map(Duration::from_secs),
+        site: asked.site,
+        form,
+    };
+    match top::show(options, found.token, &mut output) {
+        Ok(()) => ExitCode::SUCCESS,
         Err(error) => failed(&error),
     }
 }

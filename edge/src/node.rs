@@ -3,6 +3,7 @@
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use http::HeaderName;
 use policy::vary::Care;
 use purge_api::{Api, Readiness};
@@ -76,6 +77,8 @@ pub(crate) struct Node {
     pub names: Arc<Names>,
     pub authorities: Arc<Authorities>,
     pub metrics: Arc<Metrics>,
+    /// The settings in effect, as a document.
+    pub settings: Bytes,
     pub log: AccessLog,
     pub ids: Ids,
     pub observed: Observed,

@@ -8,6 +8,7 @@ mod disks;
 mod fleet;
 mod origin;
 mod rule;
+mod settings;
 mod site;
 mod tier;
 
@@ -111,6 +112,7 @@ fn node(
         limits,
         tls: _, // the listeners'
         sites,
+        effective,
     } = config;
     let model::Node {
         name,
@@ -211,6 +213,7 @@ fn node(
         names,
         authorities,
         metrics,
+        settings: settings::document(&effective),
         log,
         ids: Ids::default(),
         observed: Observed::new(observed_from),

@@ -17,6 +17,7 @@
 
 mod admin;
 mod binary;
+mod chromium;
 mod client;
 mod eventually;
 mod file;
@@ -35,11 +36,13 @@ mod relay;
 mod reply;
 mod response;
 mod settings;
+mod terminal;
 mod tiers;
 mod tls;
 mod wire;
 
 pub use binary::ensure_binary;
+pub use chromium::{Chromium, Scheme, find_chromium};
 pub use client::{Client, WAIT_LONGEST};
 pub use eventually::{eventually, settled};
 pub use file::{File, Told};
@@ -58,6 +61,7 @@ pub use relay::Relay;
 pub use reply::Reply;
 pub use response::Response;
 pub use settings::Settings;
+pub use terminal::Terminal;
 pub use tiers::Tiers;
 pub use tls::{Ca, Pair};
 pub use wire::{End, Fields, Head, Stream, Wire};

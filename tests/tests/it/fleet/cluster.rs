@@ -8,8 +8,8 @@ use tokio::sync::watch;
 
 use super::{counting, fleet_init, has_applied, through};
 
-/// Until a new leader is chosen, nothing is acknowledged: a purge waits so long.
-const PATIENT: &str = "publish_timeout = \"30s\"";
+/// Until a new leader is chosen, nothing is acknowledged: a purge waits so long, and is sent again then.
+const PATIENT: &str = "publish_timeout = \"4s\"";
 /// Purges before, and after, the leader is killed.
 const EACH: usize = 60;
 
@@ -19,14 +19,23 @@ async fn publish(
     progress: watch::Sender<usize>,
 ) -> Vec<(Value, Value)> {
     let bearer = format!("Bearer {}", node.1);
-    let fields = [("Authorization", bearer.as_str())];
     let mut client = Client::connect(node.0).await;
     let mut acknowledged = Vec::new();
     for nth in 0..2 * EACH {
-        let body = format!("{{\"tags\":[\"t{nth}\"],\"timeout_ms\":40000}}");
-        let answer = client
-            .upload("POST", "/v1/purges", &fields, body.as_bytes())
-            .await;
+        let body = format!("{{\"tags\":[\"t{nth}\"],\"timeout_ms\":4000}}");
+        let id = format!("purge-{nth}");
+        let fields = [
+            ("Authorization", bearer.as_str()),
+            ("Idempotency-Key", id.as_str()),
+        ];
+        let answer = loop {
+            let answer = client
+                .upload("POST", "/v1/purges", &fields, body.as_bytes())
+                .await;
+            if !matches!(answer.status, 202 | 503) {
+                break answer;
+            }
+        };
         assert_eq!(answer.status, 200, "{}", answer.text());
         let receipt: Value = serde_json::from_slice(&answer.body).expect("a receipt");
         acknowledged.push((receipt["sequence"].clone(), receipt["id"].clone()));

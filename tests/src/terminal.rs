@@ -1,0 +1,150 @@
+//! A terminal: the program on one end of a pseudo-terminal, and at the other what somebody would see and press.
+
+use std::fs::File;
+use std::io::{Read as _, Write as _};
+use std::num::NonZeroU16;
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use rustix::termios::{Winsize, tcsetwinsize};
+use tokio::time::{Instant, sleep};
+
+use crate::binary::ensure_binary;
+
+/// How long the program may take until something is seen.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// The program on a terminal. It is killed when this is dropped.
+pub struct Terminal {
+    keyboard: File,
+    child: Child,
+    screen: Arc<Mutex<vt100::Parser>>,
+}
+
+impl std::fmt::Debug for Terminal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Terminal").field(&self.text()).finish()
+    }
+}
+
+impl Terminal {
+    /// Runs the program on a terminal of this size.
+    #[must_use]
+    pub fn run(args: &[&str], folder: &Path, columns: u16, rows: u16) -> Self {
+        let ours = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).expect("a pseudo-terminal");
+        grantpt(&ours).expect("our own");
+        unlockpt(&ours).expect("our own");
+        let keyboard = File::from(ours);
+        resize(&keyboard, columns, rows);
+        let name = ptsname(&keyboard, Vec::new()).expect("a name");
+        let name = name.to_str().expect("text").to_owned();
+        let open = || {
+            let theirs = File::options().read(true).write(true).open(&name);
+            Stdio::from(theirs.expect("the other end"))
+        };
+        // It becomes the terminal of the program, and not whichever the tests are started from.
+        let child = Command::new("setsid")
+            .arg("--ctty")
+            .arg(ensure_binary())
+            .args(args)
+            .env("TERM", "xterm-256color")
+            .env_remove("NO_COLOR")
+            .current_dir(folder)
+            .stdin(open())
+            .stdout(open())
+            .stderr(open())
+            .spawn()
+            .expect("setsid of util-linux");
+        let screen = Arc::new(Mutex::new(vt100::Parser::new(some(rows), some(columns), 0)));
+        let mut output = keyboard.try_clone().expect("a descriptor");
+        let seen = Arc::clone(&screen);
+        thread::spawn(move || {
+            let mut bytes = [0; 4096];
+            // Where the program has ended, reading fails.
+            while let Ok(count @ 1..) = output.read(&mut bytes) {
+                lock(&seen).process(&bytes[..count]);
+            }
+        });
+        Self {
+            keyboard,
+            child,
+            screen,
+        }
+    }
+
+    /// Presses keys.
+    pub fn press(&mut self, keys: &str) {
+        let pressed = self.keyboard.write_all(keys.as_bytes());
+        pressed.expect("the terminal is open");
+    }
+
+    /// Gives the terminal another size.
+    pub fn resize(&self, columns: u16, rows: u16) {
+        lock(&self.screen)
+            .screen_mut()
+            .set_size(some(rows), some(columns));
+        resize(&self.keyboard, columns, rows);
+    }
+
+    /// What is seen.
+    #[must_use]
+    pub fn text(&self) -> String {
+        lock(&self.screen).screen().contents()
+    }
+
+    /// Waits until all of this is seen at once.
+    pub async fn shows(&self, parts: &[&str]) {
+        let end = Instant::now() + PATIENCE;
+        loop {
+            let text = self.text();
+            let missing: Vec<_> = parts.iter().filter(|part| !text.contains(**part)).collect();
+            if missing.is_empty() {
+                return;
+            }
+            assert!(Instant::now() < end, "{missing:?} is not seen in:\n{text}");
+            sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Waits until the program has ended by itself.
+    pub async fn wait_exit(&mut self) -> ExitStatus {
+        let end = Instant::now() + PATIENCE;
+        loop {
+            if let Some(status) = self.child.try_wait().expect("a child") {
+                return status;
+            }
+            assert!(Instant::now() < end, "it still runs:\n{}", self.text());
+            sleep(Duration::from_millis(20)).await;
+        }
+    }
+}
+
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        // Both fail only when the process has gone already.
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+fn some(number: u16) -> NonZeroU16 {
+    NonZeroU16::new(number).expect("a terminal has a size")
+}
+
+fn lock(screen: &Mutex<vt100::Parser>) -> std::sync::MutexGuard<'_, vt100::Parser> {
+    screen.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn resize(terminal: &File, columns: u16, rows: u16) {
+    let size = Winsize {
+        ws_row: rows,
+        ws_col: columns,
+        ws_xpixel: 0,
+        ws_ypixel: 0,
+    };
+    tcsetwinsize(terminal, size).expect("a terminal has a size");
+}

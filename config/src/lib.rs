@@ -40,6 +40,24 @@ use problems::Fault;
 use raw::Value;
 use setting::Reading;
 
+/// Reads a number of bytes as configurations have it: `512MiB`, `10MB`.
+///
+/// # Errors
+///
+/// What is wrong with it.
+pub fn size(text: &str) -> Result<u64, String> {
+    units::size(text).map_err(|fault| fault.message)
+}
+
+/// Reads a duration as configurations have it: `500ms`, `1d`.
+///
+/// # Errors
+///
+/// What is wrong with it.
+pub fn span(text: &str) -> Result<std::time::Duration, String> {
+    units::span(text).map_err(|fault| fault.message)
+}
+
 /// Bytes of the largest configuration that is read.
 pub const FILE_BYTES_MAX: usize = 1 << 20;
 

@@ -4,6 +4,7 @@
 //! is read here and used nowhere does not compile there.
 
 mod caching;
+mod egress;
 mod fleet;
 mod origins;
 mod purging;
@@ -19,11 +20,21 @@ use ipnet::IpNet;
 
 pub use crate::effective::{Effective, Holds, SettingsTable, Shown};
 pub use caching::*;
+pub use egress::*;
 pub use fleet::*;
 pub use origins::*;
 pub use purging::*;
 pub use site::*;
 pub use tier::*;
+
+/// Whether proxies before a listener speak the PROXY protocol.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub enum Announcing {
+    /// They do not.
+    No,
+    /// The trusted ones do, all of them.
+    Trusted,
+}
 
 /// A complete configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,6 +53,8 @@ pub struct Config {
     pub memory: Memory,
     /// The disk tier: its volumes, none twice.
     pub disks: Vec<Disk>,
+    /// Pools of local addresses, by their names.
+    pub egress: Vec<EgressPool>,
     /// What is logged.
     pub log: Log,
     /// What a client may ask of the node before it is refused.
@@ -69,6 +82,8 @@ pub struct Node {
     pub trusted_proxies: Vec<IpNet>,
     /// The field that they write.
     pub trusted_field: TrustedField,
+    /// Name servers; none leaves it to the system's configuration.
+    pub resolvers: Vec<SocketAddr>,
 }
 
 /// The field in which trusted proxies say who a client is.
@@ -87,6 +102,8 @@ pub struct Listener {
     pub address: SocketAddr,
     /// What is spoken there.
     pub transport: ListenerTransport,
+    /// Whether proxies say who a client is before its first byte.
+    pub announcing: Announcing,
 }
 
 /// What a listener speaks below HTTP.
@@ -161,10 +178,20 @@ pub enum OnFailure {
 }
 
 /// What is logged.
-#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Log {
     /// The access log's format.
     pub access: AccessLog,
+    /// Where it goes.
+    pub to: LogTo,
+    /// The length at which a file is set aside, in bytes.
+    pub rotate_size: u64,
+    /// How many files are kept beside the one that is written.
+    pub rotate_keep: u32,
+    /// One of so many hits is told; what is no hit always is.
+    pub sample_hits: u32,
+    /// What is not told.
+    pub redact: Vec<Redacted>,
     /// The least severe message of the program's own log.
     pub level: Level,
 }
@@ -176,8 +203,40 @@ pub enum AccessLog {
     Json,
     /// The Combined Log Format.
     Combined,
+    /// As it, with the host before it, and the cache's word and the seconds behind it.
+    CombinedWithHost,
+    /// As `CloudFront` writes it.
+    CloudFront,
     /// None.
     Off,
+}
+
+/// Where the access log goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LogTo {
+    /// Standard output.
+    Stdout,
+    /// A file; a relative path begins where the program was started.
+    File(PathBuf),
+    /// A syslog server at `HOST:PORT`, in datagrams.
+    SyslogUdp(String),
+    /// A syslog server at `HOST:PORT`, over a connection.
+    SyslogTcp(String),
+    /// A syslog socket of the system.
+    SyslogUnix(PathBuf),
+}
+
+/// Something of a request that the access log may leave out.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub enum Redacted {
+    /// The client's address, but for its network.
+    Client,
+    /// The query.
+    Query,
+    /// `Referer`.
+    Referer,
+    /// `User-Agent`.
+    UserAgent,
 }
 
 /// A severity.

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use crate::glob::Glob;
-use crate::model::{HostPattern, OriginHost, Parent, ParentUrl};
+use crate::model::{HostPattern, LogTo, OriginHost, Parent, ParentUrl};
 use ipnet::IpNet;
 
 use crate::problems::{Fault, quote};
@@ -26,6 +26,28 @@ pub(crate) fn name(text: &str) -> Result<String, Fault> {
         )));
     }
     token(text).map(str::to_owned)
+}
+
+/// Where a log goes.
+pub(crate) fn log_to(text: &str) -> Result<LogTo, Fault> {
+    let server = |rest: &str| {
+        let port = rest.rsplit_once(':').map(|(_, port)| port.parse::<u16>());
+        match port {
+            Some(Ok(1..)) => Ok(rest.to_owned()),
+            _ => Err(Fault::new(format!("{} names no port", quote(text)))),
+        }
+    };
+    match text {
+        "stdout" => Ok(LogTo::Stdout),
+        _ if text.starts_with("udp://") => server(&text[6..]).map(LogTo::SyslogUdp),
+        _ if text.starts_with("tcp://") => server(&text[6..]).map(LogTo::SyslogTcp),
+        _ if text.starts_with("unix:/") => Ok(LogTo::SyslogUnix(text[5..].into())),
+        _ if text.contains("://") || !text.contains('/') => {
+            let fault = Fault::new(format!("{} is no place for a log", quote(text)));
+            Err(fault.hint("a path has a `/`: ./access.log"))
+        }
+        path => Ok(LogTo::File(path.into())),
+    }
 }
 
 /// A token (RFC 9110 §5.6.2).
@@ -125,6 +147,8 @@ pub(crate) fn parent_url(text: &str) -> Result<ParentUrl, Fault> {
         id: match &host {
             OriginHost::Name(name) => format!("{name}:{port}"),
             OriginHost::Address(address) => SocketAddr::new(*address, port).to_string(),
+            // An authority names none.
+            OriginHost::Socket(path) => path.display().to_string(),
         },
         weight: 1,
         secure,

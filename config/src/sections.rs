@@ -3,6 +3,8 @@
 mod caching;
 mod codings;
 mod disk;
+mod edits;
+mod egress;
 mod fleet;
 mod key;
 mod limits;
@@ -64,6 +66,15 @@ const TIER: Setting<Tables> = table("tier", tier::TIER.about);
 const DIALECTS: Setting<Tables> = table("dialects", purging::DIALECTS.about);
 const MEMORY: Setting<Tables> = table("memory", node::MEMORY.about);
 const CACHE: Setting<Tables> = table("cache", disk::CACHE.about);
+const EGRESS: Setting<Tables> = Setting {
+    key: "egress",
+    unset: Unset::Means {
+        example: "[]",
+        means: "the system chooses",
+    },
+    about: egress::EGRESS.about,
+    read: Tables { accepts: "tables" },
+};
 const LOG: Setting<Tables> = table("log", node::LOG.about);
 const LIMITS: Setting<Tables> = table("limits", limits::LIMITS.about);
 const TLS: Setting<Tables> = table("tls", node::TLS.about);
@@ -88,6 +99,7 @@ const ROOT: Rows = Rows {
         &DIALECTS,
         &MEMORY,
         &CACHE,
+        &EGRESS,
         &LOG,
         &LIMITS,
         &TLS,
@@ -107,6 +119,7 @@ pub(crate) fn all() -> &'static [Rows] {
         purging::DIALECTS,
         node::MEMORY,
         disk::DISK,
+        egress::EGRESS,
         node::LOG,
         limits::LIMITS,
         node::TLS,
@@ -116,6 +129,8 @@ pub(crate) fn all() -> &'static [Rows] {
         sharing::HEALTH,
         sharing::BREAKER,
         sharing::EJECTION,
+        edits::REQUEST,
+        edits::RESPONSE,
         caching::STALE,
         caching::HEURISTIC,
         key::KEY,
@@ -167,13 +182,23 @@ pub(crate) fn config(file: &Value, reading: &mut Reading) -> Option<Config> {
     let tls = root
         .section(&TLS, &node::TLS, reading)
         .map(|section| node::tls(&section, reading));
-    let sites = root
+    let egress = root
+        .list(&EGRESS, reading)
+        .and_then(|pools| egress::pools(pools, reading));
+    let mut sites = root
         .list(&SITE, reading)
         .and_then(|sites| site::sites(sites, reading));
+    if let (Some(pools), Some(sites)) = (&egress, &mut sites) {
+        egress::resolve(sites, pools, reading);
+    }
 
     let (node, admin, tls) = (node?, admin?, tls?);
     addresses_are_apart(&node, &admin, reading);
     certificates_are_used(&node, &tls, reading);
+    node.announcing_is_trusted(reading);
+    if let Some(pools) = &egress {
+        egress::apart_from_listeners(pools, &node.listeners(), reading);
+    }
     if let (Some(tokens), Some(sites)) = (&admin.tokens, &sites) {
         purging::tokens_name_sites(tokens, sites, reading);
     }
@@ -185,6 +210,7 @@ pub(crate) fn config(file: &Value, reading: &mut Reading) -> Option<Config> {
         dialects: dialects?,
         memory: memory?,
         disks: disks?,
+        egress: egress?,
         log: log?,
         limits: limits?,
         tls: tls.finish()?,

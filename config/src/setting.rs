@@ -305,7 +305,7 @@ impl Rows {
     pub(crate) fn place(&self) -> String {
         match self.path {
             "" => "the file".to_owned(),
-            "site" | "site.rule" | "cache.disk" => format!("[[{}]]", self.path),
+            "site" | "site.rule" | "cache.disk" | "egress" => format!("[[{}]]", self.path),
             path if path.contains('.') => format!("`{path}`"),
             path => format!("[{path}]"),
         }

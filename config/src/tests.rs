@@ -57,6 +57,11 @@ fn a_site_with_an_origin_is_a_configuration() {
         config.log,
         Log {
             access: AccessLog::Json,
+            to: LogTo::Stdout,
+            rotate_size: 100 << 20,
+            rotate_keep: 7,
+            sample_hits: 1,
+            redact: Vec::new(),
             level: Level::Info
         }
     );
@@ -110,6 +115,8 @@ enum In {
     Site,
     /// In an entry of the site's origins, beside an `https://` URL.
     Origin,
+    /// In an egress pool, beside a name and an address.
+    Pool,
     /// In a rule, beside a path.
     Rule,
     /// In a rule's `match`, beside a default lifetime.
@@ -127,6 +134,14 @@ fn file(place: In, key: &str, value: &str) -> (String, usize) {
             format!("[[site]]\n[[site.origins]]\n{key} = {value}\nurl = \"https://o.example\"\n"),
             3,
         ),
+        In::Pool => {
+            let beside = [("name", "\"p\""), ("addresses", "[\"192.0.2.1\"]")];
+            let beside = beside.into_iter().filter(|(other, _)| *other != key);
+            let beside: String = beside
+                .map(|(key, value)| format!("{key} = {value}\n"))
+                .collect();
+            (format!("[[egress]]\n{key} = {value}\n{beside}{SITE}"), 2)
+        }
         In::Rule if key == "match" => (
             format!("{SITE}[[site.rule]]\n{key} = {value}\nttl = \"1h\"\n"),
             4,
@@ -154,6 +169,16 @@ const ROWS: &[(In, &str, &str, &str, &str)] = &[
     (In::Table("node"), "listen",        r#"[":9181"]"#,          r#"["0.0.0.0:9180"]"#,   "11: `0.0.0.0:9180` is the administration's address"),
     (In::Table("node"), "listen",        r#"[":80"]"#,            r#"":80""#,              "10: expected a list, each an address"),
     (In::Table("node"), "listen",        r#"[":80"]"#,            r#"[":70000"]"#,         "11: the port of `:70000` is out of range; ports end at 65535"),
+    (In::Table("node"), "listen",        "[{ address = \":80\", proxy_protocol = true }]\ntrusted_proxies = [\"::1\"]", r#"[{ address = ":80", proxy_protocol = true }]"#, "11: `proxy_protocol` has no effect without `trusted_proxies`"),
+    (In::Table("node"), "resolvers",     r#"["10.0.0.2:53", "[::1]:53"]"#, r#"["10.0.0.2"]"#, "14: `10.0.0.2` is no address with a port"),
+    (In::Pool, "name",                   r#""de-1""#,             r#""de 1""#,             "8: `de 1` is not a token"),
+    (In::Pool, "addresses",              r#"["192.0.2.1", "::1"]"#, r#"["0.0.0.0"]"#,      "14: `0.0.0.0` is not an address of a machine"),
+    (In::Pool, "ports",                  r#""40960-43007""#,      r#""43007-40960""#,      "9: `43007-40960` is no range of ports"),
+    (In::Pool, "ports",                  r#""40960-43007""#,      r#""40960""#,            "9: `40960` is no range of ports"),
+    (In::Pool, "country",                r#""de""#,               r#""deu""#,              "11: `deu` is no country"),
+    (In::Pool, "purpose",                r#""api""#,              r#""a b""#,              "11: `a b` is not a token"),
+    (In::Pool, "exhausted",              r#""fail""#,             r#""retry""#,            "13: expected \"next\" or"),
+    (In::Pool, "wait",                   "\"1s\"\nexhausted = \"wait\"", r#""1s""#,       "1: `wait` has no effect without exhausted"),
     (In::Table("node"), "threads",       "4",                     "-1",                    "11: expected a number from 0 to 1024, found `-1`"),
     (In::Table("node"), "grace",         r#""0s""#,               r#""2h""#,               "9: expected a duration from \"0s\" to \"1h\", found `2h`"),
     (In::Table("admin"), "listen",       r#""[::1]:9180""#,       r#""0.0.0.0:9180""#,     "10: `0.0.0.0:9180` can be reached from other machines; add token_file"),
@@ -189,7 +214,12 @@ const ROWS: &[(In, &str, &str, &str, &str)] = &[
     (In::Table("memory"), "size",        r#""64MiB""#,            r#""512""#,              "8: `512` has no unit; write, for example, \"512MiB\""),
     (In::Table("memory"), "object_max",  r#""128MiB""#,           r#""129MiB""#,           "14: `129MiB` is more than a quarter of `size`; write at most \"128MiB\""),
     (In::Table("memory"), "eviction",    r#""lru""#,              r#""lfu""#,              "12: expected \"gdsf\" or \"lru\", found `lfu`; did you mean \"lru\"?"),
-    (In::Table("log"), "access",         r#""combined""#,         "false",                 "10: expected \"json\" or \"combined\" or \"off\", found a truth value"),
+    (In::Table("log"), "access",         r#""combined""#,         "false",                 "10: expected \"json\" or \"combined\" or \"vcombined\" or \"cloudfront\" or \"off\", found a truth value"),
+    (In::Table("log"), "to",             r#""udp://127.0.0.1:514""#,  r#""access.log""#,       "6: `access.log` is no place for a log"),
+    (In::Table("log"), "rotate_size",    r#""10MiB""#,            r#""1KiB""#,             "15: expected a size"),
+    (In::Table("log"), "rotate_keep",    "3",                     "-1",                    "15: expected"),
+    (In::Table("log"), "sample_hits",    "10",                    "0",                     "15: expected"),
+    (In::Table("log"), "redact",         r#"["client", "query"]"#, r#"["cookie"]"#,        "11: expected"),
     (In::Table("log"), "level",          r#""warn""#,             r#""warning""#,          "9: expected \"error\" or"),
     (In::Table("limits"), "head_bytes",  r#""32KiB""#,            r#""2MiB""#,             "14: expected a size from \"1KiB\" to \"1MiB\", found `2MiB`"),
     (In::Table("limits"), "target_bytes", r#""8KiB""#,            r#""65KiB""#,            "16: `65KiB` is more than `head_bytes`, `64KiB`"),
@@ -310,6 +340,13 @@ const ROWS: &[(In, &str, &str, &str, &str)] = &[
     (In::Site, "ejection.requests",      "5",                     "0",                     "21: expected a number from 1 to"),
     (In::Site, "ejection.window",        r#""1m""#,               "60",                    "19: `60` has no unit"),
     (In::Site, "ejection",               "{ percent = 0 }",       "{ percent = 0, requests = 9 }", "27: `requests` has no effect beside percent = 0"),
+    (In::Site, "egress",                 "[\"de\"]\n[[egress]]\nname = \"de\"\naddresses = [\"192.0.2.1\"]", "[\"a b\"]", "11: `a b` is not a token"),
+    (In::Site, "request_fields.remove",  r#"["X-Debug"]"#,        r#"["Host"]"#,           "26: `Host` is the node's own; see `host` of an origin"),
+    (In::Site, "request_fields.set",     r#"["X-Env: prod"]"#,    r#"["X-Env"]"#,          "23: `X-Env` has no colon"),
+    (In::Site, "request_fields.add",     r#"["X-Env: prod"]"#,    r#"["Via: a"]"#,         "23: `Via` is the node's own"),
+    (In::Site, "response_fields.remove", r#"["Server"]"#,         r#"["Content-Length"]"#, "27: `Content-Length` is the node's own"),
+    (In::Site, "response_fields.set",    r#"["Cache-Control: no-store"]"#, r#"["A: ä"]"#,  "24: `ä` is no field's value"),
+    (In::Site, "response_fields.add",    r#"["X-Env: prod"]"#,    r#"["a b: c"]"#,         "24: `a b` is not a token"),
     (In::Site, "debug",                  "true",                  r#""key""#,              "9: expected true or false, found a string"),
     (In::Site, "rule",                   "[]",                    "{}",                    "1: expected tables, found a table"),
     (In::Origin, "url",                  r#""http://a.example""#, "80",                    "7: expected a URL such as"),
@@ -323,6 +360,13 @@ const ROWS: &[(In, &str, &str, &str, &str)] = &[
     (In::Origin, "max_requests",         "100",                   "0",                     "16: expected a number from 1 to"),
     (In::Site, "origins",                r#"[{ url = "http://a.example", max_requests = 9, queue = 5 }]"#, r#"[{ url = "http://a.example", queue = 5 }]"#, "40: `queue` has no effect without `max_requests`"),
     (In::Site, "origins",                r#"[{ url = "http://a.example", max_requests = 9, queue_timeout = "1s" }]"#, r#"[{ url = "http://a.example", max_requests = 9, queue_timeout = 1 }]"#, "74: `1` has no unit"),
+    (In::Origin, "max_connections",      "100",                   "0",                     "19: expected a number from 1 to"),
+    (In::Origin, "proxy",                r#""http://10.0.0.3:3128""#, r#""https://10.0.0.3""#, "9: `https://10.0.0.3` is no proxy"),
+    (In::Origin, "proxy_protocol",       r#""v2""#,               r#""v3""#,               "18: expected \"v1\" or \"v2\""),
+    (In::Origin, "client_cert",          "\"Cargo.toml\"\nclient_key = \"Cargo.toml\"", r#""Cargo.toml""#, "1: `client_cert` has no effect without `client_key`"),
+    (In::Origin, "client_key",           "\"Cargo.toml\"\nclient_cert = \"Cargo.toml\"", r#""no.pem""#, "14: cannot read `no.pem`"),
+    (In::Origin, "egress",               "[\"de\"]\nurl = \"http://a.example\"\n[[egress]]\nname = \"de\"\naddresses = [\"192.0.2.1\"]\n[[site]]\nhosts = [\"b.example\"]\n[[site.origins]]", "[\"a=b\"]", "11: there is no label `a`"),
+    (In::Rule, "egress",                 "[\"country=DE\"]\nmatch = { path = \"/a\" }\n[[egress]]\nname = \"de\"\naddresses = [\"192.0.2.1\"]\ncountry = \"de\"\n[[site]]\nhosts = [\"b.example\"]\norigins = [\"http://b.example\"]\n[[site.rule]]\ncache = false", "[]", "10: expected a list"),
     (In::Rule, "match",                  r#"{ path = "/a" }"#,    "{}",                    "9: the rule matches everything"),
     (In::Rule, "name",                   r#""assets""#,           "1",                     "8: expected a token of at most 64 characters, found a number"),
     (In::Rule, "cache",                  "false",                 r#""no""#,               "9: expected true or false, found a string"),
@@ -379,7 +423,7 @@ fn every_key_says_what_it_accepts() {
 fn headers(path: &str) -> (String, String) {
     let whole = |header: String| (header, String::new());
     match path {
-        "node.listen" | "tls.certificates" | "cache.disk" | "admin.tokens" => {
+        "node.listen" | "tls.certificates" | "cache.disk" | "admin.tokens" | "egress" => {
             whole(format!("[[{path}]]\n"))
         }
         "site" => whole("[[site]]\n".to_owned()),
@@ -425,6 +469,7 @@ fn every_setting_has_a_row() {
                     In::Table(table) => table,
                     In::Site => "site",
                     In::Origin => "site.origins",
+                    In::Pool => "egress",
                     In::Rule => "site.rule",
                     In::Match => "site.rule.match",
                 };
@@ -453,6 +498,8 @@ fn uncommented(text: &str) -> String {
             "[[site.rule]]",
             "name = \"www\"",
             "sticky_cookie",
+            "egress = ",
+            "resolvers",
         ]
         .iter()
         .chain(&disk)
@@ -462,6 +509,10 @@ fn uncommented(text: &str) -> String {
     let fleet = text.find("\n# [fleet]").unwrap();
     let after = fleet + text[fleet..].find("\n# [memory]").unwrap();
     let text = [&text[..fleet], &text[after..]].concat();
+    // An example of a pool would be one.
+    let pool = text.find("\n# [[egress]]").unwrap();
+    let after = pool + text[pool..].find("\n# [log]").unwrap();
+    let text = [&text[..pool], &text[after..]].concat();
     let settings = text.lines().filter(|line| !line.starts_with("##"));
     let lines = settings.map(|line| line.strip_prefix("# ").unwrap_or(line));
     let shown: Vec<_> = lines
@@ -776,6 +827,7 @@ fn init_says_what_the_flags_say() {
         .map(|address| Listener {
             address: address.parse().unwrap(),
             transport: ListenerTransport::Plain,
+            announcing: Announcing::No,
         })
         .to_vec();
     expected.admin = Admin {
@@ -939,7 +991,7 @@ fn a_wrong_flag_is_named() {
             log: Some("jsn".to_owned()),
             ..flags.clone()
         },
-        "--log: expected \"json\" or \"combined\" or \"off\", found `jsn`\nhint: did you mean \"json\"?",
+        "--log: expected \"json\" or \"combined\" or \"vcombined\" or \"cloudfront\" or \"off\", found `jsn`\nhint: did you mean \"json\"?",
     );
     check(
         Flags {

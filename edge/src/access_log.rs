@@ -3,9 +3,11 @@
 //! A request formats its line and appends it to what waits; the thread takes all that waits and writes it at once.
 //! Between two writes it pauses, so that it is not woken for every line.
 
+mod format;
+mod output;
+
 use std::borrow::Cow;
-use std::cell::RefCell;
-use std::io::Write;
+use std::cell::{Cell, RefCell};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,7 +21,10 @@ use serde::{Serialize, Serializer};
 use wire::Authority;
 
 use crate::ids::Id;
-use crate::outcome::Outcome;
+use crate::outcome::{Outcome, Word};
+pub(crate) use format::{Format, Redacted, Redaction};
+use format::{append, append_json};
+pub(crate) use output::{Output, Rotated, Server, Syslog};
 
 /// Bytes that wait to be written; lines beyond it are dropped and counted.
 const WAITING_MAX: usize = 4 * 1024 * 1024;
@@ -30,19 +35,8 @@ const FLUSH_TIME: Duration = Duration::from_secs(2);
 /// A thread keeps room for a line of this length.
 const LINE_KEPT: usize = 16 * 1024;
 
-/// What a line looks like.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Format {
-    /// A JSON object.
-    Json,
-    /// The Combined Log Format, with the outcome behind it.
-    Combined,
-    /// There is no line.
-    Off,
-}
-
 /// What is told of a request.
-#[derive(Debug, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 pub(crate) struct Line<'a> {
     /// When its head was read, in RFC 3339.
     #[serde(rename = "ts", serialize_with = "timestamp")]
@@ -66,6 +60,9 @@ pub(crate) struct Line<'a> {
     /// How many of them came from what was stored.
     pub cached_bytes: u64,
     pub outcome: &'static str,
+    /// How many hits this one stands for, where not all are told.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sample: Option<u32>,
     /// Why it was no hit.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<&'static str>,
@@ -204,12 +201,30 @@ fn civil(time: Timestamp) -> jiff::Timestamp {
     jiff::Timestamp::from_millisecond(millis).unwrap_or_default()
 }
 
+/// What the log tells, and how.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Manner {
+    pub format: Format,
+    /// One of so many hits is told.
+    pub sample_hits: u32,
+    pub redaction: Redaction,
+}
+
 /// Where lines go.
 #[derive(Debug)]
 pub(crate) struct AccessLog {
     queue: Option<Arc<Queue>>,
-    format: Format,
+    manner: Manner,
     dropped: IntCounter,
+}
+
+/// Whether a request is told.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Telling {
+    No,
+    Yes,
+    /// For so many.
+    For(u32),
 }
 
 /// What requests and the writing thread share.
@@ -243,22 +258,44 @@ enum State {
 
 impl AccessLog {
     /// A log to `out`. The thread that writes it ends with the log.
-    pub(crate) fn new(
-        format: Format,
-        out: impl Write + Send + 'static,
-        dropped: IntCounter,
-    ) -> Self {
-        let queue = (format != Format::Off).then(|| start(out)).flatten();
+    pub(crate) fn new(manner: Manner, out: Output, dropped: IntCounter) -> Self {
+        let wanted = manner.format != Format::Off;
+        let queue = wanted.then(|| start(out, dropped.clone())).flatten();
         Self {
             queue,
-            format,
+            manner,
             dropped,
         }
     }
 
-    /// Whether anybody wants a line.
+    /// Whether a request that ended so is told.
+    pub(crate) fn tells(&self, word: Word) -> Telling {
+        thread_local! {
+            static HITS: Cell<u32> = const { Cell::new(0) };
+        }
+        let every = self.manner.sample_hits;
+        if self.queue.is_none() {
+            return Telling::No;
+        }
+        if every <= 1 || word != Word::Hit {
+            return Telling::Yes;
+        }
+        let hits = HITS.get() + 1;
+        HITS.set(hits % every);
+        match hits % every {
+            0 => Telling::For(every),
+            _ => Telling::No,
+        }
+    }
+
+    /// Whether the log has lines at all.
     pub(crate) const fn is_on(&self) -> bool {
         self.queue.is_some()
+    }
+
+    /// What no line tells.
+    pub(crate) const fn redaction(&self) -> Redaction {
+        self.manner.redaction
     }
 
     /// Waits until every line handed over before is written, at most for [`FLUSH_TIME`]. It blocks.
@@ -285,12 +322,12 @@ impl AccessLog {
 
     /// Hands a line over, or drops it where too many wait.
     pub(crate) fn write(&self, line: &Line<'_>) {
-        self.hand_over(|buffer| append(buffer, self.format, line));
+        self.hand_over(|buffer| append(buffer, self.manner.format, line));
     }
 
     /// Hands a line over of what no request's line tells. Only JSON has it.
     pub(crate) fn write_behind(&self, behind: &Behind<'_>) {
-        if self.format == Format::Json {
+        if self.manner.format == Format::Json {
             self.hand_over(|buffer| append_json(buffer, behind));
         }
     }
@@ -323,11 +360,11 @@ impl Drop for AccessLog {
     }
 }
 
-fn start(out: impl Write + Send + 'static) -> Option<Arc<Queue>> {
+fn start(out: Output, dropped: IntCounter) -> Option<Arc<Queue>> {
     let queue = Arc::new(Queue::default());
     let written = Arc::clone(&queue);
     let writer = std::thread::Builder::new().name("access-log".to_owned());
-    match writer.spawn(move || written.write_to(out)) {
+    match writer.spawn(move || written.write_to(out, &dropped)) {
         Ok(_) => Some(queue),
         Err(error) => {
             tracing::error!(%error, "no access log: its thread cannot be started");
@@ -352,8 +389,9 @@ impl Queue {
         true
     }
 
-    fn write_to(&self, mut out: impl Write) {
+    fn write_to(&self, mut out: Output, dropped: &IntCounter) {
         let mut lines = Vec::new();
+        let mut broken = false;
         loop {
             let mut waiting = self.waiting.lock();
             let idle =
@@ -364,7 +402,15 @@ impl Queue {
             drop(waiting);
 
             // A log that nobody reads any more is no reason to stop serving.
-            drop(out.write_all(&lines).and_then(|()| out.flush()));
+            match out.write(&lines) {
+                0 => broken = false,
+                lost => {
+                    dropped.inc_by(lost);
+                    if !std::mem::replace(&mut broken, true) {
+                        tracing::warn!(lost, "the access log cannot be written");
+                    }
+                }
+            }
             lines.clear();
             if closed {
                 return;
@@ -376,59 +422,6 @@ impl Queue {
             self.hurry.wait_while_for(&mut waiting, open, PAUSE);
         }
     }
-}
-
-fn append(buffer: &mut Vec<u8>, format: Format, line: &Line<'_>) {
-    match format {
-        Format::Json => return append_json(buffer, line),
-        Format::Combined => buffer.extend_from_slice(combined(line).as_bytes()),
-        Format::Off => return,
-    }
-    buffer.push(b'\n');
-}
-
-fn append_json(buffer: &mut Vec<u8>, line: &impl Serialize) {
-    let start = buffer.len();
-    match serde_json::to_writer(&mut *buffer, line) {
-        Ok(()) => buffer.push(b'\n'),
-        Err(_) => buffer.truncate(start),
-    }
-}
-
-/// The Combined Log Format.
-fn combined(line: &Line<'_>) -> String {
-    let time = civil(line.received);
-    let time = time.strftime("%d/%b/%Y:%H:%M:%S +0000");
-    let referer = line.referer.as_deref().unwrap_or("-");
-    let agent = line.user_agent.as_deref().unwrap_or("-");
-    format!(
-        "{} - - [{time}] \"{} {} {}\" {} {} \"{}\" \"{}\" {}",
-        line.client,
-        escaped(line.method),
-        escaped(line.path),
-        line.protocol,
-        line.status,
-        line.bytes,
-        escaped(referer),
-        escaped(agent),
-        line.outcome,
-    )
-}
-
-/// Text that cannot end its quotes or its line.
-fn escaped(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for char in text.chars() {
-        match char {
-            '"' | '\\' => {
-                escaped.push('\\');
-                escaped.push(char);
-            }
-            char if char.is_control() => escaped.extend(char.escape_default()),
-            char => escaped.push(char),
-        }
-    }
-    escaped
 }
 
 /// A field for the log: as text, whatever bytes it has.
@@ -464,12 +457,13 @@ pub(crate) fn origin_status(outcome: &Outcome) -> Option<StatusCode> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
+    use std::io::Write;
     use std::sync::mpsc;
 
     use super::*;
 
-    fn line(path: &str) -> Line<'_> {
+    pub(super) fn line(path: &str) -> Line<'_> {
         Line {
             received: Timestamp::from_unix_millis(1_700_000_000_123),
             id: Id(7),
@@ -485,6 +479,7 @@ mod tests {
             bytes: 5,
             cached_bytes: 5,
             outcome: "hit",
+            sample: None,
             reason: None,
             fwd: None,
             detail: None,
@@ -506,26 +501,6 @@ mod tests {
             referer: None,
             user_agent: Some("a\"b\n".into()),
         }
-    }
-
-    #[test]
-    fn a_json_line_is_one_line() {
-        let mut out = Vec::new();
-        append(&mut out, Format::Json, &line("/a\u{7f}\n\"b"));
-        let text = String::from_utf8(out).unwrap();
-        assert_eq!(text.lines().count(), 1);
-        let value: serde_json::Value = serde_json::from_str(&text).unwrap();
-        assert_eq!(value["ts"], "2023-11-14T22:13:20.123Z");
-        assert_eq!(value["path"], "/a\u{7f}\n\"b");
-        assert_eq!(value["ttl"], 9);
-    }
-
-    #[test]
-    fn a_combined_line_is_what_analysers_read() {
-        assert_eq!(
-            combined(&line("/x")),
-            r#"192.0.2.1 - - [14/Nov/2023:22:13:20 +0000] "GET /x HTTP/1.1" 200 5 "-" "a\"b\n" hit"#
-        );
     }
 
     /// A place that takes one write at a time.
@@ -557,7 +532,13 @@ mod tests {
         let dropped = IntCounter::new("dropped", "test").unwrap();
         let (release, released) = mpsc::channel();
         let (taken, written) = mpsc::channel();
-        let log = AccessLog::new(Format::Json, Stuck { released, taken }, dropped.clone());
+        let manner = Manner {
+            format: Format::Json,
+            sample_hits: 1,
+            redaction: Redaction::default(),
+        };
+        let out = Output::Stream(Box::new(Stuck { released, taken }));
+        let log = AccessLog::new(manner, out, dropped.clone());
         (log, dropped, release, written)
     }
 
@@ -570,7 +551,7 @@ mod tests {
             log.write(&line(&path));
         }
         drop(release);
-        // One lot may be with the writer, another one waits.
+        // One lot may be with the writer, and be lost, too; another one waits.
         let kept = lines - usize::try_from(dropped.get()).unwrap();
         assert!(kept > WAITING_MAX / 2 / path.len());
         assert!(kept <= 2 * WAITING_MAX / path.len());

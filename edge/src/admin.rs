@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use http::header;
-use http::{HeaderValue, Method};
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 use purge_api::{Asked, BODY_MAX};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
@@ -13,7 +13,7 @@ use crate::cache;
 use crate::downstream::alarm::Stopping;
 use crate::downstream::{ClientError, Facts, Io, Scheme, h1};
 use crate::node::Node;
-use crate::observe;
+use crate::observe::{self, Following};
 use crate::ui;
 
 /// Connections that the admin listener holds at once.
@@ -97,6 +97,12 @@ impl Admin {
             headers: &head.headers,
             body: body.as_deref(),
         };
+        if observe::is_following(&asked) {
+            return match observe::follow(node, &asked) {
+                Ok(following) => self.stream(exchange, following).await,
+                Err(refused) => self.finish(exchange, head, *refused).await,
+            };
+        }
         let response = match ui::answer(node, &asked) {
             Some(response) => Some(response),
             None => observe::answer(node, &asked).await,
@@ -105,10 +111,46 @@ impl Admin {
             Some(response) => response,
             None => node.api.answer(&asked, node).await,
         };
+        self.finish(exchange, head, response).await
+    }
+
+    /// Sends the lines of the log as they come, until the client or the node goes.
+    async fn stream(
+        &self,
+        mut exchange: h1::Exchange,
+        mut following: Following,
+    ) -> Result<Option<h1::Connection>, ClientError> {
+        let mut headers = HeaderMap::new();
+        let kind = HeaderValue::from_static("application/x-ndjson");
+        headers.insert(header::CONTENT_TYPE, kind);
+        cache::date(&self.node, &mut headers);
+        exchange.write_head(StatusCode::OK, &headers)?;
+        exchange.flush().await?;
+        let mut stopping = self.stopping.clone();
+        loop {
+            let line = tokio::select! {
+                line = following.next() => line,
+                _ = stopping.changed() => None,
+            };
+            match line {
+                Some(line) => exchange.write_body(line).await?,
+                None => break,
+            }
+        }
+        exchange.end(None).await?;
+        Ok(exchange.finish().await)
+    }
+
+    async fn finish(
+        &self,
+        mut exchange: h1::Exchange,
+        head: &wire::RequestHead,
+        response: Response<Bytes>,
+    ) -> Result<Option<h1::Connection>, ClientError> {
         let (mut parts, body) = response.into_parts();
         let length = HeaderValue::from(body.len());
         parts.headers.insert(header::CONTENT_LENGTH, length);
-        cache::date(node, &mut parts.headers);
+        cache::date(&self.node, &mut parts.headers);
         exchange.write_head(parts.status, &parts.headers)?;
         if head.method != Method::HEAD {
             exchange.write_body(body).await?;

@@ -1,6 +1,6 @@
 //! The client of a node's admin API that the command line has: one request, one document.
 
-use std::io::{Read as _, Write as _};
+use std::io::{BufRead, BufReader, Read as _, Write as _};
 use std::net::{TcpStream, ToSocketAddrs as _};
 use std::time::Duration;
 
@@ -11,6 +11,8 @@ use serde_json::Value;
 const PATIENCE: Duration = Duration::from_secs(90);
 /// Bytes of an answer.
 const ANSWER_MAX: u64 = 16 * 1024 * 1024;
+/// Bytes of a line that is followed.
+const LINE_MAX: u64 = 1024 * 1024;
 
 /// A node's admin listener, and what opens it.
 #[derive(Clone, Copy, Debug)]
@@ -102,6 +104,42 @@ impl Client<'_> {
         self.ask(&(self.head("POST", target, &fields) + &body), PATIENCE)
     }
 
+    /// Asks for lines, and hands over each as it comes, until `tell` wants no more or there are none.
+    ///
+    /// # Errors
+    /// A sentence that says why there are no more.
+    pub fn follow(
+        self,
+        target: &str,
+        tell: impl FnMut(&str) -> Result<(), String>,
+    ) -> Result<(), String> {
+        let admin = self.admin;
+        let request = self.head("GET", target, "Connection: close\r\n");
+        let stream = open(admin, &request, PATIENCE);
+        let stream = stream.map_err(|error| format!("no answer from {admin}: {error}"))?;
+        let mut reader = BufReader::new(stream);
+        let lost = |error: std::io::Error| format!("{admin} is gone: {error}");
+        let mut head = String::new();
+        while !head.ends_with("\r\n\r\n") {
+            let read = reader.by_ref().take(LINE_MAX).read_line(&mut head);
+            if read.map_err(lost)? == 0 {
+                return Err(format!("{admin} does not answer like a node"));
+            }
+        }
+        if !head.starts_with("HTTP/1.1 200 ") {
+            let mut answer = head.into_bytes();
+            reader
+                .take(ANSWER_MAX)
+                .read_to_end(&mut answer)
+                .map_err(lost)?;
+            let answer =
+                parse(&answer).ok_or_else(|| format!("{admin} does not answer like a node"))?;
+            return answer.document().map(drop);
+        }
+        // Between two lines there may be any time; the node gives signs of life.
+        pieces(&mut reader, tell).map_err(|error| format!("{admin} is gone: {error}"))
+    }
+
     fn head(self, method: &str, target: &str, fields: &str) -> String {
         let Self { admin, token } = self;
         let secret = token.secret();
@@ -118,8 +156,61 @@ impl Client<'_> {
     }
 }
 
-/// A name may have several addresses: the first that accepts is asked.
+/// The lines of a chunked answer.
+fn pieces(
+    reader: &mut impl BufRead,
+    mut tell: impl FnMut(&str) -> Result<(), String>,
+) -> Result<(), String> {
+    let text = |error: std::io::Error| error.to_string();
+    let broken = || "what it sends cannot be read".to_owned();
+    let mut lines = Vec::new();
+    loop {
+        let mut size = String::new();
+        reader
+            .by_ref()
+            .take(64)
+            .read_line(&mut size)
+            .map_err(text)?;
+        let size = u64::from_str_radix(size.trim(), 16)
+            .ok()
+            .ok_or_else(broken)?;
+        if size == 0 {
+            return Ok(());
+        }
+        if size + lines.len() as u64 > LINE_MAX {
+            return Err("a line is too long".to_owned());
+        }
+        reader
+            .by_ref()
+            .take(size)
+            .read_to_end(&mut lines)
+            .map_err(text)?;
+        let mut end = [0; 2];
+        reader.read_exact(&mut end).map_err(text)?;
+        let complete = lines
+            .iter()
+            .rposition(|byte| *byte == b'\n')
+            .map_or(0, |at| at + 1);
+        for line in lines[..complete]
+            .split(|byte| *byte == b'\n')
+            .filter(|it| !it.is_empty())
+        {
+            tell(&String::from_utf8_lossy(line))?;
+        }
+        lines.drain(..complete);
+    }
+}
+
+/// Asks, and reads until the connection ends.
 fn exchange(admin: &str, request: &str, patience: Duration) -> std::io::Result<Vec<u8>> {
+    let stream = open(admin, request, patience)?;
+    let mut answer = Vec::new();
+    stream.take(ANSWER_MAX).read_to_end(&mut answer)?;
+    Ok(answer)
+}
+
+/// A name may have several addresses: the first that accepts is asked.
+fn open(admin: &str, request: &str, patience: Duration) -> std::io::Result<TcpStream> {
     let mut refused = std::io::Error::other("there is no such address");
     for address in admin.to_socket_addrs()? {
         match TcpStream::connect_timeout(&address, patience) {
@@ -130,13 +221,15 @@ fn exchange(admin: &str, request: &str, patience: Duration) -> std::io::Result<V
     Err(refused)
 }
 
-fn converse(mut stream: TcpStream, request: &str, patience: Duration) -> std::io::Result<Vec<u8>> {
+fn converse(
+    mut stream: TcpStream,
+    request: &str,
+    patience: Duration,
+) -> std::io::Result<TcpStream> {
     stream.set_read_timeout(Some(patience))?;
     stream.set_write_timeout(Some(patience))?;
     stream.write_all(request.as_bytes())?;
-    let mut answer = Vec::new();
-    stream.take(ANSWER_MAX).read_to_end(&mut answer)?;
-    Ok(answer)
+    Ok(stream)
 }
 
 /// Status and document of an answer that ends with its connection.

@@ -125,6 +125,9 @@ impl purge_api::Node for Node {
         for site in self.sites.all() {
             crate::metrics::set_origins(&site.origins);
         }
+        for pool in &self.egress {
+            self.metrics.egress.set(pool);
+        }
         let stats = self.tiers.memory().stats();
         let stored = Stored {
             objects: stats.objects as u64,
@@ -153,6 +156,10 @@ impl purge_api::Node for Node {
 
     fn origins(&self) -> purge_api::OriginList {
         crate::origins::status::list(&self.sites)
+    }
+
+    fn egress(&self) -> purge_api::EgressList {
+        crate::origins::status::egress(&self.egress)
     }
 
     fn now(&self) -> String {

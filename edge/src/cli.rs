@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::ValueEnum;
 use clap::{Args, Parser, Subcommand};
 use larder::purge_command::{Intent, Mode, Reach, Request};
+use larder::simulate::{Configured, Eviction, Simulation};
 
 /// A caching edge in front of an origin.
 #[derive(Debug, Parser)]
@@ -41,6 +42,8 @@ pub(crate) enum Command {
     },
     /// Purges stored responses of a node, through its admin API.
     Purge(Purge),
+    /// Shows the requests of a node as they end.
+    Log(Log),
     /// Shows what a node does right now, through its admin API: on a terminal with keys, else as text.
     Top(Top),
     /// Explains what a node would do with a request, step by step, and what would make it a hit.
@@ -55,6 +58,14 @@ pub(crate) enum Command {
     },
     /// Shows the origins of a node and how they fare, through its admin API.
     Origins(Showing),
+    /// Replays an access log through the policy and the storage that serve traffic, and prints the hit ratios.
+    ///
+    /// Combined and common logs, Larder's own and other servers' JSON are read. Sizes and policies are tried in all
+    /// combinations; without any, those of the configuration.
+    Simulate(Simulate),
+    /// Looks at the pools of local addresses from which a node reaches origins.
+    #[command(subcommand)]
+    Egress(Egress),
     /// Sets up the purge log that the nodes of a fleet share.
     Fleet {
         #[command(subcommand)]
@@ -75,6 +86,13 @@ pub(crate) enum Command {
         #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:9180")]
         admin: String,
     },
+}
+
+/// What to look at.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Egress {
+    /// Shows the pools of a node and the ports in use, through its admin API.
+    List(Showing),
 }
 
 /// What to show, and of which node.
@@ -109,6 +127,68 @@ pub(crate) struct Showing {
     /// A file with the token of the admin API.
     #[arg(long, value_name = "FILE")]
     pub admin_token_file: Option<PathBuf>,
+}
+
+/// What to simulate.
+#[derive(Args, Debug)]
+pub(crate) struct Simulate {
+    /// The log; `-` for standard input.
+    file: PathBuf,
+    /// A configuration whose sites and rules apply; several are compared.
+    #[arg(long, value_name = "FILE")]
+    pub config: Vec<PathBuf>,
+    /// A size of memory, for example `512MiB`. There may be several.
+    #[arg(long, value_name = "SIZE", value_delimiter = ',', value_parser = config::size)]
+    memory: Vec<u64>,
+    /// A size of the disk; `0B` for none. There may be several.
+    #[arg(long, value_name = "SIZE", value_delimiter = ',', value_parser = config::size)]
+    disk: Vec<u64>,
+    /// Who leaves memory when room is needed. There may be several.
+    #[arg(long, value_name = "POLICY", value_delimiter = ',', value_enum)]
+    policy: Vec<Policy>,
+    /// How long a response is fresh of which nothing else says it.
+    #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = config::span)]
+    ttl: Duration,
+    /// The host of requests whose log does not tell it.
+    #[arg(long, value_name = "HOST", default_value = "localhost")]
+    host: String,
+    /// The folder for the file that stands for a disk meanwhile.
+    #[arg(long, value_name = "DIR", default_value_os_t = std::env::temp_dir())]
+    scratch: PathBuf,
+    /// What sizes on the disk are divided by, so that its file is small. Unless given, it is at most 512 MiB.
+    #[arg(long, value_name = "DIVISOR")]
+    scale: Option<u64>,
+    /// Print what came of it as JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// An eviction policy.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Policy {
+    Gdsf,
+    Lru,
+}
+
+impl Simulate {
+    /// With these configurations.
+    pub(crate) fn with(self, configurations: Vec<(String, Configured)>) -> Simulation {
+        let eviction = |policy| match policy {
+            Policy::Gdsf => Eviction::SampledGdsf,
+            Policy::Lru => Eviction::Lru,
+        };
+        Simulation {
+            file: self.file,
+            configurations,
+            memory: self.memory,
+            disk: self.disk,
+            policies: self.policy.into_iter().map(eviction).collect(),
+            lifetime: self.ttl,
+            host: self.host,
+            scratch: self.scratch,
+            scale: self.scale,
+        }
+    }
 }
 
 /// What to do for a fleet.
@@ -263,6 +343,20 @@ impl From<&Purge> for Request {
             timeout: purge.timeout.map(Duration::from_secs),
         }
     }
+}
+
+/// Which requests to show, and of which node.
+#[derive(Args, Debug)]
+pub(crate) struct Log {
+    /// Only those that this is true of: `outcome=miss and host=*.shop`, with `and`, `or`, `not`, parentheses, and
+    /// = != < <= > >=. The fields are those of the access log.
+    #[arg(long = "where", value_name = "FILTER")]
+    pub filter: Option<String>,
+    /// Print lines of JSON.
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    pub node: NodeArgs,
 }
 
 /// What to explain, and where.

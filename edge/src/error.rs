@@ -17,6 +17,9 @@ pub(crate) enum UpstreamError {
     /// It has as many requests as it may have, and no place became free in time.
     #[error("the origin has as many requests as it may have")]
     Full,
+    /// No port is left in the egress pools that may be used.
+    #[error("no port is left from which the origin could be reached")]
+    NoPort,
     /// Nobody listens, or the network refuses.
     #[error("the origin refuses connections")]
     Refused,
@@ -69,7 +72,7 @@ impl UpstreamError {
     #[must_use]
     pub(crate) const fn attempt(self) -> Option<Failed> {
         match self {
-            Self::Barred | Self::Full | Self::NoParent => None,
+            Self::Barred | Self::Full | Self::NoPort | Self::NoParent => None,
             Self::Unresolved
             | Self::Refused
             | Self::Unroutable
@@ -114,7 +117,9 @@ impl UpstreamError {
                 StatusCode::GATEWAY_TIMEOUT
             }
             // RFC 9209 §2.3.4, §2.3.12
-            Self::Barred | Self::Full | Self::NoParent => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Barred | Self::Full | Self::NoPort | Self::NoParent => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
         }
     }
 
@@ -126,7 +131,7 @@ impl UpstreamError {
             Self::Refused => "connection_refused",
             Self::Unroutable => "destination_ip_unroutable",
             Self::Unavailable | Self::Barred | Self::NoParent => "destination_unavailable",
-            Self::Full => "connection_limit_reached",
+            Self::Full | Self::NoPort => "connection_limit_reached",
             Self::ConnectTimeout => "connection_timeout",
             Self::WriteTimeout => "connection_write_timeout",
             Self::Tls => "tls_certificate_error",
@@ -147,6 +152,7 @@ impl UpstreamError {
             Self::Unresolved
             | Self::Barred
             | Self::Full
+            | Self::NoPort
             | Self::Refused
             | Self::Unroutable
             | Self::Unavailable

@@ -6,7 +6,7 @@ use std::time::Duration;
 use policy::coding::Coding;
 use wire::RequestHead;
 
-use crate::access_log::{self, Behind, Line, Parts};
+use crate::access_log::{self, Behind, Line, Parts, Telling};
 use crate::downstream::Facts;
 use crate::exchange::{Exchange, Request};
 use crate::metrics::{Counted, NO_RULE, NO_SITE, Tally};
@@ -36,15 +36,31 @@ impl Node {
         }
         let spent = request.and_then(Request::spent_so_far);
         let bill = spent.map(|spent| spent.bill()).unwrap_or_default();
-        if !self.log.is_on() && counted.reason.is_none() {
+        let telling = self.log.tells(counted.word);
+        let followed = self.observed.followers.any();
+        if telling == Telling::No && counted.reason.is_none() && !followed {
             return;
         }
         if let Some(asked) = Asked::of(exchange) {
-            let line = self.line(exchange, &asked, &counted, &bill);
-            if self.log.is_on() {
-                self.log.write(&line);
+            let mut line = self.line(exchange, &asked, &counted, &bill);
+            self.log.redaction().apply(&mut line);
+            if followed {
+                self.followed(&line);
             }
             self.remember(&line, &counted);
+            if let Telling::For(hits) = telling {
+                line.sample = Some(hits);
+            }
+            if telling != Telling::No {
+                self.log.write(&line);
+            }
+        }
+    }
+
+    /// Hands a line over to those who follow the log.
+    fn followed(&self, line: &Line<'_>) {
+        if let Ok(line) = serde_json::to_value(line) {
+            self.observed.followers.tell(&line);
         }
     }
 
@@ -112,7 +128,7 @@ impl Node {
             site: &tally.site,
             rule: told_rule(tally),
             host: &request.head.authority,
-            path: &request.head.target,
+            path: self.log.redaction().path(&request.head.target),
             key: request.storage_key(),
             origin: request.trail.next_hop(),
             origin_requests: bill.requests,
@@ -135,12 +151,21 @@ impl Node {
             collapsed: false,
         };
         self.metrics.nobody.request(&counted);
+        let followed = self.observed.followers.any();
+        if !self.log.is_on() && !followed {
+            return;
+        }
+        let mut line = Line {
+            detail: Some(why),
+            status,
+            ..self.blank(facts, &counted)
+        };
+        self.log.redaction().apply(&mut line);
+        if followed {
+            self.followed(&line);
+        }
         if self.log.is_on() {
-            self.log.write(&Line {
-                detail: Some(why),
-                status,
-                ..self.blank(facts, &counted)
-            });
+            self.log.write(&line);
         }
     }
 
@@ -210,6 +235,7 @@ impl Node {
             bytes: counted.bytes,
             cached_bytes: counted.cached,
             outcome: counted.word.as_str(),
+            sample: None,
             reason: counted.reason.map(Reason::as_str),
             fwd: None,
             detail: None,

@@ -15,6 +15,7 @@ use larder::cache_command::{self, Health, Told};
 use larder::curve_command;
 use larder::explain_command;
 use larder::fleet::{self, setup::Done};
+use larder::log_command;
 use larder::purge_command::{Answer, Outcome, Progress, Request};
 use larder::show_command::{self, Form, Shown};
 use larder::tier_command;
@@ -55,8 +56,11 @@ fn main() -> ExitCode {
         Command::Cache(CacheCommand::Inspect { dir }) => look(cache_command::inspect(&dir)),
         Command::Cache(CacheCommand::Verify { dir }) => look(cache_command::verify(&dir)),
         Command::Purge(asked) => purge(&asked),
+        Command::Simulate(asked) => simulate(asked),
         Command::Explain(asked) => explain(&asked),
+        Command::Log(asked) => follow(&asked),
         Command::Curve { svg, asked } => curve(&asked, svg.as_deref()),
+        Command::Egress(cli::Egress::List(asked)) => show_of(&asked, Shown::Egress),
         Command::Origins(asked) => show_of(&asked, Shown::Origins),
         Command::Top(asked) => show_top(asked),
         Command::Tier(command) => tell_tier(&command),
@@ -92,6 +96,30 @@ fn set_up_fleet(command: cli::Fleet) -> ExitCode {
             "stream {} is there, and as it should be: log {log}\n",
             plan.stream
         )),
+        Err(error) => failed(&error),
+    }
+}
+
+fn follow(asked: &cli::Log) -> ExitCode {
+    let found = match token::find(asked.node.admin_token_file.as_deref()) {
+        Ok(found) => found,
+        Err(error) => return failed(&error),
+    };
+    let node = Client {
+        admin: &asked.node.admin,
+        token: &found.token,
+    };
+    let form = match asked.json {
+        true => log_command::Form::Json,
+        false => log_command::Form::Text,
+    };
+    let mut out = std::io::stdout();
+    let show = |line: &str| {
+        let written = writeln!(out, "{line}").and_then(|()| out.flush());
+        written.map_err(|error| error.to_string())
+    };
+    match log_command::follow(node, asked.filter.as_deref(), form, show) {
+        Ok(()) => ExitCode::SUCCESS,
         Err(error) => failed(&error),
     }
 }
@@ -151,6 +179,39 @@ fn purge(asked: &cli::Purge) -> ExitCode {
             show(&format!("{}\n", answer.lines(&mut progress)));
             exit(&answer)
         }
+        Err(error) => failed(&error),
+    }
+}
+
+fn simulate(asked: cli::Simulate) -> ExitCode {
+    let files = asked.config.iter();
+    let named = files.map(|file| (file.display().to_string(), config::load(file)));
+    let mut given: Vec<_> = named.collect();
+    if given.is_empty() {
+        let flags = config::Flags {
+            origins: vec!["http://origin.invalid".to_owned()],
+            ..config::Flags::default()
+        };
+        given.push(("defaults".to_owned(), config::from_flags(&flags)));
+    }
+    let mut configurations = Vec::new();
+    for (name, config) in given {
+        let config = match config {
+            Ok(config) => config,
+            Err(problems) => return misconfigured(&problems),
+        };
+        match larder::simulated(config) {
+            Ok(configured) => configurations.push((name, configured)),
+            Err(error) => return failed(&format!("{name}: {error}")),
+        }
+    }
+    let json = asked.json;
+    match asked.with(configurations).run() {
+        Ok(simulated) if json => match serde_json::to_string(&simulated) {
+            Ok(text) => show(&(text + "\n")),
+            Err(error) => failed(&error.to_string()),
+        },
+        Ok(simulated) => show(&simulated.lines()),
         Err(error) => failed(&error),
     }
 }
@@ -367,6 +428,23 @@ impl Signals {
     }
 }
 
+fn log_text(format: model::AccessLog, to: &model::LogTo) -> String {
+    let format = match format {
+        model::AccessLog::Json => "json lines",
+        model::AccessLog::Combined | model::AccessLog::CombinedWithHost => "combined format",
+        model::AccessLog::CloudFront => "CloudFront's format",
+        model::AccessLog::Off => "nothing",
+    };
+    match to {
+        model::LogTo::Stdout => format!("{format} on standard output"),
+        model::LogTo::File(path) => format!("{format} in {}", path.display()),
+        model::LogTo::SyslogUdp(server) | model::LogTo::SyslogTcp(server) => {
+            format!("{format} to syslog at {server}")
+        }
+        model::LogTo::SyslogUnix(path) => format!("{format} to syslog at {}", path.display()),
+    }
+}
+
 /// What an operator wants to know of a node that has started.
 struct Summary {
     name: String,
@@ -374,7 +452,7 @@ struct Summary {
     sites: Vec<String>,
     /// The scheme of each listener.
     schemes: Vec<&'static str>,
-    log: &'static str,
+    log: String,
 }
 
 impl Summary {
@@ -398,9 +476,8 @@ impl Summary {
             sites: config.sites.iter().map(site).collect(),
             schemes: config.node.listen.iter().map(scheme).collect(),
             log: match config.log.access {
-                model::AccessLog::Json => "json lines on standard output",
-                model::AccessLog::Combined => "combined format on standard output",
-                model::AccessLog::Off => "off",
+                model::AccessLog::Off => "off".to_owned(),
+                format => log_text(format, &config.log.to),
             },
         }
     }
@@ -424,7 +501,7 @@ impl Summary {
         let serves = serves.map(|(scheme, address)| ("serves", format!("{scheme}://{address}")));
         let rest = [
             ("memory", format!("{} MiB", memory / (1 << 20))),
-            ("log", (*log).to_owned()),
+            ("log", log.clone()),
             ("admin", format!("http://{}/metrics", running.admin)),
             ("token", place),
         ];

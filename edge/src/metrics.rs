@@ -2,6 +2,7 @@
 
 mod curve;
 mod disks;
+mod egress;
 mod origins;
 mod purges;
 mod requests;
@@ -22,6 +23,7 @@ use crate::cache::Slices;
 use crate::capacity::Told;
 use disks::DiskMetrics;
 pub(crate) use disks::OnDisks;
+pub(crate) use egress::{EgressMetrics, PoolTally};
 pub(crate) use origins::{OriginMetrics, OriginTally, RetryTally, set as set_origins};
 pub(crate) use requests::{OTHER, Requests, to_float};
 pub(crate) use tally::{
@@ -74,6 +76,7 @@ pub(crate) struct Metrics {
     disks: DiskMetrics,
     curve: curve::CurveMetrics,
     pub origins: OriginMetrics,
+    pub egress: EgressMetrics,
 }
 
 impl Metrics {
@@ -143,6 +146,7 @@ impl Metrics {
             disks: DiskMetrics::new()?,
             curve: curve::CurveMetrics::new()?,
             origins: OriginMetrics::new()?,
+            egress: EgressMetrics::new()?,
             registry,
         };
         metrics.register()?;
@@ -178,6 +182,7 @@ impl Metrics {
             .chain(self.disks.all())
             .chain(self.curve.all())
             .chain(self.origins.all())
+            .chain(self.egress.all())
             .chain(self.purges.collectors())
             .try_for_each(|metric| self.registry.register(metric))
     }

@@ -21,6 +21,7 @@ use crate::capacity::Capacity;
 use crate::clock::Clock;
 use crate::coding::Coder;
 use crate::downstream::{Facts, Limits, Scheme};
+use crate::egress::Pool;
 use crate::exchange::{Learnt, Request};
 use crate::hints::Hints;
 use crate::ids::Ids;
@@ -75,6 +76,8 @@ pub(crate) struct Node {
     pub query_content: usize,
     pub fetcher: Fetcher,
     pub names: Arc<Names>,
+    /// The pools that connections to origins may leave from, in the order of their names.
+    pub egress: Vec<Arc<Pool>>,
     pub authorities: Arc<Authorities>,
     pub metrics: Arc<Metrics>,
     /// The settings in effect, as a document.

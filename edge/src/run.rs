@@ -48,6 +48,14 @@ pub enum StartError {
     /// A volume of the disk tier cannot be used.
     #[error("{0}")]
     Disk(String),
+    /// A pool of local addresses cannot be used as it is meant.
+    #[error("egress pool {pool}: {why}")]
+    Egress {
+        /// Its name.
+        pool: String,
+        /// A sentence.
+        why: String,
+    },
     /// Something that only a broken system lacks.
     #[error("cannot start: {0}")]
     System(String),
@@ -106,6 +114,7 @@ pub fn start(config: config::Config, token: Token) -> Result<Running, StartError
         sockets.push(Listener {
             socket: bind(listener.address)?,
             tls: listener.tls,
+            announcing: listener.announcing,
         });
     }
     let local = |socket: &TcpListener| {

@@ -16,7 +16,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 use wire::Persistence;
+use wire::proxy_protocol::Announced;
 
+use crate::announced;
 use crate::cache::{self, Known, Ready};
 use crate::downstream::alarm::Stopping;
 use crate::downstream::h2_meter::Metered;
@@ -38,6 +40,22 @@ const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 pub(crate) struct Listener {
     pub socket: TcpListener,
     pub tls: Option<TlsAcceptor>,
+    pub announcing: Announcing,
+}
+
+/// Whether proxies before a listener speak the PROXY protocol.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Announcing {
+    No,
+    /// The trusted ones do, all of them.
+    Trusted,
+}
+
+/// What is spoken on a connection before HTTP.
+#[derive(Clone)]
+struct Below {
+    tls: Option<TlsAcceptor>,
+    announcing: Announcing,
 }
 
 /// Everything that connections share.
@@ -55,14 +73,19 @@ impl Server {
     /// Accepts connections until the node stops.
     pub(crate) async fn listen(self, listener: Listener) {
         let mut stopping = self.stopping.clone();
-        let Listener { socket, tls } = listener;
+        let Listener {
+            socket,
+            tls,
+            announcing,
+        } = listener;
+        let below = Below { tls, announcing };
         loop {
             let accepted = tokio::select! {
                 accepted = socket.accept() => accepted,
                 _ = stopping.wait_for(|stop| *stop) => return,
             };
             match accepted {
-                Ok((stream, client)) => self.welcome(stream, client, tls.clone()),
+                Ok((stream, client)) => self.welcome(stream, client, below.clone()),
                 Err(error) => {
                     tracing::warn!(%error, "a connection cannot be accepted");
                     sleep(ACCEPT_PAUSE).await;
@@ -71,7 +94,7 @@ impl Server {
         }
     }
 
-    fn welcome(&self, stream: TcpStream, client: SocketAddr, tls: Option<TlsAcceptor>) {
+    fn welcome(&self, stream: TcpStream, client: SocketAddr, below: Below) {
         let metrics = &self.node.metrics;
         let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else {
             metrics.connections_refused.inc();
@@ -80,20 +103,31 @@ impl Server {
         let server = self.clone();
         metrics.connections.inc();
         tokio::spawn(async move {
-            server.serve(stream, client, tls).await;
+            server.serve(stream, client, below).await;
             server.node.metrics.connections.dec();
             drop::<OwnedSemaphorePermit>(place);
         });
     }
 
-    async fn serve(&self, stream: TcpStream, client: SocketAddr, tls: Option<TlsAcceptor>) {
-        let Ok(local) = stream.local_addr() else {
+    async fn serve(&self, mut stream: TcpStream, mut client: SocketAddr, below: Below) {
+        let Ok(mut local) = stream.local_addr() else {
             return; // it is gone already
         };
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "a connection without TCP_NODELAY");
         }
         let patience = self.node.limits.head;
+        let Below { tls, announcing } = below;
+        if announcing == Announcing::Trusted && self.node.trust.trusts(client.ip()) {
+            match timeout(patience, announced::read(&mut stream)).await {
+                Ok(Ok(Announced::Of(ends))) => (client, local) = (ends.from, ends.to),
+                Ok(Ok(Announced::Own)) => {}
+                Ok(Err(error)) => {
+                    return tracing::debug!(%client, %error, "a connection was not announced");
+                }
+                Err(_elapsed) => return tracing::debug!(%client, "no PROXY header in time"),
+            }
+        }
         let facts = |scheme| {
             Arc::new(Facts {
                 client,

@@ -1,4 +1,4 @@
-//! `larder origins`: what a node says of itself, through its admin API.
+//! `larder origins` and `larder egress list`: what a node says of itself, through its admin API.
 
 use purge_api::Token;
 
@@ -10,6 +10,8 @@ use crate::origins;
 pub enum Shown {
     /// The origins and how they fare.
     Origins,
+    /// The egress pools and what is in use of them.
+    Egress,
 }
 
 /// How it is shown.
@@ -28,11 +30,13 @@ pub enum Form {
 pub fn show(admin: &str, token: &Token, shown: Shown, form: Form) -> Result<String, String> {
     let path = match shown {
         Shown::Origins => "/v1/origins",
+        Shown::Egress => "/v1/egress",
     };
     let client = Client { admin, token };
     let document = client.get(path)?.document()?;
     Ok(match (form, shown) {
         (Form::Json, _) => format!("{document}\n"),
         (Form::Lines, Shown::Origins) => origins::status::lines(&document),
+        (Form::Lines, Shown::Egress) => origins::status::egress_lines(&document),
     })
 }

@@ -11,9 +11,11 @@ use policy::key::KeyRules;
 use policy::settings::Settings;
 use storage::Admission;
 
+use crate::egress::Pool;
 use crate::hints::Learning;
 use crate::metrics::{NO_RULE, Tally};
 use crate::origins::Origins;
+use crate::origins::edits::Edits;
 use crate::proxy_status::Telling;
 use crate::purges::TagField;
 use crate::varied::Varied;
@@ -77,6 +79,8 @@ fn is_below(host: &str, domain: &str) -> bool {
 pub(crate) struct Site {
     pub name: String,
     pub origins: Origins,
+    /// What is changed of heads.
+    pub edits: Edits,
     pub forwarded: ForwardedFor,
     pub forwarded_as: ForwardedAs,
     /// Who is sent early hints.
@@ -136,6 +140,8 @@ pub(crate) struct Treatment {
     pub admission: Admission,
     /// How long an answer that could not be stored is remembered as such.
     pub uncacheable: Duration,
+    /// The pools from which origins are reached; none leaves it to the origin.
+    pub egress: Arc<[Arc<Pool>]>,
 }
 
 /// Whether the cache handles it at all.
@@ -206,6 +212,7 @@ pub(crate) struct Overrides {
     pub admission: Option<Admission>,
     pub uncacheable: Option<Duration>,
     pub slicing: Option<Option<policy::slices::Slicing>>,
+    pub egress: Option<Arc<[Arc<Pool>]>>,
 }
 
 impl Overrides {
@@ -214,6 +221,7 @@ impl Overrides {
         set(&mut treatment.cache, self.cache.as_ref());
         set(&mut treatment.key, self.key.as_ref());
         set(&mut treatment.admission, self.admission.as_ref());
+        set(&mut treatment.egress, self.egress.as_ref());
         set(&mut treatment.uncacheable, self.uncacheable.as_ref());
         if self.ttl.is_some() {
             settings.ttl.clone_from(&self.ttl);
@@ -246,6 +254,7 @@ impl Site {
         let SiteParts {
             name,
             origins,
+            edits,
             forwarded,
             forwarded_as,
             early_hints,
@@ -264,6 +273,7 @@ impl Site {
                 .collect(),
             name,
             origins,
+            edits,
             forwarded,
             forwarded_as,
             early_hints,
@@ -325,6 +335,7 @@ impl Site {
 pub(crate) struct SiteParts {
     pub name: String,
     pub origins: Origins,
+    pub edits: Edits,
     pub forwarded: ForwardedFor,
     pub forwarded_as: ForwardedAs,
     pub early_hints: Audience,

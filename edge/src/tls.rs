@@ -95,6 +95,20 @@ pub(crate) fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'stati
     Ok(certificates)
 }
 
+/// A certificate chain and its key, in DER, that fit together.
+pub(crate) fn read_identity(files: Files<'_>) -> Result<(Vec<Vec<u8>>, Vec<u8>), TlsError> {
+    let chain = read_certificates(files.cert)?;
+    let key =
+        PrivateKeyDer::from_pem_file(files.key).map_err(|error| TlsError::new(files.key, error))?;
+    let secret = key.secret_der().to_vec();
+    let provider = CryptoProvider::get_default()
+        .cloned()
+        .unwrap_or_else(|| Arc::new(aws_lc_rs::default_provider()));
+    CertifiedKey::from_der(chain.clone(), key, &provider)
+        .map_err(|error| TlsError::new(files.key, error))?;
+    Ok((chain.iter().map(|der| der.to_vec()).collect(), secret))
+}
+
 /// Certificates by name.
 #[derive(Debug, Default)]
 struct Certificates {

@@ -5,10 +5,13 @@
 mod admin;
 mod caching;
 mod disks;
+mod egress;
 mod fleet;
+mod log;
 mod origin;
 mod rule;
 mod settings;
+mod simulated;
 mod site;
 mod tier;
 
@@ -25,12 +28,12 @@ use tiered::forwarded::{self, Trust};
 use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 
-use crate::access_log::{AccessLog, Format};
 use crate::audit::Audit;
 use crate::capacity::Capacity;
 use crate::clock::Clock;
 use crate::coding::Coder;
 use crate::downstream::Limits;
+use crate::egress::Pool;
 use crate::fleet::{CursorFile, FleetLog, Place};
 use crate::hints::Hints;
 use crate::ids::Ids;
@@ -44,12 +47,14 @@ use crate::purges::{LocalLog, Purges};
 use crate::queries::Epochs;
 use crate::run::StartError;
 use crate::searches::Searches;
+use crate::server::Announcing;
 use crate::sites::Sites;
 use crate::tier::{Shared, Tier, TierMetrics};
 use crate::tls::{self, Files, TlsError};
 
 pub use fleet::plan_fleet;
 use fleet::{Following, following};
+pub use simulated::{Simulated, simulated};
 use site::sites_by_host;
 
 /// Fills under way at once; requests beyond it go to the origin by themselves.
@@ -78,6 +83,7 @@ pub(crate) struct Plan {
 pub(crate) struct Planned {
     pub address: SocketAddr,
     pub tls: Option<TlsAcceptor>,
+    pub announcing: Announcing,
 }
 
 /// Builds a node from its configuration, and says what it is to listen to.
@@ -108,6 +114,7 @@ fn node(
         dialects,
         memory,
         disks,
+        egress,
         log,
         limits,
         tls: _, // the listeners'
@@ -121,11 +128,8 @@ fn node(
         grace: _, // the plan's
         trusted_proxies,
         trusted_field,
+        resolvers,
     } = node;
-    let model::Log {
-        access: lines,
-        level: _,
-    } = log; // the level is the process's: see `main`
     let model::Admin {
         listen: _,     // the plan's
         token_file: _, // read before: see `token`
@@ -135,16 +139,13 @@ fn node(
     let metrics = Arc::new(Metrics::new().map_err(system)?);
     let clock = Arc::new(Clock::from_environment());
     let observed_from = clock.now();
-    let names = Names::from_system();
+    let names = Names::of(&resolvers);
     let authorities = Arc::new(Authorities::default());
     let pool = POOL_PER_THREAD * threads;
     let instance = crate::token::instance().map_err(system)?;
-    let log = AccessLog::new(
-        format(lines),
-        std::io::stdout(),
-        metrics.log_dropped.clone(),
-    );
-    let sites = sites_by_host(sites, &metrics.origins)?;
+    let log = log::open(log, &name, &clock, &metrics)?;
+    let pools = egress::pools(egress, &metrics.egress)?;
+    let sites = sites_by_host(sites, (&metrics.origins, &pools))?;
     metrics.requests.watch(sites.tallies().cloned());
     let state = crate::token::state_directory().map(|state| state.join(&name));
     let state = state.ok();
@@ -211,6 +212,7 @@ fn node(
         query_content: limits.query_content,
         fetcher,
         names,
+        egress: in_order(pools),
         authorities,
         metrics,
         settings: settings::document(&effective),
@@ -293,14 +295,6 @@ pub(crate) fn default_threads() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
 
-const fn format(access: model::AccessLog) -> Format {
-    match access {
-        model::AccessLog::Json => Format::Json,
-        model::AccessLog::Combined => Format::Combined,
-        model::AccessLog::Off => Format::Off,
-    }
-}
-
 fn downstream_limits(limits: &model::Limits) -> Limits {
     let model::Limits {
         head_bytes,
@@ -351,6 +345,12 @@ fn memory_settings(memory: model::Memory, limits: &model::Limits) -> storage::Se
     }
 }
 
+fn in_order(pools: egress::Pools) -> Vec<Arc<Pool>> {
+    let mut pools: Vec<_> = pools.into_values().collect();
+    pools.sort_by(|one, other| one.name.cmp(&other.name));
+    pools
+}
+
 fn listeners(listen: &[model::Listener], tls: &model::Tls) -> Result<Vec<Planned>, TlsError> {
     let model::Tls { certificates } = tls;
     let files: Vec<_> = certificates
@@ -358,7 +358,12 @@ fn listeners(listen: &[model::Listener], tls: &model::Tls) -> Result<Vec<Planned
         .map(|model::Certificate { cert, key }| Files { cert, key })
         .collect();
     let mut planned = Vec::new();
-    for model::Listener { address, transport } in listen {
+    for model::Listener {
+        address,
+        transport,
+        announcing,
+    } in listen
+    {
         let tls = match transport {
             model::ListenerTransport::Plain => None,
             model::ListenerTransport::Tls => Some(TlsAcceptor::from(tls::server_config(&files)?)),
@@ -366,6 +371,10 @@ fn listeners(listen: &[model::Listener], tls: &model::Tls) -> Result<Vec<Planned
         planned.push(Planned {
             address: *address,
             tls,
+            announcing: match announcing {
+                model::Announcing::No => Announcing::No,
+                model::Announcing::Trusted => Announcing::Trusted,
+            },
         });
     }
     Ok(planned)

@@ -32,4 +32,4 @@ pub use receipt::{
     Applied, Matched, Page, Preview, Receipt, Refusals, RefusedRequest, SAMPLES_MAX, Sample, State,
 };
 pub use routes::{Api, Asked, Reader, document};
-pub use upstreams::{OriginList, OriginStatus};
+pub use upstreams::{EgressList, EgressStatus, OriginList, OriginStatus};

@@ -9,7 +9,7 @@ use crate::filter::Filter;
 use crate::order::{Order, Patience, Scope};
 use crate::problem::Problem;
 use crate::receipt::{Preview, Receipt, RefusedRequest};
-use crate::upstreams::OriginList;
+use crate::upstreams::{EgressList, OriginList};
 
 /// The node behind the API.
 pub trait Node: Sync {
@@ -21,6 +21,8 @@ pub trait Node: Sync {
     fn status(&self) -> Status;
     /// The origins that it asks.
     fn origins(&self) -> OriginList;
+    /// The pools of local addresses that it asks them from.
+    fn egress(&self) -> EgressList;
     /// Now, in RFC 3339.
     fn now(&self) -> String;
     /// Now, for measuring.

@@ -19,7 +19,7 @@ mod tests {
     use crate::receipt::{
         Applied, Matched, Page, Preview, Receipt, Refusals, RefusedRequest, Sample, State,
     };
-    use crate::upstreams::{OriginList, OriginStatus};
+    use crate::upstreams::{EgressList, EgressStatus, OriginList, OriginStatus};
 
     fn document() -> Value {
         serde_json::from_str(TEXT).unwrap()
@@ -96,6 +96,20 @@ mod tests {
                 waiting: 0,
                 recent_requests: 0,
                 recent_failures: 0,
+            },
+        );
+        check("EgressList", EgressList { egress: Vec::new() });
+        check(
+            "EgressStatus",
+            EgressStatus {
+                pool: String::new(),
+                country: None,
+                purpose: None,
+                address: String::new(),
+                ports: None,
+                in_use: 0,
+                limit: None,
+                exhausted: 0,
             },
         );
         let sample = || Sample {

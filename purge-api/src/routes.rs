@@ -178,6 +178,9 @@ async fn granted<N: Node>(
         "/v1/origins" => grant
             .allows(Permission::Read)
             .map(|()| json(&node.origins()))?,
+        "/v1/egress" => grant
+            .allows(Permission::Read)
+            .map(|()| json(&node.egress()))?,
         "/v1/purges" => json(&list(asked, node, grant)?),
         "/v1/refusals" => json(&refusals(asked, node, grant)?),
         _ => json(&one(path, node, grant)?),
@@ -188,7 +191,7 @@ async fn granted<N: Node>(
 fn is_route(path: &str) -> bool {
     matches!(
         path,
-        "/v1/status" | "/v1/origins" | "/v1/purges" | "/v1/refusals"
+        "/v1/status" | "/v1/origins" | "/v1/egress" | "/v1/purges" | "/v1/refusals"
     ) || path.starts_with("/v1/purges/")
 }
 

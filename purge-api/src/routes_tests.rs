@@ -9,7 +9,7 @@ use crate::dialect::Dialect;
 use crate::node::{Refused, Status};
 use crate::order::{Order, Patience, Scope};
 use crate::receipt::{Matched, RefusedRequest};
-use crate::upstreams::OriginList;
+use crate::upstreams::{EgressList, OriginList};
 
 const ADMIN: &str = "0123456789abcdef";
 const SHOP: &str = "the-token-of-shop";
@@ -49,6 +49,10 @@ impl Node for Fixed {
         OriginList {
             origins: Vec::new(),
         }
+    }
+
+    fn egress(&self) -> EgressList {
+        EgressList { egress: Vec::new() }
     }
 
     fn now(&self) -> String {
@@ -317,6 +321,8 @@ async fn what_is_open_and_what_is_not() {
     check("GET",    "/v1/origins",         None,                 401).await;
     check("GET",    "/v1/origins",         right,                200).await;
     check("DELETE", "/v1/origins",         right,                405).await;
+    check("GET",    "/v1/egress",          None,                 401).await;
+    check("GET",    "/v1/egress",          right,                200).await;
     check("POST",   "/v1/purges",          None,                 401).await;
     check("GET",    "/v1/purges",          right,                200).await;
     check("GET",    "/v1/purges?limit=1",  right,                200).await;

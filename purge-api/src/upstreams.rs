@@ -2,6 +2,34 @@
 
 use serde::Serialize;
 
+/// All egress pools of a node.
+#[derive(Clone, Debug, Serialize)]
+pub struct EgressList {
+    /// A row for each address of each pool, by pool.
+    pub egress: Vec<EgressStatus>,
+}
+
+/// One address of one pool.
+#[derive(Clone, Debug, Serialize)]
+pub struct EgressStatus {
+    /// The pool's name.
+    pub pool: String,
+    /// The country that it stands for.
+    pub country: Option<String>,
+    /// What it is for.
+    pub purpose: Option<String>,
+    /// A local address.
+    pub address: String,
+    /// The first and the last port that is used; none leaves it to the system.
+    pub ports: Option<(u16, u16)>,
+    /// Connections from there.
+    pub in_use: u32,
+    /// The most connections to one destination.
+    pub limit: Option<u32>,
+    /// How often the pool had no port left.
+    pub exhausted: u64,
+}
+
 /// All origins of a node.
 #[derive(Clone, Debug, Serialize)]
 pub struct OriginList {

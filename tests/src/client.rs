@@ -37,6 +37,18 @@ impl Client {
         }
     }
 
+    /// Connects in clear text from another address of this machine.
+    pub async fn connect_from(from: &str, address: SocketAddr) -> Self {
+        let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
+        let from = SocketAddr::new(from.parse().expect("an address"), 0);
+        socket.bind(from).expect("an address of this machine");
+        let stream = within(socket.connect(address)).await.expect("a connection");
+        Self {
+            wire: Wire::new(stream),
+            host: "www.example.com".to_owned(),
+        }
+    }
+
     /// Connects with TLS, asks for `name` and verifies it.
     ///
     /// # Errors

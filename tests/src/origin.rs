@@ -5,10 +5,11 @@ mod http2;
 
 use std::collections::HashSet;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpStream, UnixListener};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_rustls::TlsAcceptor;
 
@@ -119,6 +120,46 @@ impl Origin {
     ) -> Self {
         let acceptor = TlsAcceptor::from(ca.server(names, protocols));
         Self::run(handler, Protocol::Tls(acceptor)).await
+    }
+
+    /// An origin with TLS that wants to see a certificate of the same authority.
+    pub async fn start_mutual_tls(
+        ca: &Ca,
+        names: &[&str],
+        handler: impl Fn(&Seen) -> Reply + Send + Sync + 'static,
+    ) -> Self {
+        let acceptor = TlsAcceptor::from(ca.server_of_clients(names, &["http/1.1"]));
+        Self::run(handler, Protocol::Tls(acceptor)).await
+    }
+
+    /// An HTTP/1.1 origin on another address of this machine, at a port of its own or this one.
+    pub async fn start_on(
+        address: SocketAddr,
+        handler: impl Fn(&Seen) -> Reply + Send + Sync + 'static,
+    ) -> Self {
+        let listener = TcpListener::bind(address).await.expect("a free port");
+        Self::listen(listener, handler, Protocol::Http1)
+    }
+
+    /// An HTTP/1.1 origin at a socket in the file system. It has no URL.
+    pub async fn start_unix(
+        path: &Path,
+        handler: impl Fn(&Seen) -> Reply + Send + Sync + 'static,
+    ) -> Self {
+        let listener = UnixListener::bind(path).expect("a path that is free");
+        let log = Log::default();
+        let script = Script {
+            handler: Arc::new(handler),
+            log: log.clone(),
+            protocol: Protocol::Http1,
+        };
+        let running = tokio::spawn(accept_unix(listener, script));
+        Self {
+            address: SocketAddr::from(([0, 0, 0, 0], 0)),
+            scheme: "unix",
+            log,
+            running,
+        }
     }
 
     async fn run(
@@ -256,6 +297,17 @@ async fn accept(listener: TcpListener, script: Script) {
         };
         let script = script.clone();
         connections.spawn(async move { serve(stream, script, number).await });
+    }
+}
+
+async fn accept_unix(listener: UnixListener, script: Script) {
+    let mut connections = JoinSet::new();
+    for number in 0.. {
+        let Ok((stream, _)) = listener.accept().await else {
+            return;
+        };
+        let script = script.clone();
+        connections.spawn(async move { http1::serve(stream, &script, number).await });
     }
 }
 

@@ -82,6 +82,25 @@ impl Ca {
         Arc::new(config)
     }
 
+    /// The same, for clients only that this authority has signed.
+    #[must_use]
+    pub fn server_of_clients(&self, names: &[&str], protocols: &[&str]) -> Arc<ServerConfig> {
+        install_provider();
+        let mut roots = RootCertStore::empty();
+        let root = CertificateDer::from_pem_slice(self.pem().as_bytes()).expect("PEM");
+        roots.add(root).expect("an authority");
+        let verifier = rustls::server::WebPkiClientVerifier::builder(Arc::new(roots));
+        let pair = self.sign(names);
+        let chain = vec![CertificateDer::from_pem_slice(pair.certificate.as_bytes()).expect("PEM")];
+        let key = PrivateKeyDer::from_pem_slice(pair.key.as_bytes()).expect("PEM");
+        let mut config = ServerConfig::builder()
+            .with_client_cert_verifier(verifier.build().expect("an authority"))
+            .with_single_cert(chain, key)
+            .expect("a certificate and its key");
+        config.alpn_protocols = alpn(protocols);
+        Arc::new(config)
+    }
+
     /// What a client that trusts this authority, and no other, needs.
     #[must_use]
     pub fn client(&self, protocols: &[&str]) -> Arc<ClientConfig> {

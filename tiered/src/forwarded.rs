@@ -78,6 +78,12 @@ impl Trust {
         Self { networks, field }
     }
 
+    /// Whether who connects from this address is believed.
+    #[must_use]
+    pub fn trusts(&self, address: IpAddr) -> bool {
+        self.covers(address)
+    }
+
     fn covers(&self, address: IpAddr) -> bool {
         let address = address.to_canonical();
         self.networks

@@ -3,7 +3,7 @@
 //! This crate decides and opens nothing: whether a request has been here before ([`loop_detection`]), how a message
 //! names the nodes it went through ([`via`]), who sent it by the word of trusted proxies ([`forwarded`]), whether a peer
 //! is fit to be asked ([`health`], [`breaker`], [`ejection`]), which of several is ([`balance`]), whether and how often it is tried
-//! again ([`retry`], [`budget`]), in which order the addresses of an upstream are tried ([`rotation`]), which node of a
+//! again ([`retry`], [`budget`]), in which order the addresses of an upstream are tried ([`rotation`], [`eyeballs`]), which node of a
 //! tier a key belongs to ([`rendezvous`]), and what nodes of tiers tell each other ([`introduction`], [`voucher`]). It reads
 //! no clock and knows nothing of what is cached.
 #![forbid(unsafe_code)]
@@ -13,6 +13,7 @@ pub mod breaker;
 pub mod bucket;
 pub mod budget;
 pub mod ejection;
+pub mod eyeballs;
 pub mod forwarded;
 pub mod health;
 pub mod introduction;

@@ -318,6 +318,8 @@ pub struct Overrides {
     pub deception_guard: Option<DeceptionGuard>,
     /// See [`Caching::codings`]. What the rule leaves out of it is the site's. Never beside [`Match::status`].
     pub codings: Option<Codings>,
+    /// See [`Site::egress`](super::Site::egress); none leaves it to the origin. Never beside [`Match::status`].
+    pub egress: Vec<String>,
 }
 
 /// Whether the cache is used.

@@ -103,4 +103,35 @@ pub struct Caps {
     pub queue: u32,
     /// How long they wait.
     pub queue_timeout: Duration,
+    /// Connections, in use and unused; `None` is no limit.
+    pub connections: Option<usize>,
+}
+
+/// Which version of the PROXY protocol.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub enum ProxyProtocol {
+    /// A line of text.
+    V1,
+    /// Binary.
+    V2,
+}
+
+/// A proxy through which an origin is reached, by CONNECT.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Proxy {
+    /// Its name or address.
+    pub host: super::OriginHost,
+    /// Its port.
+    pub port: u16,
+}
+
+/// What is changed of a head.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FieldEdits {
+    /// Names of fields that are taken off; lower case.
+    pub remove: Vec<String>,
+    /// Fields that take the place of those of their names.
+    pub set: Vec<(String, String)>,
+    /// Fields that are added.
+    pub add: Vec<(String, String)>,
 }

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{Caching, Caps, Rule, Sharing};
+use super::{Caching, Caps, Certificate, FieldEdits, Proxy, ProxyProtocol, Rule, Sharing};
 
 /// One site: the hosts it answers for, where it comes from, and how it is cached.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,6 +20,12 @@ pub struct Site {
     pub upstream: Upstream,
     /// How they share the requests.
     pub sharing: Sharing,
+    /// The pools from which they are reached, in order; none leaves it to the system.
+    pub egress: Vec<String>,
+    /// What is changed of requests to origins.
+    pub request_fields: FieldEdits,
+    /// What is changed of their responses.
+    pub response_fields: FieldEdits,
     /// How responses are cached where no rule says otherwise.
     pub caching: Caching,
     /// The exceptions, in the order of the file: of the rules that match, the first that has a key decides it.
@@ -83,11 +89,22 @@ pub struct Origin {
     pub role: OriginRole,
     /// The most that it is asked at once.
     pub caps: Caps,
+    /// The proxy through which it is reached.
+    pub proxy: Option<Proxy>,
+    /// Whether it is told who the client is before the first byte.
+    pub proxy_protocol: Option<ProxyProtocol>,
+    /// What the node shows an `https://` origin of itself.
+    pub certificate: Option<Certificate>,
+    /// The pools from which it is reached, in order; none leaves it to the site.
+    pub egress: Vec<String>,
 }
 
 impl fmt::Display for Origin {
     /// Writes the origin as its URL.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let OriginHost::Socket(_) = self.host {
+            return write!(f, "unix:{}", self.host);
+        }
         let scheme = match self.transport {
             OriginTransport::Plain => "http",
             OriginTransport::Tls { .. } => "https",
@@ -112,6 +129,8 @@ pub enum OriginHost {
     Name(String),
     /// An address, which needs no DNS.
     Address(IpAddr),
+    /// A socket in the file system.
+    Socket(PathBuf),
 }
 
 impl fmt::Display for OriginHost {
@@ -119,6 +138,7 @@ impl fmt::Display for OriginHost {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Name(name) => f.write_str(name),
+            Self::Socket(path) => path.display().fmt(f),
             Self::Address(IpAddr::V4(address)) => address.fmt(f),
             Self::Address(IpAddr::V6(address)) => write!(f, "[{address}]"),
         }

@@ -10,8 +10,8 @@ use ipnet::IpNet;
 use super::purging::TokenKind;
 use crate::kinds::{Bytes, Choice, Lasting, List, ReadableFile, Text, Truth, Whole, values};
 use crate::model::{
-    AccessLog, Admin, AdminToken, Certificate, Eviction, Level, Listener, ListenerTransport, Log,
-    Memory, Node, Tls, TrustedField,
+    AccessLog, Admin, AdminToken, Announcing, Certificate, Eviction, Level, Listener,
+    ListenerTransport, Log, LogTo, Memory, Node, Redacted, Tls, TrustedField,
 };
 use crate::names;
 use crate::problems::{Fault, quote};
@@ -91,6 +91,7 @@ pub(crate) const NODE: Rows = Rows {
         &GRACE,
         &TRUSTED_PROXIES,
         &TRUSTED_FIELD,
+        &RESOLVERS,
     ],
 };
 
@@ -113,8 +114,39 @@ const TLS_ON: Setting<Truth> = Setting {
 pub(crate) const LISTENER: Rows = Rows {
     path: "node.listen",
     about: "An entry of `listen` that is more than an address.",
-    rows: &[&ADDRESS as &dyn Row, &TLS_ON],
+    rows: &[&ADDRESS as &dyn Row, &TLS_ON, &PROXY_PROTOCOL],
 };
+
+const PROXY_PROTOCOL: Setting<Truth> = Setting {
+    key: "proxy_protocol",
+    unset: Unset::Is("false"),
+    about: "Whether the `trusted_proxies` begin each connection with the PROXY protocol, version 1 or 2. Nobody else may.",
+    read: Truth,
+};
+
+const RESOLVERS: Setting<List<Text<SocketAddr>>> = Setting {
+    key: "resolvers",
+    unset: Unset::Means {
+        example: "[\"10.0.0.2:53\"]",
+        means: "those of the system",
+    },
+    about: "Name servers that are asked for the addresses of origins.",
+    read: List {
+        of: Text {
+            accepts: "an address with a port, such as \"10.0.0.2:53\"",
+            parse: name_server,
+        },
+        least: 1,
+    },
+};
+
+fn name_server(text: &str) -> Result<SocketAddr, Fault> {
+    let address = text.parse().ok();
+    address.ok_or_else(|| {
+        let fault = Fault::new(format!("{} is no address with a port", quote(text)));
+        fault.hint("write, for example, \"10.0.0.2:53\"")
+    })
+}
 
 const ADDRESS_KIND: Text<SocketAddr> = Text {
     accepts: "an address such as \"127.0.0.1:8080\" or \":8080\"",
@@ -129,6 +161,7 @@ pub(crate) struct NodeRead {
     threads: Option<usize>,
     grace: Option<Duration>,
     trusted_proxies: Option<Vec<IpNet>>,
+    resolvers: Vec<SocketAddr>,
     trusted_field: Option<TrustedField>,
 }
 
@@ -140,11 +173,35 @@ pub(crate) fn node(section: &Section<'_>, reading: &mut Reading) -> NodeRead {
         threads: section.value(&THREADS, reading),
         grace: section.value(&GRACE, reading),
         trusted_proxies: section.value(&TRUSTED_PROXIES, reading).map(values),
+        resolvers: section
+            .value(&RESOLVERS, reading)
+            .map(values)
+            .unwrap_or_default(),
         trusted_field: section.value(&TRUSTED_FIELD, reading),
     }
 }
 
 impl NodeRead {
+    /// The listeners as far as they were read.
+    pub(crate) fn listeners(&self) -> Vec<Listener> {
+        let listeners = self.listen.iter().flatten();
+        listeners.map(|listener| listener.value).collect()
+    }
+
+    /// Refuses a listener whose proxies nobody trusts.
+    pub(crate) fn announcing_is_trusted(&self, reading: &mut Reading) {
+        if !self.trusted_proxies.as_ref().is_some_and(Vec::is_empty) {
+            return;
+        }
+        for listener in self.listen.iter().flatten() {
+            if listener.value.announcing == Announcing::Trusted {
+                let fault = Fault::new("`proxy_protocol` has no effect without `trusted_proxies`");
+                let hint = "name the networks of the proxies in [node]";
+                reading.refuse(listener.span, fault.hint(hint));
+            }
+        }
+    }
+
     pub(crate) fn finish(self) -> Option<Node> {
         let Self {
             name,
@@ -153,6 +210,7 @@ impl NodeRead {
             grace,
             trusted_proxies,
             trusted_field,
+            resolvers,
         } = self;
         Some(Node {
             name: name?,
@@ -160,6 +218,7 @@ impl NodeRead {
             threads: NonZeroUsize::new(threads?),
             grace: grace?,
             trusted_proxies: trusted_proxies?,
+            resolvers,
             trusted_field: trusted_field?,
         })
     }
@@ -175,9 +234,10 @@ impl Read for ListenerKind {
     fn read(&self, value: &Value, reading: &mut Reading) -> Option<Listener> {
         if let Says::Table(_) = value.says {
             let section = Section::open(value, &LISTENER, reading)?;
-            let (address, tls) = (
+            let (address, tls, proxied) = (
                 section.value(&ADDRESS, reading),
                 section.value(&TLS_ON, reading),
+                section.value(&PROXY_PROTOCOL, reading),
             );
             let transport = if tls? {
                 ListenerTransport::Tls
@@ -187,12 +247,17 @@ impl Read for ListenerKind {
             return Some(Listener {
                 address: address?,
                 transport,
+                announcing: match proxied? {
+                    true => Announcing::Trusted,
+                    false => Announcing::No,
+                },
             });
         }
         let address = ADDRESS_KIND.read(value, reading)?;
         Some(Listener {
             address,
             transport: ListenerTransport::Plain,
+            announcing: Announcing::No,
         })
     }
 
@@ -375,10 +440,12 @@ pub(crate) fn memory(section: &Section<'_>, below: Below, reading: &mut Reading)
 const ACCESS: Setting<Choice<AccessLog>> = Setting {
     key: "access",
     unset: Unset::Is("\"json\""),
-    about: "The access log, one line per request on standard output.",
+    about: "The format of the access log, one line per request. GoAccess reads all but `json`; `vcombined` and `cloudfront` tell it how the cache fared.",
     read: Choice(&[
         ("json", AccessLog::Json),
         ("combined", AccessLog::Combined),
+        ("vcombined", AccessLog::CombinedWithHost),
+        ("cloudfront", AccessLog::CloudFront),
         ("off", AccessLog::Off),
     ]),
 };
@@ -396,20 +463,82 @@ const LEVEL: Setting<Choice<Level>> = Setting {
     ]),
 };
 
+const LOG_TO: Setting<Text<LogTo>> = Setting {
+    key: "to",
+    unset: Unset::Is("\"stdout\""),
+    about: "Where the access log goes. Lines that cannot be written are dropped and counted; no request waits.",
+    read: Text {
+        accepts: "\"stdout\", a path with a `/`, \"udp://HOST:PORT\", \"tcp://HOST:PORT\" or \"unix:/PATH\" (syslog, RFC 5424)",
+        parse: names::log_to,
+    },
+};
+
+const ROTATE_SIZE: Setting<Bytes<u64>> = Setting {
+    key: "rotate_size",
+    unset: Unset::Is("\"100MiB\""),
+    about: "The length at which the file of the access log is set aside as `.1`, and begun anew.",
+    read: Bytes::new(1 << 20, 1 << 40),
+};
+
+const ROTATE_KEEP: Setting<Whole<u32>> = Setting {
+    key: "rotate_keep",
+    unset: Unset::Is("7"),
+    about: "How many files of the access log are kept beside the one that is written.",
+    read: Whole::new(0, 1_000),
+};
+
+const SAMPLE_HITS: Setting<Whole<u32>> = Setting {
+    key: "sample_hits",
+    unset: Unset::Is("1"),
+    about: "One of so many hits is told in the access log, and says for how many it stands (`sample`). What is no hit always is told.",
+    read: Whole::new(1, 1_000_000),
+};
+
+const REDACT: Setting<List<Choice<Redacted>>> = Setting {
+    key: "redact",
+    unset: Unset::Is("[]"),
+    about: "What of requests no log tells: of `client`, all but the network (24 bits of IPv4, 48 of IPv6).",
+    read: List {
+        of: Choice(&[
+            ("client", Redacted::Client),
+            ("query", Redacted::Query),
+            ("referer", Redacted::Referer),
+            ("user_agent", Redacted::UserAgent),
+        ]),
+        least: 0,
+    },
+};
+
 pub(crate) const LOG: Rows = Rows {
     path: "log",
     about: "What is logged.",
-    rows: &[&ACCESS as &dyn Row, &LEVEL],
+    rows: &[
+        &ACCESS as &dyn Row,
+        &LOG_TO,
+        &ROTATE_SIZE,
+        &ROTATE_KEEP,
+        &SAMPLE_HITS,
+        &REDACT,
+        &LEVEL,
+    ],
 };
 
 /// Reads `[log]`.
 pub(crate) fn log(section: &Section<'_>, reading: &mut Reading) -> Option<Log> {
-    let (access, level) = (
-        section.value(&ACCESS, reading),
-        section.value(&LEVEL, reading),
-    );
+    let access = section.value(&ACCESS, reading);
+    let to = section.value(&LOG_TO, reading);
+    let rotate_size = section.value(&ROTATE_SIZE, reading);
+    let rotate_keep = section.value(&ROTATE_KEEP, reading);
+    let sample_hits = section.value(&SAMPLE_HITS, reading);
+    let redact = section.value(&REDACT, reading);
+    let level = section.value(&LEVEL, reading);
     Some(Log {
         access: access?,
+        to: to?,
+        rotate_size: rotate_size?,
+        rotate_keep: rotate_keep?,
+        sample_hits: sample_hits?,
+        redact: values(redact?),
         level: level?,
     })
 }

@@ -3,8 +3,12 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::kinds::{Choice, Lasting, ReadableFile, Text, Truth, Whole};
-use crate::model::{Caps, Origin, OriginHost, OriginHttp, OriginRole, OriginTransport, Verify};
+use super::egress;
+use crate::kinds::{Choice, Lasting, ReadableFile, Text, Truth, Whole, values};
+use crate::model::{
+    Caps, Certificate, Origin, OriginHost, OriginHttp, OriginRole, OriginTransport, Proxy,
+    ProxyProtocol, Verify,
+};
 use crate::names;
 use crate::problems::{Fault, quote};
 use crate::raw::{Says, Value};
@@ -98,6 +102,59 @@ const MAX_REQUESTS: Setting<Whole<usize>> = Setting {
     read: Whole::new(1, 100_000),
 };
 
+const MAX_CONNECTIONS: Setting<Whole<usize>> = Setting {
+    key: "max_connections",
+    unset: Unset::Means {
+        example: "100",
+        means: "no limit",
+    },
+    about: "The most connections that it has at once, unused ones among them; these are given up soon then.",
+    read: Whole::new(1, 100_000),
+};
+
+const PROXY: Setting<Text<Url>> = Setting {
+    key: "proxy",
+    unset: Unset::Means {
+        example: "\"http://10.0.0.3:3128\"",
+        means: "none",
+    },
+    about: "A proxy through which it is reached, by CONNECT (RFC 9110 §9.3.6). The proxy resolves the origin's name.",
+    read: Text {
+        accepts: "a URL such as \"http://10.0.0.3:3128\"",
+        parse: proxy_url,
+    },
+};
+
+const PROXY_PROTOCOL: Setting<Choice<ProxyProtocol>> = Setting {
+    key: "proxy_protocol",
+    unset: Unset::Means {
+        example: "\"v2\"",
+        means: "not at all",
+    },
+    about: "The version of the PROXY protocol by which it is told who the client is. Clients share no connection then.",
+    read: Choice(&[("v1", ProxyProtocol::V1), ("v2", ProxyProtocol::V2)]),
+};
+
+const CLIENT_CERT: Setting<ReadableFile> = Setting {
+    key: "client_cert",
+    unset: Unset::Means {
+        example: "\"client.pem\"",
+        means: "none",
+    },
+    about: "The certificate chain, in PEM, that the node shows an `https://` origin.",
+    read: ReadableFile,
+};
+
+const CLIENT_KEY: Setting<ReadableFile> = Setting {
+    key: "client_key",
+    unset: Unset::Means {
+        example: "\"client.key\"",
+        means: "none",
+    },
+    about: "The key of `client_cert`, in PEM.",
+    read: ReadableFile,
+};
+
 const QUEUE: Setting<Whole<u32>> = Setting {
     key: "queue",
     unset: Unset::Is("1000"),
@@ -130,6 +187,12 @@ pub(crate) const ORIGIN: Rows = Rows {
         &MAX_REQUESTS,
         &QUEUE,
         &QUEUE_TIMEOUT,
+        &MAX_CONNECTIONS,
+        &PROXY,
+        &PROXY_PROTOCOL,
+        &CLIENT_CERT,
+        &CLIENT_KEY,
+        &egress::CHOSEN,
     ],
 };
 
@@ -139,7 +202,7 @@ const URL_KIND: Text<Url> = Text {
 };
 
 /// The keys that have a meaning with TLS only.
-const TLS_KEYS: &[&str] = &[CA.key, VERIFY.key, SNI.key];
+const TLS_KEYS: &[&str] = &[CA.key, VERIFY.key, SNI.key, CLIENT_CERT.key, CLIENT_KEY.key];
 
 /// Where an origin is: `http://host:port` or `https://host:port`.
 #[derive(Clone, Debug)]
@@ -156,7 +219,25 @@ enum Scheme {
 }
 
 impl Url {
+    fn of_socket(text: &str, path: &str) -> Result<Self, Fault> {
+        /// What an address of the kernel holds, less the byte that ends it.
+        const PATH_MAX: usize = 107;
+        let path = path.strip_prefix("//").unwrap_or(path);
+        if !path.starts_with('/') || path.len() > PATH_MAX {
+            let fault = Fault::new(format!("{} is no path of a socket", quote(text)));
+            return Err(fault.hint("write, for example, \"unix:/run/app.sock\""));
+        }
+        Ok(Self {
+            scheme: Scheme::Http,
+            host: OriginHost::Socket(PathBuf::from(path)),
+            port: 0,
+        })
+    }
+
     fn parse(text: &str) -> Result<Self, Fault> {
+        if let Some(path) = text.strip_prefix("unix:") {
+            return Self::of_socket(text, path);
+        }
         let Some((scheme, rest)) = text.split_once("://") else {
             let fault = Fault::new(format!("{} has no scheme", quote(text)));
             return Err(fault.hint(format!(
@@ -183,6 +264,21 @@ impl Url {
                 host,
                 port: port.unwrap_or(default_port),
             }),
+        }
+    }
+}
+
+/// The URL of a proxy.
+fn proxy_url(text: &str) -> Result<Url, Fault> {
+    let url = Url::parse(text)?;
+    match (url.scheme, &url.host) {
+        (Scheme::Http, OriginHost::Name(_) | OriginHost::Address(_)) => Ok(url),
+        _ => {
+            let fault = Fault::new(format!(
+                "{} is no proxy that is asked in clear text",
+                quote(text)
+            ));
+            Err(fault.hint("write http://"))
         }
     }
 }
@@ -241,6 +337,10 @@ fn finish(section: &Section<'_>, url: Option<Url>, reading: &mut Reading) -> Opt
     let weight = section.value(&WEIGHT, reading);
     let backup = section.value(&BACKUP, reading);
     let caps = caps(section, reading);
+    let proxy = section.value(&PROXY, reading);
+    let proxy_protocol = section.value(&PROXY_PROTOCOL, reading);
+    let certificate = certificate(section, reading);
+    let egress = section.value(&egress::CHOSEN, reading).map(values);
 
     let Url { scheme, host, port } = url?;
     let transport = match scheme {
@@ -265,7 +365,32 @@ fn finish(section: &Section<'_>, url: Option<Url>, reading: &mut Reading) -> Opt
             false => OriginRole::Primary,
         },
         caps: caps?,
+        proxy: proxy.map(|Url { host, port, .. }| Proxy { host, port }),
+        proxy_protocol,
+        certificate: certificate?,
+        egress: egress.unwrap_or_default(),
     })
+}
+
+/// A certificate and its key, both or none.
+fn certificate(section: &Section<'_>, reading: &mut Reading) -> Option<Option<Certificate>> {
+    let cert = section.value(&CLIENT_CERT, reading);
+    let key = section.value(&CLIENT_KEY, reading);
+    let (given, missing) = match (section.has(&CLIENT_CERT), section.has(&CLIENT_KEY)) {
+        (false, false) => return Some(None),
+        (true, true) => {
+            let certificate = Certificate {
+                cert: cert?,
+                key: key?,
+            };
+            return Some(Some(certificate));
+        }
+        (true, false) => (&CLIENT_CERT, CLIENT_KEY.key),
+        (false, true) => (&CLIENT_KEY, CLIENT_CERT.key),
+    };
+    let fault = Fault::new(format!("`{}` has no effect without `{missing}`", given.key));
+    reading.refuse(section.key_span_of(given), fault.hint("give both"));
+    None
 }
 
 fn caps(section: &Section<'_>, reading: &mut Reading) -> Option<Caps> {
@@ -286,6 +411,7 @@ fn caps(section: &Section<'_>, reading: &mut Reading) -> Option<Caps> {
         requests,
         queue: queue?,
         queue_timeout: queue_timeout?,
+        connections: section.value(&MAX_CONNECTIONS, reading),
     })
 }
 

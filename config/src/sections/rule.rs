@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Tables, caching, codings, key, slices, vary};
+use super::{Tables, caching, codings, egress, key, slices, vary};
 use crate::glob::Glob;
 use crate::kinds::{Choice, Lasting, List, OneOrMore, Text, Truth, Whole, values};
 use crate::model::{
@@ -85,6 +85,7 @@ const VARY: Setting<Tables> = otherwise(&vary::VARY_KEY);
 const SLICES: Setting<Tables> = otherwise(&slices::SLICES_KEY);
 const DECEPTION_GUARD: Setting<Truth> = otherwise(&caching::DECEPTION_GUARD);
 const CODINGS: Setting<Tables> = otherwise(&codings::CODINGS_KEY);
+const EGRESS: Setting<List<Text<String>>> = otherwise(&egress::CHOSEN);
 
 /// The same setting in a rule: left out, it is as the site says.
 const fn otherwise<R: Copy>(setting: &Setting<R>) -> Setting<R> {
@@ -124,6 +125,7 @@ pub(crate) const RULE: Rows = Rows {
         &SLICES,
         &DECEPTION_GUARD,
         &CODINGS,
+        &EGRESS,
     ],
 };
 
@@ -134,6 +136,7 @@ const BEFORE_THE_RESPONSE: &[&str] = &[
     VARY.key,
     SLICES.key,
     CODINGS.key,
+    EGRESS.key,
 ];
 
 /// Reads one rule of a site that caches as `base` says.
@@ -202,6 +205,10 @@ fn overrides(
         codings: section
             .given_section(&CODINGS, &codings::CODINGS, reading)
             .and_then(|given| codings::codings(&given, base.map(|base| &base.codings), reading)),
+        egress: section
+            .given(&EGRESS, reading)
+            .map(values)
+            .unwrap_or_default(),
     })
 }
 
@@ -220,6 +227,10 @@ fn refuse_inert(section: &Section<'_>, cache: Option<UseCache>, reading: &mut Re
             fault.hint("add, for example, cache = false or ttl = \"1h\""),
         );
     }
+    // It is about the way to the origin, and not about the cache.
+    let first = section
+        .keys()
+        .find(|key| ![MATCH_KEY.key, NAME.key, CACHE.key, EGRESS.key].contains(&key.value));
     if let Some(first) = first
         && cache == Some(UseCache::Never)
     {

@@ -5,11 +5,11 @@ use std::collections::hash_map::Entry;
 use std::time::Duration;
 
 use super::origin::OriginKind;
-use super::{Tables, caching, codings, key, rule, sharing, slices, vary};
+use super::{Tables, caching, codings, edits, egress, key, rule, sharing, slices, vary};
 use crate::kinds::{Choice, Lasting, List, Text, Truth, Whole, values};
 use crate::model::{
-    Caching, Debug, EarlyHints, Forwarded, ForwardedAs, HostPattern, LearnHints, Origin,
-    ProxyStatus, Rule, Sharing, Site, UnknownTransferCoding, Upstream,
+    Caching, Debug, EarlyHints, FieldEdits, Forwarded, ForwardedAs, HostPattern, LearnHints,
+    Origin, ProxyStatus, Rule, Sharing, Site, UnknownTransferCoding, Upstream,
 };
 use crate::names;
 use crate::problems::{Fault, quote};
@@ -277,6 +277,9 @@ pub(crate) const SITE: Rows = Rows {
         &sharing::HEALTH_KEY,
         &sharing::BREAKER_KEY,
         &sharing::EJECTION_KEY,
+        &egress::CHOSEN,
+        &edits::REQUEST_FIELDS,
+        &edits::RESPONSE_FIELDS,
         &UNKNOWN_TRANSFER_CODING,
         &FORWARDED,
         &FORWARDED_AS,
@@ -350,6 +353,9 @@ struct SiteRead {
     origins: Option<Vec<Origin>>,
     upstream: Option<Upstream>,
     sharing: Option<Sharing>,
+    egress: Vec<String>,
+    request_fields: Option<FieldEdits>,
+    response_fields: Option<FieldEdits>,
     caching: Option<Caching>,
     rules: Option<Vec<Rule>>,
     forwarded: Option<Forwarded>,
@@ -376,6 +382,12 @@ fn site(value: &Value, reading: &mut Reading) -> Option<SiteRead> {
     let origins = section.value(&ORIGINS, reading).map(values);
     let upstream = upstream(&section, reading);
     let sharing = sharing::sharing(&section, reading);
+    let request_fields = section
+        .section(&edits::REQUEST_FIELDS, &edits::REQUEST, reading)
+        .and_then(|section| edits::field_edits(&section, reading));
+    let response_fields = section
+        .section(&edits::RESPONSE_FIELDS, &edits::RESPONSE, reading)
+        .and_then(|section| edits::field_edits(&section, reading));
     let caching = caching::caching(&section, reading);
     let rules = section.list(&RULES, reading).map(|rules| {
         let rules = rules
@@ -392,6 +404,12 @@ fn site(value: &Value, reading: &mut Reading) -> Option<SiteRead> {
         origins,
         upstream,
         sharing,
+        egress: section
+            .value(&egress::CHOSEN, reading)
+            .map(values)
+            .unwrap_or_default(),
+        request_fields,
+        response_fields,
         caching,
         rules: rules.and_then(|rules| rules.into_iter().collect()),
         forwarded: section.value(&FORWARDED, reading),
@@ -440,6 +458,9 @@ impl SiteRead {
             origins: self.origins?,
             upstream: self.upstream?,
             sharing: self.sharing?,
+            egress: self.egress,
+            request_fields: self.request_fields?,
+            response_fields: self.response_fields?,
             caching: self.caching?,
             rules: self.rules?,
             forwarded: self.forwarded?,

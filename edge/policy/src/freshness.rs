@@ -426,7 +426,7 @@ fn heuristic(
 
 /// The status codes "defined as heuristically cacheable" (RFC 9110 §15.1), without 206, which is not
 /// stored.
-pub(crate) fn is_heuristically_cacheable(status: StatusCode) -> bool {
+pub fn is_heuristically_cacheable(status: StatusCode) -> bool {
     matches!(
         status.as_u16(),
         200 | 203 | 204 | 300 | 301 | 308 | 404 | 405 | 410 | 414 | 501

@@ -266,7 +266,7 @@ impl Fill {
             content: self.request.content.whole().cloned(),
             trail: &self.request.trail,
             site: &self.request.site,
-            chosen_by: self.request.chosen_by(),
+            on_behalf: Some(&self.request),
             queueing: self.queueing(),
             through: Some(Through {
                 request: &self.request,

@@ -92,7 +92,7 @@ impl<'a> Rest<'a> {
             content: None,
             trail: &self.request.trail,
             site: &self.request.site,
-            chosen_by: self.request.chosen_by(),
+            on_behalf: Some(self.request),
             queueing: Queueing::Wait,
             through: Some(Through {
                 request: self.request,

@@ -4,6 +4,8 @@
 mod clauses;
 mod explain;
 mod figures;
+mod filter;
+mod follow;
 mod history;
 mod question;
 mod recent;
@@ -22,6 +24,9 @@ use serde::Serialize;
 use crate::exchange::Request;
 use crate::metrics::{NO_SITE, Requests};
 use crate::node::Node;
+use filter::Filter;
+pub(crate) use follow::Following;
+use follow::{Crowded, Followers};
 use history::History;
 use question::{Question, Wanted};
 pub(crate) use recent::Missed;
@@ -37,6 +42,7 @@ pub(crate) struct Observed {
     pub history: History,
     pub tops: Tops,
     pub recent: Recent,
+    pub followers: Followers,
 }
 
 impl Observed {
@@ -45,6 +51,7 @@ impl Observed {
             history: History::new(now),
             tops: Tops::new(now),
             recent: Recent::default(),
+            followers: Followers::default(),
         }
     }
 
@@ -140,6 +147,32 @@ async fn explain(node: &Node, asked: &Asked<'_>, query: &str) -> Response<Bytes>
             }
         }
     }
+}
+
+/// Whether a request to the admin API is to follow the log.
+pub(crate) fn is_following(asked: &Asked<'_>) -> bool {
+    let path = asked.target.split('?').next();
+    path == Some("/v1/log") && *asked.method == Method::GET
+}
+
+/// Begins to follow the log.
+///
+/// # Errors
+/// The answer to who may not.
+pub(crate) fn follow(node: &Node, asked: &Asked<'_>) -> Result<Following, Box<Response<Bytes>>> {
+    let query = asked.target.split_once('?').map_or("", |(_, query)| query);
+    node.api.reading(asked, node, |reader| {
+        let mut filter = Filter::All;
+        for (name, value) in form_urlencoded::parse(query.as_bytes()) {
+            match &*name {
+                "where" => filter = Filter::parse(&value).map_err(Problem::Invalid)?,
+                other => return Err(Problem::Invalid(format!("there is no parameter {other:?}"))),
+            }
+        }
+        let sites = node.sites.names();
+        let followed = node.observed.followers.follow(filter, reader, sites);
+        followed.map_err(|Crowded| Problem::Busy)
+    })
 }
 
 fn not_remembered(id: &str) -> String {

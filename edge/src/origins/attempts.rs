@@ -1,6 +1,7 @@
 //! The attempts of one request: which origin each goes to, and whether there is another.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use http::StatusCode;
@@ -8,11 +9,13 @@ use tiered::Moment;
 use tiered::balance::{Draw, Fitness, Trials, Tried};
 use tiered::retry::{Again, Failed, Replay, again};
 use tokio::time::Instant;
+use wire::proxy_protocol::Announced;
 
 use super::condition::Verdict;
 use super::names::Names;
 use super::slots::{Queueing, Slot};
 use super::{Origin, moment};
+use crate::egress::Pool;
 use crate::error::UpstreamError;
 use crate::sites::Site;
 
@@ -26,20 +29,47 @@ pub(crate) struct Attempts {
 }
 
 /// What a request brings to the choice of its origins.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Plan {
     /// By what an origin is chosen, where it is by the request.
     pub key: u64,
     pub replay: Replay,
     pub queueing: Queueing,
+    /// Who asks, for origins that are told before the first byte.
+    pub announced: Announced,
+    /// The pools that the connection leaves from; none leaves it to the origin.
+    pub egress: Arc<[Arc<Pool>]>,
+}
+
+impl Plan {
+    /// Of what no client asked for.
+    pub(crate) fn of_the_node(site: &Site) -> Self {
+        Self {
+            key: 0,
+            replay: Replay::Harmless,
+            queueing: Queueing::Never,
+            announced: Announced::Own,
+            egress: Arc::clone(&site.base.egress),
+        }
+    }
+}
+
+/// Where an origin is, at the moment.
+#[derive(Clone, Debug)]
+pub(crate) enum Place {
+    /// One at least, the one that worked last first.
+    Addresses(Vec<SocketAddr>),
+    Socket(PathBuf),
 }
 
 /// Where an attempt goes.
 #[derive(Debug)]
 pub(crate) struct Candidate {
     pub origin: Arc<Origin>,
-    /// One at least.
-    pub addresses: Vec<SocketAddr>,
+    pub place: Place,
+    pub announced: Announced,
+    /// The pools that the connection leaves from, in order.
+    pub egress: Arc<[Arc<Pool>]>,
     site: Arc<Site>,
     /// None where it is a probe.
     slot: Option<Slot>,
@@ -78,20 +108,21 @@ impl Attempts {
             };
             self.tried.add(index);
             let origin = &origins.all[index];
-            let addresses = origin.addresses(names, now).await;
-            if addresses.is_empty() {
+            let Some(place) = origin.place(names, now).await else {
                 unresolved = true;
                 let verdict = Verdict::Failed(UpstreamError::Unresolved.proxy_status());
                 origin
                     .condition
                     .ended(&origin.label, verdict, at, &origins.health);
                 continue;
-            }
+            };
             let slot = origin.slots.take(self.plan.queueing).await?;
             origin.condition.begin(at);
             return Ok(Candidate {
                 origin: Arc::clone(origin),
-                addresses,
+                place,
+                announced: self.plan.announced,
+                egress: origin.egress(&self.plan.egress),
                 site: Arc::clone(&site),
                 slot: Some(slot),
             });
@@ -162,8 +193,11 @@ impl Attempts {
 
 impl Candidate {
     /// The address that is tried first.
-    pub(crate) fn address(&self) -> SocketAddr {
-        self.addresses[0]
+    pub(crate) fn address(&self) -> Option<SocketAddr> {
+        match &self.place {
+            Place::Addresses(addresses) => addresses.first().copied(),
+            Place::Socket(_) => None,
+        }
     }
 
     /// The origin answered.
@@ -173,8 +207,13 @@ impl Candidate {
 
     /// The attempt failed, by the origin's fault.
     pub(crate) fn failed(&self, error: UpstreamError) {
-        if self.addresses.len() > 1 {
-            self.origin.rotation.next(self.addresses.len());
+        if matches!(error, UpstreamError::Full | UpstreamError::NoPort) {
+            return; // it is not the origin's
+        }
+        if let Place::Addresses(addresses) = &self.place
+            && addresses.len() > 1
+        {
+            self.origin.rotation.next(addresses.len());
         }
         self.judge(Verdict::Failed(error.proxy_status()));
     }
@@ -195,17 +234,14 @@ impl Candidate {
     }
 
     /// Where a probe of an origin goes.
-    pub(crate) fn probe(
-        site: &Arc<Site>,
-        origin: &Arc<Origin>,
-        addresses: Vec<SocketAddr>,
-    ) -> Option<Self> {
-        let some = !addresses.is_empty();
-        some.then(|| Self {
+    pub(crate) fn probe(site: &Arc<Site>, origin: &Arc<Origin>, place: Place, plan: &Plan) -> Self {
+        Self {
             origin: Arc::clone(origin),
-            addresses,
+            place,
+            announced: plan.announced,
+            egress: origin.egress(&plan.egress),
             site: Arc::clone(site),
             slot: None,
-        })
+        }
     }
 }

@@ -1,14 +1,18 @@
 //! By what of a request an origin is chosen, where the site chooses it by the request.
 
 use std::hash::{BuildHasher as _, BuildHasherDefault, DefaultHasher, Hash};
+use std::net::SocketAddr;
+use std::sync::Arc;
 
 use http::HeaderMap;
 use http::header::COOKIE;
 use tiered::retry::Replay;
 use wire::Framing;
+use wire::proxy_protocol::{Announced, Ends};
 
 use super::attempts::Plan;
 use super::slots::Queueing;
+use crate::downstream::Facts;
 use crate::exchange::Request;
 
 /// What the choice of an origin goes by.
@@ -44,7 +48,19 @@ impl Request {
                 Replay::Harmful
             },
             queueing: Queueing::Wait,
+            announced: self.announced(),
+            egress: Arc::clone(&self.treatment.egress),
         }
+    }
+
+    /// Who asks, as the PROXY protocol says it: the client, whoever stands before the node.
+    fn announced(&self) -> Announced {
+        let Facts { client, local, .. } = &*self.facts;
+        let from = match self.path.first() {
+            Some(address) if *address != client.ip() => SocketAddr::new(*address, 0),
+            _ => *client,
+        };
+        Announced::Of(Ends { from, to: *local })
     }
 }
 

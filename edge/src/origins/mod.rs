@@ -3,6 +3,7 @@
 pub(crate) mod attempts;
 pub(crate) mod chosen;
 pub(crate) mod condition;
+pub(crate) mod edits;
 pub(crate) mod names;
 pub(crate) mod outbound;
 pub(crate) mod probes;
@@ -11,6 +12,7 @@ pub(crate) mod status;
 
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -25,7 +27,9 @@ use tokio::time::Instant;
 use wire::UnknownCoding;
 
 use crate::clock;
+use crate::egress::Pool;
 use crate::metrics::RetryTally;
+use attempts::Place;
 use chosen::ChosenBy;
 use condition::Condition;
 use names::Names;
@@ -51,6 +55,44 @@ pub(crate) struct Origin {
     pub condition: Condition,
     /// Which of its addresses worked last.
     pub rotation: Rotation,
+    /// The proxy through which it is reached.
+    pub through: Option<Through>,
+    /// How it is told who the client is before the first byte.
+    pub proxy_protocol: Option<ProxyProtocol>,
+    /// What it is shown of the node.
+    pub certificate: Option<Certificate>,
+    /// The pools from which it is reached where no rule says otherwise; none leaves it to the system.
+    pub egress: Arc<[Arc<Pool>]>,
+}
+
+/// A proxy that is asked for a tunnel.
+#[derive(Clone, Debug)]
+pub(crate) struct Through {
+    pub host: Host,
+    pub port: u16,
+    /// What is asked for: the origin's host and port.
+    pub target: String,
+}
+
+/// Which version of the PROXY protocol.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub(crate) enum ProxyProtocol {
+    V1,
+    V2,
+}
+
+/// A certificate chain and its key, in DER.
+#[derive(Clone)]
+pub(crate) struct Certificate {
+    pub chain: Vec<Vec<u8>>,
+    pub key: Vec<u8>,
+}
+
+impl std::fmt::Debug for Certificate {
+    /// The key is nobody's business.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Certificate").finish_non_exhaustive()
+    }
 }
 
 impl Origin {
@@ -60,6 +102,7 @@ impl Origin {
             Host::Name(name) => name.clone(),
             Host::Address(IpAddr::V4(address)) => address.to_string(),
             Host::Address(IpAddr::V6(address)) => format!("[{address}]"),
+            Host::Socket(_) => return "localhost".to_owned(),
         };
         match (&self.transport, self.port) {
             (Transport::Plain, 80) | (Transport::Tls { .. }, 443) => host,
@@ -73,6 +116,8 @@ impl Origin {
 pub(crate) enum Host {
     Name(String),
     Address(IpAddr),
+    /// A socket in the file system.
+    Socket(PathBuf),
 }
 
 /// What is spoken below HTTP.
@@ -196,18 +241,45 @@ pub(crate) fn moment() -> Moment {
 }
 
 impl Origin {
-    /// Its addresses, the one that worked last first; none where its name does not resolve.
-    pub(crate) async fn addresses(&self, names: &Arc<Names>, now: Instant) -> Vec<SocketAddr> {
-        let mut found = match &self.host {
+    /// Where it is; none where its name, or that of the proxy before it, does not resolve.
+    pub(crate) async fn place(&self, names: &Arc<Names>, now: Instant) -> Option<Place> {
+        let (host, port) = match &self.through {
+            Some(Through { host, port, .. }) => (host, *port),
+            None => (&self.host, self.port),
+        };
+        let mut found = match host {
+            Host::Socket(path) => return Some(Place::Socket(path.clone())),
             Host::Address(address) => vec![*address],
             Host::Name(name) => names.resolve(name, now).await,
         };
-        // Resolvers answer in another order each time.
-        found.sort_unstable();
-        found.dedup();
+        in_order(&mut found);
         let order = self.rotation.order(found.len());
-        order
-            .map(|index| SocketAddr::new(found[index], self.port))
-            .collect()
+        let addresses: Vec<_> = order
+            .map(|index| SocketAddr::new(found[index], port))
+            .collect();
+        (!addresses.is_empty()).then_some(Place::Addresses(addresses))
     }
+
+    /// This one of its addresses answered.
+    pub(crate) fn worked(&self, address: SocketAddr, all: &[SocketAddr]) {
+        let mut all: Vec<IpAddr> = all.iter().map(SocketAddr::ip).collect();
+        in_order(&mut all);
+        if let Some(index) = all.iter().position(|it| *it == address.ip()) {
+            self.rotation.worked(index);
+        }
+    }
+
+    /// The pools from which it is reached, where the request wants `chosen`.
+    pub(crate) fn egress(&self, chosen: &Arc<[Arc<Pool>]>) -> Arc<[Arc<Pool>]> {
+        match chosen.is_empty() {
+            true => Arc::clone(&self.egress),
+            false => Arc::clone(chosen),
+        }
+    }
+}
+
+/// Resolvers answer in another order each time. IPv6 comes first (RFC 8305 §4).
+fn in_order(addresses: &mut Vec<IpAddr>) {
+    addresses.sort_unstable_by_key(|address| (address.is_ipv4(), *address));
+    addresses.dedup();
 }

@@ -1,12 +1,13 @@
 //! Names become addresses: asked asynchronously, kept for their TTL, and the last good answer for longer.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use hickory_resolver::TokioResolver;
+use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::proto::rr::RData;
+use hickory_resolver::{TokioResolver, config as settings};
 use parking_lot::Mutex;
 use tokio::time::{Instant, timeout};
 
@@ -41,10 +42,36 @@ struct Known {
     until: Instant,
 }
 
+fn resolver_config(servers: &[SocketAddr]) -> settings::ResolverConfig {
+    let servers = servers.iter().map(|server| {
+        let ways = [
+            settings::ConnectionConfig::udp(),
+            settings::ConnectionConfig::tcp(),
+        ];
+        let at_port = |mut way: settings::ConnectionConfig| {
+            way.port = server.port();
+            way
+        };
+        settings::NameServerConfig::new(server.ip(), true, ways.map(at_port).into())
+    });
+    settings::ResolverConfig::from_parts(None, Vec::new(), servers.collect())
+}
+
 impl Names {
-    /// Asks whom the system's configuration names.
-    pub(crate) fn from_system() -> Arc<Self> {
-        let resolver = TokioResolver::builder_tokio().and_then(|builder| builder.build());
+    /// Asks these servers; without any, whom the system's configuration names.
+    pub(crate) fn of(servers: &[SocketAddr]) -> Arc<Self> {
+        let builder = match servers {
+            [] => TokioResolver::builder_tokio(),
+            servers => Ok(TokioResolver::builder_with_config(
+                resolver_config(servers),
+                TokioRuntimeProvider::default(),
+            )),
+        };
+        let resolver = builder.and_then(|mut builder| {
+            // Both families: which of them works, connections find out.
+            builder.options_mut().ip_strategy = settings::LookupIpStrategy::Ipv4AndIpv6;
+            builder.build()
+        });
         let directory = match resolver {
             Ok(resolver) => Directory::Dns(Box::new(resolver)),
             Err(error) => {

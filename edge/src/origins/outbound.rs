@@ -40,6 +40,7 @@ pub(crate) fn headers(request: &Request, marks: &Marks<'_>) -> HeaderMap {
         vary.rewrite_cookies(&mut headers, &request.treatment.key.cookies);
     }
     forwarded_for(&mut headers, request);
+    request.site.edits.request.apply(&mut headers);
     marks.guard.mark(&mut headers);
     tiered::via::append(&mut headers, request.head.version, marks.name);
     headers

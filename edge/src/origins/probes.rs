@@ -88,7 +88,7 @@ impl Probes {
             content: None,
             trail: &Trail::default(),
             site: &self.site,
-            chosen_by: 0,
+            on_behalf: None,
             queueing: Queueing::Never,
             spent: &spent,
             kind: Asked::Background,

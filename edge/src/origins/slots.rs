@@ -16,6 +16,15 @@ pub(crate) struct Slots {
     under_way: AtomicU32,
     waiting: AtomicU32,
     cap: Option<Cap>,
+    connections: Option<Connections>,
+}
+
+/// The most connections at once.
+#[derive(Debug)]
+pub(crate) struct Connections {
+    places: Arc<Semaphore>,
+    /// How long a new one waits for another one's end.
+    patience: Duration,
 }
 
 /// The most requests at once.
@@ -47,6 +56,15 @@ pub(crate) struct Slot {
 /// Whoever waits is counted, however the wait ends.
 struct Waiting<'a>(&'a AtomicU32);
 
+impl Connections {
+    pub(crate) fn new(most: usize, patience: Duration) -> Self {
+        Self {
+            places: Arc::new(Semaphore::new(most)),
+            patience,
+        }
+    }
+}
+
 impl Cap {
     pub(crate) fn new(requests: usize, queue: u32, patience: Duration) -> Self {
         Self {
@@ -58,12 +76,38 @@ impl Cap {
 }
 
 impl Slots {
-    pub(crate) fn new(cap: Option<Cap>) -> Arc<Self> {
+    pub(crate) fn new(cap: Option<Cap>, connections: Option<Connections>) -> Arc<Self> {
         Arc::new(Self {
             under_way: AtomicU32::new(0),
             waiting: AtomicU32::new(0),
             cap,
+            connections,
         })
+    }
+
+    /// How long a new connection waits for another one's end.
+    pub(crate) fn connection_patience(&self) -> Duration {
+        let connections = self.connections.as_ref();
+        connections.map_or(Duration::ZERO, |connections| connections.patience)
+    }
+
+    /// Whether unused connections are in the way of new ones.
+    pub(crate) const fn are_connections_few(&self) -> bool {
+        self.connections.is_some()
+    }
+
+    /// A place for a connection; none is needed where there is no limit.
+    ///
+    /// # Errors
+    /// [`UpstreamError::Full`] where none became free in time.
+    pub(crate) async fn connection(&self) -> Result<Option<OwnedSemaphorePermit>, UpstreamError> {
+        let Some(Connections { places, patience }) = &self.connections else {
+            return Ok(None);
+        };
+        match timeout(*patience, Arc::clone(places).acquire_owned()).await {
+            Ok(Ok(place)) => Ok(Some(place)),
+            Ok(Err(_)) | Err(_) => Err(UpstreamError::Full),
+        }
     }
 
     /// Requests that are under way.
@@ -144,7 +188,10 @@ mod tests {
     use super::*;
 
     fn slots(requests: usize, queue: u32) -> Arc<Slots> {
-        Slots::new(Some(Cap::new(requests, queue, Duration::from_secs(60))))
+        Slots::new(
+            Some(Cap::new(requests, queue, Duration::from_secs(60))),
+            None,
+        )
     }
 
     #[tokio::test]

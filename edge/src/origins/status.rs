@@ -1,12 +1,14 @@
 //! The origins as the admin API shows them, and as `larder origins` prints them.
 
 use std::fmt::Write as _;
+use std::sync::Arc;
 
-use purge_api::{OriginList, OriginStatus};
+use purge_api::{EgressList, EgressStatus, OriginList, OriginStatus};
 use serde_json::Value;
 use tiered::balance::Role;
 
 use super::{Origin, moment};
+use crate::egress::{Pool, Source};
 use crate::sites::{Site, Sites};
 
 /// All origins of a node.
@@ -39,15 +41,72 @@ fn status(site: &Site, origin: &Origin) -> OriginStatus {
     }
 }
 
+/// All egress pools of a node.
+pub(crate) fn egress(pools: &[Arc<Pool>]) -> EgressList {
+    let rows = pools
+        .iter()
+        .flat_map(|pool| pool.sources.iter().map(|source| row(pool, source)));
+    EgressList {
+        egress: rows.collect(),
+    }
+}
+
+fn row(pool: &Pool, source: &Source) -> EgressStatus {
+    let ports = source.ports.as_ref();
+    EgressStatus {
+        pool: pool.name.clone(),
+        country: pool.country.clone(),
+        purpose: pool.purpose.clone(),
+        address: source.address.to_string(),
+        ports: ports.map(|ports| (*ports.start(), *ports.end())),
+        in_use: source.in_use(),
+        limit: source.limit(),
+        exhausted: pool.tally.exhausted.get(),
+    }
+}
+
+/// The document of `GET /v1/egress`, a line for each row.
+pub(crate) fn egress_lines(document: &Value) -> String {
+    let mut lines = String::new();
+    for row in document["egress"].as_array().into_iter().flatten() {
+        let ports = match row["ports"].as_array().map(Vec::as_slice) {
+            Some([first, last]) => format!("{first}-{last}"),
+            _ => "any".to_owned(),
+        };
+        let of = match &row["limit"] {
+            Value::Null => String::new(),
+            limit => format!(" of {limit} for each destination"),
+        };
+        // A string takes everything.
+        writeln!(
+            lines,
+            "{:<16} {:<4} {:<12} {:<40} {ports:<12} {} in use{of}, exhausted {} times",
+            text(&row["pool"]),
+            text(&row["country"]),
+            text(&row["purpose"]),
+            text(&row["address"]),
+            text(&row["in_use"]),
+            text(&row["exhausted"]),
+        )
+        .unwrap_or_default();
+    }
+    lines
+}
+
+fn text(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        Value::Null => "-".to_owned(),
+        other => other.to_string(),
+    }
+}
+
 /// The document of `GET /v1/origins`, a line for each.
 #[must_use]
 pub(crate) fn lines(document: &Value) -> String {
     let mut lines = String::new();
     for origin in document["origins"].as_array().into_iter().flatten() {
-        let text = |name: &str| match &origin[name] {
-            Value::String(text) => text.clone(),
-            other => other.to_string(),
-        };
+        let text = |name: &str| text(&origin[name]);
         // A string takes everything.
         writeln!(
             lines,

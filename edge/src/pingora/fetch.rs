@@ -16,6 +16,7 @@ use tiered::retry::Replay;
 use tokio::sync::mpsc;
 use wire::{Authority, Lie, UnknownCoding};
 
+use super::link::{NO_CONNECTION, NO_PORT};
 use super::peer::{Authorities, peer};
 use crate::cache::Interim;
 use crate::clock::Clock;
@@ -56,8 +57,8 @@ pub(crate) struct Asking<'a> {
     pub content: Option<Bytes>,
     pub trail: &'a Trail,
     pub site: &'a Arc<Site>,
-    /// By what an origin is chosen, where it is by the request.
-    pub chosen_by: u64,
+    /// The request of a client, where it is for one.
+    pub on_behalf: Option<&'a Request>,
     pub queueing: Queueing,
     /// Who pays, and for what.
     pub spent: &'a Arc<Spent>,
@@ -223,8 +224,8 @@ impl Fetcher {
         interim: &mpsc::Sender<Interim>,
     ) -> Option<StatusCode> {
         let now = self.clock.instant().into();
-        let addresses = origin.addresses(&self.names, now).await;
-        let candidate = Candidate::probe(asking.site, origin, addresses)?;
+        let place = origin.place(&self.names, now).await?;
+        let candidate = Candidate::probe(asking.site, origin, place, &asking.plan());
         let fetched = self.ask(&candidate, (&asking, asking.kind), interim).await;
         let fetched = fetched
             .inspect_err(|error| tracing::debug!(%error, origin = origin.label, "a probe failed"))
@@ -264,7 +265,9 @@ impl Fetcher {
     ) -> Result<Fetched, Attempt> {
         let timeouts = &asking.site.origins.timeouts;
         let peer = Box::new(peer(candidate, timeouts, &self.authorities));
-        asking.trail.goes_to(candidate.address());
+        if let Some(address) = candidate.address() {
+            asking.trail.goes_to(address);
+        }
         let connected = self.connector.get_http_session(&*peer).await;
         let (mut session, reused) = connected.map_err(|error| Attempt {
             error: connect_error(&error),
@@ -298,8 +301,7 @@ impl Fetcher {
         if let Some(head) = session.response_header() {
             asking.trail.received(head.status);
         }
-        let (status, headers) =
-            understand(&session, site.origins.unknown_coding).map_err(refused)?;
+        let (status, headers) = understand(&session, site).map_err(refused)?;
         Ok(Fetched {
             status,
             said: status,
@@ -322,14 +324,18 @@ impl Fetcher {
 impl Asking<'_> {
     fn plan(&self) -> Plan {
         let harmless = self.method.is_safe() && self.content.is_none();
+        let replay = match harmless {
+            true => Replay::Harmless,
+            false => Replay::Harmful,
+        };
+        let plan = match self.on_behalf {
+            Some(request) => request.plan(),
+            None => Plan::of_the_node(self.site),
+        };
         Plan {
-            key: self.chosen_by,
-            replay: if harmless {
-                Replay::Harmless
-            } else {
-                Replay::Harmful
-            },
+            replay,
             queueing: self.queueing,
+            ..plan
         }
     }
 }
@@ -430,7 +436,7 @@ async fn read_head(
 /// Checks a response's head, and takes from it what goes on.
 fn understand(
     session: &HttpSession,
-    unknown_coding: UnknownCoding,
+    site: &Site,
 ) -> Result<(StatusCode, HeaderMap), UpstreamError> {
     let head = session.response_header().ok_or(UpstreamError::Malformed)?;
     let status = head.status;
@@ -438,8 +444,9 @@ fn understand(
     if let HttpSession::H1(session) = session {
         framed_once(&session.get_headers_raw_bytes())?;
     }
-    check(status, &headers, head.version, unknown_coding)?;
+    check(status, &headers, head.version, site.origins.unknown_coding)?;
     policy::hop_by_hop::remove(&mut headers);
+    site.edits.response.apply(&mut headers);
     Ok((status, headers))
 }
 
@@ -569,6 +576,8 @@ pub(crate) fn connect_error(error: &Error) -> UpstreamError {
         E::ConnectNoRoute => UpstreamError::Unroutable,
         E::ConnectRefused => UpstreamError::Refused,
         E::H2Error | E::InvalidH2 | E::H2Downgrade => UpstreamError::Malformed,
+        kind if *kind == NO_CONNECTION => UpstreamError::Full,
+        kind if *kind == NO_PORT => UpstreamError::NoPort,
         _ => UpstreamError::Unavailable,
     }
 }

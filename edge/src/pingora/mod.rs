@@ -6,6 +6,7 @@
 
 mod client;
 pub(crate) mod fetch;
+pub(crate) mod link;
 mod pass;
 mod peer;
 pub(crate) mod session;

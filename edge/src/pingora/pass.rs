@@ -16,6 +16,7 @@ use wire::Upgrade;
 use super::fetch::{
     self, DEAD_CONNECTIONS_MAX, INTERIM_RESPONSES_MAX, connect_error, response_error,
 };
+use super::link::{NO_CONNECTION, NO_PORT};
 use super::peer::{parent, peer};
 use crate::cache::{self, Copying};
 use crate::error::UpstreamError;
@@ -205,7 +206,9 @@ pub(super) fn prepare_request(
                 true => Asked::Pass,
                 false => Asked::Retry,
             });
-            request.trail.goes_to(candidate(passing)?.address());
+            if let Some(address) = candidate(passing)?.address() {
+                request.trail.goes_to(address);
+            }
         }
     }
     passing.copying = match hop(passing) {
@@ -281,6 +284,7 @@ pub(super) async fn take_response(
     }
     if status != StatusCode::SWITCHING_PROTOCOLS {
         policy::hop_by_hop::remove(&mut headers);
+        request.site.edits.response.apply(&mut headers);
     }
     let now = node.clock.now();
     let answer = policy::store::Exchange {
@@ -431,5 +435,5 @@ fn is_connect(error: &Error) -> bool {
             | E::HandshakeError
             | E::SocketError
             | E::BindError
-    )
+    ) || [NO_CONNECTION, NO_PORT].contains(error.etype())
 }

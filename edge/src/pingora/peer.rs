@@ -1,15 +1,19 @@
 //! An origin's address as Pingora connects to it.
 
 use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::RwLock;
 use pingora_core::protocols::tls::CaType;
-use pingora_core::upstreams::peer::HttpPeer;
-use pingora_core::utils::tls::{WrappedX509, parse_x509};
+use pingora_core::upstreams::peer::{HttpPeer, Tracer};
+use pingora_core::utils::tls::{CertKey, WrappedX509, parse_x509};
 
-use crate::origins::attempts::Candidate;
-use crate::origins::{Host, HttpVersion, Timeouts, Transport, Trust};
+use super::link::{Lease, Link};
+use crate::origins::attempts::{Candidate, Place};
+use crate::origins::{Certificate, Host, HttpVersion, Origin, Timeouts, Transport, Trust};
 use crate::tier::Hop;
 
 /// Concurrent requests on one HTTP/2 connection to an origin, where the origin allows as many.
@@ -21,13 +25,30 @@ const STREAM_WINDOW: u32 = 512 * 1024;
 /// The same for all streams of a connection.
 const CONNECTION_WINDOW: u32 = 8 * 1024 * 1024;
 
+/// How long an unused connection is kept where there may be few of them: the two ways to an origin have a pool each, and
+/// what one of them keeps the other cannot use.
+const IDLE_OF_FEW: Duration = Duration::from_millis(100);
+
 /// Authorities in Pingora's form, by the identity of the origin that trusts them.
 #[derive(Default)]
 pub(crate) struct Authorities {
     ready: RwLock<HashMap<u64, Arc<CaType>>>,
+    shown: RwLock<HashMap<u64, Arc<CertKey>>>,
 }
 
 impl Authorities {
+    /// What an origin is shown of the node.
+    fn shown(&self, origin: &Origin) -> Option<Arc<CertKey>> {
+        let Certificate { chain, key } = origin.certificate.as_ref()?;
+        if let Some(ready) = self.shown.read().get(&origin.identity) {
+            return Some(Arc::clone(ready));
+        }
+        let ready = Arc::new(CertKey::new(chain.clone(), key.clone()));
+        let mut shown = self.shown.write();
+        shown.insert(origin.identity, Arc::clone(&ready));
+        Some(ready)
+    }
+
     fn of(&self, identity: u64, certificates: &[Vec<u8>]) -> Arc<CaType> {
         if let Some(ready) = self.ready.read().get(&identity) {
             return Arc::clone(ready);
@@ -42,19 +63,40 @@ impl Authorities {
     }
 }
 
+/// Where a place is for the pool: the same whatever address was tried first, and another one when the name has others.
+fn stable(place: &Place) -> (SocketAddr, u64) {
+    let mut hasher = DefaultHasher::new();
+    let nowhere = SocketAddr::from(([0, 0, 0, 0], 0));
+    let address = match place {
+        Place::Socket(path) => {
+            path.hash(&mut hasher);
+            nowhere
+        }
+        Place::Addresses(addresses) => {
+            let mut addresses = addresses.clone();
+            addresses.sort_unstable();
+            addresses.hash(&mut hasher);
+            addresses.first().copied().unwrap_or(nowhere)
+        }
+    };
+    (address, hasher.finish())
+}
+
 /// The peer behind a candidate. Everything that makes its connections different from others to the same address is in
 /// its identity, or the pool would mix them.
 pub(crate) fn peer(candidate: &Candidate, timeouts: &Timeouts, trusted: &Authorities) -> HttpPeer {
     let origin = &candidate.origin;
+    let (address, place) = stable(&candidate.place);
     let mut peer = match &origin.transport {
-        Transport::Plain => HttpPeer::new(candidate.address(), false, String::new()),
+        Transport::Plain => HttpPeer::new(address, false, String::new()),
         Transport::Tls { trust, sni } => {
             // An address stands for itself: it is not sent as SNI, and is verified all the same.
             let name = sni.clone().unwrap_or_else(|| match &origin.host {
                 Host::Name(name) => name.clone(),
                 Host::Address(address) => address.to_string(),
+                Host::Socket(_) => String::new(),
             });
-            let mut peer = HttpPeer::new(candidate.address(), true, name);
+            let mut peer = HttpPeer::new(address, true, name);
             match trust {
                 Trust::System => {}
                 Trust::Authorities(certificates) => {
@@ -68,7 +110,18 @@ pub(crate) fn peer(candidate: &Candidate, timeouts: &Timeouts, trusted: &Authori
             peer
         }
     };
-    peer.group_key = origin.identity;
+    let mut identity = DefaultHasher::new();
+    (origin.identity, place).hash(&mut identity);
+    for pool in candidate.egress.iter() {
+        pool.name.hash(&mut identity);
+    }
+    if origin.proxy_protocol.is_some() {
+        // A connection that is announced is one client's.
+        candidate.announced.hash(&mut identity);
+    }
+    peer.group_key = identity.finish();
+    peer.client_cert_key = trusted.shown(origin);
+    let lease = Lease::default();
     let options = &mut peer.options;
     match (origin.http, &origin.transport) {
         (HttpVersion::One, _) | (HttpVersion::Negotiated, Transport::Plain) => {
@@ -80,11 +133,25 @@ pub(crate) fn peer(candidate: &Candidate, timeouts: &Timeouts, trusted: &Authori
     options.max_h2_streams = STREAMS_MAX;
     options.h2_stream_window_size = Some(STREAM_WINDOW);
     options.h2_connection_window_size = Some(CONNECTION_WINDOW);
-    options.connection_timeout = Some(timeouts.connect);
-    options.total_connection_timeout = Some(timeouts.connect);
+    let link = Link {
+        origin: Arc::clone(origin),
+        place: candidate.place.clone(),
+        announced: candidate.announced,
+        egress: Arc::clone(&candidate.egress),
+        patience: timeouts.connect,
+        lease: lease.clone(),
+    };
+    options.custom_l4 = Some(Arc::new(link));
+    options.tracer = Some(Tracer(Box::new(lease)));
+    // Whoever waits for another connection's end does not wait for the origin yet.
+    let queued = origin.slots.connection_patience();
+    options.total_connection_timeout = Some(timeouts.connect + queued);
     options.read_timeout = Some(timeouts.first_byte.max(timeouts.between_bytes));
     options.write_timeout = Some(timeouts.between_bytes);
-    options.idle_timeout = Some(timeouts.idle);
+    options.idle_timeout = Some(match origin.slots.are_connections_few() {
+        true => timeouts.idle.min(IDLE_OF_FEW),
+        false => timeouts.idle,
+    });
     peer
 }
 

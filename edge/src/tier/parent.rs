@@ -41,6 +41,7 @@ impl Place {
         match &self.host {
             Host::Name(name) => name.clone(),
             Host::Address(address) => address.to_string(),
+            Host::Socket(path) => path.display().to_string(),
         }
     }
 }
@@ -214,6 +215,7 @@ impl Parent {
     pub(super) async fn addresses(&self, shared: &Shared) -> Vec<SocketAddr> {
         let port = self.place.port;
         match &self.place.host {
+            Host::Socket(_) => Vec::new(),
             Host::Address(address) => vec![SocketAddr::new(*address, port)],
             Host::Name(name) => {
                 let found = shared

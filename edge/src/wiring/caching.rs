@@ -1,5 +1,7 @@
 //! From what is said of caching to what the policy is told.
 
+use std::sync::Arc;
+
 use config::model;
 use http::{HeaderName, StatusCode};
 use policy::coding::{Coding, CodingRules};
@@ -7,9 +9,14 @@ use policy::vary::{AcceptEncoding, AcceptLanguage, Cookies, DeviceClass, UserAge
 use storage::Admission;
 
 use super::site::Unseen;
+use crate::egress::Pool;
 use crate::sites::{self, Treatment};
 
-pub(super) fn treatment(caching: model::Caching, unseen: &Unseen) -> Treatment {
+pub(super) fn treatment(
+    caching: model::Caching,
+    unseen: &Unseen,
+    egress: Arc<[Arc<Pool>]>,
+) -> Treatment {
     let model::Caching {
         client_control,
         set_cookie,
@@ -43,6 +50,7 @@ pub(super) fn treatment(caching: model::Caching, unseen: &Unseen) -> Treatment {
         key: key_rules(key),
         admission: admission(disk),
         uncacheable,
+        egress,
     };
     treatment.settings.keep_codings_apart();
     treatment

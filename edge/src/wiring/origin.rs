@@ -16,16 +16,18 @@ use tiered::window::Window;
 use tiered::{Balancer, Breaker, BreakerSettings, HealthSettings, RetryBudget, Rotation};
 
 use super::caching::statuses;
-use crate::metrics::{OriginMetrics, OriginTally};
+use super::egress::{Pools, chosen};
+use super::site::Around;
+use crate::metrics::OriginTally;
 use crate::origins::chosen::ChosenBy;
 use crate::origins::condition::Condition;
-use crate::origins::slots::{Cap, Slots};
-use crate::origins::{self, Origin, Origins, Probing};
+use crate::origins::slots::{Cap, Connections, Slots};
+use crate::origins::{self, Certificate, Origin, Origins, Probing, ProxyProtocol, Through};
 use crate::tls::{self, TlsError};
 
 /// The origins of the site of that name.
 pub(super) fn site_origins(
-    (site, metrics): (&str, &OriginMetrics),
+    (site, (metrics, pools)): (&str, Around<'_>),
     all: Vec<model::Origin>,
     upstream: model::Upstream,
     sharing: model::Sharing,
@@ -57,7 +59,7 @@ pub(super) fn site_origins(
         .into_iter()
         .map(|each| {
             let tally = metrics.origin(site, &each.to_string());
-            origin(each, &watching, tally).map(Arc::new)
+            origin(each, &watching, (tally, pools)).map(Arc::new)
         })
         .collect::<Result<_, _>>()?;
     let (health, probing) = self::health(health);
@@ -173,7 +175,7 @@ fn health(health: model::Health) -> (HealthSettings, Option<Probing>) {
 fn origin(
     origin: model::Origin,
     watching: &Watching,
-    tally: OriginTally,
+    (tally, pools): (OriginTally, &Pools),
 ) -> Result<Origin, TlsError> {
     let label = origin.to_string();
     let model::Origin {
@@ -185,9 +187,15 @@ fn origin(
         weight,
         role,
         caps,
+        proxy,
+        proxy_protocol,
+        certificate,
+        egress,
     } = origin;
     let mut identity = DefaultHasher::new();
     format!("{host:?} {port} {transport:?} {http:?}").hash(&mut identity);
+    format!("{proxy:?} {proxy_protocol:?} {certificate:?}").hash(&mut identity);
+    let target = format!("{host}:{port}");
     let transport = match transport {
         model::OriginTransport::Plain => origins::Transport::Plain,
         model::OriginTransport::Tls { verify, sni } => origins::Transport::Tls {
@@ -198,11 +206,19 @@ fn origin(
     let breaker = watching.breaker.map(Breaker::new);
     Ok(Origin {
         label,
-        host: match host {
-            model::OriginHost::Name(name) => origins::Host::Name(name),
-            model::OriginHost::Address(address) => origins::Host::Address(address),
-        },
+        host: self::host(host),
         port,
+        through: proxy.map(|model::Proxy { host, port }| Through {
+            host: self::host(host),
+            port,
+            target,
+        }),
+        proxy_protocol: proxy_protocol.map(|version| match version {
+            model::ProxyProtocol::V1 => ProxyProtocol::V1,
+            model::ProxyProtocol::V2 => ProxyProtocol::V2,
+        }),
+        certificate: certificate.map(self::certificate).transpose()?,
+        egress: chosen(&egress, pools),
         transport,
         http: match http {
             model::OriginHttp::Auto => origins::HttpVersion::Negotiated,
@@ -216,18 +232,45 @@ fn origin(
             model::OriginRole::Primary => Role::Primary,
             model::OriginRole::Backup => Role::Backup,
         },
-        slots: Slots::new(cap(caps)),
+        slots: Slots::new(cap(&caps), connections(&caps)),
         condition: Condition::new(breaker, Window::new(watching.recent), tally),
         rotation: Rotation::default(),
     })
 }
 
-fn cap(caps: model::Caps) -> Option<Cap> {
+fn host(host: model::OriginHost) -> origins::Host {
+    match host {
+        model::OriginHost::Name(name) => origins::Host::Name(name),
+        model::OriginHost::Address(address) => origins::Host::Address(address),
+        model::OriginHost::Socket(path) => origins::Host::Socket(path),
+    }
+}
+
+fn certificate(certificate: model::Certificate) -> Result<Certificate, TlsError> {
+    let model::Certificate { cert, key } = certificate;
+    let (chain, key) = tls::read_identity(tls::Files {
+        cert: &cert,
+        key: &key,
+    })?;
+    Ok(Certificate { chain, key })
+}
+
+fn connections(caps: &model::Caps) -> Option<Connections> {
+    let model::Caps {
+        connections,
+        queue_timeout,
+        ..
+    } = *caps;
+    connections.map(|most| Connections::new(most, queue_timeout))
+}
+
+fn cap(caps: &model::Caps) -> Option<Cap> {
     let model::Caps {
         requests,
         queue,
         queue_timeout,
-    } = caps;
+        connections: _, // see `connections`
+    } = *caps;
     requests.map(|requests| Cap::new(requests, queue, queue_timeout))
 }
 

@@ -4,10 +4,11 @@ use config::model;
 use http::{HeaderName, Method, StatusCode};
 
 use super::caching;
+use super::egress::{Pools, chosen};
 use super::site::Unseen;
 use crate::sites::{self, Matcher, Overrides, Rule};
 
-pub(super) fn rule((number, rule): (usize, model::Rule), unseen: &Unseen) -> Rule {
+pub(super) fn rule((number, rule): (usize, model::Rule), unseen: &Unseen, pools: &Pools) -> Rule {
     let model::Rule {
         name,
         matches,
@@ -26,7 +27,7 @@ pub(super) fn rule((number, rule): (usize, model::Rule), unseen: &Unseen) -> Rul
     let statuses = caching::statuses(&status);
     Rule {
         name: name.unwrap_or_else(|| (number + 1).to_string()),
-        overrides: rule_overrides(overrides, &statuses, unseen),
+        overrides: rule_overrides(overrides, &statuses, (unseen, pools)),
         matches: Matcher {
             paths: path,
             methods: methods.into_iter().map(method).collect(),
@@ -41,7 +42,7 @@ pub(super) fn rule((number, rule): (usize, model::Rule), unseen: &Unseen) -> Rul
 fn rule_overrides(
     overrides: model::Overrides,
     statuses: &[StatusCode],
-    unseen: &Unseen,
+    (unseen, pools): (&Unseen, &Pools),
 ) -> Overrides {
     let model::Overrides {
         cache,
@@ -58,6 +59,7 @@ fn rule_overrides(
         slices,
         deception_guard,
         codings,
+        egress,
     } = overrides;
     let ttl = ttl.map(|ttl| match ttl {
         model::Ttl::Override(lifetime) => policy::settings::TtlOverride::Lifetime(lifetime),
@@ -85,6 +87,7 @@ fn rule_overrides(
         slicing: slices.map(caching::slicing),
         deception_guard: deception_guard.map(caching::deception_guard),
         codings: codings.map(caching::coding_rules),
+        egress: (!egress.is_empty()).then(|| chosen(&egress, pools)),
         key: key.map(caching::key_rules),
         admission: disk.map(caching::admission),
         uncacheable,

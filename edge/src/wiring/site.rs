@@ -4,24 +4,26 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use config::model;
-use http::HeaderName;
 use http::header::FORWARDED;
+use http::{HeaderName, HeaderValue};
 use policy::hints::Audience;
 
 use super::caching::{field_names, treatment};
+use super::egress::Pools;
 use super::origin::site_origins;
 use super::rule::rule;
 use crate::hints::Learning;
 use crate::metrics::OriginMetrics;
+use crate::origins::edits::{Edits, FieldEdits};
 use crate::proxy_status::Telling;
 use crate::purges::TagField;
 use crate::sites::{self, Site, SiteParts, Sites};
 use crate::tls::TlsError;
 
-pub(super) fn sites_by_host(
-    all: Vec<model::Site>,
-    metrics: &OriginMetrics,
-) -> Result<Sites, TlsError> {
+/// What sites need beside their own configuration.
+pub(super) type Around<'a> = (&'a OriginMetrics, &'a Pools);
+
+pub(super) fn sites_by_host(all: Vec<model::Site>, around: Around<'_>) -> Result<Sites, TlsError> {
     let mut sites = Sites {
         exact: HashMap::new(),
         below: Vec::new(),
@@ -29,7 +31,7 @@ pub(super) fn sites_by_host(
     };
     for mut site in all {
         let hosts = std::mem::take(&mut site.hosts);
-        let site = Arc::new(self::site(site, metrics)?);
+        let site = Arc::new(self::site(site, around)?);
         for host in hosts {
             let site = Arc::clone(&site);
             match host {
@@ -46,13 +48,16 @@ pub(super) fn sites_by_host(
     Ok(sites)
 }
 
-fn site(site: model::Site, metrics: &OriginMetrics) -> Result<Site, TlsError> {
+fn site(site: model::Site, around: Around<'_>) -> Result<Site, TlsError> {
     let model::Site {
         name,
         hosts: _, // taken before
         origins,
         upstream,
         sharing,
+        egress,
+        request_fields,
+        response_fields,
         caching,
         rules,
         forwarded,
@@ -66,10 +71,20 @@ fn site(site: model::Site, metrics: &OriginMetrics) -> Result<Site, TlsError> {
     } = site;
     let unkeyed = unkeyed(&pass_unkeyed);
     let unseen = Unseen::new(&unkeyed, forwarded, forwarded_as);
-    let origins = site_origins((&name, metrics), origins, upstream, sharing)?;
+    let mut origins = origins;
+    for origin in &mut origins {
+        if origin.egress.is_empty() {
+            origin.egress.clone_from(&egress);
+        }
+    }
+    let origins = site_origins((&name, around), origins, upstream, sharing)?;
     Ok(Site::new(SiteParts {
         name,
         origins,
+        edits: Edits {
+            request: field_edits(request_fields),
+            response: field_edits(response_fields),
+        },
         forwarded: match forwarded {
             model::Forwarded::Set => sites::ForwardedFor::Set,
             model::Forwarded::Append => sites::ForwardedFor::Append,
@@ -103,13 +118,29 @@ fn site(site: model::Site, metrics: &OriginMetrics) -> Result<Site, TlsError> {
             model::Debug::Off => sites::ShowKey::No,
             model::Debug::CacheKey => sites::ShowKey::Yes,
         },
-        base: treatment(caching, &unseen),
+        base: treatment(caching, &unseen, Arc::default()),
         rules: rules
             .into_iter()
             .enumerate()
-            .map(|it| rule(it, &unseen))
+            .map(|it| rule(it, &unseen, around.1))
             .collect(),
     }))
+}
+
+fn field_edits(edits: model::FieldEdits) -> FieldEdits {
+    let model::FieldEdits { remove, set, add } = edits;
+    let lines = |lines: Vec<(String, String)>| {
+        let lines = lines.into_iter().filter_map(|(name, value)| {
+            let name = HeaderName::try_from(name).ok()?;
+            Some((name, HeaderValue::try_from(value).ok()?))
+        });
+        lines.collect()
+    };
+    FieldEdits {
+        remove: field_names(remove),
+        set: lines(set),
+        add: lines(add),
+    }
 }
 
 fn unkeyed(passed: &[String]) -> Vec<HeaderName> {

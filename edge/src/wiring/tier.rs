@@ -93,6 +93,7 @@ fn place(url: model::ParentUrl) -> Place {
         host: match host {
             model::OriginHost::Name(name) => Host::Name(name),
             model::OriginHost::Address(address) => Host::Address(address),
+            model::OriginHost::Socket(path) => Host::Socket(path),
         },
         port,
     }

@@ -31,6 +31,7 @@ mod http2;
 mod limits;
 mod line;
 mod origin;
+pub mod proxy_protocol;
 mod refusal;
 mod request;
 mod request_line;

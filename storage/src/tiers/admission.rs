@@ -29,15 +29,15 @@ const LONG: u64 = 128 * 1024;
 const LONG_ASKED: u32 = 3;
 
 impl Admission {
-    /// The same for a request that memory answers with a body of this length, and not for the first time.
-    pub(super) fn admits_copy(self, disk: &Disk, key: Key, (length, asked): (u64, u32)) -> bool {
+    /// The same for a request that memory answers with a body of this length, as the so manieth that it answers.
+    pub fn admits_copy(self, disk: &Disk, key: Key, (length, asked): (u64, u32)) -> bool {
         let is_due = self != Self::Auto || length <= LONG || asked >= LONG_ASKED;
         // That it was asked for is to be remembered in any case.
         self.admits(disk, key) && is_due
     }
 
     /// Counts a request for `key` that no disk answers, and says whether its response goes to the disk.
-    pub(super) fn admits(self, disk: &Disk, key: Key) -> bool {
+    pub fn admits(self, disk: &Disk, key: Key) -> bool {
         match self {
             Self::Always => true,
             Self::Auto => disk.asked(key, Admit::Auto),

@@ -127,7 +127,7 @@ impl Fetch {
             content: None,
             trail: &self.request.trail,
             site: &self.request.site,
-            chosen_by: self.request.chosen_by(),
+            on_behalf: Some(&self.request),
             queueing: Queueing::Wait,
             through: Some(Through {
                 request: &self.request,

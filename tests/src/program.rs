@@ -1,0 +1,83 @@
+//! Programs of others that tests talk to, as child processes with a configuration file.
+
+use std::fs;
+use std::net::TcpStream;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::thread::sleep;
+use std::time::Duration;
+
+use tempfile::TempDir;
+use tokio::time::Instant;
+
+/// How long a program may take until it listens.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A running program. It is killed when it is dropped.
+#[derive(Debug)]
+pub struct Program {
+    child: Child,
+    folder: TempDir,
+}
+
+impl Program {
+    /// Starts `HAProxy` with these sections after `global` and `defaults`, and waits until it listens on `port`.
+    #[must_use]
+    pub fn haproxy(port: u16, sections: &str) -> Self {
+        let text = format!(
+            "global\n  maxconn 100\ndefaults\n  mode http\n  timeout connect 5s\n  timeout client 30s\n  timeout server 30s\n{sections}"
+        );
+        Self::start("haproxy", &["-db", "-f"], &text, port)
+    }
+
+    /// Starts tinyproxy, which tunnels to any port, and waits until it listens on `port`.
+    #[must_use]
+    pub fn tinyproxy(port: u16) -> Self {
+        let text = format!(
+            "Port {port}\nListen 127.0.0.1\nTimeout 30\nMaxClients 50\nAllow 127.0.0.1\nLogLevel Connect\n"
+        );
+        Self::start("tinyproxy", &["-d", "-c"], &text, port)
+    }
+
+    fn start(program: &str, flags: &[&str], configuration: &str, port: u16) -> Self {
+        let folder = TempDir::new().expect("a temporary folder");
+        let file = folder.path().join("configuration");
+        fs::write(&file, configuration).expect("a writable folder");
+        let log = fs::File::create(folder.path().join("log")).expect("a writable folder");
+        let errors = log.try_clone().expect("a file");
+        // Not everybody's path leads to daemons.
+        let daemon = Path::new("/usr/sbin").join(program);
+        let command = match daemon.exists() {
+            true => daemon,
+            false => program.into(),
+        };
+        let child = Command::new(command)
+            .args(flags)
+            .arg(&file)
+            .stdin(Stdio::null())
+            .stdout(log)
+            .stderr(errors)
+            .spawn()
+            .unwrap_or_else(|error| panic!("{program}: {error}: bash .ci/setup"));
+        let started = Self { child, folder };
+        let end = Instant::now() + PATIENCE;
+        while TcpStream::connect(("127.0.0.1", port)).is_err() {
+            assert!(Instant::now() < end, "{program}: {}", started.log());
+            sleep(Duration::from_millis(10));
+        }
+        started
+    }
+
+    /// What it has said so far.
+    #[must_use]
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}

@@ -107,12 +107,8 @@ pub(crate) struct Top {
     /// Print what the node answers, as a line of JSON.
     #[arg(long)]
     pub json: bool,
-    /// The node's admin listener.
-    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:9180")]
-    pub admin: String,
-    /// A file with the token of the admin API.
-    #[arg(long, value_name = "FILE")]
-    pub admin_token_file: Option<PathBuf>,
+    #[command(flatten)]
+    pub node: NodeArgs,
 }
 
 /// Whom to ask, and how to show what it says.
@@ -121,12 +117,8 @@ pub(crate) struct Showing {
     /// Print what the node answers, as JSON.
     #[arg(long)]
     pub json: bool,
-    /// The node's admin listener.
-    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:9180")]
-    pub admin: String,
-    /// A file with the token of the admin API.
-    #[arg(long, value_name = "FILE")]
-    pub admin_token_file: Option<PathBuf>,
+    #[command(flatten)]
+    pub node: NodeArgs,
 }
 
 /// What to simulate.
@@ -216,17 +208,7 @@ pub(crate) enum Fleet {
 #[derive(Debug, Subcommand)]
 pub(crate) enum TierCommand {
     /// Tells how the node's parents stand, and what became of requests that they did not answer.
-    Status {
-        /// Print what the node answers, as JSON.
-        #[arg(long)]
-        json: bool,
-        /// The node's admin listener.
-        #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:9180")]
-        admin: String,
-        /// A file with the token of the admin API.
-        #[arg(long, value_name = "FILE")]
-        admin_token_file: Option<PathBuf>,
-    },
+    Status(Showing),
 }
 
 /// Whom a purge waits for.
@@ -308,12 +290,8 @@ pub(crate) struct Purge {
     /// Print what the node answers, as JSON.
     #[arg(long)]
     pub json: bool,
-    /// The node's admin listener.
-    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:9180")]
-    pub admin: String,
-    /// A file with the token of the admin API.
-    #[arg(long, value_name = "FILE")]
-    pub admin_token_file: Option<PathBuf>,
+    #[command(flatten)]
+    pub node: NodeArgs,
 }
 
 impl From<&Purge> for Request {
@@ -404,7 +382,7 @@ pub(crate) struct NodeArgs {
     /// The node's admin listener.
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:9180")]
     pub admin: String,
-    /// A file with a token of the admin API that may `read`.
+    /// A file with a token of the admin API that may do what is asked.
     #[arg(long, value_name = "FILE")]
     pub admin_token_file: Option<PathBuf>,
 }

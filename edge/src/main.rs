@@ -100,15 +100,21 @@ fn set_up_fleet(command: cli::Fleet) -> ExitCode {
     }
 }
 
+/// Asks a node, with the token that opens its admin API, and shows what comes of it.
+fn ask(
+    node: &cli::NodeArgs,
+    show: impl FnOnce(Client<'_>) -> Result<ExitCode, String>,
+) -> ExitCode {
+    let shown = token::find(node.admin_token_file.as_deref()).and_then(|found| {
+        show(Client {
+            admin: &node.admin,
+            token: &found.token,
+        })
+    });
+    shown.unwrap_or_else(|error| failed(&error))
+}
+
 fn follow(asked: &cli::Log) -> ExitCode {
-    let found = match token::find(asked.node.admin_token_file.as_deref()) {
-        Ok(found) => found,
-        Err(error) => return failed(&error),
-    };
-    let node = Client {
-        admin: &asked.node.admin,
-        token: &found.token,
-    };
     let form = match asked.json {
         true => log_command::Form::Json,
         false => log_command::Form::Text,
@@ -118,47 +124,34 @@ fn follow(asked: &cli::Log) -> ExitCode {
         let written = writeln!(out, "{line}").and_then(|()| out.flush());
         written.map_err(|error| error.to_string())
     };
-    match log_command::follow(node, asked.filter.as_deref(), form, show) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => failed(&error),
-    }
+    ask(&asked.node, |node| {
+        log_command::follow(node, asked.filter.as_deref(), form, show)?;
+        Ok(ExitCode::SUCCESS)
+    })
 }
 
-fn tell_tier(command: &cli::TierCommand) -> ExitCode {
-    let cli::TierCommand::Status {
-        json,
-        admin,
-        admin_token_file,
-    } = command;
-    let found = match token::find(admin_token_file.as_deref()) {
-        Ok(found) => found,
-        Err(error) => return failed(&error),
-    };
-    match tier_command::status(admin, &found.token) {
-        Ok(tier) if *json => show(&format!("{tier}\n")),
-        Ok(tier) => show(&tier_command::lines(&tier)),
-        Err(error) => failed(&error),
-    }
+fn tell_tier(cli::TierCommand::Status(asked): &cli::TierCommand) -> ExitCode {
+    ask(&asked.node, |node| {
+        let tier = tier_command::status(node)?;
+        Ok(match asked.json {
+            true => show(&format!("{tier}\n")),
+            false => show(&tier_command::lines(&tier)),
+        })
+    })
 }
 
 fn explain(asked: &cli::Explain) -> ExitCode {
-    let found = match token::find(asked.node.admin_token_file.as_deref()) {
-        Ok(found) => found,
-        Err(error) => return failed(&error),
-    };
-    let node = Client {
-        admin: &asked.node.admin,
-        token: &found.token,
-    };
-    match explain_command::Question::from(asked).ask(node) {
-        Ok(answer) if asked.json => show(&format!("{answer}\n")),
-        Ok(answer) => show(&explain_command::lines(&answer)),
-        Err(error) => failed(&error),
-    }
+    ask(&asked.node, |node| {
+        let answer = explain_command::Question::from(asked).ask(node)?;
+        Ok(match asked.json {
+            true => show(&format!("{answer}\n")),
+            false => show(&explain_command::lines(&answer)),
+        })
+    })
 }
 
 fn purge(asked: &cli::Purge) -> ExitCode {
-    let found = match token::find(asked.admin_token_file.as_deref()) {
+    let found = match token::find(asked.node.admin_token_file.as_deref()) {
         Ok(found) => found,
         Err(error) => return failed(&error),
     };
@@ -169,7 +162,7 @@ fn purge(asked: &cli::Purge) -> ExitCode {
         }
     };
     let request = Request::from(asked);
-    match request.send(&asked.admin, &found.token, &mut progress, &mut tell) {
+    match request.send(&asked.node.admin, &found.token, &mut progress, &mut tell) {
         Ok(answer) if asked.json => {
             show(&format!("{}\n", answer.document));
             exit(&answer)
@@ -217,45 +210,31 @@ fn simulate(asked: cli::Simulate) -> ExitCode {
 }
 
 fn curve(asked: &cli::Showing, svg: Option<&Path>) -> ExitCode {
-    let found = match token::find(asked.admin_token_file.as_deref()) {
-        Ok(found) => found,
-        Err(error) => return failed(&error),
-    };
-    let node = Client {
-        admin: &asked.admin,
-        token: &found.token,
-    };
-    let told = match curve_command::ask(node) {
-        Ok(told) => told,
-        Err(error) => return failed(&error),
-    };
-    match svg {
-        Some(file) => match std::fs::write(file, told.svg()) {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(error) => failed(&format!("{}: {error}", file.display())),
-        },
-        None if asked.json => show(&told.json()),
-        None => show(&told.lines()),
-    }
+    ask(&asked.node, |node| {
+        let told = curve_command::ask(node)?;
+        Ok(match svg {
+            Some(file) => match std::fs::write(file, told.svg()) {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(error) => failed(&format!("{}: {error}", file.display())),
+            },
+            None if asked.json => show(&told.json()),
+            None => show(&told.lines()),
+        })
+    })
 }
 
 fn show_of(asked: &cli::Showing, shown: Shown) -> ExitCode {
-    let found = match token::find(asked.admin_token_file.as_deref()) {
-        Ok(found) => found,
-        Err(error) => return failed(&error),
-    };
     let form = match asked.json {
         true => Form::Json,
         false => Form::Lines,
     };
-    match show_command::show(&asked.admin, &found.token, shown, form) {
-        Ok(text) => show(&text),
-        Err(error) => failed(&error),
-    }
+    ask(&asked.node, |node| {
+        Ok(show(&show_command::show(node, shown, form)?))
+    })
 }
 
 fn show_top(asked: cli::Top) -> ExitCode {
-    let found = match token::find(asked.admin_token_file.as_deref()) {
+    let found = match token::find(asked.node.admin_token_file.as_deref()) {
         Ok(found) => found,
         Err(error) => return failed(&error),
     };
@@ -266,7 +245,7 @@ fn show_top(asked: cli::Top) -> ExitCode {
         (false, false) => top::Form::Text,
     };
     let options = top::Options {
-        admin: asked.admin,
+        admin: asked.node.admin,
         interval: asked.interval.map(Duration::from_secs),
         site: asked.site,
         form,

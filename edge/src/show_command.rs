@@ -1,7 +1,5 @@
 //! `larder origins` and `larder egress list`: what a node says of itself, through its admin API.
 
-use purge_api::Token;
-
 use crate::admin_client::Client;
 use crate::origins;
 
@@ -23,17 +21,16 @@ pub enum Form {
     Json,
 }
 
-/// Asks the node whose admin listener is at `admin`.
+/// Asks a node.
 ///
 /// # Errors
 /// A sentence that says why there is nothing to show.
-pub fn show(admin: &str, token: &Token, shown: Shown, form: Form) -> Result<String, String> {
+pub fn show(node: Client<'_>, shown: Shown, form: Form) -> Result<String, String> {
     let path = match shown {
         Shown::Origins => "/v1/origins",
         Shown::Egress => "/v1/egress",
     };
-    let client = Client { admin, token };
-    let document = client.get(path)?.document()?;
+    let document = node.get(path)?.document()?;
     Ok(match (form, shown) {
         (Form::Json, _) => format!("{document}\n"),
         (Form::Lines, Shown::Origins) => origins::status::lines(&document),

@@ -2,17 +2,16 @@
 
 use std::fmt::Write as _;
 
-use purge_api::Token;
 use serde_json::Value;
 
 use crate::admin_client::Client;
 
-/// Asks the admin listener at `admin`.
+/// Asks a node.
 ///
 /// # Errors
 /// A sentence that says why there is no answer, or that the node is in no tier.
-pub fn status(admin: &str, token: &Token) -> Result<Value, String> {
-    let document = Client { admin, token }.get("/v1/status")?.document()?;
+pub fn status(node: Client<'_>) -> Result<Value, String> {
+    let document = node.get("/v1/status")?.document()?;
     match document["tier"].clone() {
         Value::Null => Err(format!("{} is in no tier", text(&document["node"]))),
         tier => Ok(tier),

@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::origin::Seen;
+use crate::origin::{Origin, Seen};
 use crate::reply::Reply;
 
 /// By what the file's versions are told apart.
@@ -39,6 +39,18 @@ impl File {
             version: AtomicU64::new(1),
             sent: AtomicU64::new(0),
         })
+    }
+
+    /// An origin that sends it whole, whatever part is asked for.
+    pub async fn origin_without_ranges(self: &Arc<Self>) -> Origin {
+        let file = Arc::clone(self);
+        Origin::start(move |seen| {
+            let mut seen = seen.clone();
+            seen.fields
+                .retain(|(name, _)| !name.eq_ignore_ascii_case("range"));
+            file.answer(&seen)
+        })
+        .await
     }
 
     /// Puts the next version in its place.

@@ -84,14 +84,7 @@ async fn the_rest_comes_from_the_origin() {
 #[tokio::test]
 async fn an_origin_that_takes_no_ranges_sends_what_is_skipped() {
     let file = File::new(LENGTH, Told::Tag);
-    let inner = Arc::clone(&file);
-    let origin = Origin::start(move |seen| {
-        let mut seen = seen.clone();
-        seen.fields
-            .retain(|(name, _)| !name.eq_ignore_ascii_case("range"));
-        inner.answer(&seen)
-    })
-    .await;
+    let origin = file.origin_without_ranges().await;
     let node = node_before(&origin).await;
     let answer = node.get("/f").await;
     assert_eq!(answer.cache_parameter("detail"), Some("disk"));

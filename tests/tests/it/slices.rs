@@ -230,14 +230,7 @@ async fn random_ranges_of_a_long_file_cost_a_slice_each() {
 async fn an_origin_without_ranges_or_strong_validators_still_works() {
     // 200 to everything.
     let file = File::new(MIB, Told::Tag);
-    let inner = Arc::clone(&file);
-    let origin = Origin::start(move |seen| {
-        let mut seen = seen.clone();
-        seen.fields
-            .retain(|(name, _)| !name.eq_ignore_ascii_case("range"));
-        inner.answer(&seen)
-    })
-    .await;
+    let origin = file.origin_without_ranges().await;
     let settings = small(&origin).site("slices = { size = \"64KiB\", above = \"2MiB\" }");
     let node = Node::start(settings).await;
     is_part(&range(&node, "bytes=70000-70009").await, 70000, 70009);

@@ -99,6 +99,7 @@ impl Known {
             return None;
         }
         let age = head.stored()?.reception.current_age(hit.now);
+        node.capacity.hit(&hit.object, hit.now);
         node.tiers
             .accessed(&hit.object, request.treatment.admission);
         let mut exchange = Exchange::new(started, hit.now);

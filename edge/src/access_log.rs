@@ -478,6 +478,7 @@ pub(crate) mod tests {
         Line {
             received: Timestamp::from_unix_millis(1_700_000_000_123),
             id: Id(7),
+            trace_id: None,
             client: IpAddr::from([192, 0, 2, 1]),
             site: "s",
             rule: None,

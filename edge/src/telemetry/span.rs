@@ -89,11 +89,11 @@ pub(crate) struct Span {
 
 /// A step that is under way. It ends when it is dropped, whatever becomes of it.
 #[derive(Debug)]
-pub(crate) struct Open(Option<Span>);
+pub(crate) struct Open(Option<Box<Span>>);
 
 impl Open {
-    pub(super) const fn new(span: Span) -> Self {
-        Self(Some(span))
+    pub(super) fn new(span: Span) -> Self {
+        Self(Some(Box::new(span)))
     }
 
     /// By which steps below it name it.
@@ -127,7 +127,7 @@ impl Drop for Open {
         if let Some(mut span) = self.0.take() {
             let trace = Arc::clone(&span.trace);
             span.ended = trace.now();
-            trace.tell(span);
+            trace.tell(*span);
         }
     }
 }

@@ -39,7 +39,7 @@ impl Sampling {
         let [.., a, b, c, d, e, f, g] = trace.0;
         let random = u64::from_be_bytes([0, a, b, c, d, e, f, g]);
         // The seven random bytes of W3C Trace Context Level 2, §3.2.2.3, as a fraction of a million.
-        let share = u128::from(random) * 1_000_000 >> 56;
+        let share = (u128::from(random) * 1_000_000) >> 56;
         share < u128::from(self.per_million)
     }
 }

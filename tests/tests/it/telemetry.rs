@@ -1,5 +1,6 @@
 //! Traces and metrics for a collector: what it is sent, and what that costs requests.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use larder_tests::{
@@ -158,6 +159,17 @@ async fn hits_revalidations_and_requests_that_pass_by_have_their_steps() {
     node.get("/a").await;
     let steps = collector.steps_when(count + 2).await.split_off(count);
     let hit = step(&steps, "larder", "GET", "");
+    let count = collector.steps().len();
+    let mut client = Client::connect(node.address()).await;
+    client
+        .send("GET /a HTTP/1.1\r\nHost: a\r\n\r\n".repeat(3))
+        .await;
+    for _ in 0..3 {
+        assert!(client.answer().await.is_hit());
+    }
+    let again = collector.steps_when(count + 6).await.split_off(count);
+    let traces: BTreeSet<_> = again.iter().map(|step| &step.trace).collect();
+    assert_eq!(traces.len(), 3, "each request has its own: {again:#?}");
     assert_eq!(hit.says("larder.outcome"), "hit");
     assert_eq!(hit.says("larder.tier"), "memory");
     assert_eq!(

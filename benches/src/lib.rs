@@ -4,10 +4,12 @@
 //! cargo bench -p larder-benches                # all of them
 //! cargo bench -p larder-benches --bench policy # one subject
 //! cargo bench -p larder-benches --bench disk --features foyer -- /var/tmp
+//! cargo build --release -p larder -p larder-benches && target/release/load   # whole nodes and their peers, under load
+//! bash .ci/instructions                        # what a hit costs in instructions
 //! ```
 //!
 //! A figure is good for comparison with another one of the same machine: criterion keeps the last run and tells what
-//! changed. What a whole node does under load is not measured here. This library holds what the benchmarks share: the
+//! changed. What whole nodes and their peers do under load is in `RESULTS.md`. This library holds what the benchmarks share: the
 //! request of a browser and the response to it.
 //!
 //! The disk tier is measured by a program of its own, which needs 2 GiB in the directory that it is told, and with the

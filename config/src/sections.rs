@@ -1,5 +1,6 @@
 //! The tables of the file, one module each: their settings, and how they become the model.
 
+mod admin;
 mod caching;
 mod codings;
 mod disk;
@@ -8,6 +9,8 @@ mod egress;
 mod fleet;
 mod key;
 mod limits;
+mod log;
+mod memory;
 mod node;
 mod origin;
 mod purging;
@@ -16,6 +19,7 @@ mod sharing;
 mod site;
 mod slices;
 mod tier;
+mod tls;
 mod vary;
 
 pub use site::UNKEYED;
@@ -60,11 +64,11 @@ const fn table(key: &'static str, about: &'static str) -> Setting<Tables> {
 }
 
 const NODE: Setting<Tables> = table("node", node::NODE.about);
-const ADMIN: Setting<Tables> = table("admin", node::ADMIN.about);
+const ADMIN: Setting<Tables> = table("admin", admin::ADMIN.about);
 const FLEET: Setting<Tables> = table("fleet", fleet::FLEET.about);
 const TIER: Setting<Tables> = table("tier", tier::TIER.about);
 const DIALECTS: Setting<Tables> = table("dialects", purging::DIALECTS.about);
-const MEMORY: Setting<Tables> = table("memory", node::MEMORY.about);
+const MEMORY: Setting<Tables> = table("memory", memory::MEMORY.about);
 const CACHE: Setting<Tables> = table("cache", disk::CACHE.about);
 const EGRESS: Setting<Tables> = Setting {
     key: "egress",
@@ -75,9 +79,9 @@ const EGRESS: Setting<Tables> = Setting {
     about: egress::EGRESS.about,
     read: Tables { accepts: "tables" },
 };
-const LOG: Setting<Tables> = table("log", node::LOG.about);
+const LOG: Setting<Tables> = table("log", log::LOG.about);
 const LIMITS: Setting<Tables> = table("limits", limits::LIMITS.about);
-const TLS: Setting<Tables> = table("tls", node::TLS.about);
+const TLS: Setting<Tables> = table("tls", tls::TLS.about);
 const SITE: Setting<Tables> = Setting {
     key: "site",
     unset: Unset::Means {
@@ -112,18 +116,18 @@ pub(crate) fn all() -> &'static [Rows] {
     &[
         node::NODE,
         node::LISTENER,
-        node::ADMIN,
+        admin::ADMIN,
         fleet::FLEET,
         tier::TIER,
         purging::TOKEN,
         purging::DIALECTS,
-        node::MEMORY,
+        memory::MEMORY,
         disk::DISK,
         egress::EGRESS,
-        node::LOG,
+        log::LOG,
         limits::LIMITS,
-        node::TLS,
-        node::CERTIFICATE,
+        tls::TLS,
+        tls::CERTIFICATE,
         site::SITE,
         origin::ORIGIN,
         sharing::HEALTH,
@@ -151,8 +155,8 @@ pub(crate) fn config(file: &Value, reading: &mut Reading) -> Option<Config> {
         .section(&NODE, &node::NODE, reading)
         .map(|section| node::node(&section, reading));
     let admin = root
-        .section(&ADMIN, &node::ADMIN, reading)
-        .map(|section| node::admin(&section, reading));
+        .section(&ADMIN, &admin::ADMIN, reading)
+        .map(|section| admin::admin(&section, reading));
     let fleet = root
         .section(&FLEET, &fleet::FLEET, reading)
         .and_then(|section| fleet::fleet(&section, reading));
@@ -166,22 +170,22 @@ pub(crate) fn config(file: &Value, reading: &mut Reading) -> Option<Config> {
         .section(&CACHE, &disk::CACHE, reading)
         .and_then(|section| section.list(&disk::DISK_KEY, reading));
     let below = match volumes.is_none_or(<[_]>::is_empty) {
-        true => node::Below::Nothing,
-        false => node::Below::Disks,
+        true => memory::Below::Nothing,
+        false => memory::Below::Disks,
     };
     let memory = root
-        .section(&MEMORY, &node::MEMORY, reading)
-        .and_then(|section| node::memory(&section, below, reading));
+        .section(&MEMORY, &memory::MEMORY, reading)
+        .and_then(|section| memory::memory(&section, below, reading));
     let disks = volumes.and_then(|volumes| disk::disks(volumes, memory.as_ref(), reading));
     let log = root
-        .section(&LOG, &node::LOG, reading)
-        .and_then(|section| node::log(&section, reading));
+        .section(&LOG, &log::LOG, reading)
+        .and_then(|section| log::log(&section, reading));
     let limits = root
         .section(&LIMITS, &limits::LIMITS, reading)
         .and_then(|section| limits::limits(&section, reading));
     let tls = root
-        .section(&TLS, &node::TLS, reading)
-        .map(|section| node::tls(&section, reading));
+        .section(&TLS, &tls::TLS, reading)
+        .map(|section| tls::tls(&section, reading));
     let egress = root
         .list(&EGRESS, reading)
         .and_then(|pools| egress::pools(pools, reading));
@@ -220,7 +224,7 @@ pub(crate) fn config(file: &Value, reading: &mut Reading) -> Option<Config> {
 }
 
 /// No two listeners overlap, and the clients' are not the administration's.
-fn addresses_are_apart(node: &node::NodeRead, admin: &node::AdminRead, reading: &mut Reading) {
+fn addresses_are_apart(node: &node::NodeRead, admin: &admin::AdminRead, reading: &mut Reading) {
     let listeners = node.listen.as_deref().unwrap_or_default();
     for (index, listener) in listeners.iter().enumerate() {
         let address = listener.value.address;
@@ -270,7 +274,7 @@ fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
 }
 
 /// TLS listeners have certificates, and certificates a listener.
-fn certificates_are_used(node: &node::NodeRead, tls: &node::TlsRead, reading: &mut Reading) {
+fn certificates_are_used(node: &node::NodeRead, tls: &tls::TlsRead, reading: &mut Reading) {
     let (Some(listeners), Some(certificates)) = (&node.listen, &tls.certificates) else {
         return;
     };

@@ -362,6 +362,7 @@ const ROWS: &[(In, &str, &str, &str, &str)] = &[
     (In::Site, "origins",                r#"[{ url = "http://a.example", max_requests = 9, queue_timeout = "1s" }]"#, r#"[{ url = "http://a.example", max_requests = 9, queue_timeout = 1 }]"#, "74: `1` has no unit"),
     (In::Origin, "max_connections",      "100",                   "0",                     "19: expected a number from 1 to"),
     (In::Origin, "proxy",                r#""http://10.0.0.3:3128""#, r#""https://10.0.0.3""#, "9: `https://10.0.0.3` is no proxy"),
+    (In::Origin, "proxy_credentials",    "\"Cargo.toml\"\nproxy = \"http://10.0.0.3:3128\"", r#""Cargo.toml""#, "1: `proxy_credentials` has no effect without `proxy`"),
     (In::Origin, "proxy_protocol",       r#""v2""#,               r#""v3""#,               "18: expected \"v1\" or \"v2\""),
     (In::Origin, "client_cert",          "\"Cargo.toml\"\nclient_key = \"Cargo.toml\"", r#""Cargo.toml""#, "1: `client_cert` has no effect without `client_key`"),
     (In::Origin, "client_key",           "\"Cargo.toml\"\nclient_cert = \"Cargo.toml\"", r#""no.pem""#, "14: cannot read `no.pem`"),

@@ -10,6 +10,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 
 use crate::cache;
+use crate::downstream::alarm::Stopping;
 use crate::downstream::{ClientError, Facts, Io, Scheme, h1};
 use crate::node::Node;
 use crate::observe::{self, Following};
@@ -62,7 +63,7 @@ impl Admin {
         let limits = Arc::clone(&self.node.limits);
         let io = Io::Plain(stream);
         let mut connection = h1::Connection::new(io, BytesMut::new(), facts, limits);
-        let mut stopping = self.stopping.clone();
+        let mut stopping = Stopping::new(self.stopping.clone());
         loop {
             connection = match connection.next_request(&mut stopping).await {
                 h1::Next::Request(head) => match self.answer(connection, &head).await {

@@ -26,6 +26,11 @@ pub(crate) fn monotonic() -> Duration {
     FIRST.get_or_init(Instant::now).elapsed()
 }
 
+/// Now, as timers count.
+pub(crate) fn timer() -> tokio::time::Instant {
+    tokio::time::Instant::now()
+}
+
 impl Clock {
     /// The machine's clock, or, in a debug build, the clock that `LARDER_TEST_CLOCK` names.
     #[must_use]

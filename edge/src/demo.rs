@@ -12,6 +12,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::time::sleep;
 
+use crate::downstream::alarm::Stopping;
 use crate::downstream::{ClientError, Facts, Io, Limits, Scheme, h1};
 use crate::exchange::split_target;
 
@@ -94,7 +95,8 @@ async fn serve(stream: TcpStream, client: SocketAddr, asked: Arc<AtomicU64>) {
         h2_streams: 1,
     });
     let mut connection = h1::Connection::new(Io::Plain(stream), BytesMut::new(), facts, limits);
-    let (_never, mut stopping) = watch::channel(false);
+    let (_never, stopping) = watch::channel(false);
+    let mut stopping = Stopping::new(stopping);
     while let h1::Next::Request(head) = connection.next_request(&mut stopping).await {
         let exchange = h1::Exchange::new(connection, &head);
         let count = asked.fetch_add(1, Ordering::Relaxed) + 1;

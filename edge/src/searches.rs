@@ -29,6 +29,11 @@ impl Searches {
         }
     }
 
+    /// Whether no origin has ever said anything.
+    pub(crate) fn is_empty(&self) -> bool {
+        !self.any.load(Ordering::Relaxed)
+    }
+
     /// What is known of a path. Its key is made only where anything is.
     pub(crate) fn recall(&self, path: impl FnOnce() -> Key) -> Option<Arc<SearchVariance>> {
         if !self.any.load(Ordering::Relaxed) {

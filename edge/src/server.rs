@@ -1,11 +1,15 @@
 //! Listeners and connections: accept, find out what is spoken, serve, drain.
 
+use std::future::poll_fn;
 use std::net::SocketAddr;
+use std::ops::Range;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, Method, StatusCode};
+use storage::Body;
 use tokio::io::AsyncReadExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
@@ -15,9 +19,11 @@ use wire::Persistence;
 use wire::proxy_protocol::Announced;
 
 use crate::announced;
-use crate::cache::{self, Ready};
+use crate::cache::{self, Known, Ready};
+use crate::downstream::alarm::Stopping;
 use crate::downstream::h2_meter::Metered;
-use crate::downstream::{self, Facts, Io, Scheme, h1, h2};
+use crate::downstream::{self, ClientError, Facts, Io, Scheme, h1, h2};
+use crate::exchange::Exchange;
 use crate::node::Node;
 use crate::pingora::Pipeline;
 use crate::pingora::session::{Gate, Inbound};
@@ -175,11 +181,12 @@ impl Server {
     async fn serve_h1(&self, io: Io, read: BytesMut, facts: Arc<Facts>) {
         let limits = Arc::clone(&self.node.limits);
         let mut connection = h1::Connection::new(io, read, facts, limits);
-        let mut stopping = self.stopping.clone();
+        let mut stopping = Stopping::new(self.stopping.clone());
+        let mut known = None;
         loop {
             let refused = match connection.next_request(&mut stopping).await {
                 h1::Next::Request(head) => {
-                    match self.respond_h1(connection, Arc::new(*head)).await {
+                    match self.respond_h1(connection, head, &mut known).await {
                         Some(again) => {
                             connection = again;
                             continue;
@@ -202,40 +209,56 @@ impl Server {
         &self,
         mut connection: h1::Connection,
         head: Arc<wire::RequestHead>,
+        known: &mut Option<Known>,
     ) -> Option<h1::Connection> {
-        if let Some(ready) = self.ready(connection.facts(), &head) {
-            return self.answer_h1(connection, &head, ready).await;
+        if !self.is_stopping() {
+            if let Some(last) = known
+                && let Some(again) = self.short_way.again(&self.node, last, &head)
+            {
+                connection.respond_written(last.head(&again));
+                let length = if head.method == Method::HEAD {
+                    0
+                } else {
+                    again.body.len()
+                };
+                let content = (&again.exchange, &again.body, 0..length);
+                return self.content_h1(connection, &head, content).await;
+            }
+            let facts = connection.facts();
+            if let Some(ready) = self.short_way.ready(&self.node, facts, &head) {
+                let written = connection.respond(&head, ready.status, &ready.headers);
+                *known = Known::of(&self.node, &ready.exchange, &ready.head, written);
+                let content = (&ready.exchange, &ready.body, ready.range);
+                return self.content_h1(connection, &head, content).await;
+            }
         }
         // Responses keep the order of their requests.
         connection.flush().await.ok()?;
         self.exchange_h1(connection, head).await
     }
 
-    /// What is ready for a request. A node that stops has more to say to its connections than answers.
-    fn ready(&self, facts: &Arc<Facts>, head: &Arc<wire::RequestHead>) -> Option<Ready> {
-        if self.stopping.has_changed().unwrap_or(true) {
-            return None;
-        }
-        self.short_way.ready(&self.node, facts, head)
+    /// A node that stops has more to say to its connections than answers.
+    fn is_stopping(&self) -> bool {
+        self.stopping.has_changed().unwrap_or(true)
     }
 
-    async fn answer_h1(
+    /// Sends the content of a response whose head is written, and tells how it went.
+    async fn content_h1(
         &self,
         mut connection: h1::Connection,
         head: &wire::RequestHead,
-        ready: Ready,
+        (exchange, body, range): (&Exchange, &Body, Range<u64>),
     ) -> Option<h1::Connection> {
-        connection.respond(head, ready.status, &ready.headers);
         let mut sent = 0;
         let mut written = Ok(());
-        for data in ready.body.slice(ready.range) {
+        for data in body.slice(range) {
             sent += data.len() as u64;
             written = connection.content(data).await;
             if written.is_err() {
                 break;
             }
         }
-        self.node.finished(&ready.exchange, sent);
+        self.node.finished(exchange, sent);
         if let Err(error) = written {
             tracing::debug!(%error, "a response did not reach its client");
             return None;
@@ -284,24 +307,75 @@ impl Server {
                 h2::reject(accepted);
                 continue;
             };
-            let (server, facts) = (self.clone(), Arc::clone(&facts));
-            tokio::spawn(async move {
-                server.exchange_h2(accepted, facts).await;
-                drop::<OwnedSemaphorePermit>(place);
-            });
+            self.respond_h2(accepted, &facts, place).await;
         }
     }
 
-    async fn exchange_h2(&self, accepted: h2::Accepted, facts: Arc<Facts>) {
-        let limits = Arc::clone(&self.node.limits);
-        let head = match h2::read_head(&accepted.0, &limits) {
+    /// Answers a request by the shortest way there is; what takes time does so in a task of its own.
+    async fn respond_h2(
+        &self,
+        accepted: h2::Accepted,
+        facts: &Arc<Facts>,
+        place: OwnedSemaphorePermit,
+    ) {
+        let limits = &self.node.limits;
+        let head = match h2::read_head(&accepted.0, limits) {
             Ok(head) => Arc::new(head),
             Err(refusal) => {
                 let status = refusal.status();
-                self.node.refused(&facts, status.as_u16(), refusal.token());
+                self.node.refused(facts, status.as_u16(), refusal.token());
                 return h2::refuse(accepted, status);
             }
         };
+        let server = self.clone();
+        let ready = match self.is_stopping() {
+            true => None,
+            false => self.short_way.ready(&self.node, facts, &head),
+        };
+        let Some(ready) = ready else {
+            let facts = Arc::clone(facts);
+            tokio::spawn(async move {
+                server.exchange_h2(accepted, head, facts).await;
+                drop(place);
+            });
+            return;
+        };
+        let exchange = h2::Exchange::complete(accepted, &head, Arc::clone(limits));
+        let mut answer = Box::pin(async move {
+            server.answer_h2(exchange, ready).await;
+            drop(place);
+        });
+        // Most clients have room for most answers.
+        let at_once = poll_fn(|cx| Poll::Ready(answer.as_mut().poll(cx))).await;
+        if at_once.is_pending() {
+            tokio::spawn(answer);
+        }
+    }
+
+    async fn answer_h2(&self, mut exchange: h2::Exchange, ready: Ready) {
+        let written = async {
+            exchange.write_own_head(ready.status, ready.headers)?;
+            for data in ready.body.slice(ready.range) {
+                exchange.write_body(data).await?;
+            }
+            exchange.end(None)
+        };
+        let written: Result<(), ClientError> = written.await;
+        self.node
+            .finished(&ready.exchange, exchange.body_bytes_sent());
+        if let Err(error) = written {
+            tracing::debug!(%error, "a response did not reach its client");
+        }
+        exchange.finish();
+    }
+
+    async fn exchange_h2(
+        &self,
+        accepted: h2::Accepted,
+        head: Arc<wire::RequestHead>,
+        facts: Arc<Facts>,
+    ) {
+        let limits = Arc::clone(&self.node.limits);
         let exchange = match h2::Exchange::begin(accepted, &head, limits).await {
             Ok(exchange) => exchange,
             Err(error) => return tracing::debug!(%error, "a request did not end as announced"),

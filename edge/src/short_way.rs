@@ -11,7 +11,7 @@ use std::sync::Arc;
 use http::Method;
 use wire::{Expectation, Framing, RequestHead, Upgrade};
 
-use crate::cache::{self, Ready};
+use crate::cache::{self, Again, Known, Ready};
 use crate::downstream::Facts;
 use crate::exchange::Exchange;
 use crate::node::Node;
@@ -54,6 +54,21 @@ impl ShortWay {
         let ready = cache::ready(node, exchange, &request)?;
         tracing::debug!("ready the short way");
         Some(ready)
+    }
+
+    /// The answer to a request that is the same as the one before it, if it is the same.
+    pub(crate) fn again(
+        &self,
+        node: &Arc<Node>,
+        known: &Known,
+        head: &Arc<RequestHead>,
+    ) -> Option<Again> {
+        if self.is_closed() {
+            return None;
+        }
+        let again = known.again(node, head)?;
+        tracing::debug!("ready the short way");
+        Some(again)
     }
 
     #[cfg(debug_assertions)]

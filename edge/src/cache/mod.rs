@@ -12,6 +12,7 @@
 //!
 //! [`decide`] walks it until there is a [`Decision`], and [`serve`] carries that out.
 
+mod again;
 mod content;
 mod expect;
 mod fill;
@@ -43,6 +44,7 @@ use crate::node::Node;
 use crate::outcome::{Answer, Bypass, Forward, Forwarded, Local, Outcome, Share};
 use crate::purges::Trust;
 use crate::sites::UseCache;
+pub(crate) use again::{Again, Known};
 pub(crate) use expect::{Expected, expect};
 use fill::Fill;
 pub(crate) use fill::Interim;

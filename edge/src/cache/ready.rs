@@ -9,6 +9,7 @@ use http::StatusCode;
 use http::header::{self, HeaderMap, HeaderValue};
 use storage::Body;
 
+use super::Head;
 use super::find::{Hit, find_in_memory};
 use super::represent::{self, Representation};
 use super::respond::{self, Part, Selected};
@@ -22,6 +23,8 @@ pub(crate) struct Ready {
     pub exchange: Exchange,
     pub status: StatusCode,
     pub headers: HeaderMap,
+    /// The head that it was made of.
+    pub head: Arc<Head>,
     /// Of it, `range` is sent.
     pub body: Body,
     pub range: Range<u64>,
@@ -78,6 +81,7 @@ pub(crate) fn ready(
         exchange,
         status,
         headers,
+        head: Arc::clone(hit.object.head()),
         body,
         range,
     })

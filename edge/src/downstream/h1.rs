@@ -1,14 +1,19 @@
 //! HTTP/1.1 from clients: one request after the other on a connection.
 
+use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 
 use bytes::{Buf, Bytes, BytesMut};
 use http::{HeaderMap, Method, StatusCode, Version};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::sync::watch;
 use tokio::time::{Duration, timeout};
 use wire::{BodyDecoder, BodyFraming, Decoded, Expectation, Parsed, Persistence, RequestHead};
 
+use crate::clock::timer;
+
+use super::alarm::{Alarm, Stopping};
 use super::{ClientError, Facts, Io, Limits, within};
 
 /// Bytes of a next request that are kept while a response is under way.
@@ -21,6 +26,10 @@ const DRAIN_TIME: Duration = Duration::from_secs(2);
 const OUT_MAX: usize = 64 * 1024;
 /// Content that is copied behind its head: for less than this, a second buffer costs the socket more.
 const COPIED_MAX: usize = 4 * 1024;
+/// Heads that are remembered are no longer than this.
+const REMEMBERED_MAX: usize = 1024;
+/// Room for a read of what may come after a long while: all that an idle connection holds.
+const IDLE_SIZE: usize = 2 * 1024;
 /// Room for one read.
 const READ_SIZE: usize = 16 * 1024;
 
@@ -31,6 +40,9 @@ pub(crate) struct Connection {
     buffer: BytesMut,
     /// Responses that were ready. They leave before anything is waited for.
     out: BytesMut,
+    /// Its last head, as it came and as it was understood: many clients say the same again.
+    last: Option<(Vec<u8>, Arc<RequestHead>)>,
+    alarm: Alarm,
     facts: Arc<Facts>,
     limits: Arc<Limits>,
 }
@@ -38,7 +50,7 @@ pub(crate) struct Connection {
 /// What a connection brought.
 #[derive(Debug)]
 pub(crate) enum Next {
-    Request(Box<RequestHead>),
+    Request(Arc<RequestHead>),
     /// The client closed it, or was idle for too long, or the node is about to stop.
     Closed,
     /// Not a request that the node takes: it is answered and the connection closed.
@@ -53,6 +65,8 @@ impl Connection {
             io,
             buffer: read,
             out: BytesMut::new(),
+            last: None,
+            alarm: Alarm::default(),
             facts,
             limits,
         }
@@ -63,36 +77,62 @@ impl Connection {
     }
 
     /// Waits for the next request: first for its first byte, idle, then for the whole head by a deadline.
-    pub(crate) async fn next_request(&mut self, stopping: &mut watch::Receiver<bool>) -> Next {
+    pub(crate) async fn next_request(&mut self, stopping: &mut Stopping) -> Next {
         if self.buffer.is_empty() {
             if self.flush().await.is_err() {
                 return Next::Closed;
             }
-            let idle = self.limits.idle;
-            let first = tokio::select! {
-                first = timeout(idle, self.fill()) => first,
-                () = stopped(stopping) => return Next::Closed,
-            };
-            if !matches!(first, Ok(Ok(read)) if read > 0) {
+            if !self.wait(stopping).await {
                 return Next::Closed;
             }
         }
         let deadline = self.limits.head;
-        timeout(deadline, self.read_head())
+        within(deadline, self.read_head())
             .await
             .unwrap_or(Next::Late)
     }
 
+    /// Waits for a request's first bytes. False where the connection is over instead.
+    async fn wait(&mut self, stopping: &mut Stopping) -> bool {
+        self.buffer.reserve(IDLE_SIZE);
+        let idle = self.limits.idle;
+        let mut reading = pin!(self.io.read_buf(&mut self.buffer));
+        let alarm = &mut self.alarm;
+        let mut set = false;
+        poll_fn(|cx| {
+            if let Poll::Ready(read) = reading.as_mut().poll(cx) {
+                return Poll::Ready(matches!(read, Ok(read) if read > 0));
+            }
+            if !std::mem::replace(&mut set, true) {
+                alarm.set(idle, timer());
+            }
+            if stopping.poll(cx).is_ready() || alarm.poll(cx).is_ready() {
+                return Poll::Ready(false);
+            }
+            Poll::Pending
+        })
+        .await
+    }
+
     async fn read_head(&mut self) -> Next {
+        if let Some((bytes, head)) = &self.last
+            && self.buffer.starts_with(bytes)
+        {
+            // A head ends where it says itself: what follows makes no other one of it.
+            self.buffer.advance(bytes.len());
+            return Next::Request(Arc::clone(head));
+        }
         let mut parser = wire::RequestParser::new(self.limits.wire);
         loop {
             match parser.parse(&self.buffer) {
                 Err(refusal) => return Next::Refused(refusal),
                 Ok(Parsed::Complete { mut head, consumed }) => {
-                    self.buffer.advance(consumed);
                     // Before anything is read from the fields: no client takes ours away by nominating them.
                     wire::remove_hop_by_hop(&mut head.headers, &head.nominated);
-                    return Next::Request(Box::new(head));
+                    let head = Arc::new(head);
+                    self.remember(consumed, &head);
+                    self.buffer.advance(consumed);
+                    return Next::Request(head);
                 }
                 Ok(Parsed::Partial) => {}
             }
@@ -101,6 +141,19 @@ impl Connection {
                 return Next::Closed;
             }
         }
+    }
+
+    fn remember(&mut self, consumed: usize, head: &Arc<RequestHead>) {
+        if consumed > REMEMBERED_MAX {
+            return;
+        }
+        let (mut bytes, _) = self
+            .last
+            .take()
+            .unwrap_or_else(|| (Vec::new(), Arc::clone(head)));
+        bytes.clear();
+        bytes.extend_from_slice(&self.buffer[..consumed]);
+        self.last = Some((bytes, Arc::clone(head)));
     }
 
     /// Reads once. `Ok(0)` is the end of the stream.
@@ -126,8 +179,14 @@ impl Connection {
         }
     }
 
-    /// Begins a response that is ready. It waits for others that are.
-    pub(crate) fn respond(&mut self, head: &RequestHead, status: StatusCode, headers: &HeaderMap) {
+    /// Begins a response that is ready. It waits for others that are. Returns its head as it is written.
+    pub(crate) fn respond(
+        &mut self,
+        head: &RequestHead,
+        status: StatusCode,
+        headers: &HeaderMap,
+    ) -> &[u8] {
+        let begin = self.out.len();
         let length = content_length(headers);
         let framing = wire::choose_framing(&head.method, head.version, status, headers, length);
         let (version, persistence) = (head.version, head.persistence);
@@ -139,6 +198,14 @@ impl Connection {
             &framing,
             persistence,
         );
+        &self.out[begin..]
+    }
+
+    /// As [`Self::respond`], with a head that is written already, in pieces.
+    pub(crate) fn respond_written(&mut self, pieces: [&[u8]; 5]) {
+        for piece in pieces {
+            self.out.extend_from_slice(piece);
+        }
     }
 
     /// Goes on with its content. What is long leaves at once, with all that waits before it.
@@ -204,11 +271,6 @@ async fn write_all(io: &mut Io, limits: &Limits, mut bytes: impl Buf) -> Result<
 async fn flush(io: &mut Io, limits: &Limits) -> Result<(), ClientError> {
     let flushed = within(limits.write, io.flush()).await;
     Ok(flushed.map_err(|_elapsed| ClientError::Silent)??)
-}
-
-async fn stopped(stopping: &mut watch::Receiver<bool>) {
-    // A sender that is gone stops the node as well.
-    drop(stopping.wait_for(|stop| *stop).await);
 }
 
 /// Where the response stands.

@@ -1,6 +1,7 @@
 //! HTTP/2 from clients (RFC 9113), on the `h2` crate's framing.
 
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -12,7 +13,7 @@ use tokio::time::timeout;
 use wire::{Authority, Expectation, Framing, Persistence, Refusal, RequestHead, Upgrade};
 
 use super::h2_meter::Metered;
-use super::{ClientError, Io, Limits};
+use super::{ClientError, Io, Limits, within};
 
 /// Bytes of one response that wait in the connection for the client's window.
 const SEND_BUFFER_MAX: usize = 32 * 1024;
@@ -64,6 +65,18 @@ pub(crate) async fn accept(
 ) -> Option<Accepted> {
     let all = limits.h2_streams as usize;
     let mut told = false;
+    // Where requests come faster than they are taken, nothing is waited for.
+    if !stopping.has_changed().unwrap_or(true)
+        && let Some(next) = std::future::poll_fn(|cx| {
+            Poll::Ready(match framed.poll_accept(cx) {
+                Poll::Ready(next) => Some(next),
+                Poll::Pending => None,
+            })
+        })
+        .await
+    {
+        return taken(next);
+    }
     loop {
         let patience = match told {
             true => limits.idle.min(GOODBYE),
@@ -78,18 +91,23 @@ pub(crate) async fn accept(
             }
         };
         match next {
-            Ok(Some(Ok(accepted))) => return Some(accepted),
-            Ok(Some(Err(error))) => {
-                tracing::debug!(%error, "an HTTP/2 connection failed");
-                return None;
-            }
-            Ok(None) => return None,
+            Ok(next) => return taken(next),
             Err(_elapsed) if busy.available_permits() < all => {}
             Err(_elapsed) if told => return None,
             Err(_elapsed) => {
                 told = true;
                 framed.graceful_shutdown();
             }
+        }
+    }
+}
+
+fn taken(next: Option<Result<Accepted, h2::Error>>) -> Option<Accepted> {
+    match next? {
+        Ok(accepted) => Some(accepted),
+        Err(error) => {
+            tracing::debug!(%error, "an HTTP/2 connection failed");
+            None
         }
     }
 }
@@ -235,10 +253,28 @@ pub(crate) struct Exchange {
     responding: Responding,
     /// What is left of the length that the response's head announced.
     left: Option<u64>,
+    ending: Ending,
     sent: u64,
 }
 
+/// What ends a response's content.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Ending {
+    /// A frame of its own: there may be trailers.
+    Apart,
+    /// Its last frame.
+    WithContent,
+}
+
 impl Exchange {
+    /// Takes a stream whose request is complete, and whose response has no trailers.
+    pub(crate) fn complete(accepted: Accepted, head: &RequestHead, limits: Arc<Limits>) -> Self {
+        Self {
+            ending: Ending::WithContent,
+            ..Self::new(accepted, head, limits)
+        }
+    }
+
     /// Takes a stream. A request that says it has no content is complete only once the stream agrees.
     ///
     /// # Errors
@@ -275,6 +311,7 @@ impl Exchange {
             method,
             responding: Responding::Awaited,
             left: None,
+            ending: Ending::Apart,
             sent: 0,
         }
     }
@@ -369,14 +406,23 @@ impl Exchange {
         status: StatusCode,
         headers: &HeaderMap,
     ) -> Result<(), ClientError> {
+        self.write_own_head(status, headers.clone())
+    }
+
+    /// As [`Self::write_head`], of a head that nobody else needs.
+    pub(crate) fn write_own_head(
+        &mut self,
+        status: StatusCode,
+        headers: HeaderMap,
+    ) -> Result<(), ClientError> {
         if !matches!(self.responding, Responding::Awaited) {
             return Err(ClientError::Length);
         }
+        self.left = super::h1::content_length(&headers);
         let mut head = Response::new(());
         *head.status_mut() = status;
-        *head.headers_mut() = headers.clone();
+        *head.headers_mut() = headers;
         policy::hop_by_hop::remove(head.headers_mut());
-        self.left = super::h1::content_length(headers);
         self.responding = Responding::Head(head);
         Ok(())
     }
@@ -404,10 +450,15 @@ impl Exchange {
             let room = self.room(data.len().min(PIECE)).await?;
             let piece = data.split_to(room.min(data.len()));
             self.sent += piece.len() as u64;
+            let last = data.is_empty() && self.left == Some(0);
+            let end = last && self.ending == Ending::WithContent;
             let Responding::Content(stream) = &mut self.responding else {
                 return Err(ClientError::Length);
             };
-            stream.send_data(piece, false)?;
+            stream.send_data(piece, end)?;
+            if end {
+                self.responding = Responding::Ended;
+            }
         }
         Ok(())
     }
@@ -420,7 +471,7 @@ impl Exchange {
         stream.reserve_capacity(wanted);
         loop {
             let capacity = std::future::poll_fn(|cx| stream.poll_capacity(cx));
-            let capacity = timeout(self.limits.write, capacity)
+            let capacity = within(self.limits.write, capacity)
                 .await
                 .map_err(|_elapsed| ClientError::Silent)?;
             match capacity {

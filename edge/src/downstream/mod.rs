@@ -3,6 +3,7 @@
 //! This layer frames messages and nothing else. It knows no cache and no Pingora; [`Exchange`] is what
 //! both protocols look like from above.
 
+pub(crate) mod alarm;
 pub(crate) mod h1;
 pub(crate) mod h2;
 pub(crate) mod h2_meter;

@@ -25,7 +25,7 @@ use crate::exchange::Request;
 use crate::metrics::Asked;
 use crate::origins::attempts::{Attempts, Candidate, Plan};
 use crate::origins::names::Names;
-use crate::origins::slots::{Queueing, Slot};
+use crate::origins::slots::Queueing;
 use crate::origins::{Origin, Transport, outbound};
 use crate::proxy_status::Trail;
 use crate::sites::Site;
@@ -100,8 +100,8 @@ enum Carrier {
 struct FromOrigin {
     session: HttpSession,
     peer: Box<HttpPeer>,
-    /// Its place among the origin's requests, until it is read.
-    slot: Option<Slot>,
+    /// Whose response it is, with its place among the origin's requests until it is read. None where it is a probe's.
+    candidate: Option<Candidate>,
     connector: Arc<Connector>,
 }
 
@@ -211,7 +211,7 @@ impl Fetcher {
                 fetched.give_up().await;
                 continue;
             }
-            fetched.holds(candidate.into_slot());
+            fetched.holds(candidate);
             return Ok(fetched);
         }
     }
@@ -312,7 +312,7 @@ impl Fetcher {
             carrier: Carrier::Origin(Box::new(FromOrigin {
                 session,
                 peer,
-                slot: None,
+                candidate: None,
                 connector: Arc::clone(&self.connector),
             })),
             spent: Arc::clone(asking.spent),
@@ -515,12 +515,18 @@ impl Fetched {
     /// # Errors
     /// [`UpstreamError`] where it ends otherwise.
     pub(crate) async fn next(&mut self) -> Result<Option<Bytes>, UpstreamError> {
-        let session = match &mut self.carrier {
+        let connection = match &mut self.carrier {
             Carrier::Parent(incoming) => return incoming.next().await,
-            Carrier::Origin(connection) => &mut connection.session,
+            Carrier::Origin(connection) => connection,
         };
-        let data = session.read_response_body().await;
-        let data = data.map_err(|error| response_error(&error))?;
+        let data = connection.session.read_response_body().await;
+        let data = data.map_err(|error| {
+            let error = response_error(&error);
+            if let Some(candidate) = connection.candidate.take() {
+                candidate.broke_off(error);
+            }
+            error
+        })?;
         if let Some(data) = &data {
             self.spent.received(self.kind, data.len());
         }
@@ -540,7 +546,7 @@ impl Fetched {
         let FromOrigin {
             mut session,
             peer,
-            slot,
+            candidate,
             connector,
         } = *connection;
         if !done {
@@ -548,7 +554,7 @@ impl Fetched {
         }
         let idle: Option<Duration> = peer.options.idle_timeout;
         connector.release_http_session(session, &*peer, idle).await;
-        drop(slot);
+        drop(candidate);
     }
 
     /// Nobody wants its content.
@@ -558,10 +564,10 @@ impl Fetched {
         }
     }
 
-    /// It has this place among the origin's requests until it is read.
-    fn holds(&mut self, slot: Option<Slot>) {
+    /// It is this candidate's, and has its place among the origin's requests until it is read.
+    fn holds(&mut self, candidate: Candidate) {
         if let Carrier::Origin(connection) = &mut self.carrier {
-            connection.slot = slot;
+            connection.candidate = Some(candidate);
         }
     }
 }

@@ -136,6 +136,9 @@ pub(super) fn broken_off(
 ) -> Box<Error> {
     let origins_fault = *error.esource() == ErrorSource::Upstream;
     if exchange.status.is_some() || !origins_fault {
+        if origins_fault {
+            ended_early(exchange, &error);
+        }
         error.set_retry(false);
         return error;
     }
@@ -162,6 +165,15 @@ pub(super) fn broken_off(
     };
     error.set_retry(again);
     error
+}
+
+/// The origin began a response and did not end it.
+fn ended_early(exchange: &Exchange, error: &Error) {
+    let passing = exchange.passing.as_ref();
+    let way = passing.and_then(|passing| passing.way.as_ref());
+    if let Some(candidate) = way.and_then(|way| way.candidate.as_ref()) {
+        candidate.broke_off(response_error(error));
+    }
 }
 
 /// What a connection was on which a request broke off.

@@ -1,6 +1,6 @@
 //! Hits are answered in front of the pipeline, and nobody can tell: not by a byte of an answer, and not by the log.
 
-use larder_tests::{Client, Node, Origin, Reply, Settings};
+use larder_tests::{Client, H2Client, Node, Origin, Reply, Response, Settings, request};
 use serde_json::Value;
 
 const LATER: &str = "Sun, 06 Nov 1994 08:49:37 GMT";
@@ -317,4 +317,95 @@ async fn the_short_way_and_the_long_way_give_the_same_bytes_and_the_same_log() {
         );
         assert_eq!(short.1, long.1, "{shown}");
     }
+}
+
+/// The request of a line as HTTP/2 has it, if it is one that can be.
+fn as_h2(play: &Play) -> Option<http::Request<()>> {
+    let (line, fields) = play.bytes.split_once("\r\n")?;
+    let mut words = line.split(' ');
+    let (method, target) = (words.next()?, words.next()?);
+    let fields: Vec<(&str, &str)> = fields
+        .lines()
+        .filter_map(|line| line.split_once(": "))
+        .collect();
+    let of_one_connection = [
+        "Connection",
+        "Transfer-Encoding",
+        "Content-Length",
+        "Upgrade",
+    ];
+    let is_one = play.bytes.matches(" HTTP/1.").count() == 1 && target.starts_with('/');
+    let known = fields
+        .iter()
+        .all(|(name, _)| !of_one_connection.contains(name));
+    let fields: Vec<_> = fields
+        .into_iter()
+        .filter(|(name, _)| *name != "Host")
+        .collect();
+    let all = play.bytes.contains("Host: www.example.com") && line.ends_with("HTTP/1.1");
+    (is_one && known && all).then(|| request(method, target, &fields))
+}
+
+async fn play_h2(node: &Node, request: http::Request<()>) -> (Response, Vec<Value>) {
+    let before = node.log_lines().len();
+    let mut client = H2Client::connect(node.address()).await;
+    let answer = client.send(request, None).await.expect("an answer");
+    (answer, lines(node, before).await)
+}
+
+#[tokio::test]
+async fn both_ways_are_the_same_on_http_2() {
+    let (_origin, node) = node().await;
+    node.stop_the_clock(1_800_000_007_000);
+    let mut expected = 0;
+    let mut played = 0;
+    for item in corpus() {
+        let (Some(first), Some(second), Some(third)) = (as_h2(&item), as_h2(&item), as_h2(&item))
+        else {
+            continue;
+        };
+        let shown = format!("{first:?}");
+        play_h2(&node, first).await;
+        node.take_the_short_way();
+        let short = play_h2(&node, second).await;
+        node.take_the_long_way();
+        let long = play_h2(&node, third).await;
+        expected += item.ready;
+        played += 1;
+        assert_eq!(ready(&node, expected).await, expected, "{shown}");
+        assert_eq!(format!("{:?}", short.0), format!("{:?}", long.0), "{shown}");
+        assert_eq!(short.1, long.1, "{shown}");
+    }
+    assert!(played > 40, "{played}");
+}
+
+#[tokio::test]
+async fn who_asks_for_the_same_again_is_told_the_time_and_what_is_there() {
+    let (_origin, node) = node().await;
+    let mut client = node.client().await.host("www.example.com");
+    let mut expected = 0;
+    for path in ["/plain", "/marked", "/long"] {
+        for seconds in [7, 9, 10, 11, 99, 100, 999, 1_000, 3_592] {
+            node.stop_the_clock(1_800_000_000_000 + seconds * 1_000);
+            node.take_the_long_way();
+            let long = client.get(path).await;
+            node.take_the_short_way();
+            for _ in 0..3 {
+                let short = client.get(path).await;
+                assert_eq!(format!("{short:?}"), format!("{long:?}"));
+            }
+            let head = client.request("HEAD", path, &[]).await;
+            assert_eq!(head.fields, long.fields);
+            expected += 4;
+        }
+        assert_eq!(ready(&node, expected).await, expected, "{path}");
+    }
+    // It is stale by now, and what the origin has instead is another response.
+    node.stop_the_clock(1_800_000_000_000 + 3_600_000);
+    let mut ages = Vec::new();
+    for seconds in 0..3 {
+        node.stop_the_clock(1_800_000_000_000 + (3_600 + seconds) * 1_000);
+        ages.push(client.get("/plain").await.age());
+    }
+    assert_eq!(ages[1..], [Some(1), Some(2)]);
 }

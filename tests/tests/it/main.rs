@@ -22,6 +22,7 @@ mod early_hints;
 mod egress;
 mod explain;
 mod explain_key;
+mod explain_past;
 mod exposition;
 mod fleet;
 mod forwarded;

@@ -9,7 +9,7 @@ use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceResp
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceResponse;
 use prost::Message as _;
 use tokio::sync::{mpsc, watch};
-use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep, timeout_at};
+use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use super::collector::{Collector, Refused};
 use super::otlp::{self, Resource};
@@ -101,8 +101,9 @@ impl Export {
         every: Duration,
         mut closing: Closing,
     ) {
-        let mut due = interval_at(Instant::now() + every, every);
+        let mut due = interval(every);
         due.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        due.tick().await; // the first one is at once
         loop {
             let open = tokio::select! {
                 _ = due.tick() => true,
@@ -187,16 +188,17 @@ async fn collect(
         }
         _ = closing.wait_for(|closing| *closing) => false,
     };
-    let until = Instant::now() + PAUSE;
+    let pause = sleep(PAUSE);
+    tokio::pin!(pause);
     while open && batch.len() < BATCH_MAX {
         let more = tokio::select! {
-            more = timeout_at(until, spans.recv()) => more,
+            more = spans.recv() => more,
+            () = &mut pause => break,
             _ = closing.wait_for(|closing| *closing) => break,
         };
         match more {
-            Ok(Some(span)) => batch.push(span),
-            Ok(None) => return false,
-            Err(_elapsed) => break,
+            Some(span) => batch.push(span),
+            None => return false,
         }
     }
     if !open {

@@ -36,6 +36,7 @@ mod invalidation;
 mod isolation;
 mod limits;
 mod log;
+mod many_sites;
 mod observe;
 mod origin_lies;
 mod origins;

@@ -64,7 +64,8 @@ pub fn in_logs(id: &str, logs: &[PathBuf]) -> Result<Value, String> {
     for log in logs {
         let wrong = |error: std::io::Error| format!("{}: {error}", log.display());
         if let Some(line) = look(id, log, &mut looked).map_err(wrong)? {
-            let past = observe::explain_line(line).ok_or_else(|| format!("{id:?} is no request"))?;
+            let past =
+                observe::explain_line(line).ok_or_else(|| format!("{id:?} is no request"))?;
             return serde_json::to_value(past).map_err(|error| error.to_string());
         }
     }
@@ -91,7 +92,12 @@ fn look(id: &str, log: &Path, looked: &mut Looked) -> std::io::Result<Option<Val
     let mut line = Vec::new();
     loop {
         line.clear();
-        if reader.by_ref().take(LINE_MAX).read_until(b'\n', &mut line)? == 0 {
+        if reader
+            .by_ref()
+            .take(LINE_MAX)
+            .read_until(b'\n', &mut line)?
+            == 0
+        {
             return Ok(None);
         }
         looked.lines += 1;

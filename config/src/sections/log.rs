@@ -86,14 +86,20 @@ const REQUEST_FIELDS: Setting<List<Text<String>>> = Setting {
     key: "request_fields",
     unset: Unset::Is("[]"),
     about: "Fields of requests that lines in JSON tell, such as the country that a proxy before the node has found out.",
-    read: List { of: FIELD, least: 0 },
+    read: List {
+        of: FIELD,
+        least: 0,
+    },
 };
 
 const RESPONSE_FIELDS: Setting<List<Text<String>>> = Setting {
     key: "response_fields",
     unset: Unset::Is("[]"),
     about: "Fields of responses that lines in JSON tell, also those that clients are not sent, such as tags.",
-    read: List { of: FIELD, least: 0 },
+    read: List {
+        of: FIELD,
+        least: 0,
+    },
 };
 
 pub(crate) const LOG: Rows = Rows {

@@ -137,7 +137,9 @@ fn bounded(mut rules: Vec<OfRule>) -> Vec<OfRule> {
             Entry::Vacant(first) => drop(first.insert(rule)),
         }
     }
-    others.into_values().for_each(|other| join(&mut rules, other));
+    others
+        .into_values()
+        .for_each(|other| join(&mut rules, other));
     if rules.len() <= RULES_MAX {
         return rules;
     }

@@ -62,7 +62,10 @@ fn answered(outcome: &str, detail: &str) -> Clause {
             "it was stale, and the client took stale responses",
         ),
         ("purge", _) => ("[dialects]", "the request was a purge"),
-        _ => ("the node", "it was refused, or given up before it was decided"),
+        _ => (
+            "the node",
+            "it was refused, or given up before it was decided",
+        ),
     };
     Clause {
         says,

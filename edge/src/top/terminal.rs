@@ -55,7 +55,10 @@ fn told_to_end() -> std::io::Result<Arc<AtomicBool>> {
     let runtime = Builder::new_current_thread().enable_io().build()?;
     let (mut terminate, mut hangup) = {
         let _within = runtime.enter();
-        (signal(SignalKind::terminate())?, signal(SignalKind::hangup())?)
+        (
+            signal(SignalKind::terminate())?,
+            signal(SignalKind::hangup())?,
+        )
     };
     let told = Arc::new(AtomicBool::new(false));
     let tell = Arc::clone(&told);

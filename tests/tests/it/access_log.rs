@@ -2,9 +2,7 @@
 
 use std::net::SocketAddr;
 
-use larder_tests::{
-    Ca, Client, Node, Origin, Reply, Settings, Tiers, eventually, free_port,
-};
+use larder_tests::{Ca, Client, Node, Origin, Reply, Settings, Tiers, eventually, free_port};
 use serde_json::Value;
 
 use crate::SOON;
@@ -131,12 +129,19 @@ async fn tls_tags_and_what_a_proxy_found_out_are_told_where_they_are_wanted() {
         .expect("a session");
     for _ in 0..3 {
         let answer = client.get_with("/a", &[("CF-IPCountry", "DE")]).await;
-        assert_eq!(answer.header("Surrogate-Key"), None, "it is not for clients");
+        assert_eq!(
+            answer.header("Surrogate-Key"),
+            None,
+            "it is not for clients"
+        );
     }
     for line in lines(&node, 3).await {
         assert_eq!(line["tls"], "TLSv1.3", "{line}");
         let cipher = line["cipher"].as_str().unwrap_or_default();
-        assert!(cipher.starts_with("TLS13_") || cipher.starts_with("TLS_"), "{line}");
+        assert!(
+            cipher.starts_with("TLS13_") || cipher.starts_with("TLS_"),
+            "{line}"
+        );
         assert_eq!(line["node"], "larder");
         let fields = serde_json::json!({ "cf-ipcountry": "DE" });
         assert_eq!(line["request_fields"], fields);
@@ -156,7 +161,10 @@ async fn the_way_through_the_tiers_is_told() {
     second.get("/a").await;
     let upstream = |line: &Value| line["upstream"].as_str().unwrap_or_default().to_owned();
     let line = lines(&first, 1).await.remove(0);
-    assert!(upstream(&line).starts_with("above; fwd=uri-miss; fwd-status=200"), "{line}");
+    assert!(
+        upstream(&line).starts_with("above; fwd=uri-miss; fwd-status=200"),
+        "{line}"
+    );
     let line = lines(&second, 1).await.remove(0);
     assert!(upstream(&line).starts_with("above; hit; ttl="), "{line}");
     let line = lines(&parent, 2).await.remove(0);

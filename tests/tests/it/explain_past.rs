@@ -15,9 +15,7 @@ use crate::{SOON, seconds};
 const UNUSUAL: &str = "caf\u{e9}";
 
 async fn ask(node: &Node, query: &str) -> Value {
-    let answer = node
-        .api("GET", &format!("/v1/explain?{query}"), "")
-        .await;
+    let answer = node.api("GET", &format!("/v1/explain?{query}"), "").await;
     assert_eq!(answer.status, 200, "{query}: {}", answer.text());
     serde_json::from_slice(&answer.body).expect("JSON")
 }
@@ -40,7 +38,10 @@ async fn check(node: &Node, path: &str, reason: &str, clause: &str) {
     let told = past["clause"].as_str().unwrap_or_default();
     assert!(told.contains(clause), "{reason}: {told}");
     for word in ["because", "would_hit"] {
-        assert!(past[word].as_str().is_some_and(|it| !it.is_empty()), "{reason}: {word}");
+        assert!(
+            past[word].as_str().is_some_and(|it| !it.is_empty()),
+            "{reason}: {word}"
+        );
     }
 }
 
@@ -98,7 +99,9 @@ async fn what_happens_among_requests_for_the_same() {
     let [crowded, private, later] = gates.clone();
     let origin = Origin::start(move |seen| match (seen.target.as_str(), seen.nth) {
         ("/crowded", 1) => Reply::fresh(600, "x").after(&crowded),
-        ("/mine", 1) => Reply::ok("m").with("Cache-Control", "private").after(&private),
+        ("/mine", 1) => Reply::ok("m")
+            .with("Cache-Control", "private")
+            .after(&private),
         ("/touched", 1) => Reply::fresh(60, "x").with("ETag", "\"1\""),
         ("/touched", _) if seen.is_conditional() => Reply::status(304)
             .with("ETag", "\"1\"")
@@ -114,7 +117,10 @@ async fn what_happens_among_requests_for_the_same() {
     let mut first = waits(&node, "/crowded").await;
     eventually(SOON, || origin.count("/crowded") == 1).await;
     // One may follow it; of two, one goes by itself.
-    let mut others = [waits(&node, "/crowded").await, waits(&node, "/crowded").await];
+    let mut others = [
+        waits(&node, "/crowded").await,
+        waits(&node, "/crowded").await,
+    ];
     eventually(SOON, || origin.count("/crowded") == 2).await;
     gates[0].open();
     for client in others.iter_mut().chain([&mut first]) {
@@ -136,7 +142,10 @@ async fn what_happens_among_requests_for_the_same() {
     node.advance(seconds(61));
     let mut early = waits(&node, "/touched").await;
     eventually(SOON, || origin.count("/touched") == 2).await;
-    node.client().await.upload("PUT", "/touched", &[], b"x").await;
+    node.client()
+        .await
+        .upload("PUT", "/touched", &[], b"x")
+        .await;
     gates[2].open();
     assert_eq!(early.answer().await.status, 200);
     check(&node, "/touched", "displaced", "4.3.4").await;
@@ -185,7 +194,11 @@ async fn what_no_node_remembers_is_found_in_the_log() {
     let hit = id(&lines[2]);
     let unknown = node.api("GET", &format!("/v1/explain?id={hit}"), "").await;
     assert_eq!(unknown.status, 422);
-    assert!(unknown.text().contains("only the last 4096"), "{}", unknown.text());
+    assert!(
+        unknown.text().contains("only the last 4096"),
+        "{}",
+        unknown.text()
+    );
 
     let folder = tempfile::tempdir().expect("a folder");
     let log = folder.path().join("access.log");
@@ -201,7 +214,11 @@ async fn what_no_node_remembers_is_found_in_the_log() {
     };
     let found = explain(&hit, &log).await;
     assert_eq!(found.code, Some(0), "{}", found.stderr);
-    assert!(found.stdout.contains("the stored response was fresh"), "{}", found.stdout);
+    assert!(
+        found.stdout.contains("the stored response was fresh"),
+        "{}",
+        found.stdout
+    );
     let found = explain(&id(&lines[0]), &log).await;
     assert!(found.stdout.contains("5.2.2.7"), "{}", found.stdout);
     let missing = explain("0123456789abcdef", &log).await;
@@ -209,5 +226,9 @@ async fn what_no_node_remembers_is_found_in_the_log() {
     let says = "of 6 lines, 2 are no JSON, and 1 are longer than 1048576 bytes";
     assert!(missing.stderr.contains(says), "{}", missing.stderr);
     let nowhere = explain(&hit, "/no/such/log").await;
-    assert!(nowhere.stderr.contains("/no/such/log: "), "{}", nowhere.stderr);
+    assert!(
+        nowhere.stderr.contains("/no/such/log: "),
+        "{}",
+        nowhere.stderr
+    );
 }

@@ -196,6 +196,10 @@ pub struct Log {
     pub sample_hits: u32,
     /// What is not told.
     pub redact: Vec<Redacted>,
+    /// Fields of requests that are told, in lower case.
+    pub request_fields: Vec<String>,
+    /// Fields of responses that are told, in lower case.
+    pub response_fields: Vec<String>,
     /// The least severe message of the program's own log.
     pub level: Level,
 }

@@ -62,6 +62,8 @@ fn a_site_with_an_origin_is_a_configuration() {
             rotate_keep: 7,
             sample_hits: 1,
             redact: Vec::new(),
+            request_fields: Vec::new(),
+            response_fields: Vec::new(),
             level: Level::Info
         }
     );
@@ -220,6 +222,8 @@ const ROWS: &[(In, &str, &str, &str, &str)] = &[
     (In::Table("log"), "rotate_keep",    "3",                     "-1",                    "15: expected"),
     (In::Table("log"), "sample_hits",    "10",                    "0",                     "15: expected"),
     (In::Table("log"), "redact",         r#"["client", "query"]"#, r#"["cookie"]"#,        "11: expected"),
+    (In::Table("log"), "request_fields", r#"["CF-IPCountry"]"#,   r#"["a b"]"#,            "19: `a b` is not a token"),
+    (In::Table("log"), "response_fields", r#"["Surrogate-Key"]"#, r#""ETag""#,             "19: expected a list"),
     (In::Table("log"), "level",          r#""warn""#,             r#""warning""#,          "9: expected \"error\" or"),
     (In::Table("telemetry"), "endpoint", r#""https://otel.example/base""#, r#""otel.example:4318""#, "12: `otel.example:4318` is not the URL of a collector"),
     (In::Table("telemetry"), "headers_file", "\"Cargo.toml\"\nendpoint = \"http://c\"", "\"no/such/file\"", "16: cannot read `no/such/file`"),

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::header::{REFERER, USER_AGENT};
-use http::{HeaderMap, HeaderValue, StatusCode, Version};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Version};
 use parking_lot::{Condvar, Mutex};
 use policy::time::Timestamp;
 use prometheus::IntCounter;
@@ -44,6 +44,8 @@ pub(crate) struct Line<'a> {
     pub received: Timestamp,
     /// By which one request is told from others.
     pub id: Id,
+    /// The node.
+    pub node: &'a str,
     /// The trace that it belongs to, where traces are sent.
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "trace")]
     pub trace_id: Option<TraceId>,
@@ -58,6 +60,11 @@ pub(crate) struct Line<'a> {
     pub host: Option<&'a Authority>,
     pub path: &'a str,
     pub protocol: &'static str,
+    /// The version of TLS, and the cipher suite.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cipher: Option<&'static str>,
     pub status: u16,
     /// Content bytes sent.
     pub bytes: u64,
@@ -106,6 +113,9 @@ pub(crate) struct Line<'a> {
     /// Content bytes from origins until the client was served.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub origin_bytes: Option<u64>,
+    /// What the nodes beyond this one said of it (RFC 9211), where it went there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub upstream: Option<Cow<'a, str>>,
     /// From the last request to an origin to the head of its answer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub origin_ms: Option<f64>,
@@ -117,6 +127,35 @@ pub(crate) struct Line<'a> {
     pub referer: Option<Cow<'a, str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub user_agent: Option<Cow<'a, str>>,
+    /// The fields that are told beside all this.
+    #[serde(skip_serializing_if = "Fields::is_empty")]
+    pub request_fields: Fields<'a>,
+    #[serde(skip_serializing_if = "Fields::is_empty")]
+    pub response_fields: Fields<'a>,
+}
+
+/// Some fields of a message: a member for each that is there.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Fields<'a>(Vec<(&'a HeaderName, Cow<'a, str>)>);
+
+impl<'a> Fields<'a> {
+    /// The first value of each of these fields.
+    pub(crate) fn of(names: &'a [HeaderName], headers: &'a HeaderMap) -> Self {
+        let told = names.iter();
+        let told = told.filter_map(|name| Some((name, field(headers, name)?)));
+        Self(told.collect())
+    }
+
+    const fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl Serialize for Fields<'_> {
+    fn serialize<S: Serializer>(&self, out: S) -> Result<S::Ok, S::Error> {
+        let members = self.0.iter();
+        out.collect_map(members.map(|(name, value)| (name.as_str(), value)))
+    }
 }
 
 /// What came from origins and is told by no request's line: a validation in the background, or what came after the
@@ -213,12 +252,14 @@ fn civil(time: Timestamp) -> jiff::Timestamp {
 }
 
 /// What the log tells, and how.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub(crate) struct Manner {
     pub format: Format,
     /// One of so many hits is told.
     pub sample_hits: u32,
     pub redaction: Redaction,
+    pub request_fields: Box<[HeaderName]>,
+    pub response_fields: Box<[HeaderName]>,
 }
 
 /// Where lines go.
@@ -307,6 +348,16 @@ impl AccessLog {
     /// What no line tells.
     pub(crate) const fn redaction(&self) -> Redaction {
         self.manner.redaction
+    }
+
+    /// Fields of requests that lines tell.
+    pub(crate) const fn request_fields(&self) -> &[HeaderName] {
+        &self.manner.request_fields
+    }
+
+    /// Fields of responses that lines tell.
+    pub(crate) const fn response_fields(&self) -> &[HeaderName] {
+        &self.manner.response_fields
     }
 
     /// Waits until every line handed over before is written, at most for [`FLUSH_TIME`]. It blocks.
@@ -436,7 +487,7 @@ impl Queue {
 }
 
 /// A field for the log: as text, whatever bytes it has.
-fn field<'a>(headers: &'a HeaderMap, name: &http::HeaderName) -> Option<Cow<'a, str>> {
+fn field<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<Cow<'a, str>> {
     headers.get(name).map(text)
 }
 
@@ -479,6 +530,12 @@ pub(crate) mod tests {
             received: Timestamp::from_unix_millis(1_700_000_000_123),
             id: Id(7),
             trace_id: None,
+            node: "n",
+            tls: None,
+            cipher: None,
+            upstream: None,
+            request_fields: Fields::default(),
+            response_fields: Fields::default(),
             client: IpAddr::from([192, 0, 2, 1]),
             site: "s",
             rule: None,

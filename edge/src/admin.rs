@@ -59,6 +59,7 @@ impl Admin {
             client,
             local,
             scheme: Scheme::Http,
+            tls: None,
         });
         let limits = Arc::clone(&self.node.limits);
         let io = Io::Plain(stream);

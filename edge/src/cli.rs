@@ -352,9 +352,12 @@ pub(crate) struct Explain {
     /// As if it came so much later: 90s, 5m, 1h, 2d.
     #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
     at: Option<String>,
-    /// A past request instead, by the `id` in the access log: one of the last that were no hits.
+    /// A past request instead, by the `id` in the access log: of a node, one of the last 4096 that were no hits.
     #[arg(long, value_name = "ID", conflicts_with = "url")]
-    id: Option<String>,
+    pub id: Option<String>,
+    /// Look for it in this file of the access log, in JSON, and ask no node. Several are looked at in their order.
+    #[arg(long, value_name = "FILE", requires = "id")]
+    pub log: Vec<PathBuf>,
     /// Print what the node answers, as JSON.
     #[arg(long)]
     pub json: bool,

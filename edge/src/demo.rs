@@ -85,6 +85,7 @@ async fn serve(stream: TcpStream, client: SocketAddr, asked: Arc<AtomicU64>) {
         client,
         local,
         scheme: Scheme::Http,
+        tls: None,
     });
     let limits = Arc::new(Limits {
         wire: wire::Limits::default(),

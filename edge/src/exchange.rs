@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use policy::coding::Coding;
 use policy::key::CacheKey;
 use policy::request::RequestTerms;
@@ -296,6 +296,10 @@ pub(crate) struct Exchange {
     pub answered: Option<Instant>,
     /// The `Age` that the client was told.
     pub age: Option<Duration>,
+    /// What the nodes beyond this one said of it, where it went there.
+    pub upstream: Option<HeaderValue>,
+    /// Fields of the response, as far as the log tells any.
+    pub fields: HeaderMap,
     /// What the client was sent, as the origin calls it.
     pub content_type: Option<HeaderValue>,
     pub outcome: Option<Outcome>,
@@ -378,7 +382,19 @@ impl Exchange {
         self.content_type = headers.get(header::CONTENT_TYPE).cloned();
     }
 
-    pub(crate) const fn new(started: Instant, received: Timestamp) -> Self {
+    /// Notes what the log tells of a response's fields beside the rest, before the node changes any.
+    pub(crate) fn note(&mut self, told: &[HeaderName], headers: &HeaderMap) {
+        for name in told {
+            if let Some(value) = headers.get(name) {
+                self.fields.insert(name, value.clone());
+            }
+        }
+        if matches!(self.outcome, Some(Outcome::Forwarded(_))) {
+            self.upstream = headers.get("cache-status").cloned();
+        }
+    }
+
+    pub(crate) fn new(started: Instant, received: Timestamp) -> Self {
         Self {
             started,
             received,
@@ -387,6 +403,8 @@ impl Exchange {
             status: None,
             answered: None,
             age: None,
+            upstream: None,
+            fields: HeaderMap::new(),
             content_type: None,
             outcome: None,
             slices: None,

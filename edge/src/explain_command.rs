@@ -1,10 +1,17 @@
 //! `larder explain`: what a node would do with a request, and why.
 
 use std::fmt::Write as _;
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read as _};
+use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
 use crate::admin_client::{Client, query, text as plain};
+use crate::observe;
+
+/// Bytes of a line of a log; longer ones are passed over.
+const LINE_MAX: u64 = 1024 * 1024;
 
 /// What is asked about.
 #[derive(Clone, Debug)]
@@ -45,6 +52,65 @@ impl Question {
             }
         };
         node.get(&format!("/v1/explain?{parameters}"))?.document()
+    }
+}
+
+/// Explains a past request from its line in the first of these logs that has it. No node is asked.
+///
+/// # Errors
+/// A sentence that says why it cannot be explained.
+pub fn in_logs(id: &str, logs: &[PathBuf]) -> Result<Value, String> {
+    let mut looked = Looked::default();
+    for log in logs {
+        let wrong = |error: std::io::Error| format!("{}: {error}", log.display());
+        if let Some(line) = look(id, log, &mut looked).map_err(wrong)? {
+            let past =
+                observe::explain_line(line).ok_or_else(|| format!("{id:?} is no request"))?;
+            return serde_json::to_value(past).map_err(|error| error.to_string());
+        }
+    }
+    let Looked {
+        lines,
+        foreign,
+        long,
+    } = looked;
+    Err(format!(
+        "no line has the id {id:?}: of {lines} lines, {foreign} are no JSON, and {long} are longer than {LINE_MAX} bytes"
+    ))
+}
+
+/// What was looked at in vain.
+#[derive(Default)]
+struct Looked {
+    lines: u64,
+    foreign: u64,
+    long: u64,
+}
+
+fn look(id: &str, log: &Path, looked: &mut Looked) -> std::io::Result<Option<Value>> {
+    let mut reader = BufReader::new(File::open(log)?);
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        if reader
+            .by_ref()
+            .take(LINE_MAX)
+            .read_until(b'\n', &mut line)?
+            == 0
+        {
+            return Ok(None);
+        }
+        looked.lines += 1;
+        if line.len() as u64 == LINE_MAX && !line.ends_with(b"\n") {
+            looked.long += 1;
+            reader.skip_until(b'\n')?;
+            continue;
+        }
+        match serde_json::from_slice::<Value>(&line) {
+            Ok(line) if line["id"] == id => return Ok(Some(line)),
+            Ok(_) => {}
+            Err(_) => looked.foreign += 1,
+        }
     }
 }
 

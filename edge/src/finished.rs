@@ -6,7 +6,7 @@ use std::time::Duration;
 use policy::coding::Coding;
 use wire::RequestHead;
 
-use crate::access_log::{self, Behind, Line, Parts, Telling};
+use crate::access_log::{self, Behind, Fields, Line, Parts, Telling};
 use crate::downstream::Facts;
 use crate::exchange::{Exchange, Request};
 use crate::metrics::{Counted, NO_RULE, NO_SITE, Tally};
@@ -176,7 +176,7 @@ impl Node {
     }
 
     fn line<'a>(
-        &self,
+        &'a self,
         exchange: &'a Exchange,
         asked: &Asked<'a>,
         counted: &Counted,
@@ -219,18 +219,24 @@ impl Node {
             origin_requests: spent.then_some(bill.requests),
             origin_bytes: spent.then_some(bill.bytes),
             origin_ms: bill.answered.map(milliseconds),
+            upstream: exchange.upstream.as_ref().map(access_log::text),
             referer,
             user_agent,
+            request_fields: Fields::of(self.log.request_fields(), &head.headers),
+            response_fields: Fields::of(self.log.response_fields(), &exchange.fields),
             ..self.blank(facts, counted)
         }
     }
 
     /// A line of a request that nothing but its end is known of.
-    fn blank<'a>(&self, facts: &Facts, counted: &Counted) -> Line<'a> {
+    fn blank<'a>(&'a self, facts: &Facts, counted: &Counted) -> Line<'a> {
         Line {
             received: self.clock.now(),
             id: self.ids.next(),
             trace_id: None,
+            node: &self.name,
+            tls: facts.tls.map(|tls| tls.version),
+            cipher: facts.tls.map(|tls| tls.cipher),
             client: facts.client.ip().to_canonical(),
             site: NO_SITE,
             rule: None,
@@ -264,6 +270,9 @@ impl Node {
             ttfb_ms: counted.waited.map(milliseconds),
             referer: None,
             user_agent: None,
+            upstream: None,
+            request_fields: Fields::default(),
+            response_fields: Fields::default(),
         }
     }
 }

@@ -141,12 +141,19 @@ fn tell_tier(cli::TierCommand::Status(asked): &cli::TierCommand) -> ExitCode {
 }
 
 fn explain(asked: &cli::Explain) -> ExitCode {
+    let tell = |answer: &serde_json::Value| match asked.json {
+        true => show(&format!("{answer}\n")),
+        false => show(&explain_command::lines(answer)),
+    };
+    if let (Some(id), [_, ..]) = (&asked.id, &asked.log[..]) {
+        return match explain_command::in_logs(id, &asked.log) {
+            Ok(answer) => tell(&answer),
+            Err(why) => failed(&why),
+        };
+    }
     ask(&asked.node, |node| {
         let answer = explain_command::Question::from(asked).ask(node)?;
-        Ok(match asked.json {
-            true => show(&format!("{answer}\n")),
-            false => show(&explain_command::lines(&answer)),
-        })
+        Ok(tell(&answer))
     })
 }
 

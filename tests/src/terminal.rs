@@ -10,7 +10,7 @@ use std::thread;
 use std::time::Duration;
 
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
-use rustix::termios::{Winsize, tcsetwinsize};
+use rustix::termios::{LocalModes, Winsize, tcgetattr, tcsetwinsize};
 use tokio::time::{Instant, sleep};
 
 use crate::binary::ensure_binary;
@@ -108,6 +108,26 @@ impl Terminal {
             assert!(Instant::now() < end, "{missing:?} is not seen in:\n{text}");
             sleep(Duration::from_millis(20)).await;
         }
+    }
+
+    /// Whether the terminal waits for whole lines and echoes them, as shells leave it; a program with a screen does not.
+    #[must_use]
+    pub fn is_cooked(&self) -> bool {
+        let modes = tcgetattr(&self.keyboard).expect("a terminal").local_modes;
+        modes.contains(LocalModes::ICANON | LocalModes::ECHO)
+    }
+
+    /// Whether the program shows its own screen in place of the lines before it.
+    #[must_use]
+    pub fn is_alternate(&self) -> bool {
+        lock(&self.screen).screen().alternate_screen()
+    }
+
+    /// Sends the program a signal.
+    pub fn signal(&self, name: &str) {
+        let id = self.child.id().to_string();
+        let sent = Command::new("kill").args(["-s", name, &id]).status();
+        assert!(sent.is_ok_and(|status| status.success()), "no signal");
     }
 
     /// Waits until the program has ended by itself.

@@ -77,6 +77,31 @@ const REDACT: Setting<List<Choice<Redacted>>> = Setting {
     },
 };
 
+const FIELD: Text<String> = Text {
+    accepts: "a field's name",
+    parse: names::field,
+};
+
+const REQUEST_FIELDS: Setting<List<Text<String>>> = Setting {
+    key: "request_fields",
+    unset: Unset::Is("[]"),
+    about: "Fields of requests that lines in JSON tell, such as the country that a proxy before the node has found out.",
+    read: List {
+        of: FIELD,
+        least: 0,
+    },
+};
+
+const RESPONSE_FIELDS: Setting<List<Text<String>>> = Setting {
+    key: "response_fields",
+    unset: Unset::Is("[]"),
+    about: "Fields of responses that lines in JSON tell, also those that clients are not sent, such as tags.",
+    read: List {
+        of: FIELD,
+        least: 0,
+    },
+};
+
 pub(crate) const LOG: Rows = Rows {
     path: "log",
     about: "What is logged.",
@@ -87,6 +112,8 @@ pub(crate) const LOG: Rows = Rows {
         &ROTATE_KEEP,
         &SAMPLE_HITS,
         &REDACT,
+        &REQUEST_FIELDS,
+        &RESPONSE_FIELDS,
         &LEVEL,
     ],
 };
@@ -99,6 +126,8 @@ pub(crate) fn log(section: &Section<'_>, reading: &mut Reading) -> Option<Log> {
     let rotate_keep = section.value(&ROTATE_KEEP, reading);
     let sample_hits = section.value(&SAMPLE_HITS, reading);
     let redact = section.value(&REDACT, reading);
+    let request_fields = section.value(&REQUEST_FIELDS, reading);
+    let response_fields = section.value(&RESPONSE_FIELDS, reading);
     let level = section.value(&LEVEL, reading);
     Some(Log {
         access: access?,
@@ -107,6 +136,8 @@ pub(crate) fn log(section: &Section<'_>, reading: &mut Reading) -> Option<Log> {
         rotate_keep: rotate_keep?,
         sample_hits: sample_hits?,
         redact: values(redact?),
+        request_fields: values(request_fields?),
+        response_fields: values(response_fields?),
         level: level?,
     })
 }

@@ -60,8 +60,8 @@ impl Known {
         let stored = answered.stored()?;
         let status = exchange.status.filter(|status| *status == stored.status)?;
         let terms = &request.terms;
-        // Where there are traces, each request has its own.
-        let untraced = request.trace.is_none();
+        // Where there are traces, each request has its own; and what the log tells of the response is not kept.
+        let untraced = request.trace.is_none() && node.log.response_fields().is_empty();
         let plain = !terms.has_range() && !terms.has_preconditions() && exchange.coding.is_none();
         let dated = stored.headers.contains_key(header::DATE);
         if !plain || !untraced || !dated || written.len() > KEPT_MAX {

@@ -325,6 +325,7 @@ pub(super) fn finish_head(
     headers: &mut HeaderMap,
 ) {
     let key = (request.site.show_key == ShowKey::Yes).then(|| request.key.text());
+    exchange.note(node.log.response_fields(), headers);
     withhold(request, headers);
     tell_way(node, request, headers);
     if let Some(outcome) = &exchange.outcome {

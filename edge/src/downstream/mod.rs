@@ -30,6 +30,30 @@ pub(crate) struct Facts {
     pub local: SocketAddr,
     /// With or without TLS.
     pub scheme: Scheme,
+    /// The TLS of the connection.
+    pub tls: Option<Tls>,
+}
+
+/// What was agreed on for a TLS connection.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Tls {
+    /// `TLSv1.3`.
+    pub version: &'static str,
+    /// The cipher suite, by its name in TLS.
+    pub cipher: &'static str,
+}
+
+impl Tls {
+    /// What a connection has agreed on.
+    pub(crate) fn of(connection: &rustls::ServerConnection) -> Option<Self> {
+        let version = match connection.protocol_version()? {
+            rustls::ProtocolVersion::TLSv1_2 => "TLSv1.2",
+            rustls::ProtocolVersion::TLSv1_3 => "TLSv1.3",
+            _ => return None,
+        };
+        let cipher = connection.negotiated_cipher_suite()?.suite().as_str()?;
+        Some(Self { version, cipher })
+    }
 }
 
 impl Facts {
@@ -39,6 +63,7 @@ impl Facts {
             client: SocketAddr::new(client, 0),
             local: self.local,
             scheme: scheme.unwrap_or(self.scheme),
+            tls: self.tls,
         }
     }
 }

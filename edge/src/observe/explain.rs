@@ -462,30 +462,3 @@ fn stored_told(
         freshness: Arithmetic::of(stored, now),
     })
 }
-
-/// A past request.
-#[derive(Debug, Serialize)]
-pub(super) struct Past {
-    /// As the log tells it.
-    line: serde_json::Value,
-    reason: &'static str,
-    clause: &'static str,
-    because: &'static str,
-    would_hit: &'static str,
-}
-
-/// What is remembered of a past request.
-pub(super) fn past(missed: &Missed) -> Past {
-    let Clause {
-        says,
-        because,
-        remedy,
-    } = clauses::of(missed.reason);
-    Past {
-        line: serde_json::from_slice(&missed.line).unwrap_or_default(),
-        reason: missed.reason.as_str(),
-        clause: says,
-        because,
-        would_hit: remedy,
-    }
-}

@@ -2,7 +2,8 @@
 //!
 //! It is made of what the counters said at the end of each slot: a request costs nothing for it.
 
-use std::collections::VecDeque;
+use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -19,8 +20,9 @@ const SHORT_MAX: usize = 60;
 const MERGED: usize = 6;
 /// So many long ones are kept: with the short ones, an hour.
 const LONG_MAX: usize = 50;
-/// Rules of sites that one slot tells apart: those with most requests. The others are one.
-pub(super) const RULES_MAX: usize = 128;
+/// Rules of sites that one slot tells apart. Where there are more, those with most requests are told apart, and the others of
+/// a site are one; where there are more sites than this, so are those with fewest requests.
+pub(super) const RULES_MAX: usize = 256;
 
 /// What was counted of the requests for one rule of a site.
 #[derive(Clone, Debug)]
@@ -119,16 +121,31 @@ fn join(into: &mut Vec<OfRule>, rule: OfRule) {
     }
 }
 
-/// Those with most requests as they are, and all others as one.
+/// Those with most requests as they are, the others as one for each site, or for all.
 fn bounded(mut rules: Vec<OfRule>) -> Vec<OfRule> {
     if rules.len() <= RULES_MAX {
         return rules;
     }
+    let sites: HashSet<_> = rules.iter().map(|rule| &rule.site).collect();
+    let kept = RULES_MAX.saturating_sub(sites.len());
     rules.sort_by_key(|rule| std::cmp::Reverse(rule.requests()));
-    let others = rules.split_off(RULES_MAX - 1);
-    for mut other in others {
+    let mut others: HashMap<Box<str>, OfRule> = HashMap::new();
+    for mut rule in rules.split_off(kept) {
+        rule.rule = OTHER.into();
+        match others.entry(rule.site.clone()) {
+            Entry::Occupied(mut same) => same.get_mut().add(&rule),
+            Entry::Vacant(first) => drop(first.insert(rule)),
+        }
+    }
+    others
+        .into_values()
+        .for_each(|other| join(&mut rules, other));
+    if rules.len() <= RULES_MAX {
+        return rules;
+    }
+    rules.sort_by_key(|rule| std::cmp::Reverse(rule.requests()));
+    for mut other in rules.split_off(RULES_MAX - 1) {
         other.site = OTHER.into();
-        other.rule = OTHER.into();
         join(&mut rules, other);
     }
     rules
@@ -294,7 +311,30 @@ mod tests {
     }
 
     #[test]
-    fn many_rules_are_told_as_one() {
+    fn two_hundred_sites_are_told_apart_whatever_rules_they_have() {
+        let counters = Requests::new().unwrap();
+        let tallies: Vec<_> = (0..600)
+            .map(|number| {
+                let (site, rule) = (format!("s{}", number / 3), format!("r{}", number % 3));
+                Arc::new(Tally::new(&site, &rule))
+            })
+            .collect();
+        counters.watch(tallies.iter().cloned());
+        tallies.iter().for_each(|tally| tally.request(&hit(1)));
+        (0..9).for_each(|_| tallies[100].request(&hit(1)));
+        let history = History::new(at(0));
+        let slots = history.slots(&counters, at(0), at(10));
+        let rules = &slots[0].rules;
+        assert!(rules.len() <= RULES_MAX);
+        let sites: HashSet<_> = rules.iter().map(|rule| &*rule.site).collect();
+        assert_eq!(sites.len(), 200);
+        assert_eq!(requests(&slots)[0], 609);
+        let busiest = (&*rules[0].site, &*rules[0].rule);
+        assert_eq!(busiest, ("s33", "r1"), "those with most stay");
+    }
+
+    #[test]
+    fn many_sites_are_told_as_one() {
         let counters = Requests::new().unwrap();
         let tallies: Vec<_> = (0..RULES_MAX + 50)
             .map(|number| Arc::new(Tally::new(&format!("s{number}"), "-")))

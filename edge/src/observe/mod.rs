@@ -7,6 +7,7 @@ mod figures;
 mod filter;
 mod follow;
 mod history;
+mod past;
 mod question;
 mod recent;
 mod stats;
@@ -28,9 +29,10 @@ use filter::Filter;
 pub(crate) use follow::Following;
 use follow::{Crowded, Followers};
 use history::History;
+pub(crate) use past::of as explain_line;
 use question::{Question, Wanted};
 pub(crate) use recent::Missed;
-use recent::Recent;
+use recent::{MISSES_MAX, Recent};
 use tops::Tops;
 
 /// How often the history looks at the clock.
@@ -126,7 +128,8 @@ async fn explain(node: &Node, asked: &Asked<'_>, query: &str) -> Response<Bytes>
                 let missed = node.observed.recent.by_id(&id);
                 let missed = missed.filter(|missed| sees(reader, &missed.site));
                 let missed = missed.ok_or_else(|| Problem::Invalid(not_remembered(&id)))?;
-                json(&explain::past(&missed)).map(Explained::Past)
+                let line = serde_json::from_slice(&missed.line).unwrap_or_default();
+                json(&explain_line(line)).map(Explained::Past)
             }
             Question::WhatIf(wanted) => {
                 let request = wanted.request(node).map_err(Problem::Invalid)?;
@@ -176,7 +179,10 @@ pub(crate) fn follow(node: &Node, asked: &Asked<'_>) -> Result<Following, Box<Re
 }
 
 fn not_remembered(id: &str) -> String {
-    format!("no request {id:?} is remembered: only the last ones that were no hits are")
+    format!(
+        "no request {id:?} is remembered: only the last {MISSES_MAX} that were no hits are; \
+         larder explain --id {id} --log FILE looks for it in the access log"
+    )
 }
 
 /// A token for some sites sees no other, nor what is for none.

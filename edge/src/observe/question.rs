@@ -128,6 +128,7 @@ impl Wanted {
             client: nobody,
             local: nobody,
             scheme: self.scheme,
+            tls: None,
         };
         let asked = (Arc::new(head), Arc::new(facts), Content::default());
         Ok(Request::new(asked, site, node.learnt()))

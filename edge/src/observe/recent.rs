@@ -9,7 +9,7 @@ use crate::ids::Id;
 use crate::outcome::Reason;
 
 /// Requests that are remembered.
-const MISSES_MAX: usize = 4096;
+pub(super) const MISSES_MAX: usize = 4096;
 /// Bytes of their lines.
 const BYTES_MAX: usize = 4 * 1024 * 1024;
 

@@ -350,6 +350,8 @@ pub(super) async fn take_response(
         share: Share::Alone,
     });
     let key = (request.site.show_key == ShowKey::Yes).then(|| request.key.text());
+    exchange.outcome = Some(outcome.clone());
+    exchange.note(node.log.response_fields(), &headers);
     cache::withhold(&request, &mut headers);
     cache::tell_way(node, &request, &mut headers);
     let told = Told {
@@ -357,7 +359,6 @@ pub(super) async fn take_response(
         ..Told::default()
     };
     cache::mark(node, &mut headers, &outcome, told);
-    exchange.outcome = Some(outcome);
     if exchange.peer.is_some() {
         exchange.born = begun.and_then(|begun| node.purges.vouch_passed(begun));
     }

@@ -38,6 +38,9 @@ impl Trace {
             "network.protocol.version",
             Some(version(line.protocol).into()),
         );
+        let version = line.tls.map(|tls| tls.trim_start_matches("TLSv"));
+        set("tls.protocol.version", version.map(Value::from));
+        set("tls.cipher", line.cipher.map(Value::from));
         set("http.response.status_code", Some(line.status.into()));
         set("http.response.body.size", Some(line.bytes.into()));
         let failed = line.status >= 500;
@@ -55,6 +58,7 @@ impl Trace {
         set("larder.collapsed", line.collapsed.then(|| true.into()));
         set("larder.key", line.key.map(|key| format!("{key:?}").into()));
         set("larder.coding", line.coding.map(Value::from));
+        set("larder.upstream", line.upstream.as_deref().and_then(text));
         set("larder.cached_bytes", Some(line.cached_bytes.into()));
         set(
             "larder.origin_requests",

@@ -1,10 +1,14 @@
 //! The screen on a real terminal: it draws what is known, asks the node again and again, and listens to keys.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError, sync_channel};
 use std::time::Duration;
 
 use ratatui::DefaultTerminal;
 use ratatui::crossterm::event::{self, Event, KeyEventKind};
+use tokio::runtime::Builder;
+use tokio::signal::unix::{SignalKind, signal};
 
 use super::ask::{Asker, NoAnswer};
 use super::draw::draw;
@@ -36,12 +40,38 @@ pub(super) fn watch(
     let (answers, heard) = sync_channel(UNDER_WAY_MAX);
     let began = scope.clone();
     std::thread::spawn(move || keep_asking(asker, began, every, &scopes, &answers));
+    let told_to_end = told_to_end().map_err(|error| in_terminal(&error))?;
     let mut terminal = ratatui::try_init().map_err(|error| in_terminal(&error))?;
     let mut screen = Screen::new(scope, every);
     screen.heard(&first);
-    let ended = run(&mut terminal, &mut screen, first, &wanted, &heard);
+    let threads = (&wanted, &heard, &*told_to_end);
+    let ended = run(&mut terminal, &mut screen, first, threads);
     ratatui::restore();
     ended
+}
+
+/// Turns when a signal says that the program is to end: the terminal is given back first.
+fn told_to_end() -> std::io::Result<Arc<AtomicBool>> {
+    let runtime = Builder::new_current_thread().enable_io().build()?;
+    let (mut terminate, mut hangup) = {
+        let _within = runtime.enter();
+        (
+            signal(SignalKind::terminate())?,
+            signal(SignalKind::hangup())?,
+        )
+    };
+    let told = Arc::new(AtomicBool::new(false));
+    let tell = Arc::clone(&told);
+    std::thread::spawn(move || {
+        runtime.block_on(async {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = hangup.recv() => {}
+            }
+        });
+        tell.store(true, Ordering::Relaxed);
+    });
+    Ok(told)
 }
 
 fn in_terminal(error: &std::io::Error) -> String {
@@ -52,14 +82,16 @@ fn run(
     terminal: &mut DefaultTerminal,
     screen: &mut Screen,
     mut facts: Facts,
-    wanted: &SyncSender<Scope>,
-    heard: &Receiver<Heard>,
+    (wanted, heard, told_to_end): (&SyncSender<Scope>, &Receiver<Heard>, &AtomicBool),
 ) -> Result<(), String> {
     loop {
         let drawn = terminal.draw(|frame| draw(frame, &facts, screen));
         drawn.map_err(|error| in_terminal(&error))?;
         let mut changed = false;
         while !changed {
+            if told_to_end.load(Ordering::Relaxed) {
+                return Ok(());
+            }
             if event::poll(LOOK_EVERY).map_err(|error| in_terminal(&error))? {
                 changed = true;
                 let event = event::read().map_err(|error| in_terminal(&error))?;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use config::model;
+use http::HeaderName;
 
 use super::StartError;
 use crate::access_log::{
@@ -25,12 +26,16 @@ pub(super) fn open(
         rotate_keep,
         sample_hits,
         redact,
+        request_fields,
+        response_fields,
         level: _, // the process's: see `main`
     } = log;
     let manner = Manner {
         format: format(access),
         sample_hits,
         redaction: Redaction::of(redact.into_iter().map(redacted)),
+        request_fields: names(&request_fields),
+        response_fields: names(&response_fields),
     };
     let syslog = |server| Output::Syslog(Syslog::new(server, node, Arc::clone(clock)));
     let out = match to {
@@ -47,6 +52,14 @@ pub(super) fn open(
         model::LogTo::SyslogUnix(path) => syslog(Server::Unix(path)),
     };
     Ok(AccessLog::new(manner, out, metrics.log_dropped.clone()))
+}
+
+/// The configuration has checked that they are names.
+fn names(fields: &[String]) -> Box<[HeaderName]> {
+    let names = fields.iter();
+    names
+        .filter_map(|name| HeaderName::try_from(name).ok())
+        .collect()
 }
 
 const fn format(access: model::AccessLog) -> Format {

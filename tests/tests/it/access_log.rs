@@ -1,6 +1,8 @@
 //! One line for each request, whatever is in it.
 
-use larder_tests::{Node, Origin, Reply, Settings, eventually};
+use std::net::SocketAddr;
+
+use larder_tests::{Ca, Client, Node, Origin, Reply, Settings, Tiers, eventually, free_port};
 use serde_json::Value;
 
 use crate::SOON;
@@ -105,4 +107,66 @@ async fn messages_go_to_standard_error() {
     let origin = Origin::start(|_| Reply::ok("x")).await;
     let node = Node::before(&origin.url()).await;
     assert!(node.stdout().is_empty(), "{:?}", node.stdout());
+}
+
+#[tokio::test]
+async fn tls_tags_and_what_a_proxy_found_out_are_told_where_they_are_wanted() {
+    let origin = Origin::start(|_| Reply::fresh(60, "x").with("Surrogate-Key", "a b")).await;
+    let ca = Ca::new();
+    let settings = Settings::origins(&[&origin.url()])
+        .table("log", "request_fields = [\"CF-IPCountry\"]")
+        .table("log", "response_fields = [\"Surrogate-Key\", \"X-None\"]");
+    let folder = tempfile::tempdir().expect("a folder");
+    let (certificate, key) = ca.sign(&["www.example.com"]).write(folder.path(), "www");
+    let certificates = format!("certificates = [{{ cert = {certificate:?}, key = {key:?} }}]");
+    let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
+    let settings = settings
+        .listener(&format!("{{ address = \"{address}\", tls = true }}"))
+        .table("tls", &certificates);
+    let node = Node::start(settings).await;
+    let mut client = Client::connect_tls(address, &ca, "www.example.com")
+        .await
+        .expect("a session");
+    for _ in 0..3 {
+        let answer = client.get_with("/a", &[("CF-IPCountry", "DE")]).await;
+        assert_eq!(
+            answer.header("Surrogate-Key"),
+            None,
+            "it is not for clients"
+        );
+    }
+    for line in lines(&node, 3).await {
+        assert_eq!(line["tls"], "TLSv1.3", "{line}");
+        let cipher = line["cipher"].as_str().unwrap_or_default();
+        assert!(
+            cipher.starts_with("TLS13_") || cipher.starts_with("TLS_"),
+            "{line}"
+        );
+        assert_eq!(line["node"], "larder");
+        let fields = serde_json::json!({ "cf-ipcountry": "DE" });
+        assert_eq!(line["request_fields"], fields);
+        let fields = serde_json::json!({ "surrogate-key": "a b" });
+        assert_eq!(line["response_fields"], fields, "{line}");
+    }
+}
+
+#[tokio::test]
+async fn the_way_through_the_tiers_is_told() {
+    let origin = Origin::start(|_| Reply::fresh(60, "x")).await;
+    let tiers = Tiers::before(&origin.url());
+    let parent = Node::start(tiers.parent("above")).await;
+    let first = Node::start(tiers.edge("first", &[&parent])).await;
+    let second = Node::start(tiers.edge("second", &[&parent])).await;
+    first.get("/a").await;
+    second.get("/a").await;
+    let upstream = |line: &Value| line["upstream"].as_str().unwrap_or_default().to_owned();
+    let line = lines(&first, 1).await.remove(0);
+    assert!(
+        upstream(&line).starts_with("above; fwd=uri-miss; fwd-status=200"),
+        "{line}"
+    );
+    let line = lines(&second, 1).await.remove(0);
+    assert!(upstream(&line).starts_with("above; hit; ttl="), "{line}");
+    let line = lines(&parent, 2).await.remove(0);
+    assert_eq!(line.get("upstream"), None, "{line}");
 }

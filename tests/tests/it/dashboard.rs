@@ -1,10 +1,11 @@
 //! The dashboard, as a real browser shows it.
 
-use std::fmt::Write as _;
 use std::io::Write as _;
 
 use larder_tests::{Chromium, Client, Node, Origin, Reply, Scheme, Settings, find_chromium};
 use serde_json::Value;
+
+use crate::many_sites;
 
 /// A page that is blank makes a picture of few bytes, however large it is.
 const PICTURE_MIN: usize = 15_000;
@@ -23,31 +24,13 @@ async fn browser() -> Option<Chromium> {
 
 /// Sites `main`, `second`, and so many others.
 async fn started(others: usize) -> (Origin, Node) {
-    let origin = Origin::start(|seen| match seen.target.as_str() {
-        "/private" => Reply::ok("p").with("Cache-Control", "private"),
-        _ => Reply::fresh(600, "x".repeat(1000)),
-    })
-    .await;
-    let url = origin.url();
-    let mut tables = format!(
-        "[[site]]\nname = \"second\"\nhosts = [\"second.example\"]\norigins = [\"{url}\"]\n\
-         [[site.rule]]\nname = \"assets\"\nmatch = {{ path = \"/s*\" }}\nttl = \"1h\"\n"
-    );
-    for number in 0..others {
-        writeln!(
-            tables,
-            "[[site]]\nname = \"site-{number:03}\"\nhosts = [\"{number}.example\"]\norigins = [\"{url}\"]"
-        )
-        .expect("a string takes everything");
-    }
-    let node = Node::start(Settings::origins(&[&url]).append(&tables)).await;
-    (origin, node)
+    let second = "name = \"second\"\nhosts = [\"second.example\"]\norigins = [\"ORIGIN\"]\n\
+        [[site.rule]]\nname = \"assets\"\nmatch = { path = \"/s*\" }\nttl = \"1h\"";
+    many_sites::started(&[second], others).await
 }
 
 async fn visit(node: &Node) {
-    for path in ["/a", "/a", "/a", "/private"] {
-        node.get(path).await;
-    }
+    many_sites::visit(node).await;
     node.client().await.host("second.example").get("/s").await;
     node.metrics_when(|it| it.sum("larder_requests_total", &[]) >= 5.0)
         .await;

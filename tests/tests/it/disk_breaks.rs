@@ -16,11 +16,15 @@ fn damage(folder: &Path) {
 
 /// Turns a bit of the stored content: of the byte at `place`.
 pub(crate) fn turn_a_bit(folder: &Path, place: u64) {
+    turn_a_bit_at(folder, &File::bytes(1, place..place + 64));
+}
+
+/// Turns a bit wherever this content is stored.
+pub(crate) fn turn_a_bit_at(folder: &Path, content: &[u8]) {
     let path = folder.join("disk/larder.volume");
     let mut volume = fs::read(&path).expect("a volume");
-    let content = File::bytes(1, place..place + 64);
     let found: Vec<usize> = (0..volume.len())
-        .filter(|at| volume[*at] == content[0] && volume[*at..].starts_with(&content))
+        .filter(|at| volume[*at] == content[0] && volume[*at..].starts_with(content))
         .collect();
     assert!(!found.is_empty(), "nothing is stored");
     for at in found {

@@ -193,6 +193,23 @@ async fn prometheus_reads_a_node_and_every_query_of_the_boards() {
     assert!(recorded.await, "the rules record nothing");
 }
 
+#[test]
+fn the_compose_file_is_one_and_what_it_mounts_is_there() {
+    let file = deployed("compose.yml").display().to_string();
+    let (done, text) = run("docker-compose", &["-f", &file, "config"]);
+    assert!(done, "{text}");
+    let mounts = text.lines().filter_map(|line| {
+        let mount = line.trim().strip_prefix("- /")?;
+        mount.strip_suffix(":ro").and_then(|it| it.split_once(':'))
+    });
+    let mounts: Vec<_> = mounts.collect();
+    assert_eq!(mounts.len(), 5, "{text}");
+    for (source, target) in mounts {
+        let source = Path::new("/").join(source);
+        assert!(source.exists(), "{} for {target}", source.display());
+    }
+}
+
 /// What the documentation says to run.
 fn documented(format: &str) -> String {
     let text =

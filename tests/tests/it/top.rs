@@ -1,37 +1,10 @@
 //! `larder top`: on a real terminal, and without one.
 
-use std::fmt::Write as _;
-
-use larder_tests::{Exit, Node, Origin, Reply, Settings, Terminal, free_port, run_to_exit};
+use larder_tests::{Exit, Node, Terminal, eventually, free_port, run_to_exit};
 use serde_json::Value;
 
-/// Site `main`, and so many others.
-async fn started(others: usize) -> (Origin, Node) {
-    let origin = Origin::start(|seen| match seen.target.as_str() {
-        "/private" => Reply::ok("p").with("Cache-Control", "private"),
-        _ => Reply::fresh(60, "x".repeat(1000)),
-    })
-    .await;
-    let url = origin.url();
-    let mut tables = String::new();
-    for number in 0..others {
-        writeln!(
-            tables,
-            "[[site]]\nname = \"site-{number:03}\"\nhosts = [\"{number}.example\"]\norigins = [\"{url}\"]"
-        )
-        .expect("a string takes everything");
-    }
-    let node = Node::start(Settings::origins(&[&url]).append(&tables)).await;
-    (origin, node)
-}
-
-async fn visit(node: &Node) {
-    for path in ["/a", "/a", "/a", "/private"] {
-        node.get(path).await;
-    }
-    node.metrics_when(|it| it.sum("larder_requests_total", &[]) >= 4.0)
-        .await;
-}
+use crate::SOON;
+use crate::many_sites::{started, visit};
 
 fn arguments(node: &Node, more: &[&str]) -> Vec<String> {
     let token = node.folder().join("admin-token").display().to_string();
@@ -54,7 +27,7 @@ async fn print(node: &Node, more: &[&str]) -> Exit {
 
 #[tokio::test]
 async fn a_terminal_of_80_by_24_shows_ratios_reasons_and_urls() {
-    let (_origin, node) = started(0).await;
+    let (_origin, node) = started(&[], 0).await;
     let mut terminal = watch(&node, 80, 24);
     terminal
         .shows(&["hits –", "no requests in this time", "no misses lately"])
@@ -104,7 +77,7 @@ async fn a_terminal_of_80_by_24_shows_ratios_reasons_and_urls() {
 
 #[tokio::test]
 async fn the_last_of_200_sites_is_reached_by_keys() {
-    let (_origin, node) = started(199).await;
+    let (_origin, node) = started(&[], 199).await;
     for number in 0..199 {
         let host = format!("{number}.example");
         node.client().await.host(&host).get("/a").await;
@@ -121,8 +94,22 @@ async fn the_last_of_200_sites_is_reached_by_keys() {
 }
 
 #[tokio::test]
+async fn a_signal_ends_it_and_the_terminal_is_as_it_was() {
+    let (_origin, node) = started(&[], 0).await;
+    for name in ["TERM", "HUP"] {
+        let mut terminal = watch(&node, 80, 24);
+        terminal.shows(&["hits"]).await;
+        assert!(!terminal.is_cooked() && terminal.is_alternate());
+        terminal.signal(name);
+        assert_eq!(terminal.wait_exit().await.code(), Some(0));
+        assert!(terminal.is_cooked(), "{name}: keys are not seen any more");
+        eventually(SOON, || !terminal.is_alternate()).await;
+    }
+}
+
+#[tokio::test]
 async fn a_node_that_goes_away_is_one_line_and_what_was_known_stays() {
-    let (_origin, mut node) = started(0).await;
+    let (_origin, mut node) = started(&[], 0).await;
     visit(&node).await;
     let mut terminal = watch(&node, 80, 24);
     terminal.shows(&["hits 50.0 %"]).await;
@@ -140,7 +127,7 @@ async fn a_node_that_goes_away_is_one_line_and_what_was_known_stays() {
 
 #[tokio::test]
 async fn without_a_terminal_it_prints_once() {
-    let (_origin, node) = started(0).await;
+    let (_origin, node) = started(&[], 0).await;
     visit(&node).await;
     let exit = print(&node, &[]).await;
     assert_eq!(exit.code, Some(0), "{}", exit.stderr);
@@ -164,7 +151,7 @@ async fn without_a_terminal_it_prints_once() {
 
 #[tokio::test]
 async fn what_is_wrong_is_one_clear_line() {
-    let (_origin, node) = started(0).await;
+    let (_origin, node) = started(&[], 0).await;
     let wrong = node.folder().join("wrong");
     std::fs::write(&wrong, "a-token-that-nobody-has-given-out").expect("a writable folder");
     let (admin, wrong) = (node.admin().to_string(), wrong.display().to_string());

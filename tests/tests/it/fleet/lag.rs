@@ -21,6 +21,17 @@ async fn cut_off(nats: &Nats, origin: &Origin) -> (Relay, Vec<Node>) {
     (relay, nodes)
 }
 
+/// What a node would do with a request, and why.
+async fn explained(node: &Node, does: &str, reason: Option<&str>) {
+    let answer = node.api("GET", "/v1/explain?url=http://www.example.com/x", "");
+    let told: serde_json::Value = serde_json::from_slice(&answer.await.body).expect("JSON");
+    let decision = &told["decision"];
+    assert_eq!(decision["does"], does, "{told:#}");
+    assert_eq!(decision["reason"].as_str(), reason, "{told:#}");
+    let clause = reason.map_or("RFC 9111 section 4.2", |_| "[fleet] on_lag");
+    assert_eq!(decision["clause"], clause);
+}
+
 async fn lag(node: &Node) -> f64 {
     node.metrics().await.sum("larder_purge_lag_seconds", &[])
 }
@@ -65,6 +76,10 @@ async fn while_the_log_is_cut_off_the_lag_shows_and_the_operators_choice_holds()
     let [serve, revalidate, pass, unready] = &nodes[..] else {
         panic!("four nodes");
     };
+    explained(serve, "hit", None).await;
+    for node in [revalidate, pass, unready] {
+        explained(node, "forward", Some("purges-missing")).await;
+    }
     // What was purged is served where the operator wants that, and nowhere else.
     assert!(serve.get("/x").await.is_hit());
     for node in [revalidate, unready] {

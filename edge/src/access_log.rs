@@ -605,6 +605,8 @@ pub(crate) mod tests {
             format: Format::Json,
             sample_hits: 1,
             redaction: Redaction::default(),
+            request_fields: Box::default(),
+            response_fields: Box::default(),
         };
         let out = Output::Stream(Box::new(Stuck { released, taken }));
         let log = AccessLog::new(manner, out, dropped.clone());

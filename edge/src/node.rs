@@ -141,7 +141,7 @@ impl Node {
     /// Begins to hear of purges.
     pub(crate) fn follow_purges(self: &Arc<Self>) {
         let node = Arc::downgrade(self);
-        let sites = Weak::clone(&node);
+        let (sites, applied) = (Weak::clone(&node), Weak::clone(&node));
         self.purges.start(Sink {
             hear: Box::new(move |events| {
                 if let Some(node) = node.upgrade() {
@@ -151,6 +151,10 @@ impl Node {
             is_within: Box::new(move |order, site| {
                 let node = sites.upgrade();
                 node.is_some_and(|node| purges::is_within(order, site, &node.sites))
+            }),
+            trail: Box::new(move || {
+                let node = applied.upgrade();
+                node.map(|node| node.purges.trail()).unwrap_or_default()
             }),
         });
         let node = Arc::downgrade(self);

@@ -38,7 +38,7 @@ pub(crate) use journal::{Applied, Logged};
 use labels::Kind;
 pub(crate) use labels::PREFIX_DEPTH_MAX;
 pub(crate) use local::LocalLog;
-use log::{Event, LogName, Placed, PublishError, Published, PurgeLog};
+use log::{Event, LogName, Placed, PublishError, Published, PurgeLog, Trace};
 pub(crate) use log::{LogState, LogStatus, Reach, Reached, Sink, Trust};
 pub(crate) use names::{host_of, is_within, only_site};
 pub(crate) use open::Tail;
@@ -368,6 +368,11 @@ impl Purges {
         let newest_first = journal.last.iter().rev().filter(before);
         let found = newest_first.filter(|it| filter.admits(&it.order) && sees(&it.order));
         found.take(filter.limit + 1).cloned().collect()
+    }
+
+    /// Where the last purges stood in the log, since some were last found missing.
+    pub(crate) fn trail(&self) -> Vec<Trace> {
+        self.journal.lock().trail(self.index.doubted())
     }
 
     /// One of the last purges.

@@ -2,17 +2,22 @@
 //!
 //! The engine is not trusted blindly. A log may lose its end and give the same numbers to other purges; so a node proves
 //! at every connection that the message it applied last still stands where it stood, and where it cannot, it casts doubt
-//! on everything stored: a broken log costs requests to the origin, never a purged response.
+//! on everything stored: a broken log costs requests to the origin, never a purged response. It then reads on behind the
+//! last purge that it has in common with the log: what was published to a log that came back is applied by all.
 
+mod apply;
 mod connection;
 mod cursor;
 mod follow;
 mod lag;
+mod ledger;
 mod members;
 mod message;
 mod metrics;
 mod outbox;
+mod proof;
 mod publish;
+mod reading;
 pub mod setup;
 mod view;
 

@@ -236,6 +236,7 @@ mod tests {
                 }
             }),
             is_within: Box::new(|_, _| true),
+            trail: Box::new(Vec::new),
         });
         (log, told)
     }

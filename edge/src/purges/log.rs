@@ -51,10 +51,21 @@ pub(crate) type Hear = Box<dyn Fn(Vec<Event>) + Send + Sync>;
 /// Whether a purge touches that site only.
 pub(crate) type IsWithin = Box<dyn Fn(&Order, &str) -> bool + Send + Sync>;
 
+/// The last purges that were applied since purges were last found missing, the oldest first.
+pub(crate) type Trail = Box<dyn Fn() -> Vec<Trace> + Send + Sync>;
+
+/// A purge that was applied, as it stood in the log.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct Trace {
+    pub place: u64,
+    pub id: String,
+}
+
 /// Who hears of what is in a log.
 pub(crate) struct Sink {
     pub hear: Hear,
     pub is_within: IsWithin,
+    pub trail: Trail,
 }
 
 /// What became of a purge that was given to a log.

@@ -16,6 +16,7 @@ mod dashboard;
 mod deception;
 mod demo;
 mod disk_breaks;
+mod disk_devices;
 mod disk_engines;
 mod disk_faults;
 mod disk_volumes;

@@ -38,7 +38,10 @@ impl Node {
         let bill = spent.map(|spent| spent.bill()).unwrap_or_default();
         let telling = self.log.tells(counted.word);
         let followed = self.observed.followers.any();
-        if telling == Telling::No && counted.reason.is_none() && !followed {
+        let trace = request.and_then(|request| request.trace.as_ref());
+        let recorded = trace.filter(|trace| trace.is_sampled());
+        let wanted = telling != Telling::No || followed || recorded.is_some();
+        if !wanted && counted.reason.is_none() {
             return;
         }
         if let Some(asked) = Asked::of(exchange) {
@@ -46,6 +49,9 @@ impl Node {
             self.log.redaction().apply(&mut line);
             if followed {
                 self.followed(&line);
+            }
+            if let Some(trace) = recorded {
+                trace.served(&line, exchange.started, exchange.started + counted.took);
             }
             self.remember(&line, &counted);
             if let Telling::For(hits) = telling {
@@ -187,6 +193,7 @@ impl Node {
         let spent = request.is_some_and(|request| request.spent_so_far().is_some());
         Line {
             received: exchange.received,
+            trace_id: request.and_then(|it| it.trace.as_ref()).map(|it| it.id),
             site: tally.map_or(NO_SITE, |tally| &tally.site),
             rule: tally.and_then(|tally| told_rule(tally)),
             method: head.method.as_str(),
@@ -223,6 +230,7 @@ impl Node {
         Line {
             received: self.clock.now(),
             id: self.ids.next(),
+            trace_id: None,
             client: facts.client.ip().to_canonical(),
             site: NO_SITE,
             rule: None,

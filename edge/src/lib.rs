@@ -43,6 +43,7 @@ pub mod show_command;
 pub mod simulate;
 mod sites;
 mod spent;
+mod telemetry;
 mod tier;
 pub mod tier_command;
 mod tls;

@@ -12,6 +12,7 @@ mod tally;
 use std::sync::Arc;
 
 use prometheus::core::Collector;
+use prometheus::proto::MetricFamily;
 use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder};
 
 /// The site of requests that were for none.
@@ -240,12 +241,19 @@ impl Metrics {
     }
 
     /// Everything in the text format of Prometheus.
-    pub(crate) fn text(
+    pub(crate) fn text(families: &[MetricFamily]) -> String {
+        TextEncoder::new()
+            .encode_to_string(families)
+            .unwrap_or_default()
+    }
+
+    /// Everything.
+    pub(crate) fn families(
         &self,
         stored: Stored,
         purged: Purged,
         on_disks: Option<&OnDisks>,
-    ) -> String {
+    ) -> Vec<MetricFamily> {
         if let Some(on_disks) = on_disks {
             self.disks.set(on_disks);
         }
@@ -259,9 +267,7 @@ impl Metrics {
         self.bytes_max.set(gauge(stored.bytes_max));
         self.evictions.set(gauge(stored.evictions));
         self.rejected.set(gauge(stored.rejected));
-        TextEncoder::new()
-            .encode_to_string(&self.registry.gather())
-            .unwrap_or_default()
+        self.registry.gather()
     }
 }
 

@@ -80,6 +80,23 @@ pub(crate) fn tier_config(
     Ok(Arc::new(config))
 }
 
+/// TLS towards a collector, by the word of these authorities or else of the system's.
+pub(crate) fn collector_config(
+    authorities: Option<Vec<CertificateDer<'static>>>,
+) -> Result<Arc<rustls::ClientConfig>, TlsError> {
+    let authorities = authorities.unwrap_or_else(|| rustls_native_certs::load_native_certs().certs);
+    let mut roots = rustls::RootCertStore::empty();
+    let (usable, _unusable) = roots.add_parsable_certificates(authorities);
+    if usable == 0 {
+        return Err(TlsError {
+            path: "telemetry.ca_file".to_owned(),
+            reason: "no authority is known; name a file".to_owned(),
+        });
+    }
+    let builder = rustls::ClientConfig::builder().with_root_certificates(roots);
+    Ok(Arc::new(builder.with_no_client_auth()))
+}
+
 /// The certificates in a PEM file, in DER.
 pub(crate) fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let read = CertificateDer::pem_file_iter(path).map_err(|error| TlsError::new(path, error))?;

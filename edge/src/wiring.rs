@@ -13,6 +13,7 @@ mod rule;
 mod settings;
 mod simulated;
 mod site;
+mod telemetry;
 mod tier;
 
 use std::net::SocketAddr;
@@ -116,6 +117,7 @@ fn node(
         disks,
         egress,
         log,
+        telemetry,
         limits,
         tls: _, // the listeners'
         sites,
@@ -144,6 +146,17 @@ fn node(
     let pool = POOL_PER_THREAD * threads;
     let instance = crate::token::instance().map_err(system)?;
     let log = log::open(log, &name, &clock, &metrics)?;
+    let telemetry = telemetry.map(|telemetry| {
+        let around = telemetry::Around {
+            name: &name,
+            clock: &clock,
+            names: &names,
+            metrics: &metrics,
+            redaction: log.redaction(),
+        };
+        telemetry::prepare(telemetry, &around)
+    });
+    let telemetry = telemetry.transpose()?;
     let pools = egress::pools(egress, &metrics.egress)?;
     let sites = sites_by_host(sites, (&metrics.origins, &pools))?;
     metrics.requests.watch(sites.tallies().cloned());
@@ -217,6 +230,7 @@ fn node(
         metrics,
         settings: settings::document(&effective),
         log,
+        telemetry,
         ids: Ids::default(),
         observed: Observed::new(observed_from),
         capacity,

@@ -14,6 +14,7 @@ use policy::store::{DoNotStore, Stored};
 use policy::time::Timestamp;
 use storage::purge::{Life, Sequence};
 use storage::{Claim, Destination, Keep, Landing, Lead, Object, Reader, Why};
+use tiered::SpanId;
 use tokio::sync::{mpsc, oneshot};
 
 use super::find::is_usable;
@@ -30,6 +31,7 @@ use crate::origins::slots::Queueing;
 use crate::outcome::{Answer, NotStored};
 use crate::pingora::fetch::{Asking, Fetched, Through};
 use crate::spent::Spent;
+use crate::telemetry::{Kind, Open};
 use crate::tier::Source;
 
 /// Interim responses that wait for a slow client; further ones are dropped (RFC 9110 §15.2 lets them be).
@@ -106,6 +108,8 @@ pub(super) struct Fill {
     pub(super) audience: Audience,
     interim: mpsc::Sender<Interim>,
     spent: Arc<Spent>,
+    /// As a step of the request's trace, which it is below.
+    step: Option<SpanId>,
 }
 
 /// Who waits for a fill.
@@ -144,6 +148,7 @@ impl Fill {
             audience: Audience { lead, reply },
             interim,
             spent: Arc::clone(request.spent()),
+            step: None,
         };
         let replies = Replies {
             reply: replies,
@@ -159,11 +164,35 @@ impl Fill {
     }
 
     /// Asks the origin and does what the answer demands.
-    pub(super) async fn run(self) {
+    pub(super) async fn run(mut self) {
         let (node, request) = (Arc::clone(&self.node), Arc::clone(&self.request));
         let spent = Arc::clone(&self.spent);
+        let step = self.begin_step();
+        self.step = step.as_ref().and_then(Open::id);
         self.answer().await;
+        drop(step);
         node.spent(&request, &spent);
+    }
+
+    fn begin_step(&self) -> Option<Open> {
+        let name = match self.kind() {
+            Asked::Fill => "fill",
+            _ => "revalidation",
+        };
+        let trace = self.request.trace.as_ref()?;
+        let mut step = trace.begin(name, Kind::Internal, None)?;
+        step.set("larder.kind", self.kind().as_str());
+        step.set("larder.key", format!("{:?}", self.request.storage_key()));
+        step.set("larder.shared", self.audience.lead.is_some());
+        Some(step)
+    }
+
+    fn kind(&self) -> Asked {
+        match &self.selected {
+            _ if self.spent.is_behind() => Asked::Background,
+            Some(_) => Asked::Revalidate,
+            None => Asked::Fill,
+        }
     }
 
     async fn answer(mut self) {
@@ -273,11 +302,8 @@ impl Fill {
                 least,
             }),
             spent: &self.spent,
-            kind: match &self.selected {
-                _ if self.spent.is_behind() => Asked::Background,
-                Some(_) => Asked::Revalidate,
-                None => Asked::Fill,
-            },
+            kind: self.kind(),
+            step: self.step,
         };
         self.node.fetcher.fetch(asking, &self.interim).await
     }

@@ -100,6 +100,7 @@ impl<'a> Rest<'a> {
             }),
             spent: self.request.spent(),
             kind: Asked::Fill,
+            step: None,
         };
         // The final response's head is sent already.
         let (interim, _nobody) = mpsc::channel(1);

@@ -93,6 +93,7 @@ impl Probes {
             spent: &spent,
             kind: Asked::Background,
             through: None,
+            step: None,
         };
         let (interim, _nobody) = mpsc::channel(1);
         let fetcher = &self.node.fetcher;

@@ -12,6 +12,7 @@ use pingora_core::upstreams::peer::HttpPeer;
 use pingora_core::{Error, ErrorType};
 use pingora_http::RequestHeader;
 use policy::time::Timestamp;
+use tiered::SpanId;
 use tiered::retry::Replay;
 use tokio::sync::mpsc;
 use wire::{Authority, Lie, UnknownCoding};
@@ -30,6 +31,7 @@ use crate::origins::{Origin, Transport, outbound};
 use crate::proxy_status::Trail;
 use crate::sites::Site;
 use crate::spent::Spent;
+use crate::telemetry::{self, Open, Trace};
 use crate::tier::{self, Answer, Incoming, Source, Tier};
 
 /// Pooled connections that may turn out to be closed before a request gets a new one.
@@ -63,6 +65,8 @@ pub(crate) struct Asking<'a> {
     /// Who pays, and for what.
     pub spent: &'a Arc<Spent>,
     pub kind: Asked,
+    /// The step of the client's trace that it belongs to; none is the request itself.
+    pub step: Option<SpanId>,
     /// For whom, where it may go through a parent.
     pub through: Option<Through<'a>>,
 }
@@ -263,22 +267,45 @@ impl Fetcher {
         (asking, kind): (&Asking<'_>, Asked),
         interim: &mpsc::Sender<Interim>,
     ) -> Result<Fetched, Attempt> {
+        let mut step = asking.begin_step(candidate, kind);
+        let attempted = self.attempt_within(candidate, (asking, kind), interim, step.as_ref());
+        let attempted = attempted.await;
+        if let Some(step) = &mut step {
+            match &attempted {
+                Ok(fetched) => step.set("http.response.status_code", fetched.said.as_u16()),
+                Err(failed) => step.fail(failed.error.proxy_status()),
+            }
+        }
+        attempted
+    }
+
+    async fn attempt_within(
+        &self,
+        candidate: &Candidate,
+        (asking, kind): (&Asking<'_>, Asked),
+        interim: &mpsc::Sender<Interim>,
+        step: Option<&Open>,
+    ) -> Result<Fetched, Attempt> {
         let timeouts = &asking.site.origins.timeouts;
         let peer = Box::new(peer(candidate, timeouts, &self.authorities));
         if let Some(address) = candidate.address() {
             asking.trail.goes_to(address);
         }
+        let connect = asking.begin_connect(step);
         let connected = self.connector.get_http_session(&*peer).await;
         let (mut session, reused) = connected.map_err(|error| Attempt {
             error: connect_error(&error),
             connection: Connection::New,
         })?;
+        if reused && let Some(connect) = connect {
+            connect.forget();
+        }
         let site = asking.site;
         asking.spent.asked(kind);
         let asked = self.clock.instant();
         session.set_read_timeout(Some(timeouts.first_byte));
         let request_time = self.clock.now();
-        let sent = send(&mut session, candidate, asking).await;
+        let sent = send(&mut session, candidate, asking, step).await;
         let read = match sent {
             Ok(()) => read_head(&mut session, interim).await,
             Err(error) => Err(error),
@@ -322,6 +349,40 @@ impl Fetcher {
 }
 
 impl Asking<'_> {
+    /// The trace that it belongs to.
+    pub(crate) fn trace(&self) -> Option<&Arc<Trace>> {
+        self.on_behalf.and_then(|request| request.trace.as_ref())
+    }
+
+    /// An attempt at an origin, as a step of the trace.
+    fn begin_step(&self, candidate: &Candidate, kind: Asked) -> Option<Open> {
+        let mut step = self.begin_request(kind)?;
+        let origin = &candidate.origin;
+        telemetry::asks_origin(&mut step, self.trace()?, self.target, origin);
+        if let Some(address) = candidate.address() {
+            step.set("network.peer.address", address.ip().to_string());
+            step.set("network.peer.port", address.port());
+        }
+        Some(step)
+    }
+
+    /// A request to somebody beyond the node, as a step of the trace.
+    pub(crate) fn begin_request(&self, kind: Asked) -> Option<Open> {
+        let trace = self.trace()?;
+        let method = self.method.as_str();
+        let name = telemetry::name_of(method);
+        let mut step = trace.begin(name, telemetry::Kind::Client, self.step)?;
+        step.set("http.request.method", telemetry::told_method(method));
+        step.set("larder.kind", kind.as_str());
+        Some(step)
+    }
+
+    fn begin_connect(&self, step: Option<&Open>) -> Option<Open> {
+        let within = step?.id();
+        self.trace()?
+            .begin("connect", telemetry::Kind::Internal, within)
+    }
+
     fn plan(&self) -> Plan {
         let harmless = self.method.is_safe() && self.content.is_none();
         let replay = match harmless {
@@ -344,9 +405,13 @@ async fn send(
     session: &mut HttpSession,
     candidate: &Candidate,
     asking: &Asking<'_>,
+    step: Option<&Open>,
 ) -> Result<(), Box<Error>> {
     let mut headers = asking.headers.clone();
     outbound::name_host(&mut headers, &candidate.origin);
+    if let Some(trace) = asking.trace() {
+        trace.mark(&mut headers, step);
+    }
     let content = asking.content.clone();
     if let Some(content) = &content {
         headers.insert(header::CONTENT_LENGTH, HeaderValue::from(content.len()));

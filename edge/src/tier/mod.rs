@@ -32,6 +32,7 @@ use crate::origins::Timeouts;
 use crate::origins::names::Names;
 use crate::pingora::fetch::{Asking, Through};
 use crate::purges::position::Position;
+use crate::telemetry::Open;
 use policy::time::Timestamp;
 
 pub(crate) use border::{Peer, Sender, is_probe};
@@ -291,9 +292,42 @@ impl Tier {
     }
 
     async fn attempt(&self, parent: &Parent, asking: &Asking<'_>, whom: &Whom) -> Attempt {
-        let Some((request, signature)) = self.request(parent, asking, whom) else {
+        let mut step = asking.begin_request(asking.kind);
+        let attempted = self
+            .attempt_within(parent, asking, whom, step.as_ref())
+            .await;
+        if let Some(step) = &mut step {
+            step.set("larder.parent", parent.place.id.clone());
+            step.set("server.address", parent.place.host_name());
+            step.set("server.port", parent.place.port);
+            match &attempted {
+                Attempt::Answered(answered) => {
+                    let status = answered.incoming.status.as_u16();
+                    step.set("http.response.status_code", status);
+                    let address = answered.incoming.address;
+                    step.set("network.peer.address", address.ip().to_string());
+                }
+                Attempt::Elsewhere(error) | Attempt::Failed(error) => {
+                    step.fail(error.proxy_status());
+                }
+            }
+        }
+        attempted
+    }
+
+    async fn attempt_within(
+        &self,
+        parent: &Parent,
+        asking: &Asking<'_>,
+        whom: &Whom,
+        step: Option<&Open>,
+    ) -> Attempt {
+        let Some((mut request, signature)) = self.request(parent, asking, whom) else {
             return Attempt::Failed(UpstreamError::Malformed);
         };
+        if let Some(trace) = asking.trace() {
+            trace.mark(request.headers_mut(), step);
+        }
         let Timeouts {
             first_byte,
             between_bytes,

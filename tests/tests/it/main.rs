@@ -66,6 +66,7 @@ mod slices;
 mod slices_on_disk;
 mod stale;
 mod stats;
+mod telemetry;
 mod tidy;
 mod tiers;
 mod tiers_purge;

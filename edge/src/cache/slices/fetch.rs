@@ -135,6 +135,7 @@ impl Fetch {
             }),
             spent: self.request.spent(),
             kind: Asked::Fill,
+            step: None,
         };
         // Interim responses are for the client of one request, and a slice may be for many.
         let (interim, _nobody) = mpsc::channel(1);

@@ -42,7 +42,6 @@ pub mod show_command;
 pub mod simulate;
 mod sites;
 mod spent;
-mod telemetry;
 mod tier;
 pub mod tier_command;
 mod tls;

@@ -52,6 +52,7 @@ use crate::sites::Sites;
 use crate::tier::{Shared, Tier, TierMetrics};
 use crate::tls::{self, Files, TlsError};
 
+pub use disks::DISK_QUIET;
 pub use fleet::plan_fleet;
 use fleet::{Following, following};
 pub use simulated::{Simulated, simulated};

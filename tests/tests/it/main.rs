@@ -16,6 +16,8 @@ mod dashboard;
 mod deception;
 mod demo;
 mod disk_breaks;
+mod disk_devices;
+mod disk_engines;
 mod disk_faults;
 mod disk_volumes;
 mod early_hints;

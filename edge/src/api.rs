@@ -2,14 +2,13 @@
 
 use std::time::Instant;
 
-use prometheus::proto::MetricFamily;
 use purge_api::{
     Applied, Count, Filter, Order, Patience, Preview, Readiness, Receipt, Refusal, Refused,
     RefusedRequest, Scope, State, Status, Wait,
 };
 
 use crate::access_log;
-use crate::metrics::{Metrics, OnDisks, Purged, Stored};
+use crate::metrics::{OnDisks, Purged, Stored};
 use crate::node::Node;
 use crate::purges::log::Placed;
 use crate::purges::{self, Accepted, LogState, Logged, PurgeError, Reach, Reached, preview};
@@ -103,9 +102,22 @@ impl Node {
             );
         }
     }
+}
 
-    /// All metrics, as they are now.
-    pub(crate) fn families(&self) -> Vec<MetricFamily> {
+impl purge_api::Node for Node {
+    fn readiness(&self) -> Readiness {
+        if *self.stopping.borrow() {
+            return Readiness::Draining;
+        }
+        match self.purges.log_status().state {
+            LogState::Current => self.recovery(),
+            LogState::Unknown => Readiness::Apart,
+            LogState::Replaying(left) => Readiness::Replaying(left),
+            LogState::Lagging(lag) => Readiness::Lagging(lag),
+        }
+    }
+
+    fn metrics(&self) -> String {
         if let Some(tier) = &self.tier {
             tier.tell();
         }
@@ -138,25 +150,7 @@ impl Node {
         });
         self.metrics
             .set_curve(&self.capacity.told(&self.metrics.requests));
-        self.metrics.families(stored, purged, on_disks.as_ref())
-    }
-}
-
-impl purge_api::Node for Node {
-    fn readiness(&self) -> Readiness {
-        if *self.stopping.borrow() {
-            return Readiness::Draining;
-        }
-        match self.purges.log_status().state {
-            LogState::Current => self.recovery(),
-            LogState::Unknown => Readiness::Apart,
-            LogState::Replaying(left) => Readiness::Replaying(left),
-            LogState::Lagging(lag) => Readiness::Lagging(lag),
-        }
-    }
-
-    fn metrics(&self) -> String {
-        Metrics::text(&self.families())
+        self.metrics.text(stored, purged, on_disks.as_ref())
     }
 
     fn origins(&self) -> purge_api::OriginList {

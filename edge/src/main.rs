@@ -10,6 +10,7 @@ use std::time::Duration;
 use clap::Parser as _;
 use cli::{CacheCommand, Cli, Command};
 use config::{Config, model};
+use larder::DISK_QUIET;
 use larder::admin_client::Client;
 use larder::cache_command::{self, Health, Told};
 use larder::curve_command;
@@ -358,7 +359,7 @@ fn log_messages(level: model::Level) -> Result<(), String> {
         Ok(directives) => EnvFilter::try_new(&directives)
             .map_err(|error| format!("{LOG_VARIABLE}={directives}: {error}; try `debug`"))?,
         Err(_unset) => {
-            let quiet = [larder::QUIET, fleet::QUIET].join(",");
+            let quiet = [larder::QUIET, fleet::QUIET, DISK_QUIET].join(",");
             EnvFilter::new(format!("{},{quiet}", level.as_str()))
         }
     };

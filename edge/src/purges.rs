@@ -418,7 +418,9 @@ impl Purges {
     pub(crate) fn born(&self, begun: Sequence, source: &Source) -> Sequence {
         match source {
             Source::Origin => begun,
-            Source::Tier(born) => self.position.born(&self.index, begun, born.as_ref()),
+            Source::Tier(born) | Source::Sibling(born, _) => {
+                self.position.born(&self.index, begun, born.as_ref())
+            }
         }
     }
 

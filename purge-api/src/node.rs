@@ -155,6 +155,8 @@ pub struct Tier {
     pub refused: u64,
     /// Who is asked instead of the origin.
     pub parents: Vec<Parent>,
+    /// The other nodes that share the keys with it.
+    pub siblings: Vec<Parent>,
 }
 
 /// A parent as a node sees it.

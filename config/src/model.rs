@@ -9,7 +9,6 @@ mod fleet;
 mod origins;
 mod purging;
 mod site;
-mod telemetry;
 mod tier;
 
 use std::net::SocketAddr;
@@ -26,7 +25,6 @@ pub use fleet::*;
 pub use origins::*;
 pub use purging::*;
 pub use site::*;
-pub use telemetry::*;
 pub use tier::*;
 
 /// Whether proxies before a listener speak the PROXY protocol.
@@ -59,8 +57,6 @@ pub struct Config {
     pub egress: Vec<EgressPool>,
     /// What is logged.
     pub log: Log,
-    /// Where traces and metrics are sent, if they are.
-    pub telemetry: Option<Telemetry>,
     /// What a client may ask of the node before it is refused.
     pub limits: Limits,
     /// The certificates of TLS listeners.

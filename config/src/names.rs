@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use crate::glob::Glob;
-use crate::model::{CollectorUrl, HostPattern, LogTo, OriginHost, Parent, ParentUrl};
+use crate::model::{HostPattern, LogTo, OriginHost, Parent, ParentUrl};
 use ipnet::IpNet;
 
 use crate::problems::{Fault, quote};
@@ -97,32 +97,6 @@ pub(crate) fn nats_server(text: &str) -> Result<String, Fault> {
         Ok(_) => Ok(text.to_owned()),
         Err(_) => Err(fault()),
     }
-}
-
-/// The URL of a collector.
-pub(crate) fn collector(text: &str) -> Result<CollectorUrl, Fault> {
-    let fault = || {
-        Fault::new(format!("{} is not the URL of a collector", quote(text)))
-            .hint("write, for example, \"http://127.0.0.1:4318\"")
-    };
-    let (rest, secure) = match (text.strip_prefix("http://"), text.strip_prefix("https://")) {
-        (Some(rest), _) => (rest, false),
-        (None, Some(rest)) => (rest, true),
-        (None, None) => return Err(fault()),
-    };
-    let (place, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
-    let is_path = path.bytes().all(|byte| byte.is_ascii_graphic()) && !path.contains(['?', '#']);
-    let (host, port) = authority(place).map_err(|_invalid| fault())?;
-    let port = port.unwrap_or(if secure { 443 } else { 80 });
-    if !is_path || port == 0 {
-        return Err(fault());
-    }
-    Ok(CollectorUrl {
-        secure,
-        host,
-        port,
-        path: path.trim_end_matches('/').to_owned(),
-    })
 }
 
 /// Heaviest parent.

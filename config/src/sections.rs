@@ -18,7 +18,6 @@ mod rule;
 mod sharing;
 mod site;
 mod slices;
-mod telemetry;
 mod tier;
 mod tls;
 mod vary;
@@ -81,7 +80,6 @@ const EGRESS: Setting<Tables> = Setting {
     read: Tables { accepts: "tables" },
 };
 const LOG: Setting<Tables> = table("log", log::LOG.about);
-const TELEMETRY: Setting<Tables> = table("telemetry", telemetry::TELEMETRY.about);
 const LIMITS: Setting<Tables> = table("limits", limits::LIMITS.about);
 const TLS: Setting<Tables> = table("tls", tls::TLS.about);
 const SITE: Setting<Tables> = Setting {
@@ -107,7 +105,6 @@ const ROOT: Rows = Rows {
         &CACHE,
         &EGRESS,
         &LOG,
-        &TELEMETRY,
         &LIMITS,
         &TLS,
         &SITE,
@@ -128,7 +125,6 @@ pub(crate) fn all() -> &'static [Rows] {
         disk::DISK,
         egress::EGRESS,
         log::LOG,
-        telemetry::TELEMETRY,
         limits::LIMITS,
         tls::TLS,
         tls::CERTIFICATE,
@@ -184,9 +180,6 @@ pub(crate) fn config(file: &Value, reading: &mut Reading) -> Option<Config> {
     let log = root
         .section(&LOG, &log::LOG, reading)
         .and_then(|section| log::log(&section, reading));
-    let telemetry = root
-        .section(&TELEMETRY, &telemetry::TELEMETRY, reading)
-        .and_then(|section| telemetry::telemetry(&section, reading));
     let limits = root
         .section(&LIMITS, &limits::LIMITS, reading)
         .and_then(|section| limits::limits(&section, reading));
@@ -223,7 +216,6 @@ pub(crate) fn config(file: &Value, reading: &mut Reading) -> Option<Config> {
         disks: disks?,
         egress: egress?,
         log: log?,
-        telemetry: telemetry?,
         limits: limits?,
         tls: tls.finish()?,
         sites: sites?,

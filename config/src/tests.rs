@@ -202,6 +202,7 @@ const ROWS: &[(In, &str, &str, &str, &str)] = &[
     (In::Table("tier"), "role",          "\"edge\"\nparents = [\"http://p\"]\nkey_file = \"Cargo.toml\"", "\"edge\"", "1: `role` has no effect without `parents`, or `role = \"parent\"`"),
     (In::Table("tier"), "parents",       "[\"http://10.0.0.7:8080 id=p-1 weight=2\", \"dns+srv://_larder._tcp.e.com\", \"file:p\"]\nkey_file = \"Cargo.toml\"", "[\"10.0.0.7\"]", "12: `10.0.0.7` is not where a parent is"),
     (In::Table("tier"), "parents",       "[]", "[\"https://p\"]\nkey_file = \"Cargo.toml\"", "12: a parent with TLS needs `ca_file`"),
+    (In::Table("tier"), "siblings",      "[\"http://10.0.0.7:8080 id=a\", \"http://10.0.0.8:8080 id=b\"]\nkey_file = \"Cargo.toml\"", "[\"10.0.0.7\"]", "13: `10.0.0.7` is not where a parent is"),
     (In::Table("tier"), "key_file",      "\"Cargo.toml\"\nrole = \"parent\"", "\"no/such/file\"", "12: cannot read `no/such/file`"),
     (In::Table("tier"), "ca_file",       "\"Cargo.toml\"\nkey_file = \"Cargo.toml\"\nrole = \"parent\"", "\"no/such/file\"", "11: cannot read `no/such/file`"),
     (In::Table("tier"), "cert_file",     "\"Cargo.toml\"\ncert_key_file = \"Cargo.toml\"\nkey_file = \"Cargo.toml\"\nrole = \"parent\"", "\"Cargo.toml\"\nkey_file = \"Cargo.toml\"\nrole = \"parent\"", "1: `cert_file` needs `cert_key_file`"),
@@ -221,14 +222,6 @@ const ROWS: &[(In, &str, &str, &str, &str)] = &[
     (In::Table("log"), "sample_hits",    "10",                    "0",                     "15: expected"),
     (In::Table("log"), "redact",         r#"["client", "query"]"#, r#"["cookie"]"#,        "11: expected"),
     (In::Table("log"), "level",          r#""warn""#,             r#""warning""#,          "9: expected \"error\" or"),
-    (In::Table("telemetry"), "endpoint", r#""https://otel.example/base""#, r#""otel.example:4318""#, "12: `otel.example:4318` is not the URL of a collector"),
-    (In::Table("telemetry"), "headers_file", "\"Cargo.toml\"\nendpoint = \"http://c\"", "\"no/such/file\"", "16: cannot read `no/such/file`"),
-    (In::Table("telemetry"), "ca_file",  "\"Cargo.toml\"\nendpoint = \"https://c\"", "\"Cargo.toml\"\nendpoint = \"http://c\"", "1: `ca_file` has no effect beside"),
-    (In::Table("telemetry"), "service",  "\"shop\"\nendpoint = \"http://c\"", "\"\"", "11: `` is not a word"),
-    (In::Table("telemetry"), "signals",  "[\"metrics\"]\nendpoint = \"http://c\"", "[\"logs\"]", "12: expected \"traces\" or \"metrics\", found `logs`"),
-    (In::Table("telemetry"), "sample",   "\"0.01%\"\nendpoint = \"http://c\"", "\"101%\"", "10: `101%` is no share"),
-    (In::Table("telemetry"), "continue", "\"trusted\"\nendpoint = \"http://c\"", "\"nobody\"", "1: `continue` has no effect without `endpoint`"),
-    (In::Table("telemetry"), "metrics_every", "\"10s\"\nendpoint = \"http://c\"", "\"1ms\"", "17: expected a duration from"),
     (In::Table("limits"), "head_bytes",  r#""32KiB""#,            r#""2MiB""#,             "14: expected a size from \"1KiB\" to \"1MiB\", found `2MiB`"),
     (In::Table("limits"), "target_bytes", r#""8KiB""#,            r#""65KiB""#,            "16: `65KiB` is more than `head_bytes`, `64KiB`"),
     (In::Table("limits"), "fields",      "200",                   "0",                     "10: expected a number from 1 to 10000, found `0`"),
@@ -522,10 +515,6 @@ fn uncommented(text: &str) -> String {
     let pool = text.find("\n# [[egress]]").unwrap();
     let after = pool + text[pool..].find("\n# [log]").unwrap();
     let text = [&text[..pool], &text[after..]].concat();
-    // So would an example of a collector.
-    let telemetry = text.find("\n# [telemetry]").unwrap();
-    let after = telemetry + text[telemetry..].find("\n# [limits]").unwrap();
-    let text = [&text[..telemetry], &text[after..]].concat();
     let settings = text.lines().filter(|line| !line.starts_with("##"));
     let lines = settings.map(|line| line.strip_prefix("# ").unwrap_or(line));
     let shown: Vec<_> = lines

@@ -18,7 +18,6 @@ use parking_lot::{Condvar, Mutex};
 use policy::time::Timestamp;
 use prometheus::IntCounter;
 use serde::{Serialize, Serializer};
-use tiered::TraceId;
 use wire::Authority;
 
 use crate::ids::Id;
@@ -44,9 +43,6 @@ pub(crate) struct Line<'a> {
     pub received: Timestamp,
     /// By which one request is told from others.
     pub id: Id,
-    /// The trace that it belongs to, where traces are sent.
-    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "trace")]
-    pub trace_id: Option<TraceId>,
     pub client: IpAddr,
     pub site: &'a str,
     /// The first of the site's rules that matches.
@@ -187,13 +183,6 @@ fn authority<S: Serializer>(host: &Option<&Authority>, out: S) -> Result<S::Ok, 
 
 fn host<S: Serializer>(host: &&Authority, out: S) -> Result<S::Ok, S::Error> {
     out.collect_str(host)
-}
-
-fn trace<S: Serializer>(trace: &Option<TraceId>, out: S) -> Result<S::Ok, S::Error> {
-    match trace {
-        Some(trace) => out.collect_str(trace),
-        None => out.serialize_none(),
-    }
 }
 
 fn digest<S: Serializer>(key: &Option<storage::Key>, out: S) -> Result<S::Ok, S::Error> {
@@ -478,7 +467,6 @@ pub(crate) mod tests {
         Line {
             received: Timestamp::from_unix_millis(1_700_000_000_123),
             id: Id(7),
-            trace_id: None,
             client: IpAddr::from([192, 0, 2, 1]),
             site: "s",
             rule: None,

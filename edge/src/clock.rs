@@ -43,24 +43,14 @@ impl Clock {
 
     /// The wall clock.
     #[must_use]
-    pub(crate) fn now(&self) -> Timestamp {
-        let millis = self.wall().as_millis();
-        Timestamp::from_unix_millis(u64::try_from(millis).unwrap_or(u64::MAX))
-    }
-
-    /// The wall clock in nanoseconds, for those that tell others when something was.
-    #[must_use]
-    pub(crate) fn wall_nanos(&self) -> u64 {
-        u64::try_from(self.wall().as_nanos()).unwrap_or(u64::MAX)
-    }
-
     #[expect(clippy::disallowed_methods, reason = "this is the one place")]
-    fn wall(&self) -> Duration {
+    pub(crate) fn now(&self) -> Timestamp {
         // A clock before 1970 counts as 1970.
         let wall = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .unwrap_or_default();
-        self.told(wall)
+        let told = self.told(wall);
+        Timestamp::from_unix_millis(u64::try_from(told.as_millis()).unwrap_or(u64::MAX))
     }
 
     /// The monotonic clock.

@@ -29,7 +29,6 @@ use crate::queries::{self, Content, Epochs};
 use crate::searches::Searches;
 use crate::sites::{Asked, Site, Treatment};
 use crate::spent::Spent;
-use crate::telemetry::{Open, Trace};
 use crate::tier::{Hop, Peer};
 
 /// What a client asked, parsed once.
@@ -50,8 +49,6 @@ pub(crate) struct Request {
     pub trail: Trail,
     /// The node of a tier that sent it, where it was one.
     pub peer: Option<Arc<Peer>>,
-    /// The trace that it belongs to, where traces are sent.
-    pub trace: Option<Arc<Trace>>,
     /// What it cost there.
     spent: OnceLock<Arc<Spent>>,
 }
@@ -95,7 +92,6 @@ impl Request {
             path: Vec::new(),
             trail: Trail::default(),
             peer: None,
-            trace: None,
             spent: OnceLock::new(),
         }
     }
@@ -345,8 +341,6 @@ pub(crate) struct Passing {
     pub sent: Option<Timestamp>,
     /// When, for durations.
     pub asked: Option<Instant>,
-    /// The attempt under way, as a step of the request's trace.
-    pub step: Option<Open>,
     /// The response to a POST may be stored for a later GET.
     pub copying: Copying,
 }
@@ -361,7 +355,6 @@ impl Passing {
             interim: 0,
             sent: None,
             asked: None,
-            step: None,
             copying: Copying::No,
         }
     }

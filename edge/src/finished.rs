@@ -13,6 +13,7 @@ use crate::metrics::{Counted, NO_RULE, NO_SITE, Tally};
 use crate::node::Node;
 use crate::observe::Missed;
 use crate::outcome::{Forward, Local, Outcome, Reason, Share, Tier, Word};
+use crate::proxy_status::Whose;
 use crate::spent::{Bill, Spent};
 
 /// A request without an outcome was given up before anybody had decided about it.
@@ -38,10 +39,7 @@ impl Node {
         let bill = spent.map(|spent| spent.bill()).unwrap_or_default();
         let telling = self.log.tells(counted.word);
         let followed = self.observed.followers.any();
-        let trace = request.and_then(|request| request.trace.as_ref());
-        let recorded = trace.filter(|trace| trace.is_sampled());
-        let wanted = telling != Telling::No || followed || recorded.is_some();
-        if !wanted && counted.reason.is_none() {
+        if telling == Telling::No && counted.reason.is_none() && !followed {
             return;
         }
         if let Some(asked) = Asked::of(exchange) {
@@ -49,9 +47,6 @@ impl Node {
             self.log.redaction().apply(&mut line);
             if followed {
                 self.followed(&line);
-            }
-            if let Some(trace) = recorded {
-                trace.served(&line, exchange.started, exchange.started + counted.took);
             }
             self.remember(&line, &counted);
             if let Telling::For(hits) = telling {
@@ -96,7 +91,7 @@ impl Node {
         };
         Counted {
             word,
-            tier: outcome.and_then(Outcome::tier),
+            tier: self.tier_of(exchange),
             bytes: sent,
             cached,
             took: self.clock.instant() - exchange.started,
@@ -104,6 +99,22 @@ impl Node {
             reason: outcome.and_then(Outcome::reason),
             collapsed: outcome.is_some_and(is_collapsed),
         }
+    }
+
+    /// How far a request went.
+    fn tier_of(&self, exchange: &Exchange) -> Option<Tier> {
+        let outcome = exchange.outcome.as_ref()?;
+        let (tier, request) = (outcome.tier()?, exchange.request.as_deref());
+        if tier != Tier::Origin {
+            return Some(tier);
+        }
+        let whose = request.and_then(|request| request.trail.whose());
+        let to_node = match whose {
+            Some(whose) => whose == Whose::Node,
+            // It shares the answer to another request, which went where requests go.
+            None => is_collapsed(outcome) && self.tier.as_ref().is_some_and(|it| it.asks_nodes()),
+        };
+        Some(if to_node { Tier::Parent } else { tier })
     }
 
     fn count_details(&self, exchange: &Exchange, request: &Request) {
@@ -193,7 +204,6 @@ impl Node {
         let spent = request.is_some_and(|request| request.spent_so_far().is_some());
         Line {
             received: exchange.received,
-            trace_id: request.and_then(|it| it.trace.as_ref()).map(|it| it.id),
             site: tally.map_or(NO_SITE, |tally| &tally.site),
             rule: tally.and_then(|tally| told_rule(tally)),
             method: head.method.as_str(),
@@ -230,7 +240,6 @@ impl Node {
         Line {
             received: self.clock.now(),
             id: self.ids.next(),
-            trace_id: None,
             client: facts.client.ip().to_canonical(),
             site: NO_SITE,
             rule: None,

@@ -12,7 +12,6 @@ mod tally;
 use std::sync::Arc;
 
 use prometheus::core::Collector;
-use prometheus::proto::MetricFamily;
 use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder};
 
 /// The site of requests that were for none.
@@ -241,19 +240,12 @@ impl Metrics {
     }
 
     /// Everything in the text format of Prometheus.
-    pub(crate) fn text(families: &[MetricFamily]) -> String {
-        TextEncoder::new()
-            .encode_to_string(families)
-            .unwrap_or_default()
-    }
-
-    /// Everything.
-    pub(crate) fn families(
+    pub(crate) fn text(
         &self,
         stored: Stored,
         purged: Purged,
         on_disks: Option<&OnDisks>,
-    ) -> Vec<MetricFamily> {
+    ) -> String {
         if let Some(on_disks) = on_disks {
             self.disks.set(on_disks);
         }
@@ -267,7 +259,9 @@ impl Metrics {
         self.bytes_max.set(gauge(stored.bytes_max));
         self.evictions.set(gauge(stored.evictions));
         self.rejected.set(gauge(stored.rejected));
-        self.registry.gather()
+        TextEncoder::new()
+            .encode_to_string(&self.registry.gather())
+            .unwrap_or_default()
     }
 }
 

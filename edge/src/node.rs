@@ -1,6 +1,5 @@
 //! A node: everything that requests share.
 
-use std::net::IpAddr;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
@@ -37,7 +36,6 @@ use crate::purges::{self, Purges, Sink};
 use crate::queries::{Content, Epochs};
 use crate::searches::Searches;
 use crate::sites::{Site, Sites, Treatment};
-use crate::telemetry::{SentBy, Telemetry, Trace};
 use crate::tier;
 use crate::varied;
 
@@ -76,7 +74,7 @@ pub(crate) struct Node {
     pub epochs: Epochs,
     /// Bytes of a QUERY's content that are read before its way is decided.
     pub query_content: usize,
-    pub fetcher: Fetcher,
+    pub fetcher: Arc<Fetcher>,
     pub names: Arc<Names>,
     /// The pools that connections to origins may leave from, in the order of their names.
     pub egress: Vec<Arc<Pool>>,
@@ -85,8 +83,6 @@ pub(crate) struct Node {
     /// The settings in effect, as a document.
     pub settings: Bytes,
     pub log: AccessLog,
-    /// Traces and metrics for a collector.
-    pub telemetry: Option<Telemetry>,
     pub ids: Ids,
     pub observed: Observed,
     /// What other sizes of the tiers would do.
@@ -112,7 +108,6 @@ impl Node {
         };
         let mut request = Request::new((head, facts, content), site, self.learnt());
         request.path = sender.path;
-        request.trace = self.trace(&request);
         request
     }
 
@@ -127,20 +122,7 @@ impl Node {
         let mut request = Request::new((head, facts, content), site, self.learnt());
         request.path.clone_from(&peer.path);
         request.peer = Some(peer);
-        request.trace = self.trace(&request);
         request
-    }
-
-    /// The trace that a request belongs to, where traces are sent.
-    fn trace(&self, request: &Request) -> Option<Arc<Trace>> {
-        let tracer = self.telemetry.as_ref()?.tracer.as_ref()?;
-        let trusted = |from: &IpAddr| self.trust.trusts(*from);
-        let sent_by = match &request.peer {
-            Some(_) => SentBy::Peer,
-            None if request.path.last().is_some_and(trusted) => SentBy::TrustedProxy,
-            None => SentBy::Client,
-        };
-        tracer.trace(request.headers(), sent_by)
     }
 
     /// How the node names itself towards others.
@@ -163,7 +145,9 @@ impl Node {
         self.purges.start(Sink {
             hear: Box::new(move |events| {
                 if let Some(node) = node.upgrade() {
-                    node.purges.hear(events, &node.sites, node.moment());
+                    let now = (node.moment(), node.clock.instant());
+                    let tell = |placed: &_, applied: &_| node.purged(placed, applied);
+                    node.purges.hear(events, &node.sites, now, &tell);
                 }
             }),
             is_within: Box::new(move |order, site| {

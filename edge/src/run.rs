@@ -19,7 +19,6 @@ use crate::pingora::Pipeline;
 use crate::purges;
 use crate::server::{Listener, Server};
 use crate::short_way::ShortWay;
-use crate::telemetry;
 use crate::tls::TlsError;
 use crate::wiring::{self, Plan};
 
@@ -116,7 +115,6 @@ pub fn start(config: config::Config, token: Token) -> Result<Running, StartError
     tokio::spawn(purges::sweep(Arc::clone(&node)));
     tokio::spawn(crate::observe::keep(Arc::clone(&node)));
     tokio::spawn(crate::capacity::keep(Arc::clone(&node)));
-    telemetry::start(&node);
     probes::start(&node);
     let admin_socket = bind(admin)?;
     let mut sockets = Vec::new();
@@ -228,9 +226,6 @@ impl Running {
         let closing = Arc::clone(&node);
         let flushing = tokio::task::spawn_blocking(move || node.log.flush());
         drop(flushing.await);
-        if let Some(telemetry) = &closing.telemetry {
-            telemetry.close().await;
-        }
         closing.tiers.close().await;
         drained
     }

@@ -13,7 +13,6 @@ mod rule;
 mod settings;
 mod simulated;
 mod site;
-mod telemetry;
 mod tier;
 
 use std::net::SocketAddr;
@@ -95,7 +94,7 @@ pub(crate) fn plan(
     stopping: watch::Receiver<bool>,
 ) -> Result<Plan, StartError> {
     Ok(Plan {
-        listeners: listeners(&config.node.listen, &config.tls)?,
+        listeners: listeners(&config.node.listen, &config.tls, tier::peers(&config))?,
         admin: config.admin.listen,
         connections: u32::try_from(config.limits.connections).unwrap_or(u32::MAX),
         grace: config.node.grace,
@@ -118,7 +117,6 @@ fn node(
         disks,
         egress,
         log,
-        telemetry,
         limits,
         tls: _, // the listeners'
         sites,
@@ -147,17 +145,6 @@ fn node(
     let pool = POOL_PER_THREAD * threads;
     let instance = crate::token::instance().map_err(system)?;
     let log = log::open(log, &name, &clock, &metrics)?;
-    let telemetry = telemetry.map(|telemetry| {
-        let around = telemetry::Around {
-            name: &name,
-            clock: &clock,
-            names: &names,
-            metrics: &metrics,
-            redaction: log.redaction(),
-        };
-        telemetry::prepare(telemetry, &around)
-    });
-    let telemetry = telemetry.transpose()?;
     let pools = egress::pools(egress, &metrics.egress)?;
     let sites = sites_by_host(sites, (&metrics.origins, &pools))?;
     metrics.requests.watch(sites.tallies().cloned());
@@ -224,14 +211,13 @@ fn node(
         hints: Hints::new(),
         searches: Searches::new(),
         query_content: limits.query_content,
-        fetcher,
+        fetcher: Arc::new(fetcher),
         names,
         egress: in_order(pools),
         authorities,
         metrics,
         settings: settings::document(&effective),
         log,
-        telemetry,
         ids: Ids::default(),
         observed: Observed::new(observed_from),
         capacity,
@@ -286,14 +272,18 @@ impl Around<'_> {
         self.metrics.add(counters.collectors());
         let shared = Shared {
             name: name.to_owned(),
-            key: ready.key,
+            proof: ready.proof,
             silence: ready.silence,
             clock: Arc::clone(self.clock),
             names: Arc::clone(names),
             position: Arc::clone(&purges.position),
             metrics: counters,
         };
-        Ok(Arc::new(Tier::new(ready.settings, shared, ready.parents)))
+        Ok(Arc::new(Tier::new(
+            ready.settings,
+            shared,
+            (ready.parents, ready.siblings),
+        )))
     }
 }
 
@@ -366,7 +356,11 @@ fn in_order(pools: egress::Pools) -> Vec<Arc<Pool>> {
     pools
 }
 
-fn listeners(listen: &[model::Listener], tls: &model::Tls) -> Result<Vec<Planned>, TlsError> {
+fn listeners(
+    listen: &[model::Listener],
+    tls: &model::Tls,
+    peers: Option<&Path>,
+) -> Result<Vec<Planned>, TlsError> {
     let model::Tls { certificates } = tls;
     let files: Vec<_> = certificates
         .iter()
@@ -381,7 +375,9 @@ fn listeners(listen: &[model::Listener], tls: &model::Tls) -> Result<Vec<Planned
     {
         let tls = match transport {
             model::ListenerTransport::Plain => None,
-            model::ListenerTransport::Tls => Some(TlsAcceptor::from(tls::server_config(&files)?)),
+            model::ListenerTransport::Tls => {
+                Some(TlsAcceptor::from(tls::server_config(&files, peers)?))
+            }
         };
         planned.push(Planned {
             address: *address,

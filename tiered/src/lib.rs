@@ -4,8 +4,8 @@
 //! names the nodes it went through ([`via`]), who sent it by the word of trusted proxies ([`forwarded`]), whether a peer
 //! is fit to be asked ([`health`], [`breaker`], [`ejection`]), which of several is ([`balance`]), whether and how often it is tried
 //! again ([`retry`], [`budget`]), in which order the addresses of an upstream are tried ([`rotation`], [`eyeballs`]), which node of a
-//! tier a key belongs to ([`rendezvous`]), what nodes of tiers tell each other ([`introduction`], [`voucher`]), and which trace
-//! a request belongs to ([`trace_context`]). It reads no clock and knows nothing of what is cached.
+//! tier a key belongs to ([`rendezvous`]), and what nodes of tiers tell each other ([`introduction`], [`voucher`]). It reads
+//! no clock and knows nothing of what is cached.
 #![forbid(unsafe_code)]
 
 pub mod balance;
@@ -20,10 +20,10 @@ pub mod introduction;
 pub mod loop_detection;
 mod moment;
 mod parameters;
+pub mod rates;
 pub mod rendezvous;
 pub mod retry;
 pub mod rotation;
-pub mod trace_context;
 pub mod via;
 pub mod voucher;
 pub mod window;
@@ -36,6 +36,6 @@ pub use health::{Health, HealthSettings};
 pub use loop_detection::{LoopGuard, Looped};
 pub use moment::Moment;
 pub use parameters::{Unreadable, split_signature, with_signature};
+pub use rates::Rates;
 pub use rendezvous::{Member, Ring};
 pub use rotation::Rotation;
-pub use trace_context::{SpanId, TraceId, TraceParent};

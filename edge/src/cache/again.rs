@@ -60,11 +60,9 @@ impl Known {
         let stored = answered.stored()?;
         let status = exchange.status.filter(|status| *status == stored.status)?;
         let terms = &request.terms;
-        // Where there are traces, each request has its own.
-        let untraced = request.trace.is_none();
         let plain = !terms.has_range() && !terms.has_preconditions() && exchange.coding.is_none();
         let dated = stored.headers.contains_key(header::DATE);
-        if !plain || !untraced || !dated || written.len() > KEPT_MAX {
+        if !plain || !dated || written.len() > KEPT_MAX {
             return None;
         }
         let Some(Outcome::Hit { ttl, .. }) = exchange.outcome else {

@@ -14,7 +14,6 @@ use policy::store::{DoNotStore, Stored};
 use policy::time::Timestamp;
 use storage::purge::{Life, Sequence};
 use storage::{Claim, Destination, Keep, Landing, Lead, Object, Reader, Why};
-use tiered::SpanId;
 use tokio::sync::{mpsc, oneshot};
 
 use super::find::is_usable;
@@ -31,8 +30,7 @@ use crate::origins::slots::Queueing;
 use crate::outcome::{Answer, NotStored};
 use crate::pingora::fetch::{Asking, Fetched, Through};
 use crate::spent::Spent;
-use crate::telemetry::{Kind, Open};
-use crate::tier::Source;
+use crate::tier::{COPY_FRESH, Heat, Source};
 
 /// Interim responses that wait for a slow client; further ones are dropped (RFC 9110 §15.2 lets them be).
 const INTERIM_MAX: usize = 8;
@@ -105,11 +103,11 @@ pub(super) struct Fill {
     pub(super) claim: Claim<Head>,
     /// From before the request is sent, too: a purge meanwhile is one of its answer.
     pub(super) born: Sequence,
+    /// How often it is asked for, where the answer is that of a sibling that has the key.
+    heat: Option<Heat>,
     pub(super) audience: Audience,
     interim: mpsc::Sender<Interim>,
     spent: Arc<Spent>,
-    /// As a step of the request's trace, which it is below.
-    step: Option<SpanId>,
 }
 
 /// Who waits for a fill.
@@ -145,10 +143,10 @@ impl Fill {
             selected,
             claim: node.tiers.memory().claim(request.storage_key()),
             born: node.purges.latest(),
+            heat: None,
             audience: Audience { lead, reply },
             interim,
             spent: Arc::clone(request.spent()),
-            step: None,
         };
         let replies = Replies {
             reply: replies,
@@ -164,35 +162,11 @@ impl Fill {
     }
 
     /// Asks the origin and does what the answer demands.
-    pub(super) async fn run(mut self) {
+    pub(super) async fn run(self) {
         let (node, request) = (Arc::clone(&self.node), Arc::clone(&self.request));
         let spent = Arc::clone(&self.spent);
-        let step = self.begin_step();
-        self.step = step.as_ref().and_then(Open::id);
         self.answer().await;
-        drop(step);
         node.spent(&request, &spent);
-    }
-
-    fn begin_step(&self) -> Option<Open> {
-        let name = match self.kind() {
-            Asked::Fill => "fill",
-            _ => "revalidation",
-        };
-        let trace = self.request.trace.as_ref()?;
-        let mut step = trace.begin(name, Kind::Internal, None)?;
-        step.set("larder.kind", self.kind().as_str());
-        step.set("larder.key", format!("{:?}", self.request.storage_key()));
-        step.set("larder.shared", self.audience.lead.is_some());
-        Some(step)
-    }
-
-    fn kind(&self) -> Asked {
-        match &self.selected {
-            _ if self.spent.is_behind() => Asked::Background,
-            Some(_) => Asked::Revalidate,
-            None => Asked::Fill,
-        }
     }
 
     async fn answer(mut self) {
@@ -245,6 +219,7 @@ impl Fill {
         let begun = self.node.purges.latest();
         let fetched = self.ask(wanted).await?;
         self.born = self.node.purges.born(begun, &fetched.source);
+        self.heat = fetched.source.heat();
         if !self.is_outdated(&fetched) {
             return Ok(fetched);
         }
@@ -256,6 +231,7 @@ impl Fill {
         let applied = self.node.purges.position.place();
         let fetched = self.ask(Some(applied.max(wanted.unwrap_or(0)))).await?;
         self.born = self.node.purges.born(begun, &fetched.source);
+        self.heat = fetched.source.heat();
         Ok(fetched)
     }
 
@@ -300,10 +276,15 @@ impl Fill {
             through: Some(Through {
                 request: &self.request,
                 least,
+                again: Some(&self.request),
+                without: None,
             }),
             spent: &self.spent,
-            kind: self.kind(),
-            step: self.step,
+            kind: match &self.selected {
+                _ if self.spent.is_behind() => Asked::Background,
+                Some(_) => Asked::Revalidate,
+                None => Asked::Fill,
+            },
         };
         self.node.fetcher.fetch(asking, &self.interim).await
     }
@@ -363,7 +344,17 @@ impl Fill {
         }
     }
 
-    pub(super) fn head(&self, stored: Stored, extent: Extent) -> Head {
+    /// Whether a node beside this one has the key, and few ask for it here.
+    fn is_cold_copy(&self) -> bool {
+        self.heat == Some(Heat::Cold)
+    }
+
+    pub(super) fn head(&self, mut stored: Stored, extent: Extent) -> Head {
+        if self.heat.is_some() {
+            let age = stored.reception.current_age(self.node.clock.now());
+            let lifetime = &mut stored.terms.freshness_lifetime;
+            *lifetime = (*lifetime).min(age + COPY_FRESH);
+        }
         let purges = &self.node.purges;
         let membership = purges.membership(self.born, &self.request, &stored.headers);
         Head::kept(stored, membership, extent, self.request.uri_text())
@@ -449,12 +440,17 @@ impl Fill {
         let admission = self.request.treatment.admission;
         let key = self.request.storage_key();
         let destination = node.tiers.destination(key, length, admission);
+        let destination = match self.is_cold_copy() {
+            true => Destination::Nowhere(Why::NotYet),
+            false => destination,
+        };
         if destination == Destination::Nowhere(Why::TooLong) {
             self.remember_uncacheable(fetched.response_time, uncacheable, NotStored::TooLong);
             return self.pass_on(fetched, NotStored::TooLong).await;
         }
         let shareable = self.is_shareable(&stored);
         let answer = match destination {
+            Destination::Nowhere(_) if self.is_cold_copy() => Answer::NotStored(NotStored::Sibling),
             Destination::Nowhere(_) => Answer::NotStored(NotStored::NotYet),
             _ => Answer::Stored(ttl(&stored, node.clock.now())),
         };

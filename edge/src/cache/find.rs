@@ -21,7 +21,6 @@ use crate::outcome::{
     seconds_over,
 };
 use crate::purges::Trust;
-use crate::telemetry::Open;
 
 /// What was found.
 pub(super) enum Found {
@@ -361,17 +360,6 @@ impl Hit {
     /// What would be told of it, and what would be sent.
     pub(super) fn told(self) -> (Outcome, Arc<Object<Head>>) {
         (self.outcome, self.object)
-    }
-
-    /// Tells a step of a trace what was found.
-    pub(super) fn tell(&self, step: &mut Open) {
-        step.set("larder.outcome", self.outcome.word().as_str());
-        if let Some(tier) = self.outcome.tier() {
-            step.set("larder.tier", tier.as_str());
-        }
-        if let Some(ttl) = self.outcome.ttl() {
-            step.set("larder.ttl", ttl);
-        }
     }
 
     /// Whether it is all there is to the answer: a whole response, and nothing to do behind it.

@@ -41,10 +41,9 @@ use wire::{Framing, Upgrade};
 use crate::error::UpstreamError;
 use crate::exchange::{Exchange, Passing, Request};
 use crate::node::Node;
-use crate::outcome::{Answer, Bypass, Forward, Forwarded, Local, Outcome, Reason, Share};
+use crate::outcome::{Answer, Bypass, Forward, Forwarded, Local, Outcome, Share};
 use crate::purges::Trust;
 use crate::sites::UseCache;
-use crate::telemetry::{Kind, Open};
 pub(crate) use again::{Again, Known};
 pub(crate) use expect::{Expected, expect};
 use fill::Fill;
@@ -251,7 +250,7 @@ async fn decide(node: &Arc<Node>, request: &Arc<Request>) -> Decision {
         unfit: Unfit::Unknown,
     };
     for _ in 0..LOOKS_MAX {
-        let wait = match look_up(node, request, look.waited).await {
+        let wait = match find(node, request, look.waited).await {
             Found::Usable(hit) => return Decision::Hit(hit),
             Found::Doubtful(_) if only_if_cached => return Decision::NotCached,
             Found::Doubtful(wait) => wait,
@@ -267,27 +266,6 @@ async fn decide(node: &Arc<Node>, request: &Arc<Request>) -> Decision {
         }
     }
     Decision::crowded()
-}
-
-/// As [`find`], as a step of the request's trace.
-async fn look_up(node: &Node, request: &Request, waited: Option<Forward>) -> Found {
-    let step = begin_look_up(request);
-    let found = find(node, request, waited).await;
-    if let Some(mut step) = step {
-        match &found {
-            Found::Usable(hit) => hit.tell(&mut step),
-            Found::Doubtful(wait) => {
-                step.set("larder.forward", wait.why.as_str());
-                step.set("larder.reason", Reason::of_forward(wait.why).as_str());
-            }
-        }
-    }
-    found
-}
-
-fn begin_look_up(request: &Request) -> Option<Open> {
-    let trace = request.trace.as_ref()?;
-    trace.begin("cache lookup", Kind::Internal, None)
 }
 
 /// The client wanted a stored response or none (RFC 9111 §5.2.1.7).

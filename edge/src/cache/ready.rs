@@ -31,29 +31,15 @@ pub(crate) struct Ready {
 }
 
 /// The answer to a request, if it is ready. It counts as an access then; otherwise nothing has happened.
-pub(crate) fn ready(node: &Arc<Node>, exchange: Exchange, request: &Arc<Request>) -> Option<Ready> {
-    if super::passes_by(request).is_some() || node.purges.trust() != Trust::Full {
-        return None;
-    }
-    let mut step = super::begin_look_up(request);
-    let hit = find_in_memory(node, request).filter(Hit::is_complete);
-    if let (Some(step), Some(hit)) = (&mut step, &hit) {
-        hit.tell(step);
-    }
-    let ready = hit.and_then(|hit| answer(node, exchange, request, hit));
-    if let (None, Some(step)) = (&ready, step) {
-        // The long way looks again, and tells.
-        step.forget();
-    }
-    ready
-}
-
-fn answer(
+pub(crate) fn ready(
     node: &Arc<Node>,
     mut exchange: Exchange,
     request: &Arc<Request>,
-    hit: Hit,
 ) -> Option<Ready> {
+    if super::passes_by(request).is_some() || node.purges.trust() != Trust::Full {
+        return None;
+    }
+    let hit = find_in_memory(node, request).filter(Hit::is_complete)?;
     let stored = hit.object.head().stored()?;
     let mut headers = respond::aged(stored, hit.now);
     let head = (stored.status, &mut headers);

@@ -97,10 +97,11 @@ impl<'a> Rest<'a> {
             through: Some(Through {
                 request: self.request,
                 least: None,
+                again: None,
+                without: None,
             }),
             spent: self.request.spent(),
             kind: Asked::Fill,
-            step: None,
         };
         // The final response's head is sent already.
         let (interim, _nobody) = mpsc::channel(1);

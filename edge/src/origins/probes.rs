@@ -93,7 +93,6 @@ impl Probes {
             spent: &spent,
             kind: Asked::Background,
             through: None,
-            step: None,
         };
         let (interim, _nobody) = mpsc::channel(1);
         let fetcher = &self.node.fetcher;

@@ -26,8 +26,8 @@ use crate::node::Node;
 use crate::origins::attempts::{Attempts, Candidate};
 use crate::origins::outbound;
 use crate::outcome::{Answer, Bypass, Forward, Forwarded, NotStored, Outcome, Share, Told};
+use crate::proxy_status::Whose;
 use crate::sites::ShowKey;
-use crate::telemetry::{self, Open};
 use crate::tier::Hop;
 
 fn parts(exchange: &mut Exchange) -> Result<(Arc<Request>, &mut Passing)> {
@@ -75,29 +75,6 @@ pub(super) async fn choose_peer(
         &site.origins.timeouts,
         &node.authorities,
     )))
-}
-
-/// An attempt, as a step of the request's trace. It ends with its answer, or with the next attempt.
-fn begin_step(request: &Request, passing: &Passing) -> Option<Open> {
-    let trace = request.trace.as_ref()?;
-    let method = request.method().as_str();
-    let name = telemetry::name_of(method);
-    let mut step = trace.begin(name, telemetry::Kind::Client, None)?;
-    step.set("http.request.method", telemetry::told_method(method));
-    step.set("larder.kind", Asked::Pass.as_str());
-    match (hop(passing), candidate(passing)) {
-        (Some(hop), _) => step.set("network.peer.address", hop.address.ip().to_string()),
-        (None, Ok(candidate)) => {
-            telemetry::asks_origin(
-                &mut step,
-                trace,
-                &request.origin_target(),
-                &candidate.origin,
-            );
-        }
-        (None, Err(_)) => {}
-    }
-    Some(step)
 }
 
 /// The parent that this attempt goes to, if it goes to one.
@@ -174,10 +151,7 @@ pub(super) fn broken_off(
         true => UpstreamError::Malformed,
         false => response_error(&error).before_the_response(),
     };
-    let mut passing = exchange.passing.as_mut();
-    if let Some(mut step) = passing.as_mut().and_then(|passing| passing.step.take()) {
-        step.fail(failed.proxy_status());
-    }
+    let passing = exchange.passing.as_mut();
     let again = match passing.and_then(|passing| passing.way.as_mut()) {
         // The origin closed a connection that nobody used: nothing was asked.
         Some(way)
@@ -239,14 +213,14 @@ pub(super) fn prepare_request(
         beyond.begun = node.purges.latest();
     }
     match hop(passing) {
-        Some(hop) => request.trail.goes_to(hop.address),
+        Some(hop) => request.trail.goes_to(hop.address, Whose::Node),
         None => {
             request.spent().asked(match first {
                 true => Asked::Pass,
                 false => Asked::Retry,
             });
             if let Some(address) = candidate(passing)?.address() {
-                request.trail.goes_to(address);
+                request.trail.goes_to(address, Whose::Origin);
             }
         }
     }
@@ -274,10 +248,6 @@ pub(super) fn prepare_request(
     for name in names {
         upstream.remove_header(&name);
     }
-    if let Some(trace) = &request.trace {
-        passing.step = begin_step(&request, passing);
-        trace.mark(&mut headers, passing.step.as_ref());
-    }
     for (name, value) in &headers {
         upstream.append_header(name.clone(), value.clone())?;
     }
@@ -303,9 +273,6 @@ pub(super) async fn take_response(
         return Ok(());
     }
     request.trail.received(status);
-    if let Some(mut step) = passing.step.take() {
-        step.set("http.response.status_code", status.as_u16());
-    }
     if let Some(asked) = passing.asked {
         request.spent().answered(node.clock.instant() - asked);
     }

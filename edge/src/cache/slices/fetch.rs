@@ -132,10 +132,11 @@ impl Fetch {
             through: Some(Through {
                 request: &self.request,
                 least: None,
+                again: Some(&self.request),
+                without: None,
             }),
             spent: self.request.spent(),
             kind: Asked::Fill,
-            step: None,
         };
         // Interim responses are for the client of one request, and a slice may be for many.
         let (interim, _nobody) = mpsc::channel(1);

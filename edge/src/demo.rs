@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use tokio::time::sleep;
 
 use crate::downstream::alarm::Stopping;
-use crate::downstream::{ClientError, Facts, Io, Limits, Scheme, h1};
+use crate::downstream::{ClientError, Facts, Io, Limits, Scheme, Shown, h1};
 use crate::exchange::split_target;
 
 /// How long the slow page takes.
@@ -86,6 +86,7 @@ async fn serve(stream: TcpStream, client: SocketAddr, asked: Arc<AtomicU64>) {
         local,
         scheme: Scheme::Http,
         tls: None,
+        shown: Shown::Nothing,
     });
     let limits = Arc::new(Limits {
         wire: wire::Limits::default(),

@@ -76,7 +76,7 @@ pub(crate) struct Node {
     pub epochs: Epochs,
     /// Bytes of a QUERY's content that are read before its way is decided.
     pub query_content: usize,
-    pub fetcher: Fetcher,
+    pub fetcher: Arc<Fetcher>,
     pub names: Arc<Names>,
     /// The pools that connections to origins may leave from, in the order of their names.
     pub egress: Vec<Arc<Pool>>,
@@ -163,7 +163,9 @@ impl Node {
         self.purges.start(Sink {
             hear: Box::new(move |events| {
                 if let Some(node) = node.upgrade() {
-                    node.purges.hear(events, &node.sites, node.moment());
+                    let now = (node.moment(), node.clock.instant());
+                    let tell = |placed: &_, applied: &_| node.purged(placed, applied);
+                    node.purges.hear(events, &node.sites, now, &tell);
                 }
             }),
             is_within: Box::new(move |order, site| {

@@ -22,7 +22,7 @@ use crate::announced;
 use crate::cache::{self, Known, Ready};
 use crate::downstream::alarm::Stopping;
 use crate::downstream::h2_meter::Metered;
-use crate::downstream::{self, ClientError, Facts, Io, Scheme, Tls, h1, h2};
+use crate::downstream::{self, ClientError, Facts, Io, Scheme, Shown, Tls, h1, h2};
 use crate::exchange::Exchange;
 use crate::node::Node;
 use crate::pingora::Pipeline;
@@ -128,22 +128,31 @@ impl Server {
                 Err(_elapsed) => return tracing::debug!(%client, "no PROXY header in time"),
             }
         }
-        let facts = |scheme, tls| {
+        let facts = |scheme, shown, tls| {
             Arc::new(Facts {
                 client,
                 local,
                 scheme,
+                shown,
                 tls,
             })
         };
         let Some(tls) = tls else {
-            return self.serve_plain(stream, facts(Scheme::Http, None)).await;
+            return self
+                .serve_plain(stream, facts(Scheme::Http, Shown::Nothing, None))
+                .await;
         };
         let Ok(Ok(stream)) = timeout(patience, tls.accept(stream)).await else {
             return tracing::debug!(%client, "no TLS handshake");
         };
-        let speaks_h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-        let facts = facts(Scheme::Https, Tls::of(stream.get_ref().1));
+        let session = stream.get_ref().1;
+        let speaks_h2 = session.alpn_protocol() == Some(b"h2");
+        let shown = match session.peer_certificates() {
+            // It was verified, or there would be no session.
+            Some([_, ..]) => Shown::Certificate,
+            Some([]) | None => Shown::Nothing,
+        };
+        let facts = facts(Scheme::Https, shown, Tls::of(session));
         let io = Io::Tls(Box::new(stream));
         if speaks_h2 {
             self.serve_h2(Metered::new(io, BytesMut::new()), facts)

@@ -30,6 +30,8 @@ pub(crate) struct Facts {
     pub local: SocketAddr,
     /// With or without TLS.
     pub scheme: Scheme,
+    /// What the other end of the connection has shown.
+    pub shown: Shown,
     /// The TLS of the connection.
     pub tls: Option<Tls>,
 }
@@ -56,6 +58,15 @@ impl Tls {
     }
 }
 
+/// What the other end of a connection has shown of itself.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(crate) enum Shown {
+    #[default]
+    Nothing,
+    /// A certificate that an authority of the tiers has signed.
+    Certificate,
+}
+
 impl Facts {
     /// The same request, sent by somebody else through who sent it here.
     pub(crate) fn sent_by(&self, client: IpAddr, scheme: Option<Scheme>) -> Self {
@@ -64,6 +75,7 @@ impl Facts {
             local: self.local,
             scheme: scheme.unwrap_or(self.scheme),
             tls: self.tls,
+            shown: self.shown,
         }
     }
 }

@@ -211,7 +211,7 @@ const OF_THE_REQUEST: [(Reason, Clause); 8] = [
 ];
 
 /// What the origin answers.
-const OF_THE_ANSWER: [(Reason, Clause); 17] = [
+const OF_THE_ANSWER: [(Reason, Clause); 18] = [
     (
         Reason::SetCookie,
         clause(
@@ -338,6 +338,14 @@ const OF_THE_ANSWER: [(Reason, Clause); 17] = [
             "RFC 9111 section 4.3.4",
             "what it validates was replaced meanwhile",
             "nothing: the new one answers the next request",
+        ),
+    ),
+    (
+        Reason::Sibling,
+        clause(
+            "[tier] siblings",
+            "a sibling has the key, and few ask for it here",
+            "nothing: what many ask for is copied",
         ),
     ),
     (

@@ -26,6 +26,7 @@ use crate::node::Node;
 use crate::origins::attempts::{Attempts, Candidate};
 use crate::origins::outbound;
 use crate::outcome::{Answer, Bypass, Forward, Forwarded, NotStored, Outcome, Share, Told};
+use crate::proxy_status::Whose;
 use crate::sites::ShowKey;
 use crate::telemetry::{self, Open};
 use crate::tier::Hop;
@@ -239,14 +240,14 @@ pub(super) fn prepare_request(
         beyond.begun = node.purges.latest();
     }
     match hop(passing) {
-        Some(hop) => request.trail.goes_to(hop.address),
+        Some(hop) => request.trail.goes_to(hop.address, Whose::Node),
         None => {
             request.spent().asked(match first {
                 true => Asked::Pass,
                 false => Asked::Retry,
             });
             if let Some(address) = candidate(passing)?.address() {
-                request.trail.goes_to(address);
+                request.trail.goes_to(address, Whose::Origin);
             }
         }
     }

@@ -44,7 +44,7 @@ use crate::node::Node;
 use crate::outcome::{Answer, Bypass, Forward, Forwarded, Local, Outcome, Share};
 use crate::purges::Trust;
 use crate::sites::UseCache;
-pub(crate) use again::{Again, Known};
+pub(crate) use again::{Again, Fields, Known, Written};
 pub(crate) use expect::{Expected, expect};
 use fill::Fill;
 pub(crate) use fill::Interim;

@@ -11,7 +11,7 @@ use tokio::sync::{Semaphore, watch};
 
 use crate::cache;
 use crate::downstream::alarm::Stopping;
-use crate::downstream::{ClientError, Facts, Io, Scheme, h1};
+use crate::downstream::{ClientError, Facts, Io, Scheme, Shown, h1};
 use crate::node::Node;
 use crate::observe::{self, Following};
 use crate::ui;
@@ -59,6 +59,7 @@ impl Admin {
             client,
             local,
             scheme: Scheme::Http,
+            shown: Shown::Nothing,
         });
         let limits = Arc::clone(&self.node.limits);
         let io = Io::Plain(stream);

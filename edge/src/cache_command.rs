@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use policy::time::Timestamp;
-use storage::disk::{self, InspectError, Report, VolumeReport};
+use storage::disk::{self, Engine, InspectError, Report, VolumeReport};
 
 use crate::access_log::rfc3339;
 
@@ -67,6 +67,10 @@ fn paragraph(volume: &VolumeReport) -> String {
     };
     let used = volume.segments.saturating_sub(volume.segments_free);
     line("size", format!("{} MiB", volume.size >> 20));
+    if volume.engine == Engine::Foyer {
+        let told = "foyer keeps the bodies; each is checked when it is read, and not here";
+        line("engine", told.to_owned());
+    }
     line("objects", volume.objects.to_string());
     line("bytes", volume.bytes.to_string());
     line(

@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use tokio::time::sleep;
 
 use crate::downstream::alarm::Stopping;
-use crate::downstream::{ClientError, Facts, Io, Limits, Scheme, h1};
+use crate::downstream::{ClientError, Facts, Io, Limits, Scheme, Shown, h1};
 use crate::exchange::split_target;
 
 /// How long the slow page takes.
@@ -85,6 +85,7 @@ async fn serve(stream: TcpStream, client: SocketAddr, asked: Arc<AtomicU64>) {
         client,
         local,
         scheme: Scheme::Http,
+        shown: Shown::Nothing,
     });
     let limits = Arc::new(Limits {
         wire: wire::Limits::default(),

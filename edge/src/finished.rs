@@ -13,6 +13,7 @@ use crate::metrics::{Counted, NO_RULE, NO_SITE, Tally};
 use crate::node::Node;
 use crate::observe::Missed;
 use crate::outcome::{Forward, Local, Outcome, Reason, Share, Tier, Word};
+use crate::proxy_status::Whose;
 use crate::spent::{Bill, Spent};
 
 /// A request without an outcome was given up before anybody had decided about it.
@@ -90,7 +91,7 @@ impl Node {
         };
         Counted {
             word,
-            tier: outcome.and_then(Outcome::tier),
+            tier: self.tier_of(exchange),
             bytes: sent,
             cached,
             took: self.clock.instant() - exchange.started,
@@ -98,6 +99,22 @@ impl Node {
             reason: outcome.and_then(Outcome::reason),
             collapsed: outcome.is_some_and(is_collapsed),
         }
+    }
+
+    /// How far a request went.
+    fn tier_of(&self, exchange: &Exchange) -> Option<Tier> {
+        let outcome = exchange.outcome.as_ref()?;
+        let (tier, request) = (outcome.tier()?, exchange.request.as_deref());
+        if tier != Tier::Origin {
+            return Some(tier);
+        }
+        let whose = request.and_then(|request| request.trail.whose());
+        let to_node = match whose {
+            Some(whose) => whose == Whose::Node,
+            // It shares the answer to another request, which went where requests go.
+            None => is_collapsed(outcome) && self.tier.as_ref().is_some_and(|it| it.asks_nodes()),
+        };
+        Some(if to_node { Tier::Parent } else { tier })
     }
 
     fn count_details(&self, exchange: &Exchange, request: &Request) {

@@ -10,11 +10,13 @@ use std::time::Duration;
 use clap::Parser as _;
 use cli::{CacheCommand, Cli, Command};
 use config::{Config, model};
+use larder::DISK_QUIET;
 use larder::admin_client::Client;
 use larder::cache_command::{self, Health, Told};
 use larder::curve_command;
 use larder::explain_command;
 use larder::fleet::{self, setup::Done};
+use larder::fleet_command;
 use larder::log_command;
 use larder::purge_command::{Answer, Outcome, Progress, Request};
 use larder::show_command::{self, Form, Shown};
@@ -72,6 +74,7 @@ fn main() -> ExitCode {
 fn set_up_fleet(command: cli::Fleet) -> ExitCode {
     let (file, replicas) = match command {
         cli::Fleet::Accounts { stream } => return show(&fleet::setup::accounts(&stream)),
+        cli::Fleet::Status(asked) => return tell_fleet(&asked),
         cli::Fleet::Init { config, replicas } => (config, replicas),
     };
     let config = match config::load(&file) {
@@ -136,6 +139,16 @@ fn tell_tier(cli::TierCommand::Status(asked): &cli::TierCommand) -> ExitCode {
         Ok(match asked.json {
             true => show(&format!("{tier}\n")),
             false => show(&tier_command::lines(&tier)),
+        })
+    })
+}
+
+fn tell_fleet(asked: &cli::Showing) -> ExitCode {
+    ask(&asked.node, |node| {
+        let fleet = fleet_command::status(node)?;
+        Ok(match asked.json {
+            true => show(&format!("{fleet}\n")),
+            false => show(&fleet_command::lines(&fleet)),
         })
     })
 }
@@ -346,7 +359,7 @@ fn log_messages(level: model::Level) -> Result<(), String> {
         Ok(directives) => EnvFilter::try_new(&directives)
             .map_err(|error| format!("{LOG_VARIABLE}={directives}: {error}; try `debug`"))?,
         Err(_unset) => {
-            let quiet = [larder::QUIET, fleet::QUIET].join(",");
+            let quiet = [larder::QUIET, fleet::QUIET, DISK_QUIET].join(",");
             EnvFilter::new(format!("{},{quiet}", level.as_str()))
         }
     };

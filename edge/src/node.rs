@@ -74,7 +74,7 @@ pub(crate) struct Node {
     pub epochs: Epochs,
     /// Bytes of a QUERY's content that are read before its way is decided.
     pub query_content: usize,
-    pub fetcher: Fetcher,
+    pub fetcher: Arc<Fetcher>,
     pub names: Arc<Names>,
     /// The pools that connections to origins may leave from, in the order of their names.
     pub egress: Vec<Arc<Pool>>,
@@ -141,16 +141,22 @@ impl Node {
     /// Begins to hear of purges.
     pub(crate) fn follow_purges(self: &Arc<Self>) {
         let node = Arc::downgrade(self);
-        let sites = Weak::clone(&node);
+        let (sites, applied) = (Weak::clone(&node), Weak::clone(&node));
         self.purges.start(Sink {
             hear: Box::new(move |events| {
                 if let Some(node) = node.upgrade() {
-                    node.purges.hear(events, &node.sites, node.moment());
+                    let now = (node.moment(), node.clock.instant());
+                    let tell = |placed: &_, applied: &_| node.purged(placed, applied);
+                    node.purges.hear(events, &node.sites, now, &tell);
                 }
             }),
             is_within: Box::new(move |order, site| {
                 let node = sites.upgrade();
                 node.is_some_and(|node| purges::is_within(order, site, &node.sites))
+            }),
+            trail: Box::new(move || {
+                let node = applied.upgrade();
+                node.map(|node| node.purges.trail()).unwrap_or_default()
             }),
         });
         let node = Arc::downgrade(self);

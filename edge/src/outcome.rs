@@ -50,7 +50,7 @@ pub(crate) enum Tier {
     Memory,
     /// What is on a disk answered; the next time it may be in memory.
     Disk,
-    /// A parent was asked.
+    /// Another node was asked: a parent, or a sibling that has the key.
     Parent,
     /// An origin was asked, or tried.
     Origin,
@@ -255,6 +255,8 @@ pub(crate) enum NotStored {
     NotYet,
     /// What it validates is not stored any more.
     Displaced,
+    /// A node beside this one has it.
+    Sibling,
     /// It was purged while it was on its way.
     Purged,
     /// It is a part that nothing can be added to.
@@ -539,6 +541,7 @@ impl NotStored {
             Self::TooLong => Some("too-long"),
             Self::NotYet => Some("not-yet"),
             Self::Displaced => Some("displaced"),
+            Self::Sibling => Some("sibling"),
             Self::Purged => Some("purged"),
             Self::Part | Self::Unaligned => Some("part"),
             Self::OtherSearch => Some("no-vary-search"),

@@ -20,6 +20,15 @@ pub(crate) enum Telling {
     Everything,
 }
 
+/// Who is at an address.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(crate) enum Whose {
+    #[default]
+    Origin,
+    /// Another node, of this tier or the next one.
+    Node,
+}
+
 /// The last step of a request's way.
 #[derive(Debug, Default)]
 pub(crate) struct Trail(Mutex<Step>);
@@ -27,16 +36,24 @@ pub(crate) struct Trail(Mutex<Step>);
 #[derive(Clone, Copy, Debug, Default)]
 struct Step {
     next_hop: Option<SocketAddr>,
+    whose: Whose,
     received: Option<StatusCode>,
 }
 
 impl Trail {
     /// The request is sent to this address.
-    pub(crate) fn goes_to(&self, address: SocketAddr) {
+    pub(crate) fn goes_to(&self, address: SocketAddr, whose: Whose) {
         *self.0.lock() = Step {
             next_hop: Some(address),
+            whose,
             received: None,
         };
+    }
+
+    /// Who was asked last, if anybody was.
+    pub(crate) fn whose(&self) -> Option<Whose> {
+        let step = self.0.lock();
+        step.next_hop.map(|_| step.whose)
     }
 
     /// Where the request was sent last.
@@ -125,7 +142,7 @@ mod tests {
         assert_eq!(told(Telling::Off), None);
         assert_eq!(told(Telling::Errors).unwrap(), "n; error=dns_error");
         assert_eq!(of_response("n", Telling::Everything, &trail), None);
-        trail.goes_to("[::1]:80".parse().unwrap());
+        trail.goes_to("[::1]:80".parse().unwrap(), Whose::Origin);
         trail.received(StatusCode::IM_A_TEAPOT);
         assert_eq!(
             told(Telling::Errors).unwrap(),
@@ -140,7 +157,7 @@ mod tests {
             "n; next-hop=\"[::1]:80\"; received-status=418"
         );
         assert_eq!(of_response("n", Telling::Errors, &trail), None);
-        trail.goes_to("[::1]:81".parse().unwrap());
+        trail.goes_to("[::1]:81".parse().unwrap(), Whose::Node);
         assert!(!told(Telling::Errors).unwrap().contains("received"));
     }
 }

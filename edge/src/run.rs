@@ -56,6 +56,14 @@ pub enum StartError {
         /// A sentence.
         why: String,
     },
+    /// An origin cannot be reached as it is meant.
+    #[error("origin {origin}: {why}")]
+    Origin {
+        /// Its URL.
+        origin: String,
+        /// A sentence.
+        why: String,
+    },
     /// Something that only a broken system lacks.
     #[error("cannot start: {0}")]
     System(String),

@@ -21,7 +21,7 @@ use wire::proxy_protocol::Announced;
 use crate::announced;
 use crate::cache::{self, Fields, Known, Ready, Written};
 use crate::downstream::alarm::Stopping;
-use crate::downstream::{self, ClientError, Facts, Io, Scheme, h1, h2};
+use crate::downstream::{self, ClientError, Facts, Io, Scheme, Shown, h1, h2};
 use crate::exchange::Exchange;
 use crate::node::Node;
 use crate::pingora::Pipeline;
@@ -130,22 +130,31 @@ impl Server {
                 Err(_elapsed) => return tracing::debug!(%client, "no PROXY header in time"),
             }
         }
-        let facts = |scheme| {
+        let facts = |scheme, shown| {
             Arc::new(Facts {
                 client,
                 local,
                 scheme,
+                shown,
             })
         };
         let Some(tls) = tls else {
-            return self.serve_plain(stream, facts(Scheme::Http)).await;
+            return self
+                .serve_plain(stream, facts(Scheme::Http, Shown::Nothing))
+                .await;
         };
         let Ok(Ok(stream)) = timeout(patience, tls.accept(stream)).await else {
             return tracing::debug!(%client, "no TLS handshake");
         };
-        let speaks_h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+        let session = stream.get_ref().1;
+        let speaks_h2 = session.alpn_protocol() == Some(b"h2");
+        let shown = match session.peer_certificates() {
+            // It was verified, or there would be no session.
+            Some([_, ..]) => Shown::Certificate,
+            Some([]) | None => Shown::Nothing,
+        };
         let io = Io::Tls(Box::new(stream));
-        let facts = facts(Scheme::Https);
+        let facts = facts(Scheme::Https, shown);
         if speaks_h2 {
             self.serve_h2((io, BytesMut::new()), facts).await;
         } else {

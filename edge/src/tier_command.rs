@@ -21,24 +21,40 @@ pub fn status(node: Client<'_>) -> Result<Value, String> {
 /// What to tell people: a line for each parent, and one for all.
 #[must_use]
 pub fn lines(tier: &Value) -> String {
-    let parents = tier["parents"].as_array().map_or(&[][..], Vec::as_slice);
-    let width = parents.iter().map(|parent| text(&parent["id"]).len()).max();
-    let width = width.unwrap_or(0).max("parent".len());
-    let all: u64 = parents.iter().map(|parent| number(&parent["weight"])).sum();
     let mut lines = String::new();
+    table(&mut lines, "parent", nodes(&tier["parents"]));
+    table(&mut lines, "sibling", nodes(&tier["siblings"]));
+    push(
+        &mut lines,
+        format_args!(
+            "{}: {} failovers, {} requests past the tier, {} refused for want of budget",
+            text(&tier["role"]),
+            number(&tier["failovers"]),
+            number(&tier["direct"]),
+            number(&tier["refused"]),
+        ),
+    );
+    lines
+}
+
+fn nodes(list: &Value) -> &[Value] {
+    list.as_array().map_or(&[], Vec::as_slice)
+}
+
+fn table(lines: &mut String, what: &str, parents: &[Value]) {
+    let width = parents.iter().map(|parent| text(&parent["id"]).len()).max();
+    let width = width.unwrap_or(0).max(what.len());
+    let all: u64 = parents.iter().map(|parent| number(&parent["weight"])).sum();
     if !parents.is_empty() {
         push(
-            &mut lines,
-            format_args!(
-                "{:width$}  state  share  in flight  connections  requests  node",
-                "parent"
-            ),
+            lines,
+            format_args!("{what:width$}  state  share  in flight  connections  requests  node"),
         );
     }
     for parent in parents {
         let percent = number(&parent["weight"]) * 100 / all.max(1);
         push(
-            &mut lines,
+            lines,
             format_args!(
                 "{:width$}  {:5}  {:>4}%  {:>9}  {:>11}  {:>8}  {}",
                 text(&parent["id"]),
@@ -54,17 +70,6 @@ pub fn lines(tier: &Value) -> String {
             ),
         );
     }
-    push(
-        &mut lines,
-        format_args!(
-            "{}: {} failovers, {} requests past the tier, {} refused for want of budget",
-            text(&tier["role"]),
-            number(&tier["failovers"]),
-            number(&tier["direct"]),
-            number(&tier["refused"]),
-        ),
-    );
-    lines
 }
 
 fn push(out: &mut String, line: std::fmt::Arguments<'_>) {
@@ -95,11 +100,16 @@ mod tests {
                 {"id": "p-1", "node": "fra", "weight": 3, "state": "up", "fault": "old", "in_flight": 4, "connections": 1, "requests": 50},
                 {"id": "p-22222", "node": null, "weight": 1, "state": "down", "fault": "no connection", "in_flight": 0, "connections": 0, "requests": 7},
             ],
+            "siblings": [
+                {"id": "s", "node": "ams", "weight": 1, "state": "up", "fault": null, "in_flight": 0, "connections": 2, "requests": 9},
+            ],
         });
         let expected = "\
 parent   state  share  in flight  connections  requests  node
 p-1      up       75%          4            1        50  fra
 p-22222  down     25%          0            0         7  no connection
+sibling  state  share  in flight  connections  requests  node
+s        up      100%          0            2         9  ams
 edge: 3 failovers, 2 requests past the tier, 1 refused for want of budget
 ";
         assert_eq!(lines(&tier), expected);

@@ -42,15 +42,30 @@ pub(crate) struct Files<'a> {
     pub key: &'a Path,
 }
 
-/// The settings of TLS listeners: HTTP/2 and HTTP/1.1 by ALPN.
-pub(crate) fn server_config(files: &[Files<'_>]) -> Result<Arc<rustls::ServerConfig>, TlsError> {
+/// The settings of TLS listeners: HTTP/2 and HTTP/1.1 by ALPN. Who connects may show a certificate of `authorities`, if
+/// there are any, and no other.
+pub(crate) fn server_config(
+    files: &[Files<'_>],
+    authorities: Option<&Path>,
+) -> Result<Arc<rustls::ServerConfig>, TlsError> {
     let mut certificates = Certificates::default();
     for files in files {
         certificates.add(*files)?;
     }
-    let mut config = rustls::ServerConfig::builder()
-        .with_no_client_auth()
-        .with_cert_resolver(Arc::new(certificates));
+    let builder = rustls::ServerConfig::builder();
+    let builder = match authorities {
+        None => builder.with_no_client_auth(),
+        Some(path) => {
+            let mut roots = rustls::RootCertStore::empty();
+            let (_, _unusable) = roots.add_parsable_certificates(read_certificates(path)?);
+            let verifier = rustls::server::WebPkiClientVerifier::builder(Arc::new(roots))
+                .allow_unauthenticated()
+                .build()
+                .map_err(|error| TlsError::new(path, error))?;
+            builder.with_client_cert_verifier(verifier)
+        }
+    };
+    let mut config = builder.with_cert_resolver(Arc::new(certificates));
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     if let Ok(ticketer) = aws_lc_rs::Ticketer::new() {
         config.ticketer = ticketer;

@@ -52,6 +52,7 @@ use crate::sites::Sites;
 use crate::tier::{Shared, Tier, TierMetrics};
 use crate::tls::{self, Files, TlsError};
 
+pub use disks::DISK_QUIET;
 pub use fleet::plan_fleet;
 use fleet::{Following, following};
 pub use simulated::{Simulated, simulated};
@@ -93,7 +94,7 @@ pub(crate) fn plan(
     stopping: watch::Receiver<bool>,
 ) -> Result<Plan, StartError> {
     Ok(Plan {
-        listeners: listeners(&config.node.listen, &config.tls)?,
+        listeners: listeners(&config.node.listen, &config.tls, tier::peers(&config))?,
         admin: config.admin.listen,
         connections: u32::try_from(config.limits.connections).unwrap_or(u32::MAX),
         grace: config.node.grace,
@@ -210,7 +211,7 @@ fn node(
         hints: Hints::new(),
         searches: Searches::new(),
         query_content: limits.query_content,
-        fetcher,
+        fetcher: Arc::new(fetcher),
         names,
         egress: in_order(pools),
         authorities,
@@ -271,14 +272,18 @@ impl Around<'_> {
         self.metrics.add(counters.collectors());
         let shared = Shared {
             name: name.to_owned(),
-            key: ready.key,
+            proof: ready.proof,
             silence: ready.silence,
             clock: Arc::clone(self.clock),
             names: Arc::clone(names),
             position: Arc::clone(&purges.position),
             metrics: counters,
         };
-        Ok(Arc::new(Tier::new(ready.settings, shared, ready.parents)))
+        Ok(Arc::new(Tier::new(
+            ready.settings,
+            shared,
+            (ready.parents, ready.siblings),
+        )))
     }
 }
 
@@ -351,7 +356,11 @@ fn in_order(pools: egress::Pools) -> Vec<Arc<Pool>> {
     pools
 }
 
-fn listeners(listen: &[model::Listener], tls: &model::Tls) -> Result<Vec<Planned>, TlsError> {
+fn listeners(
+    listen: &[model::Listener],
+    tls: &model::Tls,
+    peers: Option<&Path>,
+) -> Result<Vec<Planned>, TlsError> {
     let model::Tls { certificates } = tls;
     let files: Vec<_> = certificates
         .iter()
@@ -366,7 +375,9 @@ fn listeners(listen: &[model::Listener], tls: &model::Tls) -> Result<Vec<Planned
     {
         let tls = match transport {
             model::ListenerTransport::Plain => None,
-            model::ListenerTransport::Tls => Some(TlsAcceptor::from(tls::server_config(&files)?)),
+            model::ListenerTransport::Tls => {
+                Some(TlsAcceptor::from(tls::server_config(&files, peers)?))
+            }
         };
         planned.push(Planned {
             address: *address,

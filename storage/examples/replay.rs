@@ -17,8 +17,10 @@
 //! With `--volume` there is a disk tier: the real one, on that file, which is made and removed. It
 //! is filled and read as the node does it: a response is written when the disk says that it was
 //! asked for often enough, and what the disk answers moves to memory. `--scale` divides all sizes on
-//! the disk, so that a day of traffic fits a small one, or a small trace a real one (`1/16`); the ratios stay. With `--memory-hits ignore`, hits in
-//! memory say nothing about what is worth writing: then only what is fetched again is written.
+//! the disk, so that a day of traffic fits a small one, or a small trace a real one (`1/16`); the ratios stay, as long as
+//! the mean object keeps some kilobytes. With `--memory-hits ignore`, hits in memory say nothing about what is worth
+//! writing: then only what is fetched again is written. `amplification` is what was written for each byte that the disk
+//! was given.
 //!
 //! With `--curve yes` it also prints what the shadows say of other sizes, and what they cost.
 
@@ -29,13 +31,14 @@ use std::collections::HashMap;
 use std::io::Read;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::mpsc::{self, Receiver};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use larder_storage::curve::{Access, Curve, DiskShape, Measured, Point, Seen, Shape};
 use larder_storage::disk::{self, Admit, Disk, NewRecord, Recovery, VolumeSettings};
-use larder_storage::{Eviction, Head, Key, Memory, Settings, Variant};
+use larder_storage::{Admission, Eviction, Head, Key, Memory, Settings, Variant};
 
 struct NoHead;
 
@@ -165,8 +168,13 @@ fn replay(options: &Options) -> Result<(), String> {
         ..Settings::new(capacity)
     });
 
+    let (told, gone) = mpsc::channel();
+    // Whoever hears of it lives as long as memory.
+    memory.on_eviction(move |victim, _| told.send(victim.key()).unwrap_or_default());
+
     let mut node = Node {
-        asked: HashMap::new(),
+        above: HashMap::new(),
+        gone,
         memory,
         disk: open_disk(options, &requests)?,
         free: match options.charged {
@@ -177,6 +185,7 @@ fn replay(options: &Options) -> Result<(), String> {
         admit: options.admit,
         memory_hits: options.memory_hits,
         scale: options.scale,
+        admitted: 0,
     };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
@@ -224,6 +233,7 @@ fn open_disk(options: &Options, requests: &[Request]) -> Result<Option<Arc<Disk>
         segment: (size / SEGMENTS as u64).next_power_of_two().max(16 * 1024),
         fresh_percent: options.fresh_percent.unwrap_or(defaults.fresh_percent),
         kept_percent: options.kept_percent.unwrap_or(defaults.kept_percent),
+        bytes_per_trace: divided(length(defaults.bytes_per_trace), options.scale).max(1) as u64,
         ..defaults
     };
     let disk = Disk::open(settings).map_err(|error| error.to_string())?;
@@ -231,6 +241,10 @@ fn open_disk(options: &Options, requests: &[Request]) -> Result<Option<Arc<Disk>
         std::thread::yield_now();
     }
     Ok(Some(disk))
+}
+
+fn length(bytes: u64) -> usize {
+    usize::try_from(bytes).unwrap_or(usize::MAX)
 }
 
 fn monotonic() -> Duration {
@@ -253,15 +267,39 @@ struct Node {
     zeros: Bytes,
     admit: Admit,
     memory_hits: MemoryHits,
-    /// How often memory answered for a key since it got there.
-    asked: HashMap<u64, u32>,
+    /// What is in memory, and what has left it.
+    above: HashMap<u64, Above>,
+    gone: Receiver<Key>,
     /// What sizes are divided by on the disk.
     scale: f64,
+    /// The bytes that were given to the disk.
+    admitted: usize,
 }
 
-/// What the node takes for a long body, and how often memory has to answer with one before it is written.
-const LONG: usize = 128 * 1024;
-const LONG_ASKED: u32 = 3;
+/// An object in memory.
+#[derive(Clone, Copy)]
+struct Above {
+    /// How often memory answered for it since it got there.
+    asked: u32,
+    /// Whether the disk was given a copy.
+    copied: bool,
+    size: usize,
+}
+
+/// At every so manieth request for an object in memory the disk hears of it.
+const TOLD_EVERY: u32 = 16;
+
+fn key_of(number: u64) -> Key {
+    let mut key = [0; 16];
+    key[..8].copy_from_slice(&number.to_le_bytes());
+    Key(key)
+}
+
+fn number_of(key: Key) -> u64 {
+    let mut number = [0; 8];
+    number.copy_from_slice(&key.0[..8]);
+    u64::from_le_bytes(number)
+}
 
 const VARIANT: Variant = Variant([0; 16]);
 
@@ -281,29 +319,71 @@ impl Node {
 
     /// Answers a request; whether from a tier.
     async fn answer(&mut self, request: &Request, score: &mut Score) -> bool {
-        let mut key = [0; 16];
-        key[..8].copy_from_slice(&request.key.to_le_bytes());
-        let key = Key(key);
-
+        let key = key_of(request.key);
         if let Some(object) = self.memory.lookup(key).first() {
             self.memory.accessed(object);
-            let asked = self.asked.entry(request.key).or_default();
-            *asked += 1;
-            // As the node does it: see `Admission::Auto`.
-            let is_due = self.admit != Admit::Auto || request.size <= LONG || *asked >= LONG_ASKED;
-            if self.memory_hits == MemoryHits::Count && is_due {
-                self.write(key, request.size);
-            }
+            self.answered_above(key, request);
             return true;
         }
         if self.read(key).await {
             score.disk_hits += 1;
-            self.remember(key, request.key, request.size);
+            self.remember(key, request, true);
             return true;
         }
-        self.remember(key, request.key, request.size);
-        self.write(key, request.size);
+        let copied = self.admits(key) && self.write(key, request.size);
+        self.remember(key, request, copied);
         false
+    }
+
+    /// Memory answers, as in `Tiers::accessed`.
+    fn answered_above(&mut self, key: Key, request: &Request) {
+        let Some(above) = self.above.get_mut(&request.key) else {
+            return;
+        };
+        above.asked += 1;
+        let Above { asked, copied, .. } = *above;
+        let copied = match (copied, &self.disk) {
+            (true, _) if asked.is_multiple_of(TOLD_EVERY) => self.tell(key),
+            (false, Some(disk)) if self.memory_hits == MemoryHits::Count => {
+                let admitted = match self.admit {
+                    Admit::Auto => Admission::Auto.admits_copy(disk, key, asked),
+                    other => disk.asked(key, other),
+                };
+                admitted && self.write(key, request.size)
+            }
+            (copied, _) => copied,
+        };
+        self.above
+            .entry(request.key)
+            .and_modify(|above| above.copied = copied);
+    }
+
+    /// What has left memory, as in `Tiers::evicted`.
+    fn evicted(&mut self) {
+        let gone = self.gone.try_iter().collect::<Vec<_>>();
+        for key in gone {
+            let above = self.above.remove(&number_of(key));
+            if let Some(above) = above.filter(|above| above.copied && above.asked > 0)
+                && !self.tell(key)
+            {
+                self.write(key, above.size);
+            }
+        }
+    }
+
+    /// Says to the disk that its copy is asked for; false if it has none.
+    fn tell(&self, key: Key) -> bool {
+        let told = self.disk.as_ref().and_then(|disk| {
+            let found = disk.find(key).pop()?;
+            disk.accessed(&found);
+            Some(())
+        });
+        told.is_some()
+    }
+
+    fn admits(&self, key: Key) -> bool {
+        let disk = self.disk.as_ref();
+        disk.is_some_and(|disk| disk.asked(key, self.admit))
     }
 
     /// Has the disk answer.
@@ -318,28 +398,40 @@ impl Node {
         disk.head(&found).await.is_ok()
     }
 
-    fn remember(&mut self, key: Key, number: u64, size: usize) {
-        self.asked.remove(&number);
+    fn remember(&mut self, key: Key, request: &Request, copied: bool) {
+        let Request { key: number, size } = *request;
         let body = self.zeros.slice(..size.saturating_sub(self.free));
         // One that does not fit is not stored, as behind any other cache.
-        let _refused = self
-            .memory
-            .insert_ready(key, VARIANT, NoHead, body)
-            .is_err();
+        let stored = self.memory.insert_ready(key, VARIANT, NoHead, body);
+        if stored.is_ok() {
+            let asked = 0;
+            let above = Above {
+                asked,
+                copied,
+                size,
+            };
+            self.above.insert(number, above);
+        }
+        self.evicted();
     }
 
-    fn write(&self, key: Key, size: usize) {
+    /// Whether the disk has it then.
+    fn write(&mut self, key: Key, size: usize) -> bool {
         let Some(disk) = &self.disk else {
-            return;
+            return false;
         };
-        if !disk.asked(key, self.admit) || !disk.find(key).is_empty() {
-            return;
+        if !disk.find(key).is_empty() {
+            return true;
         }
         let free = if self.free > 0 { RECORD_OVERHEAD } else { 0 };
         let len = divided(size, self.scale).saturating_sub(free);
         let body = self.zeros.slice(..len);
         // What the disk refuses is not stored; how often is in the report.
-        let _refused = try_write(disk, key, body).is_err();
+        let written = try_write(disk, key, body).is_ok();
+        if written {
+            self.admitted += len + RECORD_OVERHEAD;
+        }
+        written
     }
 
     /// What the shadows say, of a second run through the trace.
@@ -364,7 +456,7 @@ impl Node {
                     bytes: capacity(&options.disk, requests)? as u64,
                     admit: options.admit,
                     fresh_percent: options.fresh_percent.unwrap_or(5),
-                    kept_percent: options.kept_percent.unwrap_or(20),
+                    kept_percent: options.kept_percent.unwrap_or(31),
                 }),
             },
         });
@@ -439,9 +531,10 @@ impl Node {
         let volume = &stats.volumes[0];
         let written = usize::try_from(volume.bytes_written).unwrap_or(0);
         println!(
-            "  of it from the disk {:.2}  written {:.2} of the bytes served  ({} bytes, {} objects, {} kept, {} refused)",
+            "  of it from the disk {:.2}  written {:.2} of the bytes served  amplification {:.3}  ({} bytes, {} objects, {} kept, {} refused)",
             percent(score.disk_hits, score.requests),
             percent(written, divided(score.bytes, self.scale)),
+            written as f64 / self.admitted.max(1) as f64,
             volume.capacity,
             stats.objects,
             volume.kept,

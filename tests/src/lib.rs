@@ -64,7 +64,7 @@ pub use program::Program;
 pub use relay::Relay;
 pub use reply::Reply;
 pub use response::Response;
-pub use settings::Settings;
+pub use settings::{Settings, engine};
 pub use terminal::Terminal;
 pub use tiers::Tiers;
 pub use tls::{Ca, Pair};

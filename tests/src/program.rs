@@ -33,8 +33,14 @@ impl Program {
     /// Starts tinyproxy, which tunnels to any port, and waits until it listens on `port`.
     #[must_use]
     pub fn tinyproxy(port: u16) -> Self {
+        Self::tinyproxy_with(port, "")
+    }
+
+    /// The same with further lines in its configuration.
+    #[must_use]
+    pub fn tinyproxy_with(port: u16, lines: &str) -> Self {
         let text = format!(
-            "Port {port}\nListen 127.0.0.1\nTimeout 30\nMaxClients 50\nAllow 127.0.0.1\nLogLevel Connect\n"
+            "Port {port}\nListen 127.0.0.1\nTimeout 30\nMaxClients 50\nAllow 127.0.0.1\nLogLevel Connect\n{lines}"
         );
         Self::start("tinyproxy", &["-d", "-c"], &text, port)
     }

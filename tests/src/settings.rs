@@ -70,11 +70,28 @@ impl Settings {
         self
     }
 
-    /// Adds a volume of this size in the folder of the node, a TOML value.
+    /// Adds a volume of this size in the folder of the node, a TOML value. `LARDER_TEST_ENGINE` says what keeps its
+    /// bodies, as `engine` does.
     #[must_use]
     pub fn disk(self, size: &str) -> Self {
+        self.volume("disk", size)
+    }
+
+    /// The same with another path.
+    #[must_use]
+    pub fn volume(self, path: &str, size: &str) -> Self {
+        self.volume_of(&engine(), path, size)
+    }
+
+    /// The same with bodies in the log in any case: for what is to be found, or damaged, in its file.
+    #[must_use]
+    pub fn log_disk(self, size: &str) -> Self {
+        self.volume_of("log", "disk", size)
+    }
+
+    fn volume_of(self, engine: &str, path: &str, size: &str) -> Self {
         self.append(&format!(
-            "[[cache.disk]]\npath = \"disk\"\nsize = \"{size}\""
+            "[[cache.disk]]\npath = \"{path}\"\nsize = \"{size}\"\nengine = \"{engine}\""
         ))
     }
 
@@ -105,6 +122,12 @@ impl Settings {
         }
         text + "[[site]]\n" + &self.site + &self.more
     }
+}
+
+/// What keeps the bodies of volumes in this run: `LARDER_TEST_ENGINE`, or the log.
+#[must_use]
+pub fn engine() -> String {
+    std::env::var("LARDER_TEST_ENGINE").unwrap_or_else(|_| "log".to_owned())
 }
 
 /// Keys are unique in a table, so a second value replaces the first.

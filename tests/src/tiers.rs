@@ -26,9 +26,15 @@ impl Tiers {
         tiers
     }
 
+    /// Where a file is that these nodes share.
+    #[must_use]
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
     /// A file with a key in it.
     pub fn key(&self, name: &str, secret: &str) -> PathBuf {
-        let path = self.folder.path().join(name);
+        let path = self.path(name);
         std::fs::write(&path, secret).expect("a writable folder");
         path
     }

@@ -1,5 +1,6 @@
 //! How a site's origins share its requests, and when one is left out.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// How origins share a site's requests.
@@ -123,6 +124,8 @@ pub struct Proxy {
     pub host: super::OriginHost,
     /// Its port.
     pub port: u16,
+    /// The file with the user and the password that it is told.
+    pub credentials: Option<PathBuf>,
 }
 
 /// What is changed of a head.

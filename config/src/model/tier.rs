@@ -12,8 +12,10 @@ pub struct Tier {
     pub role: Role,
     /// Who is asked instead of the origin; none in the tier before the origin.
     pub parents: Vec<Parent>,
-    /// A readable file that holds the key that all nodes of the tiers share.
-    pub key: PathBuf,
+    /// The nodes that share the keys, this one among them; none where it has them all.
+    pub siblings: Vec<Parent>,
+    /// A readable file that holds the key that all nodes of the tiers share; none where certificates prove who they are.
+    pub key: Option<PathBuf>,
     /// A readable file of authorities for the certificates of nodes that speak TLS to each other.
     pub ca: Option<PathBuf>,
     /// What the node shows its parents.

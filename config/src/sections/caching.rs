@@ -48,7 +48,7 @@ pub(crate) const SET_COOKIE: Setting<Choice<SetCookie>> = Setting {
 pub(crate) const DISK: Setting<Choice<DiskAdmission>> = Setting {
     key: "disk",
     unset: Unset::Is("\"auto\""),
-    about: "At which request for it a response is written to a disk, where there is one. Most are asked for once. `auto`: at the first while a third of the disk is free, then at the second; above 128 KiB, and where memory answers, at the fourth.",
+    about: "At which request for it a response is written to a disk, where there is one. Most are asked for once. `auto`: at the first while a third of the disk is free, then at the second that memory does not answer, or the eighth that it does.",
     read: Choice(&[
         ("auto", DiskAdmission::Auto),
         ("always", DiskAdmission::Always),

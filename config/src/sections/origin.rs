@@ -125,6 +125,16 @@ const PROXY: Setting<Text<Url>> = Setting {
     },
 };
 
+const PROXY_CREDENTIALS: Setting<ReadableFile> = Setting {
+    key: "proxy_credentials",
+    unset: Unset::Means {
+        example: "\"proxy.secret\"",
+        means: "none",
+    },
+    about: "A file with `user:password` for the proxy (Basic, RFC 7617), which are sent with CONNECT only.",
+    read: ReadableFile,
+};
+
 const PROXY_PROTOCOL: Setting<Choice<ProxyProtocol>> = Setting {
     key: "proxy_protocol",
     unset: Unset::Means {
@@ -189,6 +199,7 @@ pub(crate) const ORIGIN: Rows = Rows {
         &QUEUE_TIMEOUT,
         &MAX_CONNECTIONS,
         &PROXY,
+        &PROXY_CREDENTIALS,
         &PROXY_PROTOCOL,
         &CLIENT_CERT,
         &CLIENT_KEY,
@@ -337,7 +348,7 @@ fn finish(section: &Section<'_>, url: Option<Url>, reading: &mut Reading) -> Opt
     let weight = section.value(&WEIGHT, reading);
     let backup = section.value(&BACKUP, reading);
     let caps = caps(section, reading);
-    let proxy = section.value(&PROXY, reading);
+    let proxy = proxy(section, reading);
     let proxy_protocol = section.value(&PROXY_PROTOCOL, reading);
     let certificate = certificate(section, reading);
     let egress = section.value(&egress::CHOSEN, reading).map(values);
@@ -365,11 +376,34 @@ fn finish(section: &Section<'_>, url: Option<Url>, reading: &mut Reading) -> Opt
             false => OriginRole::Primary,
         },
         caps: caps?,
-        proxy: proxy.map(|Url { host, port, .. }| Proxy { host, port }),
+        proxy: proxy?,
         proxy_protocol,
         certificate: certificate?,
         egress: egress.unwrap_or_default(),
     })
+}
+
+/// A proxy, and who the node is to it.
+fn proxy(section: &Section<'_>, reading: &mut Reading) -> Option<Option<Proxy>> {
+    let url = section.value(&PROXY, reading);
+    let credentials = section.value(&PROXY_CREDENTIALS, reading);
+    match (section.has(&PROXY), section.has(&PROXY_CREDENTIALS)) {
+        (true, _) => {
+            let Url { host, port, .. } = url?;
+            Some(Some(Proxy {
+                host,
+                port,
+                credentials,
+            }))
+        }
+        (false, false) => Some(None),
+        (false, true) => {
+            let fault = Fault::new("`proxy_credentials` has no effect without `proxy`");
+            let hint = "remove it, or name the proxy";
+            reading.refuse(section.key_span_of(&PROXY_CREDENTIALS), fault.hint(hint));
+            None
+        }
+    }
 }
 
 /// A certificate and its key, both or none.

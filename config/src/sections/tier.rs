@@ -50,13 +50,25 @@ const PARENTS: Setting<List<Where>> = Setting {
     },
 };
 
+const SIBLINGS: Setting<List<Where>> = Setting {
+    key: "siblings",
+    unset: Unset::Is("[]"),
+    about: "The nodes of one site, this one among them, written as `parents` are and the same on all: each key is stored by \
+            its owner, which the others ask. What many ask for, each keeps for ten seconds at most.",
+    read: List {
+        of: Where,
+        least: 0,
+    },
+};
+
 const KEY: Setting<ReadableFile> = Setting {
     key: "key_file",
     unset: Unset::Means {
         example: "\"tier.key\"",
-        means: "an error if there are parents, or the role is \"parent\"",
+        means: "certificates prove who nodes are: `ca_file`, `cert_file` and `cert_key_file`",
     },
-    about: "A file with a secret of at least 32 characters that all nodes of the tiers share.",
+    about: "A file with a secret of at least 32 characters that all nodes of the tiers share. Without one, whoever shows a \
+            certificate of `ca_file` belongs to the tiers: an authority that signs for nobody else.",
     read: ReadableFile,
 };
 
@@ -132,6 +144,7 @@ pub(crate) const TIER: Rows = Rows {
     rows: &[
         &ROLE as &dyn Row,
         &PARENTS,
+        &SIBLINGS,
         &KEY,
         &CA,
         &CERT,
@@ -150,6 +163,7 @@ pub(crate) const TIER: Rows = Rows {
 )]
 pub(crate) fn tier(section: &Section<'_>, reading: &mut Reading) -> Option<Option<Tier>> {
     let parents = section.value(&PARENTS, reading);
+    let siblings = section.value(&SIBLINGS, reading);
     let role = section.value(&ROLE, reading);
     let ca = section.value(&CA, reading);
     let key = section.value(&KEY, reading);
@@ -158,9 +172,10 @@ pub(crate) fn tier(section: &Section<'_>, reading: &mut Reading) -> Option<Optio
     let direct = section.value(&DIRECT, reading);
     let connect_timeout = section.value(&CONNECT, reading);
     let silence = section.value(&SILENCE, reading);
-    let (parents, role) = (parents?, role?);
-    if parents.is_empty() && role == Role::Edge {
-        if let Some(key) = section.keys().find(|key| key.value != PARENTS.key) {
+    let (parents, siblings, role) = (parents?, siblings?, role?);
+    if parents.is_empty() && siblings.is_empty() && role == Role::Edge {
+        let lists = [PARENTS.key, SIBLINGS.key];
+        if let Some(key) = section.keys().find(|key| !lists.contains(&key.value)) {
             let fault = Fault::new(format!(
                 "`{}` has no effect without `parents`, or `role = \"parent\"`",
                 key.value
@@ -171,28 +186,35 @@ pub(crate) fn tier(section: &Section<'_>, reading: &mut Reading) -> Option<Optio
         }
         return Some(None);
     }
-    if !section.has(&KEY) {
+    let certified = section.has(&CA) && section.has(&CERT);
+    if !section.has(&KEY) && !certified {
         let fault = Fault::new("nodes of tiers prove who they are: `key_file` is missing");
-        let hint = "make one by `openssl rand -hex 32 > tier.key`, the same for all nodes";
+        let hint = "make one by `openssl rand -hex 32 > tier.key`, the same for all nodes, or name certificates";
         reading.refuse(section.span, fault.hint(hint));
         return None;
     }
-    let needs_ca = |parent: &Parent| match parent {
-        Parent::One(one) => one.secure,
-        Parent::Srv { secure, .. } => *secure,
-        Parent::File(_) => false,
+    let mut nodes = parents.iter().chain(&siblings);
+    let wrong = match (section.has(&KEY), section.has(&CA)) {
+        (true, false) => nodes
+            .find(|node| speaks_tls(&node.value) == Some(true))
+            .map(|node| (node.span, "a parent with TLS needs `ca_file`")),
+        (false, _) => nodes
+            .find(|node| speaks_tls(&node.value) == Some(false))
+            .map(|node| (node.span, "a parent without TLS needs `key_file`")),
+        (true, true) => None,
     };
-    if !section.has(&CA)
-        && let Some(parent) = parents.iter().find(|parent| needs_ca(&parent.value))
-    {
-        let fault = Fault::new("a parent with TLS needs `ca_file`");
-        reading.refuse(parent.span, fault);
+    if let Some((span, why)) = wrong {
+        reading.refuse(span, Fault::new(why));
         return None;
     }
     Some(Some(Tier {
         role,
         parents: values(parents),
-        key: key?,
+        siblings: values(siblings),
+        key: match section.has(&KEY) {
+            true => Some(key?),
+            false => None,
+        },
         ca,
         certificate: certificate?,
         pass: pass?,
@@ -200,6 +222,15 @@ pub(crate) fn tier(section: &Section<'_>, reading: &mut Reading) -> Option<Optio
         connect_timeout: connect_timeout?,
         silence: silence?,
     }))
+}
+
+/// Whether a node is asked over TLS, where the configuration says so.
+const fn speaks_tls(parent: &Parent) -> Option<bool> {
+    match parent {
+        Parent::One(one) => Some(one.secure),
+        Parent::Srv { secure, .. } => Some(*secure),
+        Parent::File(_) => None,
+    }
 }
 
 /// Certificate and key belong together. `Some(None)` is neither.

@@ -30,7 +30,7 @@ use crate::origins::slots::Queueing;
 use crate::outcome::{Answer, NotStored};
 use crate::pingora::fetch::{Asking, Fetched, Through};
 use crate::spent::Spent;
-use crate::tier::Source;
+use crate::tier::{COPY_FRESH, Heat, Source};
 
 /// Interim responses that wait for a slow client; further ones are dropped (RFC 9110 §15.2 lets them be).
 const INTERIM_MAX: usize = 8;
@@ -103,6 +103,8 @@ pub(super) struct Fill {
     pub(super) claim: Claim<Head>,
     /// From before the request is sent, too: a purge meanwhile is one of its answer.
     pub(super) born: Sequence,
+    /// How often it is asked for, where the answer is that of a sibling that has the key.
+    heat: Option<Heat>,
     pub(super) audience: Audience,
     interim: mpsc::Sender<Interim>,
     spent: Arc<Spent>,
@@ -141,6 +143,7 @@ impl Fill {
             selected,
             claim: node.tiers.memory().claim(request.storage_key()),
             born: node.purges.latest(),
+            heat: None,
             audience: Audience { lead, reply },
             interim,
             spent: Arc::clone(request.spent()),
@@ -216,6 +219,7 @@ impl Fill {
         let begun = self.node.purges.latest();
         let fetched = self.ask(wanted).await?;
         self.born = self.node.purges.born(begun, &fetched.source);
+        self.heat = fetched.source.heat();
         if !self.is_outdated(&fetched) {
             return Ok(fetched);
         }
@@ -227,6 +231,7 @@ impl Fill {
         let applied = self.node.purges.position.place();
         let fetched = self.ask(Some(applied.max(wanted.unwrap_or(0)))).await?;
         self.born = self.node.purges.born(begun, &fetched.source);
+        self.heat = fetched.source.heat();
         Ok(fetched)
     }
 
@@ -271,6 +276,8 @@ impl Fill {
             through: Some(Through {
                 request: &self.request,
                 least,
+                again: Some(&self.request),
+                without: None,
             }),
             spent: &self.spent,
             kind: match &self.selected {
@@ -337,7 +344,17 @@ impl Fill {
         }
     }
 
-    pub(super) fn head(&self, stored: Stored, extent: Extent) -> Head {
+    /// Whether a node beside this one has the key, and few ask for it here.
+    fn is_cold_copy(&self) -> bool {
+        self.heat == Some(Heat::Cold)
+    }
+
+    pub(super) fn head(&self, mut stored: Stored, extent: Extent) -> Head {
+        if self.heat.is_some() {
+            let age = stored.reception.current_age(self.node.clock.now());
+            let lifetime = &mut stored.terms.freshness_lifetime;
+            *lifetime = (*lifetime).min(age + COPY_FRESH);
+        }
         let purges = &self.node.purges;
         let membership = purges.membership(self.born, &self.request, &stored.headers);
         Head::kept(stored, membership, extent, self.request.uri_text())
@@ -423,12 +440,17 @@ impl Fill {
         let admission = self.request.treatment.admission;
         let key = self.request.storage_key();
         let destination = node.tiers.destination(key, length, admission);
+        let destination = match self.is_cold_copy() {
+            true => Destination::Nowhere(Why::NotYet),
+            false => destination,
+        };
         if destination == Destination::Nowhere(Why::TooLong) {
             self.remember_uncacheable(fetched.response_time, uncacheable, NotStored::TooLong);
             return self.pass_on(fetched, NotStored::TooLong).await;
         }
         let shareable = self.is_shareable(&stored);
         let answer = match destination {
+            Destination::Nowhere(_) if self.is_cold_copy() => Answer::NotStored(NotStored::Sibling),
             Destination::Nowhere(_) => Answer::NotStored(NotStored::NotYet),
             _ => Answer::Stored(ttl(&stored, node.clock.now())),
         };

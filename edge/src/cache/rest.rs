@@ -97,6 +97,8 @@ impl<'a> Rest<'a> {
             through: Some(Through {
                 request: self.request,
                 least: None,
+                again: None,
+                without: None,
             }),
             spent: self.request.spent(),
             kind: Asked::Fill,

@@ -31,6 +31,17 @@ pub(crate) struct Facts {
     pub local: SocketAddr,
     /// With or without TLS.
     pub scheme: Scheme,
+    /// What the other end of the connection has shown.
+    pub shown: Shown,
+}
+
+/// What the other end of a connection has shown of itself.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(crate) enum Shown {
+    #[default]
+    Nothing,
+    /// A certificate that an authority of the tiers has signed.
+    Certificate,
 }
 
 impl Facts {
@@ -40,6 +51,7 @@ impl Facts {
             client: SocketAddr::new(client, 0),
             local: self.local,
             scheme: scheme.unwrap_or(self.scheme),
+            shown: self.shown,
         }
     }
 }

@@ -26,7 +26,7 @@ const COMPLAINTS_MAX: usize = 16;
 /// What the client tells of a connection.
 #[derive(Debug, Default)]
 pub(super) struct Line {
-    /// Counts connections: what a server knew of a reader may have gone with the last one.
+    /// Counts connections, and their ends: what a server knew of a reader may have gone with the last one.
     connections: watch::Sender<u64>,
     /// What the servers refused last, in their words.
     denied: watch::Sender<String>,
@@ -50,7 +50,10 @@ impl Line {
                 self.connections.send_modify(|count| *count += 1);
                 tracing::info!("connected to the purge log");
             }
-            Event::Disconnected => tracing::warn!("the connection to the purge log is lost"),
+            Event::Disconnected => {
+                self.connections.send_modify(|count| *count += 1);
+                tracing::warn!("the connection to the purge log is lost");
+            }
             Event::ServerError(ServerError::Other(why)) => {
                 self.denied.send_replace(why.clone());
                 self.complain(why);

@@ -43,6 +43,15 @@ impl Lag {
         known.applied = stamp;
     }
 
+    /// There is a message with this stamp, applied or not.
+    pub(crate) fn heard(&mut self, stamp: Duration, now: Instant) {
+        if let Some(known) = &mut self.known
+            && stamp > known.server + (now - known.ours)
+        {
+            (known.server, known.ours) = (stamp, now);
+        }
+    }
+
     /// The server's clock, where it was heard of.
     pub(crate) fn server_time(&self, now: Instant) -> Option<Duration> {
         self.known.map(|known| known.server + (now - known.ours))
@@ -82,6 +91,18 @@ mod tests {
         assert_eq!(known.lag(ours(now)), Some(lag), "{why}");
         let limit = known.within(lag + Duration::from_secs(5)).unwrap();
         assert_eq!(limit, ours(now + 5), "{why}");
+    }
+
+    #[test]
+    fn what_waits_to_be_applied_is_behind() {
+        let start = crate::clock::Clock::default().instant();
+        let mut known = Lag::default();
+        known.applied(Duration::from_secs(1000), start);
+        known.heard(Duration::from_secs(1030), start);
+        assert_eq!(known.lag(start), Some(Duration::from_secs(30)));
+        known.heard(Duration::from_secs(1020), start);
+        known.applied(Duration::from_secs(1030), start);
+        assert_eq!(known.lag(start), Some(Duration::ZERO));
     }
 
     #[test]

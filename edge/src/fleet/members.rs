@@ -8,6 +8,7 @@ use async_nats::connection::State;
 use futures::StreamExt as _;
 use parking_lot::Mutex;
 use policy::time::Timestamp;
+use purge_api::FleetNode;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
@@ -88,6 +89,16 @@ struct Own {
     times: VecDeque<(u64, u64)>,
     /// How many of them, from the end, were not told yet.
     untold: usize,
+    /// The connection over which the log was found to have these places, once it was.
+    connection: Option<u64>,
+}
+
+impl Own {
+    /// What is known of places is of other ones.
+    fn forget_times(&mut self) {
+        self.times.clear();
+        self.untold = 0;
+    }
 }
 
 impl Members {
@@ -105,6 +116,7 @@ impl Members {
                 status,
                 times: VecDeque::new(),
                 untold: 0,
+                connection: None,
             }),
             others: Mutex::default(),
             forget_after,
@@ -113,17 +125,32 @@ impl Members {
         }
     }
 
-    /// This node follows a log, from a place on.
-    pub(crate) fn follows(&self, log: &str, place: u64) {
+    /// This node follows a log, from a place on, which it found there over this connection.
+    pub(crate) fn follows(&self, log: &str, place: u64, connection: u64) {
         let mut own = self.own.lock();
         if own.status.log != log {
-            own.times.clear();
-            own.untold = 0;
+            own.forget_times();
         }
         log.clone_into(&mut own.status.log);
         own.status.applied = place;
+        own.connection = Some(connection);
         drop(own);
         self.applied.send_modify(|count| *count += 1);
+    }
+
+    /// Places may have been given again: what the others told of them counts no more, until they tell it again.
+    pub(crate) fn doubt(&self) {
+        self.own.lock().forget_times();
+        for member in self.others.lock().values_mut() {
+            member.applied = 0;
+            member.times.clear();
+        }
+    }
+
+    /// What there is to tell over a connection, if this node has found its place over that one.
+    fn to_tell(&self, connection: u64) -> Option<Status> {
+        let found = self.own.lock().connection == Some(connection);
+        found.then(|| self.status())
     }
 
     /// The log that this node follows; empty before the first.
@@ -211,6 +238,25 @@ impl Members {
         applied >= place && known.all(|it| it.has(&log, place))
     }
 
+    /// All that are known, by their names.
+    pub(crate) fn told(&self, now: Instant) -> Vec<FleetNode> {
+        let own = self.own.lock().status.clone();
+        let mut nodes = vec![FleetNode {
+            node: own.node,
+            applied: Some(own.applied),
+            heard_ms: None,
+        }];
+        let others = self.others.lock();
+        let known = others.iter().filter(|(_, it)| self.is_known(it, now));
+        nodes.extend(known.map(|(name, member)| FleetNode {
+            node: name.clone(),
+            applied: (member.applied > 0 && member.log == own.log).then_some(member.applied),
+            heard_ms: Some((now - member.heard).as_secs_f64() * 1000.0),
+        }));
+        nodes.sort_by(|one, other| one.node.cmp(&other.node));
+        nodes
+    }
+
     /// How far each other node is with a purge, by their names.
     pub(crate) fn reach(&self, place: u64, now: Instant) -> Vec<Reach> {
         let log = self.own.lock().status.log.clone();
@@ -235,7 +281,8 @@ fn note(others: &mut HashMap<String, Member>, status: Status, now: Instant) {
         heard: now,
         times: VecDeque::new(),
     });
-    if member.instance != status.instance || member.log != status.log {
+    let is_same = member.instance == status.instance && member.log == status.log;
+    if !is_same || status.applied < member.applied {
         member.times.clear();
     }
     (member.instance, member.log) = (status.instance, status.log);
@@ -268,8 +315,10 @@ pub(super) async fn beat(shared: Arc<Shared>) {
     let client = shared.context().await.client();
     let mut applied = shared.members.applied.subscribe();
     loop {
-        if client.connection_state() == State::Connected && shared.view.place() > 0 {
-            tell(&shared, &client, shared.members.status()).await;
+        let connection = *shared.line.connections().borrow();
+        let status = shared.members.to_tell(connection);
+        if let Some(status) = status.filter(|_| client.connection_state() == State::Connected) {
+            tell(&shared, &client, status).await;
         }
         // The sender is a part of what this holds.
         drop(timeout(BEAT, applied.changed()).await);
@@ -316,7 +365,7 @@ mod tests {
 
     fn members() -> (Members, Instant) {
         let members = Members::new("a", FORGET);
-        members.follows("l", 5);
+        members.follows("l", 5, 1);
         (members, crate::clock::Clock::default().instant())
     }
 
@@ -362,6 +411,35 @@ mod tests {
         members.hear(leaving, now);
         assert!(members.have_all(5, now));
         assert_eq!(members.known(now), 1);
+    }
+
+    #[test]
+    fn places_that_are_given_again_are_told_again() {
+        let (members, now) = members();
+        members.hear(status("b", 7, &[(6, 600), (7, 700)]), now);
+        members.doubt();
+        members.follows("l", 4, 2);
+        let reached = |place| members.reach(place, now)[0].reached;
+        assert_eq!(
+            reached(4),
+            Reached::NotYet,
+            "what it told was of other places"
+        );
+        assert!(members.to_tell(1).is_none(), "of a connection before");
+        assert_eq!(members.to_tell(2).unwrap().applied, 4);
+        assert_eq!(members.told(now)[1].applied, None);
+        members.hear(status("b", 6, &[(6, 900)]), now);
+        let applied = members
+            .told(now)
+            .into_iter()
+            .map(|it| (it.node, it.applied));
+        let expected = [("a".to_owned(), Some(4)), ("b".to_owned(), Some(6))];
+        assert_eq!(applied.collect::<Vec<_>>(), expected);
+        let at = |millis| Reached::At(Timestamp::from_unix_millis(millis));
+        assert_eq!(reached(6), at(900));
+        // It has noticed only now.
+        members.hear(status("b", 5, &[(5, 950)]), now);
+        assert_eq!((reached(5), reached(6)), (at(950), Reached::NotYet));
     }
 
     #[test]

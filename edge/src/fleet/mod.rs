@@ -2,17 +2,23 @@
 //!
 //! The engine is not trusted blindly. A log may lose its end and give the same numbers to other purges; so a node proves
 //! at every connection that the message it applied last still stands where it stood, and where it cannot, it casts doubt
-//! on everything stored: a broken log costs requests to the origin, never a purged response.
+//! on everything stored: a broken log costs requests to the origin, never a purged response. It then reads on behind the
+//! last purge that it has in common with the log: what was published to a log that came back is applied by all.
 
+mod apply;
 mod connection;
 mod cursor;
 mod follow;
 mod lag;
+mod ledger;
 mod members;
 mod message;
 mod metrics;
 mod outbox;
+mod proof;
+mod propagation;
 mod publish;
+mod reading;
 pub mod setup;
 mod view;
 
@@ -24,7 +30,7 @@ use std::time::Duration;
 use async_nats::jetstream::Context;
 use async_trait::async_trait;
 use parking_lot::Mutex;
-use purge_api::Order;
+use purge_api::{Fleet, Order};
 use storage::purge::{LogFile, Sequence};
 use tokio::sync::watch;
 
@@ -41,6 +47,7 @@ use members::Members;
 use message::Subjects;
 pub(crate) use metrics::FleetMetrics;
 pub(crate) use outbox::Outbox;
+use propagation::LastPurges;
 use view::View;
 
 /// The client's own messages are not told: what matters of them is told here.
@@ -120,6 +127,7 @@ pub(crate) struct Shared {
     subjects: Subjects,
     clock: Arc<Clock>,
     metrics: FleetMetrics,
+    last_purges: LastPurges,
     view: View,
     members: Members,
     outbox: Option<Outbox>,
@@ -147,6 +155,7 @@ impl FleetLog {
             client: watch::Sender::new(None),
             outlived: Arc::new(AtomicU64::default()),
             line: Arc::default(),
+            last_purges: LastPurges::default(),
             settings,
             clock,
             metrics,
@@ -227,6 +236,28 @@ impl PurgeLog for FleetLog {
             // A node that is forgotten tells nothing any more.
             drop(tokio::time::timeout(ANSWER, heard.changed()).await);
         }
+    }
+
+    fn fleet(&self) -> Option<Fleet> {
+        let Shared {
+            view,
+            clock,
+            members,
+            outbox,
+            last_purges,
+            ..
+        } = &*self.shared;
+        let now = clock.instant();
+        Some(Fleet {
+            log: members.log(),
+            state: view.word(),
+            applied: view.place(),
+            last: view.status(now).last,
+            lag_ms: view.lag(now).map(|lag| lag.as_secs_f64() * 1000.0),
+            queued: outbox.as_ref().map_or(0, Outbox::len) as u64,
+            propagation: last_purges.told(),
+            nodes: members.told(now),
+        })
     }
 
     fn outlived(&self, upto: Sequence) {

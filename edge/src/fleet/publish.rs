@@ -67,8 +67,11 @@ async fn attempt_until_done(
     let payload = message::write(order, &shared.settings.node);
     let headers = headers(shared, &order.id);
     loop {
-        // What is sent without a connection is sent when there is one, however late that is.
-        if context.client().connection_state() == State::Connected {
+        if !shared.view.has_found() {
+            // Where it begins to read comes first: it would never hear of what is before.
+            "this node does not follow it yet".clone_into(why);
+        } else if context.client().connection_state() == State::Connected {
+            // What is sent without a connection is sent when there is one, however late that is.
             // From here on, whoever gives up does not know.
             let before = std::mem::replace(sent, Sent::Maybe);
             match attempt(&context, &subject, &headers, &payload).await {

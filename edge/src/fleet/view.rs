@@ -12,6 +12,14 @@ use crate::purges::log::{LogState, LogStatus, Trust};
 /// A node that starts is not held back for ever by a log that it cannot reach or follow.
 const START_GRACE: Duration = Duration::from_secs(30);
 
+/// A message's place, and its stamp by the log's server.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Stamped {
+    pub place: u64,
+    /// Since the server's epoch.
+    pub stamp: Duration,
+}
+
 /// What a node knows of its log.
 #[derive(Debug)]
 pub(crate) struct View {
@@ -25,7 +33,7 @@ pub(crate) struct View {
     /// What there was when the node connected: until that is applied, it replays.
     goal: AtomicU64,
     connected: AtomicBool,
-    /// Since the start, everything there was had been applied at least once.
+    /// Since the start, and since something was missing, everything there was had been applied at least once.
     complete: AtomicBool,
     lag: Mutex<Lag>,
     /// Until then the lag is small enough, in milliseconds since the start; zero is never.
@@ -48,15 +56,30 @@ impl View {
         }
     }
 
-    /// A connection was made, and the cursor proven: this is applied, that is there.
-    pub(crate) fn connected(&self, applied: u64, last: u64) {
-        self.applied.store(applied, Ordering::Release);
-        self.last.store(last, Ordering::Release);
-        self.goal.store(last, Ordering::Release);
+    /// A connection was made: this is applied, that is the last there is.
+    pub(crate) fn connected(&self, applied: Stamped, last: Stamped, now: Instant) {
+        self.applied.store(applied.place, Ordering::Release);
+        self.last.store(last.place, Ordering::Release);
+        self.goal.store(last.place, Ordering::Release);
         self.connected.store(true, Ordering::Release);
-        self.check_complete(applied);
-        let until = self.lag.lock().within(self.max_lag);
+        self.check_complete(applied.place);
+        let mut lag = self.lag.lock();
+        lag.applied(applied.stamp, now);
+        lag.heard(last.stamp, now);
+        let until = lag.within(self.max_lag);
+        drop(lag);
         self.extend(until);
+    }
+
+    /// Something may have been missed: until everything that there is was applied, nothing is good.
+    pub(crate) fn incomplete(&self) {
+        self.complete.store(false, Ordering::Release);
+        self.good_until.store(0, Ordering::Release);
+    }
+
+    /// Whether the log was ever found, and a place in it to go on from.
+    pub(crate) fn has_found(&self) -> bool {
+        self.goal.load(Ordering::Acquire) != u64::MAX
     }
 
     pub(crate) fn disconnected(&self) {
@@ -90,7 +113,7 @@ impl View {
         }
     }
 
-    /// Whether everything that there was has been applied at least once since the start.
+    /// Whether everything that there was has been applied at least once since the start, and since something was missing.
     pub(crate) fn is_complete(&self) -> bool {
         self.complete.load(Ordering::Acquire)
     }
@@ -103,6 +126,15 @@ impl View {
     /// The clock of the log's server, where it was heard of.
     pub(crate) fn server_time(&self, now: Instant) -> Option<Duration> {
         self.lag.lock().server_time(now)
+    }
+
+    /// How this node stands to its log, in a word.
+    pub(crate) fn word(&self) -> &'static str {
+        match self.connected.load(Ordering::Acquire) {
+            false => "apart",
+            true if self.place() < self.goal.load(Ordering::Acquire) => "replaying",
+            true => "following",
+        }
     }
 
     /// How long what was applied last is ago.
@@ -176,6 +208,11 @@ mod tests {
         Duration::from_secs(seconds)
     }
 
+    fn stamped(place: u64, at: u64) -> Stamped {
+        let stamp = seconds(at);
+        Stamped { place, stamp }
+    }
+
     fn view(on_lag: OnLag) -> (View, Instant) {
         let start = crate::clock::Clock::default().instant();
         (View::new(MAX, on_lag, start), start)
@@ -187,7 +224,7 @@ mod tests {
         let at = |at| start + seconds(at);
         assert_eq!(view.state(at(0)), LogState::Unknown);
         assert_eq!(view.trust(at(0)), Trust::Validate);
-        view.connected(5, 8);
+        view.connected(stamped(5, 98), stamped(8, 101), at(1));
         assert_eq!(view.state(at(1)), LogState::Replaying(3));
         view.applied(7, seconds(100), 1, at(1));
         assert_eq!(view.state(at(1)), LogState::Replaying(1));
@@ -195,6 +232,31 @@ mod tests {
         view.applied(8, seconds(101), 0, at(2));
         assert_eq!(view.state(at(2)), LogState::Current);
         assert_eq!(view.trust(at(2)), Trust::Full);
+    }
+
+    #[test]
+    fn what_was_missing_is_replayed_before_anything_is_good() {
+        let (view, start) = view(OnLag::Revalidate);
+        let at = |at| start + seconds(at);
+        assert!(!view.has_found());
+        view.connected(stamped(8, 100), stamped(8, 100), at(0));
+        assert!(view.has_found());
+        assert_eq!(view.trust(at(0)), Trust::Full);
+        assert_eq!(view.word(), "following");
+        view.disconnected();
+        assert_eq!(view.word(), "apart");
+        // The log was set back, and has grown since.
+        view.incomplete();
+        view.connected(stamped(4, 60), stamped(6, 101), at(1));
+        assert_eq!(view.lag(at(1)), Some(seconds(41)));
+        assert_eq!(view.trust(at(1)), Trust::Validate);
+        view.applied(5, seconds(70), 1, at(1));
+        assert_eq!(view.state(at(1)), LogState::Replaying(1));
+        assert_eq!(view.word(), "replaying");
+        assert!(!view.is_complete());
+        view.applied(6, seconds(101), 0, at(1));
+        assert_eq!(view.state(at(1)), LogState::Current);
+        assert_eq!(view.trust(at(1)), Trust::Full);
     }
 
     #[test]
@@ -225,7 +287,7 @@ mod tests {
         ] {
             let (view, start) = view(on_lag);
             let at = |at| start + seconds(at);
-            view.connected(8, 8);
+            view.connected(stamped(8, 99), stamped(8, 99), at(0));
             view.applied(9, seconds(100), 0, at(0));
             assert_eq!(
                 (view.trust(at(10)), view.state(at(10))),
@@ -238,7 +300,7 @@ mod tests {
                 "{on_lag:?}"
             );
             // Connected again, with much to do: what is applied on the way is old.
-            view.connected(9, 1009);
+            view.connected(stamped(9, 100), stamped(1009, 160), at(60));
             view.applied(500, seconds(105), 509, at(60));
             assert_eq!(view.trust(at(60)), trust, "{on_lag:?}");
             assert_eq!(view.state(at(60)), LogState::Replaying(509), "{on_lag:?}");

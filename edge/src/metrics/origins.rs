@@ -1,9 +1,12 @@
 //! Counters of origins, by their site and URL.
 
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use prometheus::core::Collector;
-use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts};
+use prometheus::{
+    Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+};
 use tiered::window::Ending;
 
 use super::counters;
@@ -19,7 +22,13 @@ pub(crate) struct OriginMetrics {
     outs: IntCounterVec,
     probes: IntCounterVec,
     retries: IntCounterVec,
+    connects: HistogramVec,
 }
+
+/// From the same machine to the end of the usual patience.
+const CONNECT_BUCKETS: &[f64] = &[
+    0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0,
+];
 
 /// Those of one origin.
 #[derive(Debug)]
@@ -29,6 +38,7 @@ pub(crate) struct OriginTally {
     failures: IntCounterVec,
     outs: IntCounterVec,
     probes: IntCounterVec,
+    connects: Histogram,
     gauges: Gauges,
 }
 
@@ -88,10 +98,18 @@ impl OriginMetrics {
                 "Further attempts of requests that failed, and those that the budget did not allow.",
                 &["site", "result"],
             )?,
+            connects: HistogramVec::new(
+                HistogramOpts::new(
+                    "origin_connect_seconds",
+                    "How long a new connection to an origin took, proxies on the way included, TLS not.",
+                )
+                .buckets(CONNECT_BUCKETS.to_vec()),
+                &["site", "origin"],
+            )?,
         })
     }
 
-    pub(super) fn all(&self) -> [Box<dyn Collector>; 8] {
+    pub(super) fn all(&self) -> [Box<dyn Collector>; 9] {
         [
             Box::new(self.up.clone()),
             Box::new(self.under_way.clone()),
@@ -101,6 +119,7 @@ impl OriginMetrics {
             Box::new(self.outs.clone()),
             Box::new(self.probes.clone()),
             Box::new(self.retries.clone()),
+            Box::new(self.connects.clone()),
         ]
     }
 
@@ -115,6 +134,7 @@ impl OriginMetrics {
             failures: self.failures.clone(),
             outs: self.outs.clone(),
             probes: self.probes.clone(),
+            connects: self.connects.with_label_values(&labels),
             gauges: Gauges {
                 up,
                 under_way: self.under_way.with_label_values(&labels),
@@ -134,6 +154,11 @@ impl OriginMetrics {
 }
 
 impl OriginTally {
+    /// A connection was made.
+    pub(crate) fn connected(&self, took: Duration) {
+        self.connects.observe(took.as_secs_f64());
+    }
+
     /// An attempt failed.
     pub(crate) fn failed(&self, error: &str) {
         self.count(&self.failures, error);

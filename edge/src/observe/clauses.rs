@@ -200,6 +200,11 @@ pub(super) const fn of(reason: Reason) -> Clause {
             "what it validates was replaced meanwhile",
             "nothing: the new one answers the next request",
         ),
+        Reason::Sibling => clause(
+            "[tier] siblings",
+            "a sibling has the key, and few ask for it here",
+            "nothing: what many ask for is copied",
+        ),
         Reason::OriginError => clause(
             "RFC 9110 section 15.6",
             "the origin does not answer, or not well, and nothing stored may be sent instead",

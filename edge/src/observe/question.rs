@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::downstream::{Facts, Scheme};
+use crate::downstream::{Facts, Scheme, Shown};
 use crate::exchange::Request;
 use crate::node::Node;
 use crate::queries::Content;
@@ -128,6 +128,7 @@ impl Wanted {
             client: nobody,
             local: nobody,
             scheme: self.scheme,
+            shown: Shown::Nothing,
         };
         let asked = (Arc::new(head), Arc::new(facts), Content::default());
         Ok(Request::new(asked, site, node.learnt()))

@@ -72,7 +72,7 @@ pub(crate) struct Candidate {
     pub egress: Arc<[Arc<Pool>]>,
     site: Arc<Site>,
     /// None where it is a probe.
-    slot: Option<Slot>,
+    _slot: Option<Slot>,
 }
 
 impl Attempts {
@@ -124,7 +124,7 @@ impl Attempts {
                 announced: self.plan.announced,
                 egress: origin.egress(&self.plan.egress),
                 site: Arc::clone(&site),
-                slot: Some(slot),
+                _slot: Some(slot),
             });
         }
     }
@@ -218,6 +218,12 @@ impl Candidate {
         self.judge(Verdict::Failed(error.proxy_status()));
     }
 
+    /// A response of it was begun and not ended, by its fault. It counts as a request that failed, beside the one that
+    /// was answered.
+    pub(crate) fn broke_off(&self, error: UpstreamError) {
+        self.judge(Verdict::Failed(error.proxy_status()));
+    }
+
     fn judge(&self, verdict: Verdict) {
         let now = moment();
         let origins = &self.site.origins;
@@ -228,11 +234,6 @@ impl Candidate {
         origins.eject(origin, now);
     }
 
-    /// Keeps the request's place alone.
-    pub(crate) fn into_slot(self) -> Option<Slot> {
-        self.slot
-    }
-
     /// Where a probe of an origin goes.
     pub(crate) fn probe(site: &Arc<Site>, origin: &Arc<Origin>, place: Place, plan: &Plan) -> Self {
         Self {
@@ -241,7 +242,7 @@ impl Candidate {
             announced: plan.announced,
             egress: origin.egress(&plan.egress),
             site: Arc::clone(site),
-            slot: None,
+            _slot: None,
         }
     }
 }

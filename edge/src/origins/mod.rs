@@ -12,11 +12,13 @@ pub(crate) mod status;
 
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD as STANDARD;
 use http::{HeaderValue, StatusCode};
 use parking_lot::Mutex;
 use tiered::balance::{Peer, Role};
@@ -72,6 +74,38 @@ pub(crate) struct Through {
     pub port: u16,
     /// What is asked for: the origin's host and port.
     pub target: String,
+    pub credentials: Option<Credentials>,
+}
+
+/// A user and a password as `Proxy-Authorization` has them (RFC 7617).
+#[derive(Clone)]
+pub(crate) struct Credentials(String);
+
+impl Credentials {
+    /// Reads `user:password` from a file, without the end of the line.
+    ///
+    /// # Errors
+    /// A sentence that says what is wrong with it.
+    pub(crate) fn read(path: &Path) -> Result<Self, String> {
+        let shown = path.display();
+        let text = std::fs::read_to_string(path).map_err(|error| format!("{shown}: {error}"))?;
+        let pair = text.trim_end_matches(['\r', '\n']);
+        if !pair.contains(':') || pair.contains(char::is_control) {
+            return Err(format!("{shown}: it is not one line of user:password"));
+        }
+        Ok(Self(format!("Basic {}", STANDARD.encode(pair))))
+    }
+
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for Credentials {
+    /// They are nobody's business.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Credentials").finish_non_exhaustive()
+    }
 }
 
 /// Which version of the PROXY protocol.

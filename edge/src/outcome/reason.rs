@@ -80,6 +80,8 @@ pub(crate) enum Reason {
     NoVarySearch,
     /// What it validates was replaced meanwhile.
     Displaced,
+    /// A sibling has the key, and few ask for it here.
+    Sibling,
     /// The origin did not answer, or not well: the last one, see [`Reason::COUNT`].
     OriginError,
 }
@@ -123,6 +125,7 @@ impl Reason {
         Self::Deception,
         Self::NoVarySearch,
         Self::Displaced,
+        Self::Sibling,
         Self::OriginError,
     ];
 
@@ -163,6 +166,7 @@ impl Reason {
             Self::Deception => "deception",
             Self::NoVarySearch => "no-vary-search",
             Self::Displaced => "displaced",
+            Self::Sibling => "sibling",
             Self::OriginError => "origin-error",
         }
     }
@@ -272,6 +276,7 @@ const fn of_answer(why: NotStored) -> Option<Reason> {
         NotStored::TooLong => Reason::TooLarge,
         NotStored::NotYet => Reason::Admission,
         NotStored::Displaced => Reason::Displaced,
+        NotStored::Sibling => Reason::Sibling,
         NotStored::Purged => Reason::Purged,
         NotStored::OtherSearch => Reason::NoVarySearch,
         NotStored::Policy(why) => match why {

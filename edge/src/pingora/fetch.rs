@@ -18,6 +18,7 @@ use wire::{Authority, Lie, UnknownCoding};
 
 use super::link::{NO_CONNECTION, NO_PORT};
 use super::peer::{Authorities, peer};
+use super::resume::{Rest, Resume};
 use crate::cache::Interim;
 use crate::clock::Clock;
 use crate::error::UpstreamError;
@@ -25,12 +26,12 @@ use crate::exchange::Request;
 use crate::metrics::Asked;
 use crate::origins::attempts::{Attempts, Candidate, Plan};
 use crate::origins::names::Names;
-use crate::origins::slots::{Queueing, Slot};
+use crate::origins::slots::Queueing;
 use crate::origins::{Origin, Transport, outbound};
-use crate::proxy_status::Trail;
+use crate::proxy_status::{Trail, Whose};
 use crate::sites::Site;
 use crate::spent::Spent;
-use crate::tier::{self, Answer, Incoming, Source, Tier};
+use crate::tier::{self, Answer, Broken, Incoming, Source, Tier, TierMetrics};
 
 /// Pooled connections that may turn out to be closed before a request gets a new one.
 pub(crate) const DEAD_CONNECTIONS_MAX: usize = 16;
@@ -73,6 +74,10 @@ pub(crate) struct Through<'a> {
     pub request: &'a Request,
     /// The place in the purge log that the answer must not be older than.
     pub least: Option<u64>,
+    /// The request once more, where a body that breaks off is to be gone on with.
+    pub again: Option<&'a Arc<Request>>,
+    /// A parent that is not to be asked.
+    pub without: Option<&'a str>,
 }
 
 /// A response, its content still to come.
@@ -86,22 +91,24 @@ pub(crate) struct Fetched {
     pub response_time: Timestamp,
     pub source: Source,
     carrier: Carrier,
+    /// For a body that a parent does not bring to its end.
+    resume: Option<Box<Resume>>,
     spent: Arc<Spent>,
     kind: Asked,
 }
 
 /// What a response's content comes on.
-enum Carrier {
+pub(super) enum Carrier {
     Origin(Box<FromOrigin>),
     Parent(Box<Incoming>),
 }
 
 /// A connection to an origin, while it is used.
-struct FromOrigin {
+pub(super) struct FromOrigin {
     session: HttpSession,
     peer: Box<HttpPeer>,
-    /// Its place among the origin's requests, until it is read.
-    slot: Option<Slot>,
+    /// Whose response it is, with its place among the origin's requests until it is read. None where it is a probe's.
+    candidate: Option<Candidate>,
     connector: Arc<Connector>,
 }
 
@@ -144,40 +151,51 @@ impl Fetcher {
     /// # Errors
     /// The last attempt's [`UpstreamError`].
     pub(crate) async fn fetch(
-        &self,
+        self: &Arc<Self>,
         asking: Asking<'_>,
         interim: &mpsc::Sender<Interim>,
     ) -> Result<Fetched, UpstreamError> {
         if let (Some(tier), Some(through)) = (&self.tier, asking.through) {
             match tier.ask(&asking, through).await? {
-                tier::Way::Answered(answer) => return self.of_parent(*answer, &asking),
+                tier::Way::Answered(answer) => return self.of_parent(*answer, &asking, through),
                 tier::Way::Direct => {}
             }
         }
         self.fetch_from_origin(asking, interim).await
     }
 
-    fn of_parent(&self, answer: Answer, asking: &Asking<'_>) -> Result<Fetched, UpstreamError> {
+    fn of_parent(
+        self: &Arc<Self>,
+        answer: Answer,
+        asking: &Asking<'_>,
+        through: Through<'_>,
+    ) -> Result<Fetched, UpstreamError> {
         let Answer {
             mut incoming,
-            born,
+            parent,
+            source,
             request_time,
         } = answer;
         let status = incoming.status;
         let mut headers = std::mem::take(&mut incoming.headers);
-        asking.trail.goes_to(incoming.address);
+        asking.trail.goes_to(incoming.address, Whose::Node);
         asking.trail.received(status);
         let unknown = asking.site.origins.unknown_coding;
         check(status, &headers, Version::HTTP_2, unknown)?;
         policy::hop_by_hop::remove(&mut headers);
+        let resume = through.again.and_then(|again| {
+            let from = (parent, source.place());
+            Resume::new(self, (asking, again), from, (status, &headers))
+        });
         Ok(Fetched {
             status,
             said: status,
             headers,
             request_time,
             response_time: self.clock.now(),
-            source: Source::Tier(born),
+            source,
             carrier: Carrier::Parent(Box::new(incoming)),
+            resume,
             spent: Arc::clone(asking.spent),
             kind: asking.kind,
         })
@@ -211,9 +229,13 @@ impl Fetcher {
                 fetched.give_up().await;
                 continue;
             }
-            fetched.holds(candidate.into_slot());
+            fetched.holds(candidate);
             return Ok(fetched);
         }
+    }
+
+    pub(super) fn metrics_of_tier(&self) -> Option<&TierMetrics> {
+        self.tier.as_deref().map(Tier::metrics)
     }
 
     /// Asks one origin, past all that chooses among them, and returns the status of its response.
@@ -266,7 +288,7 @@ impl Fetcher {
         let timeouts = &asking.site.origins.timeouts;
         let peer = Box::new(peer(candidate, timeouts, &self.authorities));
         if let Some(address) = candidate.address() {
-            asking.trail.goes_to(address);
+            asking.trail.goes_to(address, Whose::Origin);
         }
         let connected = self.connector.get_http_session(&*peer).await;
         let (mut session, reused) = connected.map_err(|error| Attempt {
@@ -312,9 +334,10 @@ impl Fetcher {
             carrier: Carrier::Origin(Box::new(FromOrigin {
                 session,
                 peer,
-                slot: None,
+                candidate: None,
                 connector: Arc::clone(&self.connector),
             })),
+            resume: None,
             spent: Arc::clone(asking.spent),
             kind,
         })
@@ -515,16 +538,56 @@ impl Fetched {
     /// # Errors
     /// [`UpstreamError`] where it ends otherwise.
     pub(crate) async fn next(&mut self) -> Result<Option<Bytes>, UpstreamError> {
-        let session = match &mut self.carrier {
+        loop {
+            match self.read().await {
+                Ok(data) => {
+                    if let (Some(resume), Some(data)) = (&mut self.resume, &data) {
+                        resume.received(data);
+                    }
+                    return Ok(data);
+                }
+                Err(Broken::Message(error)) => return Err(error),
+                Err(Broken::Connection) => {}
+            }
+            let rest = match &mut self.resume {
+                Some(resume) => resume.go_on().await,
+                None => None,
+            };
+            match rest {
+                Some(Rest::From(carrier)) => self.carrier = carrier,
+                Some(Rest::Nothing) => return Ok(None),
+                None => return Err(UpstreamError::Cut),
+            }
+        }
+    }
+
+    /// As [`Self::next`], and where it breaks off, that is the end.
+    pub(super) async fn read(&mut self) -> Result<Option<Bytes>, Broken> {
+        if let Some(ahead) = self.resume.as_mut().and_then(|resume| resume.ahead()) {
+            return Ok(Some(ahead));
+        }
+        let connection = match &mut self.carrier {
             Carrier::Parent(incoming) => return incoming.next().await,
-            Carrier::Origin(connection) => &mut connection.session,
+            Carrier::Origin(connection) => connection,
         };
-        let data = session.read_response_body().await;
-        let data = data.map_err(|error| response_error(&error))?;
+        let data = connection.session.read_response_body().await;
+        let data = data.map_err(|error| {
+            let error = response_error(&error);
+            if let Some(candidate) = connection.candidate.take() {
+                candidate.broke_off(error);
+            }
+            Broken::Message(error)
+        })?;
         if let Some(data) = &data {
             self.spent.received(self.kind, data.len());
         }
         Ok(data)
+    }
+
+    /// What it comes on, and from which parent, if it is from one.
+    pub(super) fn into_carrier(self) -> (Carrier, Option<String>) {
+        let parent = self.resume.map(|resume| resume.parent());
+        (self.carrier, parent)
     }
 
     /// The content was read to its end, or there is none: the connection can be used again.
@@ -540,7 +603,7 @@ impl Fetched {
         let FromOrigin {
             mut session,
             peer,
-            slot,
+            candidate,
             connector,
         } = *connection;
         if !done {
@@ -548,20 +611,20 @@ impl Fetched {
         }
         let idle: Option<Duration> = peer.options.idle_timeout;
         connector.release_http_session(session, &*peer, idle).await;
-        drop(slot);
+        drop(candidate);
     }
 
     /// Nobody wants its content.
-    async fn give_up(self) {
+    pub(super) async fn give_up(self) {
         if let Carrier::Origin(mut connection) = self.carrier {
             connection.session.shutdown().await;
         }
     }
 
-    /// It has this place among the origin's requests until it is read.
-    fn holds(&mut self, slot: Option<Slot>) {
+    /// It is this candidate's, and has its place among the origin's requests until it is read.
+    fn holds(&mut self, candidate: Candidate) {
         if let Carrier::Origin(connection) = &mut self.carrier {
-            connection.slot = slot;
+            connection.candidate = Some(candidate);
         }
     }
 }

@@ -81,8 +81,14 @@ impl Connect for Link {
             return Error::e_explain(NO_CONNECTION, "the origin has as many as it may have");
         };
         self.lease.0.lock().connection = connection;
+        let begun = monotonic();
         match timeout(self.patience, self.dial()).await {
-            Ok(stream) => stream,
+            Ok(dialled) => {
+                let stream = dialled?;
+                let took = monotonic().saturating_sub(begun);
+                self.origin.condition.tally.connected(took);
+                Ok(stream)
+            }
             Err(_elapsed) => Error::e_explain(ErrorType::ConnectTimedout, "no connection in time"),
         }
     }
@@ -134,8 +140,8 @@ impl Link {
 
     /// What comes before TLS or HTTP.
     async fn introduce<S: AsyncRead + AsyncWrite + Unpin>(&self, stream: &mut S) -> Result<()> {
-        if let Some(Through { target, .. }) = &self.origin.through {
-            tunnel(stream, target).await?;
+        if let Some(through) = &self.origin.through {
+            tunnel(stream, through).await?;
         }
         let header = match self.origin.proxy_protocol {
             None => return Ok(()),
@@ -163,8 +169,16 @@ async fn socket(path: &Path) -> Result<UnixStream> {
 }
 
 /// Asks a proxy for a tunnel (RFC 9110 §9.3.6). Not a byte of what comes through it is read.
-async fn tunnel<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut S, target: &str) -> Result<()> {
-    let asked = format!("CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n\r\n");
+async fn tunnel<S: AsyncRead + AsyncWrite + Unpin>(
+    stream: &mut S,
+    through: &Through,
+) -> Result<()> {
+    let target = &through.target;
+    let who = match &through.credentials {
+        Some(credentials) => format!("Proxy-Authorization: {}\r\n", credentials.as_str()),
+        None => String::new(),
+    };
+    let asked = format!("CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n{who}\r\n");
     let gone = |error| broken("the proxy is gone", error);
     stream.write_all(asked.as_bytes()).await.map_err(gone)?;
     let mut answer = Vec::with_capacity(256);
@@ -178,6 +192,10 @@ async fn tunnel<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut S, target: &str)
     let status = status.or_else(|| answer.strip_prefix(b"HTTP/1.0 "));
     match status {
         Some([b'2', _, _, b' ' | b'\r', ..]) => Ok(()),
+        Some([b'4', b'0', b'7', ..]) => Error::e_explain(
+            ErrorType::ConnectRefused,
+            "the proxy wants other credentials",
+        ),
         _ => Error::e_explain(ErrorType::ConnectRefused, "the proxy refuses the tunnel"),
     }
 }

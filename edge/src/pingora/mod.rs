@@ -9,6 +9,7 @@ pub(crate) mod fetch;
 pub(crate) mod link;
 mod pass;
 mod peer;
+mod resume;
 pub(crate) mod session;
 
 use std::sync::Arc;
@@ -30,7 +31,7 @@ use tokio::sync::watch;
 pub(crate) use peer::Authorities;
 
 use crate::cache::{self, Interrupted, Served};
-use crate::downstream::{self, Facts};
+use crate::downstream::{self, Facts, Shown};
 use crate::exchange::{Exchange, Request};
 use crate::metrics;
 use crate::node::Node;
@@ -136,7 +137,10 @@ impl Filters {
         else {
             return Error::e_explain(ErrorType::InternalError, "a session without its request");
         };
-        let Some(head) = self.receive_peer(session, exchange, head).await? else {
+        let Some(head) = self
+            .receive_peer(session, exchange, (head, facts.shown))
+            .await?
+        else {
             return Ok(None);
         };
         exchange.stranger = Some((Arc::clone(&head), Arc::clone(&facts)));
@@ -172,12 +176,17 @@ impl Filters {
         &self,
         session: &mut Session,
         exchange: &mut Exchange,
-        head: Arc<wire::RequestHead>,
+        (head, shown): (Arc<wire::RequestHead>, Shown),
     ) -> Result<Option<Arc<wire::RequestHead>>> {
         if !head.headers.contains_key(LARDER_TIER) {
             return Ok(Some(head));
         }
-        let refused = match self.node.tier.as_ref().map(|tier| tier.sender(&head)) {
+        let refused = match self
+            .node
+            .tier
+            .as_ref()
+            .map(|tier| tier.sender(&head, shown))
+        {
             None | Some(Ok(Sender::Client)) => None,
             Some(Ok(Sender::Peer(peer))) => {
                 exchange.peer = Some(peer);

@@ -26,6 +26,7 @@ use crate::node::Node;
 use crate::origins::attempts::{Attempts, Candidate};
 use crate::origins::outbound;
 use crate::outcome::{Answer, Bypass, Forward, Forwarded, NotStored, Outcome, Share, Told};
+use crate::proxy_status::Whose;
 use crate::sites::ShowKey;
 use crate::tier::Hop;
 
@@ -136,6 +137,9 @@ pub(super) fn broken_off(
 ) -> Box<Error> {
     let origins_fault = *error.esource() == ErrorSource::Upstream;
     if exchange.status.is_some() || !origins_fault {
+        if origins_fault {
+            ended_early(exchange, &error);
+        }
         error.set_retry(false);
         return error;
     }
@@ -162,6 +166,15 @@ pub(super) fn broken_off(
     };
     error.set_retry(again);
     error
+}
+
+/// The origin began a response and did not end it.
+fn ended_early(exchange: &Exchange, error: &Error) {
+    let passing = exchange.passing.as_ref();
+    let way = passing.and_then(|passing| passing.way.as_ref());
+    if let Some(candidate) = way.and_then(|way| way.candidate.as_ref()) {
+        candidate.broke_off(response_error(error));
+    }
 }
 
 /// What a connection was on which a request broke off.
@@ -200,14 +213,14 @@ pub(super) fn prepare_request(
         beyond.begun = node.purges.latest();
     }
     match hop(passing) {
-        Some(hop) => request.trail.goes_to(hop.address),
+        Some(hop) => request.trail.goes_to(hop.address, Whose::Node),
         None => {
             request.spent().asked(match first {
                 true => Asked::Pass,
                 false => Asked::Retry,
             });
             if let Some(address) = candidate(passing)?.address() {
-                request.trail.goes_to(address);
+                request.trail.goes_to(address, Whose::Origin);
             }
         }
     }

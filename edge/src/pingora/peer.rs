@@ -13,7 +13,7 @@ use pingora_core::utils::tls::{CertKey, WrappedX509, parse_x509};
 
 use super::link::{Lease, Link};
 use crate::origins::attempts::{Candidate, Place};
-use crate::origins::{Certificate, Host, HttpVersion, Origin, Timeouts, Transport, Trust};
+use crate::origins::{Certificate, Host, HttpVersion, Timeouts, Transport, Trust};
 use crate::tier::Hop;
 
 /// Concurrent requests on one HTTP/2 connection to an origin, where the origin allows as many.
@@ -37,16 +37,16 @@ pub(crate) struct Authorities {
 }
 
 impl Authorities {
-    /// What an origin is shown of the node.
-    fn shown(&self, origin: &Origin) -> Option<Arc<CertKey>> {
-        let Certificate { chain, key } = origin.certificate.as_ref()?;
-        if let Some(ready) = self.shown.read().get(&origin.identity) {
-            return Some(Arc::clone(ready));
+    /// What an origin, or a parent, is shown of the node.
+    fn shown(&self, identity: u64, certificate: &Certificate) -> Arc<CertKey> {
+        if let Some(ready) = self.shown.read().get(&identity) {
+            return Arc::clone(ready);
         }
+        let Certificate { chain, key } = certificate;
         let ready = Arc::new(CertKey::new(chain.clone(), key.clone()));
         let mut shown = self.shown.write();
-        shown.insert(origin.identity, Arc::clone(&ready));
-        Some(ready)
+        shown.insert(identity, Arc::clone(&ready));
+        ready
     }
 
     fn of(&self, identity: u64, certificates: &[Vec<u8>]) -> Arc<CaType> {
@@ -120,7 +120,8 @@ pub(crate) fn peer(candidate: &Candidate, timeouts: &Timeouts, trusted: &Authori
         candidate.announced.hash(&mut identity);
     }
     peer.group_key = identity.finish();
-    peer.client_cert_key = trusted.shown(origin);
+    let shown = origin.certificate.as_ref();
+    peer.client_cert_key = shown.map(|shown| trusted.shown(origin.identity, shown));
     let lease = Lease::default();
     let options = &mut peer.options;
     match (origin.http, &origin.transport) {
@@ -162,9 +163,11 @@ const PARENT: u64 = 0x7061_7265_6e74;
 pub(crate) fn parent(hop: &Hop, timeouts: &Timeouts, trusted: &Authorities) -> HttpPeer {
     let mut peer = match &hop.tls {
         None => HttpPeer::new(hop.address, false, String::new()),
-        Some((name, authorities)) => {
-            let mut peer = HttpPeer::new(hop.address, true, name.clone());
-            peer.options.ca = Some(trusted.of(PARENT, authorities));
+        Some(tls) => {
+            let mut peer = HttpPeer::new(hop.address, true, tls.name.clone());
+            peer.options.ca = Some(trusted.of(PARENT, &tls.authorities));
+            let shown = tls.certificate.as_deref();
+            peer.client_cert_key = shown.map(|shown| trusted.shown(PARENT, shown));
             peer
         }
     };

@@ -8,6 +8,7 @@ use purge_api::Order;
 use storage::purge::Sequence;
 
 use super::Matched;
+use super::log::Trace;
 
 /// Purges that can be asked about, and repeated without effect.
 pub(super) const KEPT_MAX: usize = 10_000;
@@ -51,6 +52,16 @@ impl Journal {
     pub(super) fn at(&mut self, own: Sequence) -> Option<&mut Logged> {
         let place = self.last.binary_search_by_key(&own, |it| it.own);
         self.last.get_mut(place.ok()?)
+    }
+
+    /// Where the purges stood in the log that have a place in this node's own order behind that one.
+    pub(super) fn trail(&self, behind: Sequence) -> Vec<Trace> {
+        let first = self.last.partition_point(|it| it.own <= behind);
+        let traces = self.last.range(first..).map(|it| Trace {
+            place: it.sequence.0,
+            id: it.order.id.clone(),
+        });
+        traces.collect()
     }
 
     pub(super) fn keep(&mut self, logged: Logged) {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use policy::time::Timestamp;
-use purge_api::Order;
+use purge_api::{Fleet, Order};
 use storage::purge::{LogError, Sequence};
 
 /// What a log has to tell, in the order of the log.
@@ -51,10 +51,21 @@ pub(crate) type Hear = Box<dyn Fn(Vec<Event>) + Send + Sync>;
 /// Whether a purge touches that site only.
 pub(crate) type IsWithin = Box<dyn Fn(&Order, &str) -> bool + Send + Sync>;
 
+/// The last purges that were applied since purges were last found missing, the oldest first.
+pub(crate) type Trail = Box<dyn Fn() -> Vec<Trace> + Send + Sync>;
+
+/// A purge that was applied, as it stood in the log.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct Trace {
+    pub place: u64,
+    pub id: String,
+}
+
 /// Who hears of what is in a log.
 pub(crate) struct Sink {
     pub hear: Hear,
     pub is_within: IsWithin,
+    pub trail: Trail,
 }
 
 /// What became of a purge that was given to a log.
@@ -170,6 +181,9 @@ pub(crate) trait PurgeLog: fmt::Debug + Send + Sync {
 
     /// How far the other nodes that follow it are with the purge at a place, by their names.
     fn reach(&self, place: u64) -> Vec<Reach>;
+
+    /// The fleet that follows it, as this node knows it; none where it is this node's own.
+    fn fleet(&self) -> Option<Fleet>;
 
     /// Returns when every node that is known has applied everything up to a place.
     async fn reached_by_all(&self, place: u64);

@@ -236,7 +236,7 @@ async fn sweep_disks(node: &Node, upto: Sequence, tally: &mut Tally) -> Disks {
         disks.oldest = Some(upto);
         return disks;
     };
-    let crowded = purges.len() > CROWDED;
+    let labels = purges.len();
     let (mut outlived, mut oldest) = (upto, upto);
     while let Some(step) = node.tiers.step(&mut walk, DISK_STEP).await {
         for object in &step {
@@ -251,12 +251,10 @@ async fn sweep_disks(node: &Node, upto: Sequence, tally: &mut Tally) -> Disks {
             if life != Life::Gone {
                 oldest = oldest.min(membership.born());
             }
-            match life {
-                Life::Alive => node.tiers.prove(&mut walk, object),
-                Life::Stale { .. } | Life::Doubtful if !crowded => {
-                    outlived = outlived.min(membership.born());
-                }
-                Life::Gone | Life::Stale { .. } | Life::Doubtful => {
+            match Verdict::on(life, labels) {
+                Verdict::Prove => node.tiers.prove(&mut walk, object),
+                Verdict::Leave => outlived = outlived.min(membership.born()),
+                Verdict::Bury => {
                     node.tiers.bury(&mut walk, object);
                     disks.removed += 1;
                 }
@@ -269,6 +267,27 @@ async fn sweep_disks(node: &Node, upto: Sequence, tally: &mut Tally) -> Disks {
     disks.outlived = node.tiers.swept(&walk, outlived).then_some(outlived);
     disks.oldest = disks.outlived.map(|_| oldest);
     disks
+}
+
+/// What becomes of an object on a disk in a sweep.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Verdict {
+    /// It has outlived the purges.
+    Prove,
+    /// It stays, and the purges that say what it is with it.
+    Leave,
+    Bury,
+}
+
+impl Verdict {
+    /// On what purges have left of it, while so many labels are remembered.
+    fn on(life: Life, labels: usize) -> Self {
+        match life {
+            Life::Alive => Self::Prove,
+            Life::Stale { .. } | Life::Doubtful if labels <= CROWDED => Self::Leave,
+            Life::Gone | Life::Stale { .. } | Life::Doubtful => Self::Bury,
+        }
+    }
 }
 
 /// Whether memory answers for it.
@@ -342,7 +361,22 @@ impl Tally {
 
 #[cfg(test)]
 mod tests {
+    use storage::Moment;
+
     use super::*;
+
+    #[test]
+    fn with_very_many_purges_only_what_is_alive_stays_on_disks() {
+        let stale = Life::Stale { since: Moment(7) };
+        let check = |life, few, many| {
+            let verdicts = [0, CROWDED, CROWDED + 1].map(|labels| Verdict::on(life, labels));
+            assert_eq!(verdicts, [few, few, many], "{life:?}");
+        };
+        check(Life::Alive, Verdict::Prove, Verdict::Prove);
+        check(stale, Verdict::Leave, Verdict::Bury);
+        check(Life::Doubtful, Verdict::Leave, Verdict::Bury);
+        check(Life::Gone, Verdict::Bury, Verdict::Bury);
+    }
 
     #[test]
     fn what_several_labels_name_counts_once_for_each_purge() {

@@ -258,7 +258,7 @@ impl<'a> Run<'a> {
         let admission = asked.treatment.admission;
         let admitted = match answered {
             None => admission.admits(disk, asked.key),
-            Some(times) => admission.admits_copy(disk, asked.key, (asked.size, times)),
+            Some(times) => admission.admits_copy(disk, asked.key, times),
         };
         if !admitted || !disk.find(asked.key).is_empty() {
             return;

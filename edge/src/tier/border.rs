@@ -12,7 +12,7 @@ use wire::RequestHead;
 
 use super::key::{Asked, LARDER_TIER};
 use super::{PROBE, Shared, Tier};
-use crate::downstream::{Facts, Scheme};
+use crate::downstream::{Facts, Scheme, Shown};
 use crate::outcome::{Answer, Forwarded, Outcome};
 use crate::purges::position::Common;
 
@@ -56,7 +56,7 @@ pub(crate) enum Refused {
     Malformed,
     /// It is of another version.
     Version,
-    /// It was not made with this node's key.
+    /// It was not made with this node's key, or no certificate proves it.
     Key,
     /// It was made long ago, or the clocks are apart.
     Skew,
@@ -89,11 +89,11 @@ impl Tier {
     ///
     /// # Errors
     /// [`Refused`] where it says that it comes from another node, and that is not proven.
-    pub(crate) fn sender(&self, head: &RequestHead) -> Result<Sender, Refused> {
-        let Some(field) = head.headers.get(LARDER_TIER).filter(|_| self.is_parent()) else {
+    pub(crate) fn sender(&self, head: &RequestHead, shown: Shown) -> Result<Sender, Refused> {
+        let Some(field) = head.headers.get(LARDER_TIER).filter(|_| self.is_asked()) else {
             return Ok(Sender::Client);
         };
-        let sender = self.shared.peer(head, field);
+        let sender = self.shared.peer(head, field, shown);
         self.shared.metrics.peer(match &sender {
             Ok(Sender::Unfit(_, refused)) | Err(refused) => refused.as_str(),
             Ok(_) => "taken",
@@ -127,14 +127,19 @@ impl Tier {
         let text = voucher.to_text();
         let signature = self
             .shared
-            .key
+            .proof
             .sign_response(&peer.signature, status, &text);
         HeaderValue::try_from(with_signature(&text, &signature)).ok()
     }
 }
 
 impl Shared {
-    fn peer(&self, head: &RequestHead, field: &HeaderValue) -> Result<Sender, Refused> {
+    fn peer(
+        &self,
+        head: &RequestHead,
+        field: &HeaderValue,
+        shown: Shown,
+    ) -> Result<Sender, Refused> {
         let text = field.to_str().map_err(|_binary| Refused::Malformed)?;
         let (text, signature) = split_signature(text).ok_or(Refused::Malformed)?;
         let authority = head.authority.to_string();
@@ -143,7 +148,7 @@ impl Shared {
             authority: &authority,
             target: &head.target,
         };
-        if !self.key.is_request(asked, text, signature) {
+        if !self.proof.is_request((asked, shown), text, signature) {
             return Err(Refused::Key);
         }
         let introduction = Introduction::parse(text).map_err(|error| match error {

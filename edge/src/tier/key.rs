@@ -1,17 +1,73 @@
-//! The secret that the nodes of all tiers share, and what is signed with it.
+//! How nodes of tiers prove that they belong together: by a secret that they share, and what is signed with it, or by the
+//! certificates of their connections.
 
 use std::path::Path;
 
 use aws_lc_rs::hmac;
 use http::{HeaderName, Method, StatusCode};
 
+use crate::downstream::Shown;
+
 /// The field in which nodes of tiers tell each other things. It comes from nobody else, and goes to nobody else.
 pub(crate) const LARDER_TIER: HeaderName = HeaderName::from_static("larder-tier");
 /// Characters of the shortest secret.
 const SECRET_MIN: usize = 32;
+/// What stands in place of a signature where certificates prove everything.
+const CERTIFIED: &str = "certificate";
 /// What is signed begins with what it is: a signature of one thing is none of another.
 const REQUEST: &[u8] = b"larder tier 1 request";
 const RESPONSE: &[u8] = b"larder tier 1 response";
+
+/// How nodes prove that they belong to the tiers.
+#[derive(Debug)]
+pub(crate) enum Proof {
+    /// By a secret that all of them have.
+    Key(Box<Key>),
+    /// By certificates, which both ends of every connection between them show.
+    Certificates,
+}
+
+impl Proof {
+    pub(crate) fn sign_request(&self, asked: Asked<'_>, introduction: &str) -> String {
+        match self {
+            Self::Key(key) => key.sign_request(asked, introduction),
+            Self::Certificates => CERTIFIED.to_owned(),
+        }
+    }
+
+    /// Whether a request is another node's, which has shown this on its connection.
+    pub(crate) fn is_request(
+        &self,
+        (asked, shown): (Asked<'_>, Shown),
+        introduction: &str,
+        signature: &str,
+    ) -> bool {
+        match self {
+            Self::Key(key) => key.is_request(asked, introduction, signature),
+            Self::Certificates => shown == Shown::Certificate && signature == CERTIFIED,
+        }
+    }
+
+    /// Signs an answer to a request, which is known by its own signature.
+    pub(crate) fn sign_response(&self, request: &str, status: StatusCode, voucher: &str) -> String {
+        match self {
+            Self::Key(key) => key.sign_response(request, status, voucher),
+            Self::Certificates => CERTIFIED.to_owned(),
+        }
+    }
+
+    /// Whether an answer is another node's. With certificates, every connection to one has proven it.
+    pub(crate) fn is_response(
+        &self,
+        request: &str,
+        (status, voucher, signature): (StatusCode, &str, &str),
+    ) -> bool {
+        match self {
+            Self::Key(key) => key.is_response(request, (status, voucher, signature)),
+            Self::Certificates => signature == CERTIFIED,
+        }
+    }
+}
 
 /// A secret.
 pub(crate) struct Key(hmac::Key);
@@ -52,20 +108,20 @@ impl Key {
         Self(hmac::Key::new(hmac::HMAC_SHA256, secret))
     }
 
-    pub(crate) fn sign_request(&self, asked: Asked<'_>, introduction: &str) -> String {
+    fn sign_request(&self, asked: Asked<'_>, introduction: &str) -> String {
         self.sign(&request_parts(asked, introduction))
     }
 
-    pub(crate) fn is_request(&self, asked: Asked<'_>, introduction: &str, signature: &str) -> bool {
+    fn is_request(&self, asked: Asked<'_>, introduction: &str, signature: &str) -> bool {
         self.verify(&request_parts(asked, introduction), signature)
     }
 
     /// Signs an answer to a request, which is known by its own signature.
-    pub(crate) fn sign_response(&self, request: &str, status: StatusCode, voucher: &str) -> String {
+    fn sign_response(&self, request: &str, status: StatusCode, voucher: &str) -> String {
         self.sign(&response_parts(request, status, voucher))
     }
 
-    pub(crate) fn is_response(
+    fn is_response(
         &self,
         request: &str,
         (status, voucher, signature): (StatusCode, &str, &str),

@@ -127,6 +127,15 @@ impl LinkError {
     }
 }
 
+/// Why content ends before its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Broken {
+    /// The connection is lost, and what was on it.
+    Connection,
+    /// This message alone.
+    Message(UpstreamError),
+}
+
 /// A response, its content still to come.
 pub(crate) struct Incoming {
     pub status: StatusCode,
@@ -142,12 +151,16 @@ impl Incoming {
     /// The next content; `None` at its regular end.
     ///
     /// # Errors
-    /// [`UpstreamError`] where it ends otherwise.
-    pub(crate) async fn next(&mut self) -> Result<Option<Bytes>, UpstreamError> {
+    /// [`Broken`] where it ends otherwise.
+    pub(crate) async fn next(&mut self) -> Result<Option<Bytes>, Broken> {
         let next = timeout(self.between_bytes, self.body.data()).await;
-        match next.map_err(|_elapsed| UpstreamError::ResponseTimeout)? {
+        match next.map_err(|_elapsed| Broken::Message(UpstreamError::ResponseTimeout))? {
             None => Ok(None),
-            Some(Err(_)) => Err(UpstreamError::Cut),
+            // The parent lives, and has no more of it.
+            Some(Err(error)) if error.is_reset() && error.is_remote() => {
+                Err(Broken::Message(UpstreamError::Cut))
+            }
+            Some(Err(_)) => Err(Broken::Connection),
             Some(Ok(data)) => {
                 // It fails where the stream is at its end, and nobody needs room any more.
                 drop(self.body.flow_control().release_capacity(data.len()));
@@ -260,6 +273,7 @@ impl Links {
 
     /// The connection with the fewest requests; a new one where there is none.
     async fn live(&self, addresses: &[SocketAddr]) -> Result<Live, LinkError> {
+        self.leave_others(addresses);
         if let Some(live) = self.least_busy() {
             return Ok(live);
         }
@@ -269,6 +283,19 @@ impl Links {
             return Ok(live);
         }
         self.connect(&self.slots[0], addresses).await
+    }
+
+    /// Sends no more requests to where the parent was before. Those that are under way come to their end.
+    fn leave_others(&self, addresses: &[SocketAddr]) {
+        for slot in self.slots.iter().filter(|_| !addresses.is_empty()) {
+            let mut held = slot.live.lock();
+            if held
+                .as_ref()
+                .is_some_and(|live| !addresses.contains(&live.address))
+            {
+                *held = None;
+            }
+        }
     }
 
     fn least_busy(&self) -> Option<Live> {

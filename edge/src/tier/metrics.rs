@@ -30,6 +30,7 @@ pub(crate) struct TierMetrics {
     peers: IntCounterVec,
     pub failovers: IntCounter,
     pub repeats: IntCounter,
+    resumes: IntCounterVec,
 }
 
 impl TierMetrics {
@@ -93,10 +94,15 @@ impl TierMetrics {
                 "tiered_repeats_total",
                 "Requests that were sent again because the answer was older than a purge.",
             )?,
+            resumes: counters(
+                "tiered_resumes_total",
+                "Bodies that broke off with a parent, by whether somebody else had the rest.",
+                &["rest"],
+            )?,
         })
     }
 
-    pub(crate) fn collectors(&self) -> [Box<dyn Collector>; 13] {
+    pub(crate) fn collectors(&self) -> [Box<dyn Collector>; 14] {
         [
             Box::new(self.requests.clone()),
             Box::new(self.turns.clone()),
@@ -111,6 +117,7 @@ impl TierMetrics {
             Box::new(self.peers.clone()),
             Box::new(self.failovers.clone()),
             Box::new(self.repeats.clone()),
+            Box::new(self.resumes.clone()),
         ]
     }
 
@@ -120,6 +127,14 @@ impl TierMetrics {
 
     pub(super) fn took(&self, took: Duration) {
         self.hop.observe(took.as_secs_f64());
+    }
+
+    pub(crate) fn resumed(&self, found: bool) {
+        let rest = match found {
+            true => "found",
+            false => "missing",
+        };
+        self.resumes.with_label_values(&[rest]).inc();
     }
 
     pub(super) fn turned(&self, parent: &str, turn: &str) {

@@ -13,6 +13,7 @@ mod link;
 mod metrics;
 mod parent;
 mod parents;
+mod siblings;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -28,20 +29,22 @@ use crate::clock::{Clock, monotonic};
 use crate::downstream::Scheme;
 use crate::error::UpstreamError;
 use crate::exchange;
-use crate::origins::Timeouts;
 use crate::origins::names::Names;
+use crate::origins::{Certificate, Timeouts};
 use crate::pingora::fetch::{Asking, Through};
 use crate::purges::position::Position;
 use policy::time::Timestamp;
 
 pub(crate) use border::{Peer, Sender, is_probe};
 use key::Asked;
-pub(crate) use key::{Key, LARDER_TIER};
-pub(crate) use link::{Incoming, Making};
+pub(crate) use key::{Key, LARDER_TIER, Proof};
+pub(crate) use link::{Broken, Incoming, Making};
 pub(crate) use metrics::TierMetrics;
 use parent::{Answered, NoAnswer, Parent, Question};
 pub(crate) use parent::{PROBE, Place};
-pub(crate) use parents::{Parents, Source as Listed, Template};
+pub(crate) use parents::{Parents, Plain, Source as Listed, Template};
+pub(crate) use siblings::{COPY_FRESH, Heat};
+use siblings::{Owner, Siblings};
 
 /// What a parent may take longer than the origin that it asks.
 const HOP: Duration = Duration::from_secs(1);
@@ -52,6 +55,26 @@ pub(crate) enum Source {
     Origin,
     /// Another node, and what it vouches for.
     Tier(Option<Born>),
+    /// A node beside this one, which has the key, and what that vouches for.
+    Sibling(Option<Born>, Heat),
+}
+
+impl Source {
+    /// How often it is asked for, where a sibling has it.
+    pub(crate) const fn heat(&self) -> Option<Heat> {
+        match self {
+            Self::Sibling(_, heat) => Some(*heat),
+            Self::Origin | Self::Tier(_) => None,
+        }
+    }
+
+    /// Up to where in the log of purges it is proven.
+    pub(crate) fn place(&self) -> Option<u64> {
+        match self {
+            Self::Origin => None,
+            Self::Tier(born) | Self::Sibling(born, _) => born.as_ref().map(|born| born.place),
+        }
+    }
 }
 
 /// How a node is in its tiers.
@@ -63,6 +86,8 @@ pub(crate) struct Settings {
     pub direct: u32,
     /// Who signs the certificates of parents, in DER.
     pub authorities: Option<Arc<[Vec<u8>]>>,
+    /// What this node shows them.
+    pub certificate: Option<Arc<Certificate>>,
     pub connect: Duration,
 }
 
@@ -88,6 +113,7 @@ pub(crate) struct Tier {
     settings: Settings,
     shared: Arc<Shared>,
     parents: Arc<Parents>,
+    siblings: Siblings,
     budget: Mutex<Bucket>,
 }
 
@@ -95,7 +121,7 @@ pub(crate) struct Tier {
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub name: String,
-    pub key: Key,
+    pub proof: Proof,
     /// How long a parent may owe a sign of life.
     pub silence: Duration,
     pub clock: Arc<Clock>,
@@ -151,17 +177,29 @@ pub(crate) enum Way {
 /// A parent's answer.
 pub(crate) struct Answer {
     pub incoming: Incoming,
-    pub born: Option<Born>,
+    /// Who gave it.
+    pub parent: String,
+    pub source: Source,
     /// When it was asked.
     pub request_time: Timestamp,
+}
+
+/// How a parent is asked that speaks TLS.
+#[derive(Clone, Debug)]
+pub(crate) struct HopTls {
+    /// The name that its certificate is for.
+    pub name: String,
+    /// Who signs that, in DER.
+    pub authorities: Arc<[Vec<u8>]>,
+    /// What it is shown.
+    pub certificate: Option<Arc<Certificate>>,
 }
 
 /// Where Pingora finds a parent, for requests that pass the cache by.
 #[derive(Clone, Debug)]
 pub(crate) struct Hop {
     pub address: SocketAddr,
-    /// The name that its certificate is for, where it speaks TLS, and who signs that.
-    pub tls: Option<(String, Arc<[Vec<u8>]>)>,
+    pub tls: Option<HopTls>,
     pub connect: Duration,
 }
 
@@ -175,28 +213,41 @@ enum Attempt {
 }
 
 impl Tier {
-    pub(crate) fn new(settings: Settings, shared: Shared, parents: Parents) -> Self {
+    pub(crate) fn new(
+        settings: Settings,
+        shared: Shared,
+        (parents, siblings): (Parents, Parents),
+    ) -> Self {
         Self {
             budget: Mutex::new(Bucket::new(settings.direct)),
             settings,
             shared: Arc::new(shared),
             parents: Arc::new(parents),
+            siblings: Siblings::new(siblings),
         }
     }
 
     /// Begins to look for parents, and to probe them.
     pub(crate) fn start(&self) {
         parents::start(&self.parents, &self.shared);
+        self.siblings.start(&self.shared);
     }
 
     /// Whether other nodes may ask this one.
-    pub(crate) fn is_parent(&self) -> bool {
-        self.settings.role == Role::Parent
+    pub(crate) fn is_asked(&self) -> bool {
+        self.settings.role == Role::Parent || !self.siblings.is_none()
+    }
+
+    /// Whether this one asks others, now.
+    pub(crate) fn asks_nodes(&self) -> bool {
+        let siblings = self.siblings.others(&self.shared);
+        let mut all = self.parents.all().into_iter().chain(siblings);
+        all.any(|node| node.is_fit())
     }
 
     /// How it stands, for the admin API.
     pub(crate) fn status(&self) -> purge_api::Tier {
-        let parents = self.parents.all();
+        let show = |all: Vec<Arc<Parent>>| all.iter().map(|node| node.show()).collect();
         let metrics = &self.shared.metrics;
         purge_api::Tier {
             role: match self.settings.role {
@@ -206,7 +257,8 @@ impl Tier {
             failovers: metrics.failovers.get(),
             direct: metrics.directs(true),
             refused: metrics.directs(false),
-            parents: parents.iter().map(|parent| parent.show()).collect(),
+            parents: show(self.parents.all()),
+            siblings: show(self.siblings.others(&self.shared)),
         }
     }
 
@@ -216,7 +268,8 @@ impl Tier {
 
     /// Sets the metrics that are read rather than counted.
     pub(crate) fn tell(&self) {
-        for parent in self.parents.all().iter() {
+        let siblings = self.siblings.others(&self.shared);
+        for parent in self.parents.all().into_iter().chain(siblings) {
             self.shared.metrics.tell(&parent.show());
         }
         let left = self.budget.lock().left();
@@ -233,11 +286,15 @@ impl Tier {
         through: Through<'_>,
     ) -> Result<Way, UpstreamError> {
         let whom = Whom::of(through.request, through.least);
+        if let Some(answer) = self.ask_sibling(asking, through, &whom).await? {
+            return Ok(Way::Answered(Box::new(answer)));
+        }
         if self.parents.is_none() || whom.hops > TIERS_MAX {
             return Ok(Way::Direct);
         }
         let mut last = None;
-        for (nth, parent) in self.candidates(through.request).into_iter().enumerate() {
+        let found = self.candidates(key_of(through.request), through.without);
+        for (nth, parent) in found.into_iter().enumerate() {
             if nth > 0 {
                 self.shared.metrics.failovers.inc();
             }
@@ -247,7 +304,8 @@ impl Tier {
                     let Answered { incoming, voucher } = *answered;
                     return Ok(Way::Answered(Box::new(Answer {
                         incoming,
-                        born: voucher.born,
+                        parent: parent.place.id.clone(),
+                        source: Source::Tier(voucher.born),
                         request_time,
                     })));
                 }
@@ -273,12 +331,9 @@ impl Tier {
     }
 
     /// Whom a request goes to, the owner of its key first.
-    fn candidates(&self, request: &exchange::Request) -> Vec<Arc<Parent>> {
-        let hash = request.key.hash();
-        let (half, _) = hash.split_at(8);
-        let key = u64::from_be_bytes(half.try_into().unwrap_or_default());
-        let found = self.parents.candidates(key);
-        let fit: Vec<_> = found.into_iter().filter(|parent| parent.is_fit()).collect();
+    fn candidates(&self, key: u64, without: Option<&str>) -> Vec<Arc<Parent>> {
+        let mut fit = self.parents.candidates(key);
+        fit.retain(|parent| parent.is_fit() && without != Some(&parent.place.id));
         let (under_way, count) = self.parents.under_way();
         match &fit[..] {
             [first, second] if !rendezvous::may_take(first.in_flight(), under_way, count) => {
@@ -363,6 +418,13 @@ impl Tier {
     }
 }
 
+/// What of a request's key counts in hashing.
+fn key_of(request: &exchange::Request) -> u64 {
+    let hash = request.key.hash();
+    let (half, _) = hash.split_at(size_of::<u64>());
+    u64::from_be_bytes(half.try_into().unwrap_or_default())
+}
+
 impl Shared {
     /// Adds to a request who asks, signed; and the signature.
     fn introduce(
@@ -404,7 +466,7 @@ impl Shared {
             authority,
             target,
         };
-        let signature = self.key.sign_request(asked, &text);
+        let signature = self.proof.sign_request(asked, &text);
         let field = HeaderValue::try_from(with_signature(&text, &signature)).ok();
         (field, signature)
     }
@@ -418,7 +480,7 @@ impl Shared {
     ) -> Option<Voucher> {
         let field = headers.remove(LARDER_TIER)?;
         let (text, signature) = split_signature(field.to_str().ok()?)?;
-        let proven = self.key.is_response(request, (status, text, signature));
+        let proven = self.proof.is_response(request, (status, text, signature));
         proven.then(|| Voucher::parse(text).ok())?
     }
 }
@@ -431,15 +493,26 @@ impl Tier {
         let upgrades = request.head.upgrade != wire::Upgrade::None;
         let wanted = invalidates || self.settings.pass == Pass::Parent;
         let whom = Whom::of(request, None);
-        if !wanted || upgrades || self.parents.is_none() || whom.hops > TIERS_MAX {
+        if !wanted || upgrades || whom.hops > TIERS_MAX {
             return Vec::new();
         }
         let mut found = Vec::new();
-        for parent in self.candidates(request) {
+        let mut hops = Vec::new();
+        if let Owner::Other(owner) = self.owner(request, None)
+            && invalidates
+        {
+            hops.push(owner);
+        }
+        hops.extend(self.candidates(key_of(request), None));
+        for parent in hops {
             let addresses = parent.addresses(&self.shared).await;
             let tls = parent.place.secure.then(|| {
                 let authorities = self.settings.authorities.clone();
-                (parent.place.host_name(), authorities.unwrap_or_default())
+                HopTls {
+                    name: parent.place.host_name(),
+                    authorities: authorities.unwrap_or_default(),
+                    certificate: self.settings.certificate.clone(),
+                }
             });
             found.extend(addresses.into_iter().map(|address| Hop {
                 address,

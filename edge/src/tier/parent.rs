@@ -138,6 +138,16 @@ impl Parent {
         matches!(standing, Standing::Up { .. } | Standing::Trial)
     }
 
+    /// Whether it has said who it is.
+    pub(super) fn is_heard(&self) -> bool {
+        self.name.lock().is_some()
+    }
+
+    /// Whether it has said that this is its name.
+    pub(super) fn is_called(&self, name: &str) -> bool {
+        self.name.lock().as_deref() == Some(name)
+    }
+
     pub(crate) fn in_flight(&self) -> usize {
         self.in_flight.load(Ordering::Relaxed)
     }

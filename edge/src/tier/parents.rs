@@ -59,8 +59,17 @@ struct Known {
 pub(crate) struct Template {
     pub connect: Duration,
     pub tls: Option<TlsConnector>,
+    pub plain: Plain,
     /// To one parent.
     pub connections: usize,
+}
+
+/// What becomes of parents without TLS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Plain {
+    Asked,
+    /// Nothing would prove who they are.
+    LeftOut,
 }
 
 impl std::fmt::Debug for Template {
@@ -152,7 +161,7 @@ impl Parents {
             let Some(making) = self.making.of(&place) else {
                 tracing::error!(
                     parent = place.id,
-                    "a parent with TLS needs `ca_file`: it is left out"
+                    "a parent with TLS needs `ca_file`, one without it `key_file`: it is left out"
                 );
                 continue;
             };
@@ -203,7 +212,8 @@ impl Template {
     fn of(&self, place: &Place) -> Option<Making> {
         let connect = self.connect;
         if !place.secure {
-            return Some(Making { connect, tls: None });
+            let asked = self.plain == Plain::Asked;
+            return asked.then_some(Making { connect, tls: None });
         }
         let name = match &place.host {
             Host::Name(name) => ServerName::try_from(name.clone()).ok()?,

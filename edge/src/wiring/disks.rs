@@ -10,6 +10,9 @@ use storage::disk::{Admit, Disk, Engine, OpenError, Settings, VolumeSettings};
 use crate::clock;
 use crate::run::StartError;
 
+/// foyer's own progress is not told: what matters of it is told by the disk tier.
+pub const DISK_QUIET: &str = "foyer=warn,foyer_storage=warn,foyer_memory=warn";
+
 const MIB: usize = 1 << 20;
 
 /// The disk tier before it is put below memory.

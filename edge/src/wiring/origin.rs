@@ -22,7 +22,10 @@ use crate::metrics::OriginTally;
 use crate::origins::chosen::ChosenBy;
 use crate::origins::condition::Condition;
 use crate::origins::slots::{Cap, Connections, Slots};
-use crate::origins::{self, Certificate, Origin, Origins, Probing, ProxyProtocol, Through};
+use crate::origins::{
+    self, Certificate, Credentials, Origin, Origins, Probing, ProxyProtocol, Through,
+};
+use crate::run::StartError;
 use crate::tls::{self, TlsError};
 
 /// The origins of the site of that name.
@@ -31,7 +34,7 @@ pub(super) fn site_origins(
     all: Vec<model::Origin>,
     upstream: model::Upstream,
     sharing: model::Sharing,
-) -> Result<Origins, TlsError> {
+) -> Result<Origins, StartError> {
     let model::Upstream {
         connect_timeout,
         first_byte_timeout,
@@ -176,7 +179,7 @@ fn origin(
     origin: model::Origin,
     watching: &Watching,
     (tally, pools): (OriginTally, &Pools),
-) -> Result<Origin, TlsError> {
+) -> Result<Origin, StartError> {
     let label = origin.to_string();
     let model::Origin {
         host,
@@ -205,14 +208,16 @@ fn origin(
     };
     let breaker = watching.breaker.map(Breaker::new);
     Ok(Origin {
-        label,
         host: self::host(host),
         port,
-        through: proxy.map(|model::Proxy { host, port }| Through {
-            host: self::host(host),
-            port,
-            target,
-        }),
+        through: proxy
+            .map(|proxy| through(proxy, target))
+            .transpose()
+            .map_err(|why| StartError::Origin {
+                origin: label.clone(),
+                why,
+            })?,
+        label,
         proxy_protocol: proxy_protocol.map(|version| match version {
             model::ProxyProtocol::V1 => ProxyProtocol::V1,
             model::ProxyProtocol::V2 => ProxyProtocol::V2,
@@ -244,6 +249,21 @@ fn host(host: model::OriginHost) -> origins::Host {
         model::OriginHost::Address(address) => origins::Host::Address(address),
         model::OriginHost::Socket(path) => origins::Host::Socket(path),
     }
+}
+
+fn through(proxy: model::Proxy, target: String) -> Result<Through, String> {
+    let model::Proxy {
+        host,
+        port,
+        credentials,
+    } = proxy;
+    let credentials = credentials.map(|path| Credentials::read(&path));
+    Ok(Through {
+        host: self::host(host),
+        port,
+        target,
+        credentials: credentials.transpose()?,
+    })
 }
 
 fn certificate(certificate: model::Certificate) -> Result<Certificate, TlsError> {

@@ -17,13 +17,16 @@ use crate::metrics::OriginMetrics;
 use crate::origins::edits::{Edits, FieldEdits};
 use crate::proxy_status::Telling;
 use crate::purges::TagField;
+use crate::run::StartError;
 use crate::sites::{self, Site, SiteParts, Sites};
-use crate::tls::TlsError;
 
 /// What sites need beside their own configuration.
 pub(super) type Around<'a> = (&'a OriginMetrics, &'a Pools);
 
-pub(super) fn sites_by_host(all: Vec<model::Site>, around: Around<'_>) -> Result<Sites, TlsError> {
+pub(super) fn sites_by_host(
+    all: Vec<model::Site>,
+    around: Around<'_>,
+) -> Result<Sites, StartError> {
     let mut sites = Sites {
         exact: HashMap::new(),
         below: Vec::new(),
@@ -48,7 +51,7 @@ pub(super) fn sites_by_host(all: Vec<model::Site>, around: Around<'_>) -> Result
     Ok(sites)
 }
 
-fn site(site: model::Site, around: Around<'_>) -> Result<Site, TlsError> {
+fn site(site: model::Site, around: Around<'_>) -> Result<Site, StartError> {
     let model::Site {
         name,
         hosts: _, // taken before

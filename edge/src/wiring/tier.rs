@@ -1,5 +1,6 @@
 //! From `[tier]` to whom a node asks, and who may ask it.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,16 +8,17 @@ use config::model;
 use tokio_rustls::TlsConnector;
 
 use super::system;
-use crate::origins::Host;
+use crate::origins::{Certificate, Host};
 use crate::run::StartError;
-use crate::tier::{Key, Listed, Parents, Pass, Place, Role, Settings, Template};
+use crate::tier::{Key, Listed, Parents, Pass, Place, Plain, Proof, Role, Settings, Template};
 use crate::tls;
 
 /// What `[tier]` says, made ready.
 pub(super) struct Ready {
     pub settings: Settings,
     pub parents: Parents,
-    pub key: Key,
+    pub siblings: Parents,
+    pub proof: Proof,
     pub silence: Duration,
 }
 
@@ -25,6 +27,7 @@ pub(super) fn ready(tier: model::Tier, threads: usize) -> Result<Ready, StartErr
     let model::Tier {
         role,
         parents,
+        siblings,
         key,
         ca,
         certificate,
@@ -33,7 +36,10 @@ pub(super) fn ready(tier: model::Tier, threads: usize) -> Result<Ready, StartErr
         connect_timeout,
         silence,
     } = tier;
-    let key = Key::read(&key).map_err(system)?;
+    let proof = match &key {
+        Some(key) => Proof::Key(Box::new(Key::read(key).map_err(system)?)),
+        None => Proof::Certificates,
+    };
     let authorities = ca.as_deref().map(tls::read_certificates).transpose()?;
     let connector = match &authorities {
         None => None,
@@ -46,19 +52,28 @@ pub(super) fn ready(tier: model::Tier, threads: usize) -> Result<Ready, StartErr
             Some(TlsConnector::from(config))
         }
     };
+    let identity = certificate.as_ref().map(|it| {
+        let files = tls::Files {
+            cert: &it.cert,
+            key: &it.key,
+        };
+        tls::read_identity(files).map(|(chain, key)| Certificate { chain, key })
+    });
+    let identity = identity.transpose()?;
     let template = Template {
         connect: connect_timeout,
         tls: connector,
+        plain: match proof {
+            Proof::Key(_) => Plain::Asked,
+            Proof::Certificates => Plain::LeftOut,
+        },
         connections: threads,
     };
-    let sources = parents.into_iter().map(|parent| match parent {
-        model::Parent::One(url) => Listed::Fixed(place(url)),
-        model::Parent::Srv { name, secure } => Listed::Srv { name, secure },
-        model::Parent::File(path) => Listed::File(path),
-    });
+    let sources = |all: Vec<model::Parent>| all.into_iter().map(listed).collect();
     let parse = |line: &str| config::parent(line).map(place);
     Ok(Ready {
-        parents: Parents::new(sources.collect(), template, parse),
+        parents: Parents::new(sources(parents), template.clone(), parse),
+        siblings: Parents::new(sources(siblings), template, parse),
         settings: Settings {
             role: match role {
                 model::Role::Edge => Role::Edge,
@@ -71,11 +86,28 @@ pub(super) fn ready(tier: model::Tier, threads: usize) -> Result<Ready, StartErr
             direct,
             authorities: authorities
                 .map(|all| all.iter().map(|it| it.to_vec()).collect::<Arc<_>>()),
+            certificate: identity.map(Arc::new),
             connect: connect_timeout,
         },
-        key,
+        proof,
         silence,
     })
+}
+
+/// Who signs the certificates of nodes that ask this one, where certificates prove who they are.
+pub(super) fn peers(config: &model::Config) -> Option<&Path> {
+    let tier = config.tier.as_ref()?;
+    let asked = tier.role == model::Role::Parent || !tier.siblings.is_empty();
+    let ca = tier.ca.as_deref();
+    ca.filter(|_| asked && tier.key.is_none())
+}
+
+fn listed(parent: model::Parent) -> Listed {
+    match parent {
+        model::Parent::One(url) => Listed::Fixed(place(url)),
+        model::Parent::Srv { name, secure } => Listed::Srv { name, secure },
+        model::Parent::File(path) => Listed::File(path),
+    }
 }
 
 fn place(url: model::ParentUrl) -> Place {

@@ -5,10 +5,10 @@ use std::collections::VecDeque;
 use super::DiskShape;
 use super::names::{Names, bytes, units};
 use super::sample::{Sampled, Sampler};
-use crate::disk::Admit;
+use crate::disk::{Admit, HITS_TO_STAY};
 
-/// How often an object must have been asked for to stay, as on the disk.
-const HITS_TO_STAY: u8 = 2;
+/// Where counting hits ends, as on the disk.
+const HITS_MAX: u8 = 7;
 
 /// What is remembered of what was asked for, at least.
 const TRACES_MIN: usize = 512;
@@ -99,7 +99,9 @@ impl DiskShadow {
             }
             return fresh;
         }
-        if self.admits(sampled.name) {
+        // What memory answers for is written late: as if it were not.
+        let is_due = !in_memory || self.admit != Admit::Auto;
+        if self.admits(sampled.name) && is_due {
             self.write(sampled, sampler);
         }
         false
@@ -183,7 +185,6 @@ impl DiskShadow {
         let resident = Resident {
             number,
             part,
-            hits: 0,
             ..resident
         };
         self.residents.insert(name, resident);
@@ -212,6 +213,11 @@ impl DiskShadow {
                 self.budget = (self.budget + takes * self.kept_share).min(most);
                 if resident.hits >= HITS_TO_STAY && self.budget >= takes {
                     self.budget -= takes;
+                    let hits = match part {
+                        Part::Fresh => 0,
+                        Part::Kept => resident.hits.min(HITS_MAX) - 1,
+                    };
+                    let resident = Resident { hits, ..resident };
                     self.append(place.name, resident, Part::Kept, sampler);
                 }
             }

@@ -48,9 +48,6 @@ pub(crate) struct Asked {
 /// Traces that compete for one place.
 const WAYS: usize = 4;
 
-/// One trace per this many bytes of disk: several per object.
-const BYTES_PER_TRACE: u64 = 16 * 1024;
-
 /// The most traces: 64 MiB of memory.
 const TRACES_MAX: u64 = 1 << 24;
 
@@ -66,9 +63,9 @@ const GENERATIONS: u32 = 1 << GENERATION_BITS;
 const MARK_SHIFT: u32 = COUNT_BITS + GENERATION_BITS;
 
 impl Asked {
-    /// For disks of this many bytes.
-    pub(crate) fn new(bytes: u64) -> Self {
-        let traces = (bytes / BYTES_PER_TRACE).clamp(TRACES_MIN, TRACES_MAX);
+    /// For disks of this many bytes, with a trace for so many of them.
+    pub(crate) fn new(bytes: u64, bytes_per_trace: u64) -> Self {
+        let traces = (bytes / bytes_per_trace.max(1)).clamp(TRACES_MIN, TRACES_MAX);
         let traces = traces.next_multiple_of(WAYS as u64);
         Self {
             traces: (0..traces).map(|_| AtomicU32::new(0)).collect(),
@@ -154,7 +151,7 @@ mod tests {
 
     #[test]
     fn each_rule_admits_at_its_access() {
-        let asked = Asked::new(1 << 30);
+        let asked = Asked::new(1 << 30, 16 * 1024);
         assert!(asked.admits(tag(1), Admit::Always, 0));
         let second = [(); 3].map(|()| asked.admits(tag(2), Admit::Second, 0));
         assert_eq!(second, [false, true, true]);
@@ -164,7 +161,7 @@ mod tests {
 
     #[test]
     fn what_was_asked_for_long_ago_is_forgotten() {
-        let asked = Asked::new(1 << 30);
+        let asked = Asked::new(1 << 30, 16 * 1024);
         let objects = 5000;
         assert!(!asked.admits(tag(1), Admit::Second, objects));
         for other in 0..TRACES_PER_OBJECT * objects / 2 {
@@ -181,7 +178,7 @@ mod tests {
 
     #[test]
     fn few_are_taken_for_another() {
-        let asked = Asked::new(1 << 32);
+        let asked = Asked::new(1 << 32, 16 * 1024);
         let mistaken = (0..100_000).filter(|number| asked.admits(tag(*number), Admit::Second, 1));
         let mistaken = mistaken.count();
         assert!(mistaken < 20, "{mistaken} of 100000");

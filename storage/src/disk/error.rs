@@ -27,6 +27,14 @@ pub enum OpenError {
     /// The segment size is out of range.
     #[error("a segment has 16 KiB to 1 GiB, not {0} bytes")]
     Segment(u64),
+    /// This program has no such engine.
+    #[error(
+        "{path}: engine = \"foyer\" is not built into this program; build it with `--features foyer`, or leave the engine out"
+    )]
+    NotBuilt {
+        /// Which volume asks for it.
+        path: PathBuf,
+    },
     /// The file cannot be opened or made.
     #[error("{path}: cannot open the volume")]
     Unusable {

@@ -9,7 +9,7 @@ use bytes::Bytes;
 
 use super::Shared;
 use super::error::DiskError;
-use super::format::{ELSEWHERE, Extent, Header, Sums, length};
+use super::format::{ELSEWHERE, Extent, Header, Name, Sums, length};
 use super::front::{self, BodyPlace};
 use super::health::Fault;
 use super::life::{Class, Life};
@@ -283,7 +283,15 @@ impl Object {
             DiskError::Gone | DiskError::Failed(_) => {}
             DiskError::Busy | DiskError::Slow | DiskError::Offline => return,
         }
-        self.shared.index.take(self.entry.tag, self.entry.place());
+        let gone = self.shared.index.take(self.entry.tag, self.entry.place());
+        if gone.is_some_and(|gone| gone.is_replacing()) {
+            let name = Name {
+                key: self.key,
+                variant: self.class.variant,
+            };
+            // Its own number is not known: the next one is later than all that were written.
+            self.shared.bury_older(name, self.shared.numbers.next());
+        }
     }
 }
 

@@ -24,6 +24,7 @@ use parking_lot::Mutex;
 use rustix::fs::FallocateFlags;
 use tokio::runtime::{Handle, Runtime};
 use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::time::timeout;
 
 use super::allowance::Held;
 use super::bodies::{Bodies, Ending};
@@ -55,7 +56,10 @@ const BATCH_ENTRIES_MAX: usize = 1024;
 /// How often a body is given to foyer before it counts as lost.
 const ATTEMPTS: usize = 3;
 
-/// How long reads that are under way may take when everything ends.
+/// How long foyer may take to write a batch before it is asked for what it has.
+const WRITE_MAX: Duration = Duration::from_secs(10);
+
+/// How long foyer's own end, and reads that are under way may take when everything ends.
 const SHUTDOWN: Duration = Duration::from_secs(1);
 
 /// Bodies that are not known to be on the disk.
@@ -141,7 +145,11 @@ async fn build(dir: &Path, size: u64, block: u64) -> io::Result<Cache> {
         .build()
         .await
         .map_err(told)?;
-    reserve(dir)?;
+    if let Err(error) = reserve(dir) {
+        // What was taken in vain goes back at once.
+        fs::remove_dir_all(dir)?;
+        return Err(error);
+    }
     Ok(cache)
 }
 
@@ -198,8 +206,14 @@ impl Worker {
                 return;
             }
             self.work(&cache).await;
-            if let Err(error) = cache.close().await {
-                tracing::warn!("foyer did not end in order: {error}");
+            if self.lost.load(Ordering::Acquire) {
+                return;
+            }
+            // It has been seen to wait for ever here, and all that matters has been read back.
+            match timeout(SHUTDOWN, cache.close()).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => tracing::warn!("foyer did not end in order: {error}"),
+                Err(_elapsed) => tracing::debug!("foyer did not end in time"),
             }
         });
         runtime.shutdown_timeout(SHUTDOWN);
@@ -263,7 +277,10 @@ async fn write(cache: &Cache, mut batch: Vec<Unwritten>) -> usize {
                     .insert(one.body.clone()),
             );
         }
-        cache.storage().wait().await;
+        if timeout(WRITE_MAX, cache.storage().wait()).await.is_err() {
+            // What is not there is found out below.
+            tracing::warn!("foyer has not written in time");
+        }
         let mut missing = Vec::new();
         for one in batch {
             if load(cache, one.id).await.is_ok_and(|read| read == one.body) {

@@ -10,12 +10,10 @@ pub(crate) struct Ghost {
     traces: Box<[AtomicU32]>,
 }
 
-/// One trace per this many bytes of volume: about the size of an object.
-const BYTES_PER_TRACE: u64 = 32 * 1024;
-
 impl Ghost {
-    pub(crate) fn new(volume: u64) -> Self {
-        let traces = (volume / BYTES_PER_TRACE).clamp(64, 1 << 26);
+    /// With a trace for this many bytes of a volume.
+    pub(crate) fn new(volume: u64, bytes_per_trace: u64) -> Self {
+        let traces = (volume / bytes_per_trace.max(1)).clamp(64, 1 << 26);
         Self {
             traces: (0..traces).map(|_| AtomicU32::new(0)).collect(),
         }

@@ -12,6 +12,14 @@ use crate::Key;
 /// Locks that the index is spread over.
 const SHARDS: usize = 64;
 
+/// What makes room for an entry.
+#[derive(Debug, Default)]
+pub(crate) struct Displaced {
+    /// Of the same name: what it replaces.
+    pub(crate) same: Vec<Entry>,
+    pub(crate) others: Vec<Entry>,
+}
+
 /// All objects of all volumes.
 #[derive(Debug)]
 pub(crate) struct Index {
@@ -86,16 +94,27 @@ impl Index {
 
     /// Puts it in the place of those that `displaced` picks among the entries of its tag; not at
     /// all if that is none.
-    pub(crate) fn put(&self, entry: Entry, displaced: impl FnOnce(&[Entry]) -> Option<Vec<Entry>>) {
+    pub(crate) fn put(&self, entry: Entry, displaced: impl FnOnce(&[Entry]) -> Option<Displaced>) {
         let mut shard = self.shard(entry.tag).write();
         let Some(displaced) = displaced(shard.find(entry.tag)) else {
             return;
         };
-        for old in displaced {
+        for old in displaced.same.iter().chain(&displaced.others) {
             self.discount(shard.take(old.tag, old.place()).as_ref());
         }
         self.count(&entry);
-        shard.insert(entry);
+        shard.insert(if displaced.same.is_empty() {
+            entry
+        } else {
+            entry.replacing()
+        });
+    }
+
+    /// Notes that a record which this one has replaced is still on a disk.
+    pub(crate) fn note_replaced(&self, tag: u64, place: Place) {
+        if let Some(entry) = self.shard(tag).write().find_at(tag, place) {
+            *entry = entry.replacing();
+        }
     }
 
     /// Puts `entry` where `place` was, with these hits; false if nothing is there any more.
@@ -155,7 +174,7 @@ impl Index {
 
     /// Counts that it was asked for.
     pub(crate) fn hit(&self, tag: u64, place: Place) {
-        let saturated = |entry: &Entry| entry.hits() >= 3;
+        let saturated = |entry: &Entry| entry.hits() == Entry::HITS_MAX;
         if self.at(tag, place).is_none_or(|entry| saturated(&entry)) {
             return;
         }

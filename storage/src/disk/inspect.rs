@@ -13,7 +13,7 @@ use super::format::{
 use super::medium::{Medium, VolumeFile};
 use super::recovery::headers_in;
 use super::removals::Known;
-use super::settings::VolumeSettings;
+use super::settings::{Engine, VolumeSettings, bodies_dir};
 
 /// What is on the disks.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -29,8 +29,10 @@ pub struct Report {
 pub struct VolumeReport {
     /// The file.
     pub path: PathBuf,
-    /// Its size in bytes.
+    /// Its size in bytes, with what keeps the bodies.
     pub size: u64,
+    /// What keeps the bodies. Those that are not in the log are checked by no inspection, but whenever they are read.
+    pub engine: Engine,
     /// All segments.
     pub segments: u64,
     /// Segments with nothing in them.
@@ -98,7 +100,8 @@ fn look(dir_or_volume: &Path, depth: Depth) -> Result<Report, InspectError> {
         newest: HashMap::new(),
         report: VolumeReport {
             path: path.clone(),
-            size: superblock.geometry.size,
+            size: superblock.geometry.size + bytes_of_bodies(&path),
+            engine: superblock.engine,
             segments: u64::from(superblock.geometry.count),
             failed: superblock.failed,
             ..VolumeReport::default()
@@ -109,6 +112,15 @@ fn look(dir_or_volume: &Path, depth: Depth) -> Result<Report, InspectError> {
     Ok(Report {
         volumes: vec![inspector.sum_up()],
     })
+}
+
+/// What an engine other than the log takes from the file system beside it.
+fn bytes_of_bodies(path: &Path) -> u64 {
+    let Ok(files) = std::fs::read_dir(bodies_dir(path)) else {
+        return 0;
+    };
+    let lengths = files.filter_map(|file| Some(file.ok()?.metadata().ok()?.len()));
+    lengths.sum()
 }
 
 fn superblock_of(file: &VolumeFile) -> Option<Superblock> {

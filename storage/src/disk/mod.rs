@@ -76,6 +76,7 @@ pub use error::{DiskError, InspectError, OpenError, Refused};
 pub use found::{BodyReader, Found};
 pub use health::Fault;
 pub use inspect::{Report, VolumeReport, inspect, verify};
+pub(crate) use keep::HITS_TO_STAY;
 pub use recovery::Recovery;
 pub use settings::{Engine, Settings, VolumeSettings};
 pub use shared::{Liveness, Worth};
@@ -266,7 +267,8 @@ impl Disk {
         // The head stays in the queue that its object has reached.
         let appended = object.volume.append(object.life.stream, record)?;
         let is_there = shared.enter(&object.volume, &appended, |entry| {
-            shared.index.swap(place, entry.with_hits(current.hits()))
+            let entry = entry.with_hits(current.hits());
+            shared.index.swap(place, entry.replacing_like(&current))
         });
         is_there.then_some(()).ok_or(Refused::Gone)
     }

@@ -54,6 +54,14 @@ pub(crate) fn prepare(settings: &Settings) -> Result<Vec<Prepared>, OpenError> {
     if !(SEGMENT_MIN..=SEGMENT_MAX).contains(&settings.segment) {
         return Err(OpenError::Segment(settings.segment));
     }
+    let is_built = |volume: &&VolumeSettings| match volume.engine {
+        Engine::Log => true,
+        Engine::Foyer => cfg!(feature = "foyer"),
+    };
+    if let Some(volume) = settings.volumes.iter().find(|volume| !is_built(volume)) {
+        let path = volume.path.clone();
+        return Err(OpenError::NotBuilt { path });
+    }
     let mut prepared = Vec::with_capacity(count);
     for volume in &settings.volumes {
         prepared.push(prepare_one(volume, settings.segment)?);
@@ -224,9 +232,13 @@ pub(crate) fn assemble(
     let numbers = Arc::new(Numbers::new(next));
     let mut volumes = Vec::with_capacity(prepared.len());
     for (id, one) in (0..).zip(prepared) {
-        let path = one.path.clone();
+        let (path, size) = (one.path.clone(), one.size);
         let volume = assemble_one(settings, id, one, &numbers, allowance);
-        volumes.push(Arc::new(volume.map_err(|source| unusable(&path, source))?));
+        let refused = |source: std::io::Error| match source.kind() {
+            std::io::ErrorKind::StorageFull => OpenError::NoRoom { path, size, source },
+            _ => unusable(&path, source),
+        };
+        volumes.push(Arc::new(volume.map_err(refused)?));
     }
     Ok((volumes, numbers))
 }
@@ -285,7 +297,7 @@ fn assemble_one(
         reclaim: Condvar::new(),
         buffers: Buffers::new(allowance, buffer_len(&geometry, settings)),
         removals,
-        ghost: Ghost::new(geometry.size),
+        ghost: Ghost::new(geometry.size, 2 * settings.bytes_per_trace),
         counters: Counters::default(),
         is_new,
         is_filling: AtomicBool::new(is_new),

@@ -201,19 +201,26 @@ impl Recoverer<'_> {
     /// Puts a record into the index, unless there is a newer one.
     fn propose(&self, entry: Entry, name: Name, number: u64) {
         let mut disputed = false;
+        let mut newer = None;
         self.shared.index.put(entry, |others| {
             let rival = others
                 .iter()
                 .find(|other| self.shared.has_variant(other, name.variant));
             match rival.map(|rival| self.is_newer(&entry, rival)) {
-                Some(Some(false)) => None,
+                Some(Some(false)) => {
+                    newer = rival.copied();
+                    None
+                }
                 Some(None) => {
                     disputed = true;
                     None
                 }
-                Some(Some(true)) | None => self.shared.displaced_by(name.variant, others),
+                Some(Some(true)) | None => Some(self.shared.displaced_by(name.variant, others)),
             }
         });
+        if let Some(newer) = newer {
+            self.shared.index.note_replaced(newer.tag, newer.place());
+        }
         if disputed {
             self.disputed.lock().push(Disputed {
                 entry,
@@ -257,8 +264,10 @@ impl Recoverer<'_> {
             });
             if newer {
                 self.shared.index.put(entry, |others| {
-                    self.shared.displaced_by(name.variant, others)
+                    Some(self.shared.displaced_by(name.variant, others))
                 });
+            } else if let Some(rival) = rival {
+                self.shared.index.note_replaced(rival.tag, rival.place());
             }
         }
     }

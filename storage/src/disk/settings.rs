@@ -31,6 +31,9 @@ pub struct Settings {
     pub fresh_percent: u32,
     /// The most bytes kept when a segment is reclaimed, in percent of the segment.
     pub kept_percent: u32,
+    /// Bytes of the disks for which the key of one object is remembered that was asked for lately, and half of one that
+    /// was forgotten: less than what an object takes.
+    pub bytes_per_trace: u64,
     /// Time since any fixed moment. The crate reads no clock of its own.
     pub monotonic: fn() -> Duration,
 }
@@ -137,7 +140,8 @@ impl Settings {
             close_max: Duration::from_secs(20),
             recovery_threads: 4,
             fresh_percent: 5,
-            kept_percent: 28,
+            kept_percent: 31,
+            bytes_per_trace: 16 * 1024,
             monotonic,
         }
     }

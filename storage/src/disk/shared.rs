@@ -10,8 +10,8 @@ use parking_lot::{Mutex, MutexGuard, RwLock};
 
 use super::admission::Asked;
 use super::allowance::Allowance;
-use super::format::{HEADER, Header, Name};
-use super::index::{Index, spread};
+use super::format::{HEADER, Header, Name, Removal, Target};
+use super::index::{Displaced, Index, spread};
 use super::life::Life;
 use super::log::Appended;
 use super::recovery::{Progress, entry_of};
@@ -55,13 +55,14 @@ impl Shared {
         allowance: Arc<Allowance>,
     ) -> Arc<Self> {
         let bytes = volumes.iter().map(|volume| volume.geometry.size).sum();
+        let asked = Asked::new(bytes, settings.bytes_per_trace);
         Arc::new(Self {
             opened: (settings.monotonic)(),
             begin: numbers.next(),
             settings,
             volumes,
             index: Index::new(),
-            asked: Asked::new(bytes),
+            asked,
             numbers,
             allowance,
             progress: Progress::default(),
@@ -169,14 +170,23 @@ impl Shared {
     }
 
     /// Which of the entries of a key a new one with this variant takes the place of.
-    pub(crate) fn displaced_by(&self, variant: Variant, others: &[Entry]) -> Option<Vec<Entry>> {
-        let (mut gone, mut rest): (Vec<Entry>, Vec<Entry>) = others
+    pub(crate) fn displaced_by(&self, variant: Variant, others: &[Entry]) -> Displaced {
+        let (same, mut others): (Vec<Entry>, Vec<Entry>) = others
             .iter()
             .partition(|other| self.has_variant(other, variant));
         let max = self.settings.variants_max.max(1);
-        rest.sort_by_key(|other| other.stored_at);
-        gone.extend(rest.iter().take((rest.len() + 1).saturating_sub(max)));
-        Some(gone)
+        others.sort_by_key(|other| other.stored_at);
+        others.truncate((others.len() + 1).saturating_sub(max));
+        Displaced { same, others }
+    }
+
+    /// A record that is gone has replaced one that is still there: keeps that one from being found at a start. Nothing
+    /// that was stored later is touched.
+    pub(crate) fn bury_older(&self, name: Name, number: u64) {
+        let target = Target::Variant(name.key, name.variant);
+        for volume in &self.volumes {
+            volume.removals.add(Removal { target, number });
+        }
     }
 
     /// Whether what has this name and number has been removed since.

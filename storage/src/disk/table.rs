@@ -19,11 +19,12 @@ pub(crate) struct Entry {
     pub(crate) class: u32,
 }
 
-const HITS_BITS: u32 = 2;
+const HITS_BITS: u32 = 3;
 const SPREAD_BIT: u64 = 1 << HITS_BITS;
 const PROVEN_BIT: u64 = 1 << (HITS_BITS + 1);
-const FLAG_BITS: u32 = HITS_BITS + 2;
-const HITS_MAX: u64 = (1 << HITS_BITS) - 1;
+const REPLACING_BIT: u64 = 1 << (HITS_BITS + 2);
+const FLAG_BITS: u32 = HITS_BITS + 3;
+const HITS_MASK: u64 = Entry::HITS_MAX as u64;
 
 /// Bits of `sizes` for the length of the body; the others are for the head.
 const BODY_BITS: u32 = 42;
@@ -52,6 +53,9 @@ pub(crate) struct Sizes {
 }
 
 impl Entry {
+    /// Where counting hits ends.
+    pub(crate) const HITS_MAX: u8 = (1 << HITS_BITS) - 1;
+
     pub(crate) fn new(tag: u64, place: Place, sizes: Sizes, stored_at: u32, class: u32) -> Self {
         let flags = if sizes.spread { SPREAD_BIT } else { 0 };
         Self {
@@ -75,14 +79,30 @@ impl Entry {
         }
     }
 
-    /// How often it was asked for, up to 3.
+    /// How often it was asked for, up to [`Entry::HITS_MAX`].
     pub(crate) fn hits(&self) -> u8 {
-        (self.place_and_hits & HITS_MAX) as u8
+        (self.place_and_hits & HITS_MASK) as u8
     }
 
     pub(crate) fn with_hits(mut self, hits: u8) -> Self {
-        self.place_and_hits &= !HITS_MAX;
-        self.place_and_hits |= u64::from(hits).min(HITS_MAX);
+        self.place_and_hits &= !HITS_MASK;
+        self.place_and_hits |= u64::from(hits.min(Self::HITS_MAX));
+        self
+    }
+
+    /// Whether an older record with this name may still be on a disk. A start would find that one where this one has gone.
+    pub(crate) fn is_replacing(&self) -> bool {
+        self.place_and_hits & REPLACING_BIT != 0
+    }
+
+    pub(crate) fn replacing(mut self) -> Self {
+        self.place_and_hits |= REPLACING_BIT;
+        self
+    }
+
+    /// The same, replacing what `other` replaces.
+    pub(crate) fn replacing_like(mut self, other: &Self) -> Self {
+        self.place_and_hits |= other.place_and_hits & REPLACING_BIT;
         self
     }
 
@@ -265,7 +285,7 @@ mod tests {
         let entry = entry(9, 3).with_hits(2);
         assert_eq!(entry.place(), Place::new(1, 2, 3));
         assert_eq!(entry.hits(), 2);
-        assert_eq!(entry.with_hits(200).hits(), 3);
+        assert_eq!(entry.with_hits(200).hits(), Entry::HITS_MAX);
         assert_eq!((entry.sizes().head, entry.sizes().body), (5, 6));
         assert!(entry.sizes().spread);
         assert!(!entry.is_proven());
@@ -273,6 +293,9 @@ mod tests {
         proven.prove();
         assert!(proven.is_proven() && entry.proven_like(&proven).is_proven());
         assert_eq!((proven.place(), proven.hits()), (entry.place(), 2));
+        assert!(!entry.is_replacing() && entry.replacing().is_replacing());
+        assert!(entry.replacing_like(&entry.replacing()).is_replacing());
+        assert!(!entry.replacing().with_hits(7).is_proven());
     }
 
     #[test]

@@ -66,11 +66,7 @@ impl Writer {
         if too_long || record.head.len() as u64 > HEAD_MAX {
             return Err(Refused::TooLong);
         }
-        let stream = if volume.ghost.remembers(tag) {
-            Stream::Kept
-        } else {
-            Stream::Fresh
-        };
+        let stream = stream_of(shared, &volume, tag);
         Ok(Self {
             begun: shared.numbers.take(1),
             held: Held::none(&shared.allowance),
@@ -236,7 +232,7 @@ impl Writer {
         let appended = self.volume.append(self.stream, record)?;
         let is_there = self.shared.enter(&self.volume, &appended, |entry| {
             self.shared.index.put(entry, |others| {
-                self.shared.displaced_by(self.record.variant, others)
+                Some(self.shared.displaced_by(self.record.variant, others))
             });
             true
         });
@@ -263,6 +259,20 @@ impl Writer {
             sums,
             at: 0,
         }
+    }
+}
+
+/// What was asked for before is not fresh: it was forgotten lately, or an older one has stayed. That one goes first then,
+/// as it should.
+fn stream_of(shared: &Shared, volume: &Volume, tag: u64) -> Stream {
+    let has_stayed = |entry| {
+        let life = shared.life_of(entry);
+        life.is_some_and(|life| life.stream == Stream::Kept)
+    };
+    if volume.ghost.remembers(tag) || shared.index.find(tag).iter().any(has_stayed) {
+        Stream::Kept
+    } else {
+        Stream::Fresh
     }
 }
 

@@ -198,10 +198,11 @@ impl<H: Head> Fill<H> {
         let object = self
             .memory()
             .publish(&self.claim, name, head, (body, derived), fixed);
-        drop(in_flight);
         if let (Some(beside), Some(object)) = (self.beside.take(), &object) {
             beside.settle_with(object);
         }
+        // Nothing is in flight only once the disk has it as well.
+        drop(in_flight);
         self.shared.change(Progress::complete);
         object
     }

@@ -84,8 +84,8 @@ pub(crate) struct Promotion<H> {
 }
 
 impl<H: Head> Memory<H> {
-    /// From now on, `on_eviction` is told of every victim.
-    pub(crate) fn on_eviction(
+    /// From now on, `on_eviction` is told of every victim, and has a claim from before it left. Once.
+    pub fn on_eviction(
         &self,
         on_eviction: impl Fn(Arc<Object<H>>, Claim<H>) + Send + Sync + 'static,
     ) {

@@ -84,8 +84,8 @@ pub struct PurgeIndex {
 }
 
 impl PurgeIndex {
-    /// An index that remembers purges of at most so many labels. The one too many purges everything that was born
-    /// before it, and the index begins anew.
+    /// An index that remembers purges of at most so many labels. With the one too many the index begins anew, and
+    /// everything that was born before it has to be validated.
     #[must_use]
     pub fn new(labels_max: usize) -> Self {
         Self {
@@ -118,8 +118,14 @@ impl PurgeIndex {
             }
         }
         if purged.len() > self.labels_max {
+            let (most, upto) = (self.labels_max, sequence.0);
+            tracing::warn!(
+                most,
+                upto,
+                "more names are purged than are remembered: everything stored before is validated before it is used"
+            );
             purged.clear();
-            self.floor.fetch_max(sequence.0, Ordering::Release);
+            self.doubt.fetch_max(sequence.0, Ordering::Release);
         }
         // Under the lock: who sees the new number finds the labels.
         self.latest.fetch_max(sequence.0, Ordering::Release);
@@ -279,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn an_index_that_is_full_purges_rather_too_much_than_too_little() {
+    fn an_index_that_is_full_has_everything_older_validated() {
         let index = PurgeIndex::new(2);
         let proven = member(0, &[9]);
         index.apply(Sequence(1), &[Label(1)], Mode::Hard, NOW);
@@ -287,9 +293,12 @@ mod tests {
         check("there is room", &index, 0, &[3], Life::Alive);
         index.apply(Sequence(3), &[Label(3)], Mode::Hard, NOW);
         assert!(index.is_empty());
-        check("nothing tells any more", &index, 2, &[4], Life::Gone);
-        assert_eq!(index.life(&proven), Life::Gone);
+        check("nothing tells any more", &index, 2, &[4], Life::Doubtful);
+        check("nor of what was purged", &index, 0, &[1], Life::Doubtful);
+        assert_eq!(index.life(&proven), Life::Doubtful);
         check("born since", &index, 3, &[3], Life::Alive);
+        index.apply(Sequence(4), &[Label(3)], Mode::Hard, NOW);
+        check("purged since", &index, 3, &[3], Life::Gone);
     }
 
     #[test]

@@ -10,8 +10,8 @@ use crate::disk::{Admit, Disk};
 pub enum Admission {
     /// At the first: when it is received.
     Always,
-    /// At the first while a third of the disk is free; then at the second within living memory. What is long and answered
-    /// by memory has to be asked for more often: it is read from there meanwhile, and most of it is soon forgotten.
+    /// At the first while a third of the disk is free; then at the second within living memory that memory does not answer.
+    /// What memory answers has to be asked for more often: it is read from there meanwhile, and most of it is soon forgotten.
     #[default]
     Auto,
     /// At the second within living memory.
@@ -22,16 +22,14 @@ pub enum Admission {
     Never,
 }
 
-/// A longer body than this is long.
-const LONG: u64 = 128 * 1024;
-
-/// How many requests memory has to answer with a long body before that is written.
-const LONG_ASKED: u32 = 3;
+/// How many requests memory has to answer before a body is written that was not worth it when it came. It is there
+/// after a restart then.
+pub(crate) const ASKED_ABOVE: u32 = 8;
 
 impl Admission {
-    /// The same for a request that memory answers with a body of this length, as the so manieth that it answers.
-    pub fn admits_copy(self, disk: &Disk, key: Key, (length, asked): (u64, u32)) -> bool {
-        let is_due = self != Self::Auto || length <= LONG || asked >= LONG_ASKED;
+    /// The same for a request that memory answers, as the so manieth.
+    pub fn admits_copy(self, disk: &Disk, key: Key, asked: u32) -> bool {
+        let is_due = self != Self::Auto || asked >= ASKED_ABOVE;
         // That it was asked for is to be remembered in any case.
         self.admits(disk, key) && is_due
     }
@@ -101,13 +99,12 @@ mod tests {
             [(); 2].map(|()| Admission::default().admits(&disk, key(202))),
             [false, true]
         );
-        // As memory answers for the first, second, … time.
-        let copies = |admission: Admission, number, length| {
+        let copies = |admission: Admission, number| {
             admission.admits(&disk, key(number));
-            [1, 2, 3].map(|asked| admission.admits_copy(&disk, key(number), (length, asked)))
+            [1, ASKED_ABOVE - 1, ASKED_ABOVE]
+                .map(|asked| admission.admits_copy(&disk, key(number), asked))
         };
-        assert_eq!(copies(Admission::Auto, 210, LONG), [true; 3]);
-        assert_eq!(copies(Admission::Auto, 211, LONG + 1), [false, false, true]);
-        assert_eq!(copies(Admission::Second, 212, LONG + 1), [true; 3]);
+        assert_eq!(copies(Admission::Auto, 210), [false, false, true]);
+        assert_eq!(copies(Admission::Second, 212), [true; 3]);
     }
 }

@@ -44,9 +44,9 @@ impl<H: Durable> Tiers<H> {
     /// Counts a request that memory answers, and has a copy made where it is time.
     fn copy_below(self: &Arc<Self>, lower: &Lower, object: &Arc<Object<H>>, admission: Admission) {
         self.memory.accessed(object);
-        let (asked, length) = (object.below().ask(), object.body().len());
+        let asked = object.below().ask();
         match object.below().copy() {
-            Copy::None if admission.admits_copy(&lower.disk, object.key(), (length, asked)) => {
+            Copy::None if admission.admits_copy(&lower.disk, object.key(), asked) => {
                 object.below().step(Copy::None, Copy::Wanted);
                 self.write_down(lower, object);
             }
@@ -61,8 +61,10 @@ impl<H: Durable> Tiers<H> {
         let Some(lower) = &self.lower else {
             return;
         };
+        if victim.below().copy() == Copy::Settled && victim.below().ask() > 1 {
+            self.tell(lower, &victim);
+        }
         match victim.below().copy() {
-            Copy::Settled if victim.below().ask() > 1 => self.tell(lower, &victim),
             Copy::None | Copy::Settled | Copy::Superseded => {}
             Copy::Wanted | Copy::Writing => self.write_down_under(lower, victim, claim),
         }

@@ -34,7 +34,7 @@ async fn node_before(origin: &Origin) -> Node {
     let settings = Settings::origins(&[&origin.url()])
         .table("memory", "object_max = \"1KiB\"")
         .site("disk = \"always\"")
-        .disk("32MiB");
+        .log_disk("32MiB");
     let mut node = Node::start(settings).await;
     let whole = node.get("/f").await;
     assert!(whole.body == File::bytes(1, 0..LENGTH));

@@ -18,6 +18,9 @@ const TARGETS: [&str; 6] = [
     "/20/f",
 ];
 
+/// What a volume begins with.
+const SUPERBLOCKS: u64 = 8192;
+
 fn content(target: &str) -> Vec<u8> {
     let length = target.split('/').nth(1).and_then(|it| it.parse().ok());
     let line = format!("{target}\n").into_bytes();
@@ -112,7 +115,7 @@ async fn a_volume_that_is_cut_short_is_taken_out_and_the_node_stays_up() {
     let mut node = node_before(&origin).await;
     fill(&node).await;
     let file = File::options().write(true).open(volume(&node)).unwrap();
-    file.set_len(64 * 1024).unwrap();
+    file.set_len(SUPERBLOCKS).unwrap();
     for _ in 0..8 {
         check_all(&node).await;
     }

@@ -22,12 +22,11 @@ async fn telling() -> Origin {
 
 /// Two volumes, and memory that has no place for anything.
 async fn node_before(origin: &Origin) -> Node {
-    let volume = |name| format!("[[cache.disk]]\npath = \"{name}.volume\"\nsize = \"32MiB\"");
     let settings = Settings::origins(&[&origin.url()])
         .table("memory", "object_max = \"1KiB\"")
         .site("disk = \"always\"")
-        .append(&volume("one"))
-        .append(&volume("two"));
+        .volume("one.volume", "32MiB")
+        .volume("two.volume", "32MiB");
     Node::start(settings).await
 }
 
@@ -94,7 +93,7 @@ async fn a_volume_that_fails_is_taken_out_and_the_others_go_on() {
     let one = path(&node, "one");
     let file = File::options().write(true).open(&one).expect("a volume");
     // What is written makes it longer again.
-    let cut = || file.set_len(64 * 1024).expect("a volume");
+    let cut = || file.set_len(8192).expect("a volume");
     let hits = ask_all_after(&node, cut).await;
     assert!(0 < hits && hits < OBJECTS, "{hits}");
     let offline = [("volume", one.as_str())];

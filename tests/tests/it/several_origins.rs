@@ -278,6 +278,25 @@ async fn an_open_circuit_answers_at_once_and_with_what_is_stale() {
 }
 
 #[tokio::test]
+async fn responses_that_are_not_ended_count_against_an_origin() {
+    let origin = Origin::start(|_| Reply::ok("half of it").claiming(20).cut()).await;
+    let settings =
+        settings(&[&origin.url()]).site("breaker = { percent = 50, requests = 6, pause = \"1h\" }");
+    let node = Node::start(settings).await;
+    // Fills and requests that pass by, each answered and then cut.
+    for (n, method) in ["GET", "POST", "GET"].into_iter().enumerate() {
+        let mut client = node.client().await;
+        client.ask(method, &format!("/{n}"), &[]).await;
+        client.rest().await;
+    }
+    let cut = [("error", "http_response_incomplete")];
+    let failures = |metrics: &Metrics| metrics.sum("larder_origin_failures_total", &cut);
+    let metrics = node.metrics_when(|metrics| failures(metrics) >= 3.0).await;
+    assert!(metrics.sum("larder_origin_connect_seconds_count", &[]) >= 3.0);
+    assert_eq!(states(&node).await, ["broken"]);
+}
+
+#[tokio::test]
 async fn a_key_and_a_client_have_their_origin() {
     let (one, other) = (origin("one").await, origin("other").await);
     let urls = [one.url(), other.url()];

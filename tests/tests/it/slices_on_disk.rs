@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use larder_tests::{Client, File, Node, Origin, Response, Settings, Told};
+use larder_tests::{Client, File, Node, Origin, Response, Settings, Told, engine};
 
 use crate::disk_breaks::turn_a_bit;
 use crate::restart::on_disk;
@@ -140,7 +140,7 @@ async fn a_flipped_bit_in_a_slice_costs_one_slice_and_nobody_sees_it() {
         let settings = Settings::origins(&[&origin.url()])
             .site(&slices)
             .site("disk = \"always\"")
-            .disk("64MiB");
+            .log_disk("64MiB");
         let mut node = Node::start(settings).await;
         let wanted = (size / 2, 4 * size + 9);
         range(&node, wanted).await;
@@ -165,6 +165,8 @@ async fn slices_that_say_the_same_write_no_head() {
     let file = File::new(LENGTH, Told::Tag);
     let origin = origin_of(&file).await;
     let node = Node::start(settings(&origin).site("disk = \"always\"")).await;
+    // foyer rounds up what it writes.
+    let most = if engine() == "log" { 1.02 } else { 1.15 };
     for first in (0..LENGTH).step_by(65_536) {
         range(&node, (first, first)).await;
     }
@@ -172,7 +174,7 @@ async fn slices_that_say_the_same_write_no_head() {
     on_disk(&node, 16 + 1).await;
     let metrics = node.metrics().await;
     let written = metrics.sum("larder_disk_written_bytes_total", &[]);
-    assert!(written < LENGTH as f64 * 1.02, "{written}");
+    assert!(written < LENGTH as f64 * most, "{written}");
 }
 
 #[tokio::test]

@@ -135,6 +135,30 @@ async fn an_origin_behind_a_proxy_that_is_asked_for_a_tunnel() {
 }
 
 #[tokio::test]
+async fn a_proxy_that_wants_to_know_who_asks() {
+    let port = free_port();
+    let _proxy = Program::tinyproxy_with(port, "BasicAuth edge s3cret\n");
+    let origin = origin("x").await;
+    let folder = tempfile::tempdir().unwrap();
+    let secret = folder.path().join("proxy.secret");
+    let through = format!(
+        "url = \"{}\", proxy = \"http://127.0.0.1:{port}\"",
+        origin.url()
+    );
+    for (pair, status) in [("edge:s3cret\n", 200), ("edge:other\n", 502)] {
+        std::fs::write(&secret, pair).unwrap();
+        let settings = format!("{through}, proxy_credentials = {secret:?}");
+        let node = Node::start(only(&settings)).await;
+        assert_eq!(node.get("/a").await.status, status, "{pair:?}");
+        let passing = node.request("OPTIONS", "/a", &[]).await;
+        assert_eq!(passing.status, status, "{pair:?}");
+    }
+    assert_eq!(origin.last("/a").field("Proxy-Authorization"), None);
+    let without = Node::start(only(&through)).await;
+    assert_eq!(without.get("/a").await.status, 502);
+}
+
+#[tokio::test]
 async fn an_origin_is_told_who_the_client_is_before_the_first_byte() {
     let origin =
         Origin::start(|seen| Reply::ok(seen.field("X-Seen").unwrap_or("-").to_owned())).await;

@@ -132,6 +132,8 @@ impl Fetch {
             through: Some(Through {
                 request: &self.request,
                 least: None,
+                again: Some(&self.request),
+                without: None,
             }),
             spent: self.request.spent(),
             kind: Asked::Fill,

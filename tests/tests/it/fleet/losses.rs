@@ -5,19 +5,20 @@ use serde_json::{Value, json};
 
 use crate::restart::on_disk;
 
+use super::set_back::Copy;
 use super::{counting, has_applied, init, member, purge_many, through};
 
 /// Two nodes with all in memory; the second one's way to the log can be cut, and it would serve whatever it has while it
 /// knows no better.
-struct Pair {
-    near: Node,
-    away: Node,
-    relay: Relay,
+pub(super) struct Pair {
+    pub(super) near: Node,
+    pub(super) away: Node,
+    pub(super) relay: Relay,
     _origin: Origin,
 }
 
 impl Pair {
-    async fn start(nats: &Nats) -> Self {
+    pub(super) async fn start(nats: &Nats) -> Self {
         let origin = counting().await;
         let relay = Relay::to(nats.address()).await;
         let servers = format!("[\"nats://{}\"]", relay.address());
@@ -224,10 +225,7 @@ async fn a_log_set_back_while_a_node_was_down_leaves_nothing_on_its_disk_unasked
     init(&member(&origin, &nats, "any")).await;
     let near = Node::start(member(&origin, &nats, "near")).await;
     near.purge(r#"{"tags":["first"],"timeout_ms":20000}"#).await;
-    nats.kill();
-    let backup = tempfile::tempdir().unwrap();
-    nats.save(&backup.path().join("copy"));
-    nats.begin();
+    let copy = Copy::of(&mut nats);
     let mut away = Node::start(with_disk(&origin, &nats)).await;
     let last = purge_many(&near, 20).await;
     has_applied(&away, &last).await;
@@ -237,9 +235,7 @@ async fn a_log_set_back_while_a_node_was_down_leaves_nothing_on_its_disk_unasked
     on_disk(&away, STORED.len()).await;
     away.kill();
     near.purge(PURGE).await;
-    nats.kill();
-    nats.restore(&backup.path().join("copy"));
-    nats.begin();
+    copy.bring_back(&mut nats);
     // It grows beyond where it was, with other purges.
     purge_many(&near, 60).await;
     away.begin_again();

@@ -1,6 +1,6 @@
 //! The node as the admin API and the dialects see it.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use purge_api::{
     Applied, Count, Filter, Order, Patience, Preview, Readiness, Receipt, Refusal, Refused,
@@ -10,7 +10,8 @@ use purge_api::{
 use crate::access_log;
 use crate::metrics::{OnDisks, Purged, Stored};
 use crate::node::Node;
-use crate::purges::{Accepted, LogState, Logged, PurgeError, Reach, Reached, preview};
+use crate::purges::log::Placed;
+use crate::purges::{self, Accepted, LogState, Logged, PurgeError, Reach, Reached, preview};
 
 impl Node {
     /// What this node has to say of a purge that it applied.
@@ -86,22 +87,20 @@ impl Node {
         }
     }
 
-    /// Tells of a purge that was given to this node.
-    fn accepted(&self, logged: Logged, took: Duration) -> Logged {
-        let logged = self.purges.took(logged, took);
-        self.metrics.purges.applied(&logged.order, took);
-        let Logged {
-            sequence, order, ..
-        } = &logged;
-        tracing::info!(
-            id = order.id,
-            sequence = sequence.0,
-            by = order.by,
-            mode = ?order.mode,
-            keys = order.scopes.len(),
-            "purged"
-        );
-        logged
+    /// Tells of a purge that is applied.
+    pub(crate) fn purged(&self, placed: &Placed, applied: &purges::Applied) {
+        let order = &placed.order;
+        self.metrics.purges.applied(order, applied.took);
+        if applied.took.is_some() {
+            tracing::info!(
+                id = order.id,
+                sequence = placed.place,
+                by = order.by,
+                mode = ?order.mode,
+                keys = order.scopes.len(),
+                "purged"
+            );
+        }
     }
 }
 
@@ -175,16 +174,15 @@ impl purge_api::Node for Node {
     }
 
     fn site_of(&self, scope: &Scope) -> Option<String> {
-        let host = crate::purges::host_of(scope)?;
+        let host = purges::host_of(scope)?;
         self.sites.find(&host).map(|site| site.name.clone())
     }
 
     async fn purge(&self, order: Order, patience: Patience) -> Result<Receipt, Refused> {
         let began = self.clock.instant();
         let here = (patience.wait != Wait::None).then_some(patience.timeout);
-        let mut logged = match self.purges.purge(order, &self.sites, here).await {
-            Ok(Accepted::Before(logged)) => logged,
-            Ok(Accepted::Now(logged)) => self.accepted(logged, self.clock.instant() - began),
+        let mut logged = match self.purges.purge(order, &self.sites, began, here).await {
+            Ok(Accepted::Applied(logged)) => logged,
             Ok(Accepted::Later(logged)) => return Ok(self.with_others(self.logged(logged))),
             Ok(Accepted::Queued(order)) => return Ok(Self::queued(order)),
             Err(error @ PurgeError::Log(_)) => {
@@ -261,6 +259,7 @@ impl purge_api::Node for Node {
             bytes_max: stats.capacity as u64,
             connections: u64::try_from(self.metrics.connections.get()).unwrap_or(0),
             tier: self.tier.as_ref().map(|tier| tier.status()),
+            fleet: self.purges.fleet(),
         }
     }
 }

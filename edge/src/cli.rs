@@ -66,7 +66,7 @@ pub(crate) enum Command {
     /// Looks at the pools of local addresses from which a node reaches origins.
     #[command(subcommand)]
     Egress(Egress),
-    /// Sets up the purge log that the nodes of a fleet share.
+    /// Sets up the purge log that the nodes of a fleet share, and tells how they stand to it.
     Fleet {
         #[command(subcommand)]
         command: Fleet,
@@ -196,6 +196,8 @@ pub(crate) enum Fleet {
               value_parser = clap::value_parser!(u8).range(1..=5))]
         replicas: u8,
     },
+    /// Tells how the fleet's nodes stand to the log, as one of them knows it, and how long purges take to it.
+    Status(Showing),
     /// Prints the accounts that the NATS servers need.
     Accounts {
         /// The stream's name.
@@ -261,7 +263,7 @@ pub(crate) struct Purge {
     #[arg(long, value_name = "HASH", group = "what")]
     key: Vec<String>,
     /// Everything, or everything of `--site`.
-    #[arg(long, group = "what")]
+    #[arg(long, group = "what", conflicts_with_all = ["urls", "tag", "prefix", "host", "key"])]
     all: bool,
     /// The site that `--tag` and `--all` are meant of.
     #[arg(long, value_name = "NAME")]

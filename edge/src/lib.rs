@@ -21,6 +21,7 @@ mod exchange;
 pub mod explain_command;
 mod finished;
 pub mod fleet;
+pub mod fleet_command;
 mod hints;
 mod ids;
 pub mod log_command;

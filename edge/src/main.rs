@@ -16,6 +16,7 @@ use larder::cache_command::{self, Health, Told};
 use larder::curve_command;
 use larder::explain_command;
 use larder::fleet::{self, setup::Done};
+use larder::fleet_command;
 use larder::log_command;
 use larder::purge_command::{Answer, Outcome, Progress, Request};
 use larder::show_command::{self, Form, Shown};
@@ -73,6 +74,7 @@ fn main() -> ExitCode {
 fn set_up_fleet(command: cli::Fleet) -> ExitCode {
     let (file, replicas) = match command {
         cli::Fleet::Accounts { stream } => return show(&fleet::setup::accounts(&stream)),
+        cli::Fleet::Status(asked) => return tell_fleet(&asked),
         cli::Fleet::Init { config, replicas } => (config, replicas),
     };
     let config = match config::load(&file) {
@@ -137,6 +139,16 @@ fn tell_tier(cli::TierCommand::Status(asked): &cli::TierCommand) -> ExitCode {
         Ok(match asked.json {
             true => show(&format!("{tier}\n")),
             false => show(&tier_command::lines(&tier)),
+        })
+    })
+}
+
+fn tell_fleet(asked: &cli::Showing) -> ExitCode {
+    ask(&asked.node, |node| {
+        let fleet = fleet_command::status(node)?;
+        Ok(match asked.json {
+            true => show(&format!("{fleet}\n")),
+            false => show(&fleet_command::lines(&fleet)),
         })
     })
 }

@@ -145,7 +145,9 @@ impl Node {
         self.purges.start(Sink {
             hear: Box::new(move |events| {
                 if let Some(node) = node.upgrade() {
-                    node.purges.hear(events, &node.sites, node.moment());
+                    let now = (node.moment(), node.clock.instant());
+                    let tell = |placed: &_, applied: &_| node.purged(placed, applied);
+                    node.purges.hear(events, &node.sites, now, &tell);
                 }
             }),
             is_within: Box::new(move |order, site| {

@@ -1,5 +1,6 @@
 //! Purging: what a response can be purged by, and what a purge does.
 
+mod begun;
 mod groups;
 mod journal;
 mod labels;
@@ -17,11 +18,11 @@ pub(crate) mod upkeep;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use policy::time::Timestamp;
-use purge_api::{Filter, Mode, Order};
+use purge_api::{Filter, Fleet, Mode, Order};
 use storage::Moment;
 use storage::purge::{
     self, Labeller, Life, LogFile, LogId, Membership, PurgeIndex, Sequence, Testimony, Witness,
@@ -33,6 +34,7 @@ use tokio::time::timeout;
 use crate::sites::Sites;
 use crate::tier::Source;
 
+use begun::Begun;
 use journal::Journal;
 pub(crate) use journal::{Applied, Logged};
 use labels::Kind;
@@ -62,6 +64,7 @@ pub(crate) struct Purges {
     log: Box<dyn PurgeLog>,
     log_id: LogId,
     journal: Mutex<Journal>,
+    begun: Begun,
     /// The place in the log up to which everything is applied.
     applied: watch::Sender<u64>,
     /// Where that is in the log, for other nodes.
@@ -78,10 +81,8 @@ pub(crate) struct Purges {
 /// A purge that is applied.
 #[derive(Clone, Debug)]
 pub(crate) enum Accepted {
-    /// By now.
-    Now(Logged),
-    /// It was already: this was a repetition.
-    Before(Logged),
+    /// By now, or already: then this was a repetition.
+    Applied(Logged),
     /// Not yet: it is in the log, and that is all that was waited for, or for long enough.
     Later(Logged),
     /// Nowhere: it is durable here, and waits until the log can be reached.
@@ -103,6 +104,9 @@ pub(crate) enum PurgeError {
     /// It is no key's hash.
     #[error("`{0}` is no key: a key is 32 hexadecimal digits")]
     Key(String),
+    /// Its identifier is that of a purge of something else.
+    #[error("`{0}` is the identifier of another purge: a purge that is repeated purges the same")]
+    OtherPurge(String),
     /// It could not be made durable. Nothing was purged.
     #[error(transparent)]
     Log(#[from] PublishError),
@@ -147,6 +151,7 @@ impl Purges {
             position: Arc::new(Position::new(log.name(), offset)),
             log,
             journal: Mutex::default(),
+            begun: Begun::default(),
             sweeper: Sweeper::default(),
             previews: Semaphore::new(PREVIEWS_MAX),
             resets: AtomicU64::new(resets),
@@ -193,17 +198,27 @@ impl Purges {
         self.log.start(sink);
     }
 
-    /// Applies what the log tells.
-    pub(crate) fn hear(&self, events: Vec<Event>, sites: &Sites, now: Moment) {
+    /// Applies what the log tells, at a moment that both clocks name; `tell` hears of each purge.
+    pub(crate) fn hear(
+        &self,
+        events: Vec<Event>,
+        sites: &Sites,
+        (now, instant): (Moment, Instant),
+        tell: &dyn Fn(&Placed, &Applied),
+    ) {
         let Some(reached) = events.last().map(Event::place) else {
             return;
         };
         for event in events {
             match event {
                 Event::Purge(placed) => {
-                    let at = Timestamp::from_unix_millis(now.0);
-                    let applied = Applied { at, took: None };
+                    let begun = self.begun.take(&placed.order.id);
+                    let applied = Applied {
+                        at: Timestamp::from_unix_millis(now.0),
+                        took: begun.map(|begun| instant.saturating_duration_since(begun)),
+                    };
                     let (place, sequence) = (placed.place, placed.sequence);
+                    tell(&placed, &applied);
                     self.apply(placed, sites, (now, Some(applied)));
                     self.position.moved(self.log.name(), place, sequence);
                 }
@@ -259,39 +274,33 @@ impl Purges {
         }
     }
 
-    /// Keeps how long a purge took that this node accepted.
-    pub(crate) fn took(&self, mut logged: Logged, took: Duration) -> Logged {
-        if let Some(kept) = self.journal.lock().at(logged.own) {
-            kept.applied = kept.applied.map(|it| Applied {
-                took: Some(took),
-                ..it
-            });
-            logged = kept.clone();
-        }
-        logged
-    }
-
-    /// Makes a purge durable, and waits until it is applied here, if at all for so long. A purge with the identifier of
-    /// one of the last is that one.
+    /// Makes a purge durable that was accepted at `begun`, and waits until it is applied here, if at all for so long. A
+    /// purge with the identifier of one of the last is that one, if it purges the same.
     pub(crate) async fn purge(
         &self,
         order: Order,
         sites: &Sites,
+        begun: Instant,
         patience: Option<Duration>,
     ) -> Result<Accepted, PurgeError> {
         self.labels_of(&order, sites)?;
         if let Some(known) = self.find(&order.id) {
-            return Ok(Accepted::Before(known));
+            return the_same(known, &order).map(Accepted::Applied);
         }
         let site = only_site(&order, sites);
-        let place = match self.log.publish(&order, site.as_deref()).await? {
+        self.begun.note(&order.id, begun);
+        let published = self.log.publish(&order, site.as_deref()).await;
+        if published.is_err() {
+            self.begun.take(&order.id);
+        }
+        let place = match published? {
             Published::At(place) => place,
             Published::Queued => return Ok(Accepted::Queued(order)),
         };
         // Who does not wait is told what is so already.
         let waiting = self.applied_here(&order.id, place);
         Ok(match timeout(patience.unwrap_or_default(), waiting).await {
-            Ok(logged) => Accepted::Now(logged),
+            Ok(logged) => Accepted::Applied(the_same(logged, &order)?),
             Err(_elapsed) => Accepted::Later(Logged {
                 sequence: Sequence(place),
                 own: self.latest(),
@@ -328,6 +337,11 @@ impl Purges {
     /// How far the other nodes are with a purge.
     pub(crate) fn reach(&self, place: u64) -> Vec<Reach> {
         self.log.reach(place)
+    }
+
+    /// The fleet that purges are shared with.
+    pub(crate) fn fleet(&self) -> Option<Fleet> {
+        self.log.fleet()
     }
 
     /// Returns when all nodes have applied the purge at a place.
@@ -419,6 +433,14 @@ impl Purges {
     pub(crate) fn len(&self) -> usize {
         self.index.len()
     }
+}
+
+/// A purge that is repeated is the one that has its identifier, if it says the same.
+fn the_same(known: Logged, order: &Order) -> Result<Logged, PurgeError> {
+    if known.order.scopes == order.scopes && known.order.mode == order.mode {
+        return Ok(known);
+    }
+    Err(PurgeError::OtherPurge(order.id.clone()))
 }
 
 /// When a purge was accepted: what it made stale is as old after a restart as it was before.

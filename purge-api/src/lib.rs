@@ -11,6 +11,7 @@ mod auth;
 mod bucket;
 mod dialect;
 mod filter;
+mod fleet;
 mod node;
 mod openapi;
 mod order;
@@ -23,6 +24,7 @@ pub use access::{Access, Denied, Grant, Permission};
 pub use auth::{Token, TokenError};
 pub use dialect::{Dialect, Dialects};
 pub use filter::Filter;
+pub use fleet::{Fleet, FleetNode, Propagation};
 pub use node::{Node, Parent, Readiness, Refusal, Refused, Status, Tier};
 pub use order::{
     BODY_MAX, Count, Intent, Mode, Order, OrderError, Patience, Scope, Sent, Stamp, Wait,

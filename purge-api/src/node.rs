@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 
 use crate::filter::Filter;
+use crate::fleet::Fleet;
 use crate::order::{Order, Patience, Scope};
 use crate::problem::Problem;
 use crate::receipt::{Preview, Receipt, RefusedRequest};
@@ -136,6 +137,9 @@ pub struct Status {
     /// The tiers of nodes that it is one of, if it is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tier: Option<Tier>,
+    /// The fleet that it shares its purges with, if it does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fleet: Option<Fleet>,
 }
 
 /// A node's place in the tiers.

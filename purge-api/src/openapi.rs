@@ -13,6 +13,7 @@ mod tests {
     use super::*;
     use crate::access::Denied;
     use crate::filter::Filter;
+    use crate::fleet::{Fleet, FleetNode, Propagation};
     use crate::node::Refusal;
     use crate::order::{Mode, Order, Scope, Sent, Stamp, Wait};
     use crate::problem::Problem;
@@ -96,6 +97,27 @@ mod tests {
                 waiting: 0,
                 recent_requests: 0,
                 recent_failures: 0,
+            },
+        );
+        let propagation = Propagation::default();
+        check("Propagation", propagation);
+        let node = FleetNode {
+            node: "n".to_owned(),
+            applied: Some(1),
+            heard_ms: None,
+        };
+        check("FleetNode", &node);
+        check(
+            "Fleet",
+            Fleet {
+                log: String::new(),
+                state: "following",
+                applied: 1,
+                last: 1,
+                lag_ms: None,
+                queued: 0,
+                propagation,
+                nodes: vec![node],
             },
         );
         check("EgressList", EgressList { egress: Vec::new() });

@@ -271,7 +271,7 @@ impl Order {
         check("Idempotency-Key", Some(&id), ID_MAX)?;
         for scope in &scopes {
             if *scope != Scope::All {
-                check("key", Some(scope.text()), KEY_BYTES_MAX)?;
+                check(scope.word(), Some(scope.text()), KEY_BYTES_MAX)?;
             }
         }
         match scopes.len() {
@@ -443,7 +443,7 @@ mod tests {
     #[test]
     fn what_is_no_purge_says_why() {
         assert_eq!(parse("{}"), Err(OrderError::Empty));
-        assert_eq!(parse(r#"{"tags":[""]}"#), Err(OrderError::Length("key")));
+        assert_eq!(parse(r#"{"tags":[""]}"#), Err(OrderError::Length("tag")));
         assert!(
             matches!(parse(r#"{"tag":["a"]}"#), Err(OrderError::Form(why)) if why.contains("tag"))
         );

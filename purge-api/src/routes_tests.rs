@@ -42,6 +42,7 @@ impl Node for Fixed {
             bytes_max: 4,
             connections: 5,
             tier: None,
+            fleet: None,
         }
     }
 

@@ -150,54 +150,56 @@ const fn dialect(key: &'static str, about: &'static str) -> Setting<List<Text<Ip
     }
 }
 
-const PURGE: Setting<List<Text<IpNet>>> = dialect(
-    "purge",
-    "`PURGE` of a URL on the listeners for clients, with `X-Purge-Method`.",
-);
-const XKEY: Setting<List<Text<IpNet>>> = dialect(
-    "xkey",
-    "`PURGEKEYS`, and `PURGE` with `xkey`, `xkey-purge` or `xkey-softpurge`, on the listeners for clients.",
-);
-const BAN: Setting<List<Text<IpNet>>> = dialect(
-    "ban",
-    "`BAN` by tags, hosts and anchored paths, on the listeners for clients.",
-);
-const MAGENTO: Setting<List<Text<IpNet>>> = dialect(
-    "magento",
-    "`PURGE` with `X-Magento-Tags-Pattern` on the listeners for clients.",
-);
-const FASTLY: Setting<List<Text<IpNet>>> = dialect(
-    "fastly",
-    "Fastly's API on the admin listener, and its `PURGE` on those for clients; with a token in `Fastly-Key`.",
-);
-const CLOUDFLARE: Setting<List<Text<IpNet>>> = dialect(
-    "cloudflare",
-    "Cloudflare's `purge_cache` on the admin listener; with a token in `Authorization`.",
-);
-const SOUIN: Setting<List<Text<IpNet>>> = dialect(
-    "souin",
-    "Souin's API on the admin listener; without a token.",
-);
+/// In the order of [`dialects`].
+const SPOKEN: [Setting<List<Text<IpNet>>>; 7] = [
+    dialect(
+        "purge",
+        "`PURGE` of a URL on the listeners for clients, with `X-Purge-Method`.",
+    ),
+    dialect(
+        "xkey",
+        "`PURGEKEYS`, and `PURGE` with `xkey`, `xkey-purge` or `xkey-softpurge`, on the listeners for clients.",
+    ),
+    dialect(
+        "ban",
+        "`BAN` by tags, hosts and anchored paths, on the listeners for clients.",
+    ),
+    dialect(
+        "magento",
+        "`PURGE` with `X-Magento-Tags-Pattern` on the listeners for clients.",
+    ),
+    dialect(
+        "fastly",
+        "Fastly's API on the admin listener, and its `PURGE` on those for clients; with a token in `Fastly-Key`.",
+    ),
+    dialect(
+        "cloudflare",
+        "Cloudflare's `purge_cache` on the admin listener; with a token in `Authorization`.",
+    ),
+    dialect(
+        "souin",
+        "Souin's API on the admin listener; without a token.",
+    ),
+];
 
 pub(crate) const DIALECTS: Rows = Rows {
     path: "dialects",
     about: "Who may purge as clients of other caches do: addresses and networks for each dialect. One without any is off.",
     rows: &[
-        &PURGE as &dyn Row,
-        &XKEY,
-        &BAN,
-        &MAGENTO,
-        &FASTLY,
-        &CLOUDFLARE,
-        &SOUIN,
+        &SPOKEN[0] as &dyn Row,
+        &SPOKEN[1],
+        &SPOKEN[2],
+        &SPOKEN[3],
+        &SPOKEN[4],
+        &SPOKEN[5],
+        &SPOKEN[6],
     ],
 };
 
 /// Reads `[dialects]`.
 pub(crate) fn dialects(section: &Section<'_>, reading: &mut Reading) -> Option<Dialects> {
-    let mut read = |setting| section.value(setting, reading).map(values);
-    let (purge, xkey, ban, magento) = (read(&PURGE), read(&XKEY), read(&BAN), read(&MAGENTO));
-    let (fastly, cloudflare, souin) = (read(&FASTLY), read(&CLOUDFLARE), read(&SOUIN));
+    let read = |setting| section.value(setting, reading).map(values);
+    let [purge, xkey, ban, magento, fastly, cloudflare, souin] = SPOKEN.each_ref().map(read);
     Some(Dialects {
         purge: purge?,
         xkey: xkey?,

@@ -187,6 +187,7 @@ impl Applier {
             clock,
             members,
             metrics,
+            last_purges,
             view,
             ..
         } = &*self.shared;
@@ -194,8 +195,11 @@ impl Applier {
         members.applied(place, purges.iter().map(|it| (it.place, now)));
         // What was missed while this node was away says nothing of the way from the others to here.
         if view.is_complete() {
-            let accepted = purges.iter().filter_map(|it| it.at);
-            accepted.for_each(|at| metrics.propagation.observe(now.since(at).as_secs_f64()));
+            for at in purges.iter().filter_map(|it| it.at) {
+                let took = now.since(at);
+                metrics.propagation.observe(took.as_secs_f64());
+                last_purges.note(took);
+            }
         }
     }
 }

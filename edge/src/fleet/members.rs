@@ -8,6 +8,7 @@ use async_nats::connection::State;
 use futures::StreamExt as _;
 use parking_lot::Mutex;
 use policy::time::Timestamp;
+use purge_api::FleetNode;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
@@ -237,6 +238,25 @@ impl Members {
         applied >= place && known.all(|it| it.has(&log, place))
     }
 
+    /// All that are known, by their names.
+    pub(crate) fn told(&self, now: Instant) -> Vec<FleetNode> {
+        let own = self.own.lock().status.clone();
+        let mut nodes = vec![FleetNode {
+            node: own.node,
+            applied: Some(own.applied),
+            heard_ms: None,
+        }];
+        let others = self.others.lock();
+        let known = others.iter().filter(|(_, it)| self.is_known(it, now));
+        nodes.extend(known.map(|(name, member)| FleetNode {
+            node: name.clone(),
+            applied: (member.applied > 0 && member.log == own.log).then_some(member.applied),
+            heard_ms: Some((now - member.heard).as_secs_f64() * 1000.0),
+        }));
+        nodes.sort_by(|one, other| one.node.cmp(&other.node));
+        nodes
+    }
+
     /// How far each other node is with a purge, by their names.
     pub(crate) fn reach(&self, place: u64, now: Instant) -> Vec<Reach> {
         let log = self.own.lock().status.log.clone();
@@ -407,7 +427,14 @@ mod tests {
         );
         assert!(members.to_tell(1).is_none(), "of a connection before");
         assert_eq!(members.to_tell(2).unwrap().applied, 4);
+        assert_eq!(members.told(now)[1].applied, None);
         members.hear(status("b", 6, &[(6, 900)]), now);
+        let applied = members
+            .told(now)
+            .into_iter()
+            .map(|it| (it.node, it.applied));
+        let expected = [("a".to_owned(), Some(4)), ("b".to_owned(), Some(6))];
+        assert_eq!(applied.collect::<Vec<_>>(), expected);
         let at = |millis| Reached::At(Timestamp::from_unix_millis(millis));
         assert_eq!(reached(6), at(900));
         // It has noticed only now.

@@ -16,6 +16,7 @@ mod message;
 mod metrics;
 mod outbox;
 mod proof;
+mod propagation;
 mod publish;
 mod reading;
 pub mod setup;
@@ -29,7 +30,7 @@ use std::time::Duration;
 use async_nats::jetstream::Context;
 use async_trait::async_trait;
 use parking_lot::Mutex;
-use purge_api::Order;
+use purge_api::{Fleet, Order};
 use storage::purge::{LogFile, Sequence};
 use tokio::sync::watch;
 
@@ -46,6 +47,7 @@ use members::Members;
 use message::Subjects;
 pub(crate) use metrics::FleetMetrics;
 pub(crate) use outbox::Outbox;
+use propagation::LastPurges;
 use view::View;
 
 /// The client's own messages are not told: what matters of them is told here.
@@ -125,6 +127,7 @@ pub(crate) struct Shared {
     subjects: Subjects,
     clock: Arc<Clock>,
     metrics: FleetMetrics,
+    last_purges: LastPurges,
     view: View,
     members: Members,
     outbox: Option<Outbox>,
@@ -152,6 +155,7 @@ impl FleetLog {
             client: watch::Sender::new(None),
             outlived: Arc::new(AtomicU64::default()),
             line: Arc::default(),
+            last_purges: LastPurges::default(),
             settings,
             clock,
             metrics,
@@ -232,6 +236,28 @@ impl PurgeLog for FleetLog {
             // A node that is forgotten tells nothing any more.
             drop(tokio::time::timeout(ANSWER, heard.changed()).await);
         }
+    }
+
+    fn fleet(&self) -> Option<Fleet> {
+        let Shared {
+            view,
+            clock,
+            members,
+            outbox,
+            last_purges,
+            ..
+        } = &*self.shared;
+        let now = clock.instant();
+        Some(Fleet {
+            log: members.log(),
+            state: view.word(),
+            applied: view.place(),
+            last: view.status(now).last,
+            lag_ms: view.lag(now).map(|lag| lag.as_secs_f64() * 1000.0),
+            queued: outbox.as_ref().map_or(0, Outbox::len) as u64,
+            propagation: last_purges.told(),
+            nodes: members.told(now),
+        })
     }
 
     fn outlived(&self, upto: Sequence) {

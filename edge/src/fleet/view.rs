@@ -128,6 +128,15 @@ impl View {
         self.lag.lock().server_time(now)
     }
 
+    /// How this node stands to its log, in a word.
+    pub(crate) fn word(&self) -> &'static str {
+        match self.connected.load(Ordering::Acquire) {
+            false => "apart",
+            true if self.place() < self.goal.load(Ordering::Acquire) => "replaying",
+            true => "following",
+        }
+    }
+
     /// How long what was applied last is ago.
     pub(crate) fn lag(&self, now: Instant) -> Option<Duration> {
         self.lag.lock().lag(now)
@@ -233,7 +242,9 @@ mod tests {
         view.connected(stamped(8, 100), stamped(8, 100), at(0));
         assert!(view.has_found());
         assert_eq!(view.trust(at(0)), Trust::Full);
+        assert_eq!(view.word(), "following");
         view.disconnected();
+        assert_eq!(view.word(), "apart");
         // The log was set back, and has grown since.
         view.incomplete();
         view.connected(stamped(4, 60), stamped(6, 101), at(1));
@@ -241,6 +252,7 @@ mod tests {
         assert_eq!(view.trust(at(1)), Trust::Validate);
         view.applied(5, seconds(70), 1, at(1));
         assert_eq!(view.state(at(1)), LogState::Replaying(1));
+        assert_eq!(view.word(), "replaying");
         assert!(!view.is_complete());
         view.applied(6, seconds(101), 0, at(1));
         assert_eq!(view.state(at(1)), LogState::Current);

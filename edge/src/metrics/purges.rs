@@ -34,7 +34,7 @@ impl Purges {
         Ok(Self {
             purges: counters(
                 "purges_total",
-                "Purges that were applied, once for each kind of key in them.",
+                "Purges that were applied here, whoever accepted them, once for each kind of key in them.",
                 &["scope", "mode"],
             )?,
             refusals: counters(
@@ -45,7 +45,7 @@ impl Purges {
             latency: Histogram::with_opts(
                 HistogramOpts::new(
                     "purge_latency_seconds",
-                    "From a purge's acceptance to its application on this node.",
+                    "From a purge's acceptance by this node to its application here.",
                 )
                 .buckets(LATENCIES.to_vec()),
             )?,
@@ -89,8 +89,8 @@ impl Purges {
         ]
     }
 
-    /// A purge that was applied.
-    pub(crate) fn applied(&self, order: &Order, took: Duration) {
+    /// A purge that was applied; how long that took, where this node had accepted it.
+    pub(crate) fn applied(&self, order: &Order, took: Option<Duration>) {
         let mode = match order.mode {
             Mode::Hard => "hard",
             Mode::Soft => "soft",
@@ -101,7 +101,9 @@ impl Purges {
         for word in words {
             self.purges.with_label_values(&[word, mode]).inc();
         }
-        self.latency.observe(took.as_secs_f64());
+        if let Some(took) = took {
+            self.latency.observe(took.as_secs_f64());
+        }
     }
 
     /// A request that was refused for this reason.

@@ -65,7 +65,12 @@ impl Node {
             by: "cache-groups".to_owned(),
             accepted_at: purge_api::Node::now(self),
         };
-        match self.purges.purge(order, &self.sites, Some(PATIENCE)).await {
+        let now = self.clock.instant();
+        match self
+            .purges
+            .purge(order, &self.sites, now, Some(PATIENCE))
+            .await
+        {
             Ok(_) => {}
             Err(error) => tracing::error!(%error, "cache groups were not invalidated"),
         }

@@ -8,7 +8,7 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use async_trait::async_trait;
 use bytes::Bytes;
 use parking_lot::Mutex;
-use purge_api::Order;
+use purge_api::{Fleet, Order};
 use storage::purge::{LogError, LogFile, Sequence};
 use tokio::sync::oneshot;
 
@@ -102,6 +102,10 @@ impl PurgeLog for LocalLog {
 
     fn reach(&self, _place: u64) -> Vec<Reach> {
         Vec::new()
+    }
+
+    fn fleet(&self) -> Option<Fleet> {
+        None
     }
 
     async fn reached_by_all(&self, _place: u64) {}

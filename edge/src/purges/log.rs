@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use policy::time::Timestamp;
-use purge_api::Order;
+use purge_api::{Fleet, Order};
 use storage::purge::{LogError, Sequence};
 
 /// What a log has to tell, in the order of the log.
@@ -181,6 +181,9 @@ pub(crate) trait PurgeLog: fmt::Debug + Send + Sync {
 
     /// How far the other nodes that follow it are with the purge at a place, by their names.
     fn reach(&self, place: u64) -> Vec<Reach>;
+
+    /// The fleet that follows it, as this node knows it; none where it is this node's own.
+    fn fleet(&self) -> Option<Fleet>;
 
     /// Returns when every node that is known has applied everything up to a place.
     async fn reached_by_all(&self, place: u64);

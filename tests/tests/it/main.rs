@@ -50,6 +50,7 @@ mod purge_disks;
 mod purge_peers;
 mod purge_races;
 mod purge_refusals;
+mod purge_scale;
 mod query;
 mod range;
 mod range_clients;

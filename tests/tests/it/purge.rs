@@ -223,9 +223,30 @@ async fn purges_can_be_asked_about_and_repeated_without_effect() {
     let fields = [("Authorization", bearer.as_str()), ("Idempotency-Key", id)];
     let mut client = Client::connect(node.admin()).await;
     let again = client
-        .upload("POST", "/v1/purges", &fields, br#"{"all":true}"#)
+        .upload("POST", "/v1/purges", &fields, br#"{"tags":["a"]}"#)
         .await;
     let again = serde_json::from_slice::<Value>(&again.body).unwrap();
     assert_eq!(again["scopes"], first["scopes"]);
     assert_eq!(again["sequence"], first["sequence"]);
+    // Under that name something else would not be purged: it is not said that it was.
+    for other in [r#"{"all":true}"#, r#"{"tags":["a"],"mode":"soft"}"#] {
+        let refused = client.upload("POST", "/v1/purges", &fields, other.as_bytes());
+        let refused = refused.await;
+        assert_eq!(refused.status, 422, "{}", refused.text());
+        assert!(refused.text().contains("another purge"));
+    }
+}
+
+#[tokio::test]
+async fn who_does_not_wait_is_counted_too() {
+    let origin = counting().await;
+    let node = Node::before(&origin.url()).await;
+    let answer = node
+        .api("POST", "/v1/purges", r#"{"tags":["a"],"wait":"none"}"#)
+        .await;
+    assert!(matches!(answer.status, 200 | 202));
+    node.metrics_when(|it| it.sum("larder_purge_latency_seconds_count", &[]) == 1.0)
+        .await;
+    let tags = [("scope", "tag"), ("mode", "hard")];
+    assert_eq!(node.metrics().await.sum("larder_purges_total", &tags), 1.0);
 }

@@ -88,6 +88,8 @@ async fn its_status_says_that_nothing_was_purged() {
     );
     let nothing = purge(&node, &["--soft"]).await;
     assert_eq!(nothing.code, Some(2));
+    let both = purge(&node, &["--all", "--tag", "other"]).await;
+    assert_eq!(both.code, Some(2), "everything, or a tag?");
     assert!(node.get("/a").await.is_hit());
     node.signal("KILL");
     node.wait_exit().await;

@@ -9,7 +9,7 @@ use larder_tests::{Client, Gate, Node, Origin, Reply, eventually};
 const SOON: Duration = Duration::from_secs(5);
 
 /// Keys of each scope that name `/N`.
-const SCOPES: [&str; 7] = [
+const SCOPES: [&str; 8] = [
     r#""urls":["http://www.example.com/N"]"#,
     r#""tags":["tag-N"]"#,
     r#""prefixes":["http://www.example.com/N"]"#,
@@ -17,6 +17,7 @@ const SCOPES: [&str; 7] = [
     r#""all":true,"site":"main""#,
     r#""all":true"#,
     r#""tags":["other"],"urls":["https://www.example.com/N"]"#,
+    r#""keys":["KEY"]"#,
 ];
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -45,10 +46,28 @@ async fn asks(node: &Node, target: &str) -> Client {
     client
 }
 
+/// The keys that the targets are stored under, as another node of the same configuration tells them.
+async fn keys() -> Vec<String> {
+    let origin = Origin::start(|_| Reply::fresh(600, "any")).await;
+    let node = Node::before(&origin.url()).await;
+    let mut keys = Vec::new();
+    for number in 0..SCOPES.len() {
+        node.get(&format!("/{number}")).await;
+        let url = format!("http://www.example.com/{number}");
+        let preview = node
+            .purge(&format!(r#"{{"urls":["{url}"],"dry_run":true}}"#))
+            .await;
+        let key = preview["samples"][0]["key"].as_str();
+        keys.push(key.expect("a sample").to_owned());
+    }
+    keys
+}
+
 async fn race(phase: Phase, mode: &str) {
     let gates: Arc<Vec<Gate>> = Arc::new(SCOPES.iter().map(|_| Gate::closed()).collect());
     let origin = slow(phase, Arc::clone(&gates)).await;
     let node = Node::before(&origin.url()).await;
+    let hashes = keys().await;
     for (number, scope) in SCOPES.iter().enumerate() {
         let target = format!("/{number}");
         let case = format!("{phase:?}, {mode}, {scope}");
@@ -59,7 +78,8 @@ async fn race(phase: Phase, mode: &str) {
             leader.answer_head().await.expect("a head");
             leader.at_least(3).await;
         }
-        let keys = scope.replace('N', &number.to_string());
+        let keys = scope.replace("KEY", &hashes[number]);
+        let keys = keys.replace('N', &number.to_string());
         node.purge(&format!(r#"{{{keys},"mode":"{mode}"}}"#)).await;
         // These ask after the acknowledgement: the one before the old response goes on, the other one after.
         let mut late = asks(&node, &target).await;

@@ -201,6 +201,14 @@ async fn a_validated_response_is_fresh_after_a_restart_and_its_body_is_not_writt
     }
 }
 
+/// The key that a target is stored under.
+async fn key_of(node: &Node, target: &str) -> String {
+    let body = format!(r#"{{"urls":["http://www.example.com{target}"],"dry_run":true}}"#);
+    let preview = node.purge(&body).await;
+    let key = preview["samples"][0]["key"].as_str();
+    key.expect("a sample").to_owned()
+}
+
 #[tokio::test]
 async fn what_was_purged_does_not_come_back() {
     let origin = telling().await;
@@ -233,9 +241,15 @@ async fn what_was_purged_does_not_come_back() {
         (r#"{"all":true,"site":"main"}"#.to_owned(), all.to_vec()),
         (r#"{"all":true}"#.to_owned(), all.to_vec()),
         (r#"{"all":true,"mode":"soft"}"#.to_owned(), all.to_vec()),
+        (r#"{"keys":["KEY"]}"#.to_owned(), vec!["/dir/p"]),
+        (
+            r#"{"keys":["KEY"],"mode":"soft"}"#.to_owned(),
+            vec!["/dir/p"],
+        ),
     ];
     for (body, gone) in purges {
         fill(&node, &all).await;
+        let body = body.replace("KEY", &key_of(&node, "/dir/p").await);
         node.purge(&body).await;
         node.kill_and_restart(|_| {}).await;
         for target in all {
@@ -316,6 +330,76 @@ async fn a_purge_log_that_lost_something_leaves_nothing_on_the_disks() {
         let said = node.stderr().join("\n");
         assert!(said.contains("purge"), "{what}: {said}");
     }
+}
+
+/// What a record in the middle of the log said nobody knows any more.
+fn spoil(log: &Path, what: &str) {
+    let mut bytes = std::fs::read(log).expect("a log");
+    let place = bytes
+        .windows(what.len())
+        .position(|it| it == what.as_bytes());
+    bytes[place.expect("the record")] ^= 0x01;
+    std::fs::write(log, bytes).expect("a writable log");
+}
+
+#[tokio::test]
+async fn a_purge_log_that_is_damaged_in_the_middle_is_told_and_nothing_is_used_unasked() {
+    let origin = telling().await;
+    let mut node = node_before(&origin).await;
+    let purged = ["/10/first", "/10/second", "/10/third"];
+    let all = [&purged[..], &["/10/kept", "/3000000/kept"]].concat();
+    fill(&node, &all).await;
+    for target in purged {
+        let tag = target.rsplit('/').next().unwrap();
+        node.purge(&format!(r#"{{"tags":["{tag}"]}}"#)).await;
+    }
+    node.kill_and_restart(|folder| spoil(&purge_log(folder), "second"))
+        .await;
+    let said = node.stderr().join("\n");
+    assert!(said.contains("the purge log is damaged"), "{said}");
+    let metrics = node.metrics().await;
+    assert_eq!(metrics.sum("larder_purge_resets_total", &[]), 1.0);
+    for target in &all {
+        let answer = node.get(target).await;
+        assert!(!answer.is_hit(), "{target}: {}", answer.cache_status());
+        check_body(target, &answer);
+        assert!(
+            node.get(target).await.is_hit(),
+            "{target}: it was asked for"
+        );
+    }
+    // The log goes on, and holds.
+    node.purge(r#"{"tags":["kept"]}"#).await;
+    node.kill_and_restart(|_| {}).await;
+    assert!(!node.get("/10/kept").await.is_hit());
+}
+
+#[tokio::test]
+async fn a_purge_is_known_by_its_identifier_after_a_restart() {
+    let origin = telling().await;
+    let mut node = node_before(&origin).await;
+    fill(&node, &["/10/a", "/10/b"]).await;
+    let purge = async |node: &Node, body: &str| {
+        let bearer = format!("Bearer {}", node.token());
+        let fields = [
+            ("Authorization", bearer.as_str()),
+            ("Idempotency-Key", "release-7"),
+        ];
+        let mut client = larder_tests::Client::connect(node.admin()).await;
+        let answer = client.upload("POST", "/v1/purges", &fields, body.as_bytes());
+        let answer = answer.await;
+        let document: serde_json::Value = serde_json::from_slice(&answer.body).unwrap();
+        (answer.status, document["sequence"].clone())
+    };
+    let first = purge(&node, r#"{"tags":["a"]}"#).await;
+    assert_eq!(first, (200, 1.into()));
+    node.kill_and_restart(|_| {}).await;
+    assert!(!node.get("/10/a").await.is_hit());
+    assert_eq!(purge(&node, r#"{"tags":["a"]}"#).await, first);
+    assert!(node.get("/10/a").await.is_hit(), "it was purged once");
+    assert_eq!(purge(&node, r#"{"tags":["b"]}"#).await.0, 422);
+    assert!(node.get("/10/b").await.is_hit());
+    assert_eq!(node.metrics().await.sum("larder_purge_sequence", &[]), 1.0);
 }
 
 #[tokio::test]

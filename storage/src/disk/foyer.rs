@@ -96,6 +96,7 @@ pub(crate) fn open(dir: &Path, size: u64, settings: &Settings) -> io::Result<Arc
         queue,
         pending: Arc::clone(&pending),
         lost: Arc::clone(&lost),
+        not_taken: 0,
     };
     // Whoever opens it may be inside of another runtime, where one must not wait for this one.
     let thread = std::thread::Builder::new()
@@ -185,6 +186,8 @@ struct Worker {
     queue: mpsc::UnboundedReceiver<u64>,
     pending: Arc<Pending>,
     lost: Arc<AtomicBool>,
+    /// Bodies so far that foyer did not take.
+    not_taken: usize,
 }
 
 impl Worker {
@@ -226,9 +229,20 @@ impl Worker {
                 return;
             }
             let unconfirmed = write(cache, batch).await;
-            if unconfirmed > 0 {
-                tracing::debug!(bodies = unconfirmed, "foyer did not take bodies");
-            }
+            self.tell_lost(unconfirmed);
+        }
+    }
+
+    /// Bodies that foyer does not answer with after all attempts: misses from now on.
+    fn tell_lost(&mut self, bodies: usize) {
+        let before = self.not_taken;
+        self.not_taken += bodies;
+        // At the 1st, the 2nd, the 4th, the 8th …: as faults of a volume are told.
+        if self.not_taken.checked_ilog2() != before.checked_ilog2() {
+            tracing::warn!(
+                bodies = self.not_taken,
+                "foyer did not take bodies: they are misses"
+            );
         }
     }
 

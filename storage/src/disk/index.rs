@@ -65,6 +65,11 @@ impl Index {
         }
     }
 
+    /// In this order, neighbours in the index follow each other.
+    pub(crate) fn order(tag: u64) -> (usize, u64) {
+        (spread(tag, SHARDS), tag)
+    }
+
     pub(crate) fn objects(&self) -> u64 {
         self.objects.load(Ordering::Relaxed)
     }

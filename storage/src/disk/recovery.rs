@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use super::Shared;
 use super::error::DiskError;
 use super::format::{Geometry, HEADER, Header, Kind, MARK, Mark, Name, SEAL, Seal, UNIT, length};
-use super::index::tag_of;
+use super::index::{Index, tag_of};
 use super::life::{Class, Life};
 use super::place::Place;
 use super::table::{Entry, Sizes};
@@ -81,9 +81,8 @@ impl Progress {
     }
 }
 
-/// A record that may be older or newer than the one found for its name: segments that were open at
-/// the same time do not say.
-struct Disputed {
+/// A record that was found.
+struct Proposed {
     entry: Entry,
     name: Name,
     number: u64,
@@ -97,7 +96,8 @@ struct Recoverer<'a> {
     begin: u64,
     next: AtomicU32,
     found: Mutex<Vec<Arc<Life>>>,
-    disputed: Mutex<Vec<Disputed>>,
+    /// What may be older or newer than the one found for its name: segments that were open at the same time do not say.
+    disputed: Mutex<Vec<Proposed>>,
     stop: &'a AtomicBool,
 }
 
@@ -175,6 +175,7 @@ impl Recoverer<'_> {
     /// Puts the objects of a segment into the index; returns how many records there are.
     fn admit(&self, life: &Arc<Life>, headers: impl Iterator<Item = Header>) -> usize {
         let mut classes: HashMap<Class, u32> = HashMap::new();
+        let mut found = Vec::new();
         let mut count = 0;
         for header in headers {
             count += 1;
@@ -192,14 +193,21 @@ impl Recoverer<'_> {
             let class = *classes
                 .entry(class)
                 .or_insert_with(|| life.add_class(class));
-            let entry = entry_of(self.volume, life, &header, class);
-            self.propose(entry, header.name, header.number);
+            found.push(Proposed {
+                entry: entry_of(self.volume, life, &header, class),
+                name: header.name,
+                number: header.number,
+            });
         }
+        // One part of the index after the other: each fits the processor's caches, and all of it does not.
+        found.sort_unstable_by_key(|one| Index::order(one.entry.tag));
+        found.into_iter().for_each(|one| self.propose(one));
         count
     }
 
     /// Puts a record into the index, unless there is a newer one.
-    fn propose(&self, entry: Entry, name: Name, number: u64) {
+    fn propose(&self, proposed: Proposed) {
+        let Proposed { entry, name, .. } = proposed;
         let mut disputed = false;
         let mut newer = None;
         self.shared.index.put(entry, |others| {
@@ -222,11 +230,7 @@ impl Recoverer<'_> {
             self.shared.index.note_replaced(newer.tag, newer.place());
         }
         if disputed {
-            self.disputed.lock().push(Disputed {
-                entry,
-                name,
-                number,
-            });
+            self.disputed.lock().push(proposed);
         }
     }
 
@@ -247,7 +251,7 @@ impl Recoverer<'_> {
 
     fn settle_disputes(&self) {
         let disputed = std::mem::take(&mut *self.disputed.lock());
-        for Disputed {
+        for Proposed {
             entry,
             name,
             number,

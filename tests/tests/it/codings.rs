@@ -341,7 +341,7 @@ async fn what_stays_on_a_disk_is_not_coded_for_every_hit() {
     let node = Node::start(settings).await;
     assert!(long.len() > 1 << 20);
     node.get("/a").await;
-    soon(async || get(&node, "gzip").await.is_hit()).await;
+    crate::restart::on_disk(&node, 1).await;
     for _ in 0..3 {
         let answer = get(&node, "gzip").await;
         assert_eq!(

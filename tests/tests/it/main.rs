@@ -71,6 +71,7 @@ mod stats;
 mod tidy;
 mod tiers;
 mod tiers_certificates;
+mod tiers_links;
 mod tiers_purge;
 mod tiers_resume;
 mod tiers_siblings;

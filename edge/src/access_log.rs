@@ -4,6 +4,7 @@
 //! Between two writes it pauses, so that it is not woken for every line.
 
 mod format;
+mod moment;
 mod output;
 
 use std::borrow::Cow;
@@ -214,18 +215,29 @@ pub(crate) fn time_of(text: &str) -> Option<Timestamp> {
 }
 
 fn timestamp<S: Serializer>(time: &Timestamp, out: S) -> Result<S::Ok, S::Error> {
-    out.collect_str(&format_args!("{:.3}", civil(*time)))
+    let text = moment::rfc3339(*time);
+    match str::from_utf8(&text) {
+        Ok(text) => out.serialize_str(text),
+        Err(_) => out.collect_str(&format_args!("{:.3}", civil(*time))),
+    }
 }
 
 fn authority<S: Serializer>(host: &Option<&Authority>, out: S) -> Result<S::Ok, S::Error> {
     match host {
-        Some(host) => out.collect_str(host),
+        Some(name) => self::host(name, out),
         None => out.serialize_str("-"),
     }
 }
 
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde asks for a reference"
+)]
 fn host<S: Serializer>(host: &&Authority, out: S) -> Result<S::Ok, S::Error> {
-    out.collect_str(host)
+    match host.port {
+        None => out.serialize_str(&host.host),
+        Some(_) => out.collect_str(host),
+    }
 }
 
 fn trace<S: Serializer>(trace: &Option<TraceId>, out: S) -> Result<S::Ok, S::Error> {

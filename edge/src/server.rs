@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, Method, StatusCode};
 use storage::Body;
 use tokio::io::AsyncReadExt;
@@ -19,9 +19,8 @@ use wire::Persistence;
 use wire::proxy_protocol::Announced;
 
 use crate::announced;
-use crate::cache::{self, Known, Ready};
+use crate::cache::{self, Fields, Known, Ready, Written};
 use crate::downstream::alarm::Stopping;
-use crate::downstream::h2_meter::Metered;
 use crate::downstream::{self, ClientError, Facts, Io, Scheme, Shown, Tls, h1, h2};
 use crate::exchange::Exchange;
 use crate::node::Node;
@@ -33,6 +32,9 @@ use crate::short_way::ShortWay;
 
 /// After an accept that failed for want of a file descriptor: there is no use in trying at once.
 pub(crate) const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// Content of one response that waits in an HTTP/2 connection, for the client's window or its socket, in bytes: as
+/// much as one frame has.
+const WAITING_MAX: u64 = 16 * 1024;
 /// What an HTTP/2 client with prior knowledge sends first (RFC 9113 §3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
@@ -155,8 +157,7 @@ impl Server {
         let facts = facts(Scheme::Https, shown, Tls::of(session));
         let io = Io::Tls(Box::new(stream));
         if speaks_h2 {
-            self.serve_h2(Metered::new(io, BytesMut::new()), facts)
-                .await;
+            self.serve_h2((io, BytesMut::new()), facts).await;
         } else {
             self.serve_h1(io, BytesMut::new(), facts).await;
         }
@@ -181,7 +182,7 @@ impl Server {
         let io = Io::Plain(stream);
         match sniffed {
             Ok(Ok(())) if read.starts_with(PREFACE) => {
-                self.serve_h2(Metered::new(io, read), facts).await;
+                self.serve_h2((io, read), facts).await;
             }
             Ok(Ok(())) if !read.is_empty() => self.serve_h1(io, read, facts).await,
             Ok(_) | Err(_) => {}
@@ -196,6 +197,9 @@ impl Server {
         loop {
             let refused = match connection.next_request(&mut stopping).await {
                 h1::Next::Request(head) => {
+                    if self.answer_again_h1(&mut connection, &head, known.as_ref()) {
+                        continue;
+                    }
                     match self.respond_h1(connection, head, &mut known).await {
                         Some(again) => {
                             connection = again;
@@ -214,30 +218,62 @@ impl Server {
         }
     }
 
+    /// Answers a request that is the same as the last one, where there is nothing to wait for. False where there is, or
+    /// where the answer is another one.
+    fn answer_again_h1(
+        &self,
+        connection: &mut h1::Connection,
+        head: &Arc<wire::RequestHead>,
+        known: Option<&Known<Written>>,
+    ) -> bool {
+        let Some(last) =
+            known.filter(|last| last.is_of(head) && last.is_short(h1::COPIED_MAX as u64))
+        else {
+            return false;
+        };
+        let stays = head.persistence == Persistence::KeepAlive && !self.is_stopping();
+        if !stays || !connection.has_room() {
+            return false;
+        }
+        let Some(again) = self.short_way.again(&self.node, last) else {
+            return false;
+        };
+        let answered = self.node.clock.instant();
+        last.write(&again, connection.out());
+        let mut sent = 0;
+        if head.method != Method::HEAD
+            && let Some(data) = again.body().contiguous()
+        {
+            connection.out().extend_from_slice(data);
+            sent = data.len() as u64;
+        }
+        self.node.finished(&last.exchange(&again, answered), sent);
+        true
+    }
+
     /// Answers a request by the shortest way there is.
     async fn respond_h1(
         &self,
         mut connection: h1::Connection,
         head: Arc<wire::RequestHead>,
-        known: &mut Option<Known>,
+        known: &mut Option<Known<Written>>,
     ) -> Option<h1::Connection> {
         if !self.is_stopping() {
             if let Some(last) = known
-                && let Some(again) = self.short_way.again(&self.node, last, &head)
+                && last.is_of(&head)
+                && let Some(again) = self.short_way.again(&self.node, last)
             {
-                connection.respond_written(last.head(&again));
-                let length = if head.method == Method::HEAD {
-                    0
-                } else {
-                    again.body.len()
-                };
-                let content = (&again.exchange, &again.body, 0..length);
+                last.write(&again, connection.out());
+                let length = content_length(&head, again.body());
+                let exchange = last.exchange(&again, self.node.clock.instant());
+                let content = (&exchange, again.body(), 0..length);
                 return self.content_h1(connection, &head, content).await;
             }
             let facts = connection.facts();
             if let Some(ready) = self.short_way.ready(&self.node, facts, &head) {
                 let written = connection.respond(&head, ready.status, &ready.headers);
-                *known = Known::of(&self.node, &ready.exchange, &ready.head, written);
+                let answered = (&ready.head, &ready.body);
+                *known = Known::of_written(&self.node, &ready.exchange, answered, written);
                 let content = (&ready.exchange, &ready.body, ready.range);
                 return self.content_h1(connection, &head, content).await;
             }
@@ -304,20 +340,56 @@ impl Server {
         }
     }
 
-    async fn serve_h2(&self, io: Metered<Io>, facts: Arc<Facts>) {
+    async fn serve_h2(&self, connection: (Io, BytesMut), facts: Arc<Facts>) {
         let limits = &self.node.limits;
-        let mut framed = match h2::handshake(io, limits).await {
-            Ok(framed) => framed,
+        let stopping = Stopping::new(self.stopping.clone());
+        let begun = h2::Connection::begin(connection, Arc::clone(limits), stopping).await;
+        let mut connection = match begun {
+            Ok(connection) => connection,
             Err(error) => return tracing::debug!(%error, "no HTTP/2 connection"),
         };
-        let mut stopping = self.stopping.clone();
         let busy = Arc::new(Semaphore::new(limits.h2_streams as usize));
-        while let Some(accepted) = h2::accept(&mut framed, limits, &mut stopping, &busy).await {
-            let Ok(place) = Arc::clone(&busy).try_acquire_owned() else {
-                h2::reject(accepted);
-                continue;
-            };
-            self.respond_h2(accepted, &facts, place).await;
+        let mut last = None;
+        while let Some(accepted) = connection.accept(&busy).await {
+            if let Some(accepted) = self.answer_again(accepted, &mut last) {
+                self.respond_h2(accepted, (&facts, &busy), &mut last).await;
+            }
+        }
+    }
+
+    /// Answers a request that is the same as the last one. What is not answered is given back.
+    fn answer_again(
+        &self,
+        accepted: h2::Accepted,
+        last: &mut Option<Last>,
+    ) -> Option<h2::Accepted> {
+        let Some(last) = last.as_mut().filter(|_| !self.is_stopping()) else {
+            return Some(accepted);
+        };
+        let only_head = *accepted.0.method() == Method::HEAD;
+        let short_enough = only_head || last.known.is_short(WAITING_MAX);
+        if !short_enough || !last.asked.is_again(&accepted.0) {
+            return Some(accepted);
+        }
+        let Some(again) = self.short_way.again(&self.node, &last.known) else {
+            return Some(accepted);
+        };
+        let content = match again.body().contiguous() {
+            Some(content) if !only_head => content.clone(),
+            _ => Bytes::new(),
+        };
+        let answered = self.node.clock.instant();
+        let fields = last.known.fields(&again);
+        let sent = h2::answer(accepted, last.known.status(), fields, content);
+        self.told(&last.known.exchange(&again, answered), sent);
+        None
+    }
+
+    /// Tells of an exchange that ended at once.
+    fn told(&self, exchange: &Exchange, sent: Result<u64, ClientError>) {
+        self.node.finished(exchange, *sent.as_ref().unwrap_or(&0));
+        if let Err(error) = sent {
+            tracing::debug!(%error, "a response did not reach its client");
         }
     }
 
@@ -325,9 +397,12 @@ impl Server {
     async fn respond_h2(
         &self,
         accepted: h2::Accepted,
-        facts: &Arc<Facts>,
-        place: OwnedSemaphorePermit,
+        (facts, busy): (&Arc<Facts>, &Arc<Semaphore>),
+        last: &mut Option<Last>,
     ) {
+        let Ok(place) = Arc::clone(busy).try_acquire_owned() else {
+            return h2::reject(accepted);
+        };
         let limits = &self.node.limits;
         let head = match h2::read_head(&accepted.0, limits) {
             Ok(head) => Arc::new(head),
@@ -337,12 +412,12 @@ impl Server {
                 return h2::refuse(accepted, status);
             }
         };
-        let server = self.clone();
         let ready = match self.is_stopping() {
             true => None,
             false => self.short_way.ready(&self.node, facts, &head),
         };
-        let Some(ready) = ready else {
+        let server = self.clone();
+        let Some(mut ready) = ready else {
             let facts = Arc::clone(facts);
             tokio::spawn(async move {
                 server.exchange_h2(accepted, head, facts).await;
@@ -350,6 +425,12 @@ impl Server {
             });
             return;
         };
+        policy::hop_by_hop::remove(&mut ready.headers);
+        if let Some(content) = short(&ready.body, ready.range.clone()) {
+            *last = Last::of(&self.node, &accepted, &ready);
+            let sent = h2::answer(accepted, ready.status, ready.headers, content);
+            return self.told(&ready.exchange, sent);
+        }
         let exchange = h2::Exchange::complete(accepted, &head, Arc::clone(limits));
         let mut answer = Box::pin(async move {
             server.answer_h2(exchange, ready).await;
@@ -403,6 +484,39 @@ impl Server {
             exchange.finish();
         }
     }
+}
+
+/// What an HTTP/2 connection was asked last, and how it was answered.
+struct Last {
+    asked: h2::Asked,
+    known: Known<Fields>,
+}
+
+impl Last {
+    fn of(node: &Node, accepted: &h2::Accepted, ready: &Ready) -> Option<Self> {
+        let asked = h2::Asked::of(&accepted.0)?;
+        let answered = (&ready.head, &ready.body);
+        let known = Known::of_fields(node, &ready.exchange, answered, &ready.headers)?;
+        Some(Self { asked, known })
+    }
+}
+
+/// How much of a body answers a request.
+fn content_length(head: &wire::RequestHead, body: &Body) -> u64 {
+    match head.method {
+        Method::HEAD => 0,
+        _ => body.len(),
+    }
+}
+
+/// Content that is there in one piece, and so short that it may wait in the connection.
+fn short(body: &Body, range: Range<u64>) -> Option<Bytes> {
+    if range.end - range.start > WAITING_MAX {
+        return None;
+    }
+    let mut pieces = body.slice(range);
+    let first = pieces.next().unwrap_or_default();
+    pieces.next().is_none().then_some(first)
 }
 
 /// Answers what was no request. A proxy says by its name that it was the one.

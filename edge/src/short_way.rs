@@ -56,17 +56,12 @@ impl ShortWay {
         Some(ready)
     }
 
-    /// The answer to a request that is the same as the one before it, if it is the same.
-    pub(crate) fn again(
-        &self,
-        node: &Arc<Node>,
-        known: &Known,
-        head: &Arc<RequestHead>,
-    ) -> Option<Again> {
+    /// The answer to a request that is the same as the one before it, if that is still the same.
+    pub(crate) fn again<W>(&self, node: &Arc<Node>, known: &Known<W>) -> Option<Again> {
         if self.is_closed() {
             return None;
         }
-        let again = known.again(node, head)?;
+        let again = known.again(node)?;
         tracing::debug!("ready the short way");
         Some(again)
     }

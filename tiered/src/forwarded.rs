@@ -100,6 +100,9 @@ impl Trust {
             scheme: None,
             path: vec![peer],
         };
+        if !self.covers(peer) {
+            return sender;
+        }
         for hop in self.hops(request).take(HOPS_MAX) {
             if !self.covers(sender.client) {
                 break;

@@ -43,7 +43,7 @@ pub(crate) enum Head {
 impl storage::Head for Head {
     fn weight(&self) -> usize {
         match self {
-            Self::Stored(cached) => cached.weight(),
+            Self::Stored(cached) => cached.weight,
             Self::Slice(slice) => slice.membership.weight(),
             Self::PassedOn(_) => 0,
         }
@@ -196,21 +196,15 @@ pub(crate) struct Cached {
     pub extent: Extent,
     /// Host and target, for people.
     pub uri: Box<str>,
+    /// What it owns, in bytes: every hit asks for it.
+    weight: usize,
 }
 
-impl Cached {
-    fn weight(&self) -> usize {
-        let Self {
-            stored,
-            membership,
-            uri,
-            extent: _, // owns nothing
-        } = self;
-        let names = stored.headers.keys().filter(|name| is_own_text(name));
-        // Its own size is part of the object's.
-        let owned = stored.weight().saturating_sub(size_of::<Stored>());
-        owned + names.count() * NAME_OVERHEAD + membership.weight() + uri.len()
-    }
+fn weight(stored: &Stored, membership: &Membership, uri: &str) -> usize {
+    let names = stored.headers.keys().filter(|name| is_own_text(name));
+    // Its own size is part of the object's.
+    let owned = stored.weight().saturating_sub(size_of::<Stored>());
+    owned + names.count() * NAME_OVERHEAD + membership.weight() + uri.len()
 }
 
 impl Head {
@@ -223,6 +217,7 @@ impl Head {
     ) -> Self {
         stored.headers = packed(&stored.headers);
         Self::Stored(Cached {
+            weight: weight(&stored, &membership, &uri),
             stored,
             membership,
             extent,

@@ -45,7 +45,7 @@ use crate::outcome::{Answer, Bypass, Forward, Forwarded, Local, Outcome, Reason,
 use crate::purges::Trust;
 use crate::sites::UseCache;
 use crate::telemetry::{Kind, Open};
-pub(crate) use again::{Again, Known};
+pub(crate) use again::{Again, Fields, Known, Written};
 pub(crate) use expect::{Expected, expect};
 use fill::Fill;
 pub(crate) use fill::Interim;

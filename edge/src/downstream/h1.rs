@@ -25,7 +25,7 @@ const DRAIN_TIME: Duration = Duration::from_secs(2);
 /// Responses that wait for one another, in bytes.
 const OUT_MAX: usize = 64 * 1024;
 /// Content that is copied behind its head: for less than this, a second buffer costs the socket more.
-const COPIED_MAX: usize = 4 * 1024;
+pub(crate) const COPIED_MAX: usize = 4 * 1024;
 /// Heads that are remembered are no longer than this.
 const REMEMBERED_MAX: usize = 1024;
 /// Room for a read of what may come after a long while: all that an idle connection holds.
@@ -86,6 +86,9 @@ impl Connection {
                 return Next::Closed;
             }
         }
+        if let Some(head) = self.repeated() {
+            return Next::Request(head);
+        }
         let deadline = self.limits.head;
         within(deadline, self.read_head())
             .await
@@ -114,14 +117,18 @@ impl Connection {
         .await
     }
 
-    async fn read_head(&mut self) -> Next {
-        if let Some((bytes, head)) = &self.last
-            && self.buffer.starts_with(bytes)
-        {
-            // A head ends where it says itself: what follows makes no other one of it.
-            self.buffer.advance(bytes.len());
-            return Next::Request(Arc::clone(head));
+    /// The last head, if it came again.
+    fn repeated(&mut self) -> Option<Arc<RequestHead>> {
+        let (bytes, head) = self.last.as_ref()?;
+        if !self.buffer.starts_with(bytes) {
+            return None;
         }
+        // A head ends where it says itself: what follows makes no other one of it.
+        self.buffer.advance(bytes.len());
+        Some(Arc::clone(head))
+    }
+
+    async fn read_head(&mut self) -> Next {
         let mut parser = wire::RequestParser::new(self.limits.wire);
         loop {
             match parser.parse(&self.buffer) {
@@ -201,11 +208,14 @@ impl Connection {
         &self.out[begin..]
     }
 
-    /// As [`Self::respond`], with a head that is written already, in pieces.
-    pub(crate) fn respond_written(&mut self, pieces: [&[u8]; 5]) {
-        for piece in pieces {
-            self.out.extend_from_slice(piece);
-        }
+    /// Whether a short answer may wait for others.
+    pub(crate) fn has_room(&self) -> bool {
+        self.out.len() < OUT_MAX
+    }
+
+    /// Where a head is to be written that needs nothing of [`Self::respond`].
+    pub(crate) fn out(&mut self) -> &mut BytesMut {
+        &mut self.out
     }
 
     /// Goes on with its content. What is long leaves at once, with all that waits before it.
@@ -256,7 +266,13 @@ impl Connection {
 /// Writes everything. The client may take its time as long as it takes some of it.
 async fn write_all(io: &mut Io, limits: &Limits, mut bytes: impl Buf) -> Result<(), ClientError> {
     while bytes.has_remaining() {
-        let written = within(limits.write, io.write_buf(&mut bytes)).await;
+        // Of one piece, a write without a list of pieces costs the kernel less.
+        let written = if bytes.chunk().len() == bytes.remaining() {
+            let written = within(limits.write, io.write(bytes.chunk())).await;
+            written.map(|written| written.inspect(|length| bytes.advance(*length)))
+        } else {
+            within(limits.write, io.write_buf(&mut bytes)).await
+        };
         match written {
             Ok(Ok(0)) => return Err(ClientError::Gone),
             Ok(Ok(_)) => {}

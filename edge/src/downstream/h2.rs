@@ -1,19 +1,23 @@
 //! HTTP/2 from clients (RFC 9113), on the `h2` crate's framing.
 
+use std::future::poll_fn;
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use h2::server::SendResponse;
 use h2::{Reason, RecvStream, SendStream};
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version, header};
-use tokio::sync::watch;
+use http::uri::{Authority as UriAuthority, PathAndQuery};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header};
 use tokio::time::timeout;
 use wire::{Authority, Expectation, Framing, Persistence, Refusal, RequestHead, Upgrade};
 
+use super::alarm::{Alarm, Stopping};
+use super::h2_cork::{Cork, Corked};
 use super::h2_meter::Metered;
 use super::{ClientError, Io, Limits, within};
+use crate::clock::timer;
 
 /// Bytes of one response that wait in the connection for the client's window.
 const SEND_BUFFER_MAX: usize = 32 * 1024;
@@ -26,83 +30,122 @@ const RESET_PENDING_MAX: usize = 20;
 const RESET_LOCAL_MAX: usize = 64;
 /// How long a client with no stream left may take to answer that its connection ends.
 const GOODBYE: Duration = Duration::from_secs(3);
+/// Heads that are remembered have no more bytes of text.
+const REMEMBERED_MAX: usize = 1024;
 /// Pieces in which content is handed to the connection, so that streams take turns.
 const PIECE: usize = 64 * 1024;
 
-/// The framing of one client's HTTP/2 connection.
-pub(crate) type Framed = h2::server::Connection<Metered<Io>, Bytes>;
-
-/// Exchanges the connection prefaces.
-///
-/// # Errors
-/// [`ClientError::Silent`] past the head timeout, [`ClientError::Stream`] for anything that is not HTTP/2.
-pub(crate) async fn handshake(io: Metered<Io>, limits: &Limits) -> Result<Framed, ClientError> {
-    let head_max = u32::try_from(limits.wire.head_bytes).unwrap_or(u32::MAX);
-    let mut builder = h2::server::Builder::new();
-    builder
-        .max_header_list_size(head_max)
-        .max_concurrent_streams(limits.h2_streams)
-        .initial_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW)
-        .max_send_buffer_size(SEND_BUFFER_MAX)
-        .max_pending_accept_reset_streams(RESET_PENDING_MAX)
-        .max_local_error_reset_streams(Some(RESET_LOCAL_MAX));
-    let framed = timeout(limits.head, builder.handshake(io)).await;
-    Ok(framed.map_err(|_elapsed| ClientError::Silent)??)
+/// One client's HTTP/2 connection.
+pub(crate) struct Connection {
+    framed: h2::server::Connection<Metered<Corked<Io>>, Bytes>,
+    cork: Cork,
+    alarm: Alarm,
+    stopping: Stopping,
+    /// Whether the client was told that the connection ends.
+    told: bool,
+    limits: Arc<Limits>,
 }
 
 /// A request as the connection brought it, and the way to answer it.
 pub(crate) type Accepted = (Request<RecvStream>, SendResponse<Bytes>);
 
-/// Waits for the next request of the connection, and keeps the connection's frames moving meanwhile.
-///
-/// `None` ends the connection: the client closed it, broke the protocol, or was idle with nothing under way.
-pub(crate) async fn accept(
-    framed: &mut Framed,
-    limits: &Limits,
-    stopping: &mut watch::Receiver<bool>,
-    busy: &tokio::sync::Semaphore,
-) -> Option<Accepted> {
-    let all = limits.h2_streams as usize;
-    let mut told = false;
-    // Where requests come faster than they are taken, nothing is waited for.
-    if !stopping.has_changed().unwrap_or(true)
-        && let Some(next) = std::future::poll_fn(|cx| {
-            Poll::Ready(match framed.poll_accept(cx) {
-                Poll::Ready(next) => Some(next),
-                Poll::Pending => None,
-            })
+/// What the framing gives: a request, or the end of the connection.
+type Next = Option<Result<Accepted, h2::Error>>;
+
+/// What a connection is woken by that is not its client.
+enum Woken {
+    Stopping,
+    Rung,
+}
+
+impl Connection {
+    /// Exchanges the connection prefaces. `read` is what was read before.
+    ///
+    /// # Errors
+    /// [`ClientError::Silent`] past the head timeout, [`ClientError::Stream`] for anything that is not HTTP/2.
+    pub(crate) async fn begin(
+        (io, read): (Io, BytesMut),
+        limits: Arc<Limits>,
+        stopping: Stopping,
+    ) -> Result<Self, ClientError> {
+        let cork = Cork::default();
+        let io = Metered::new(Corked::new(io, cork.clone()), read);
+        let head_max = u32::try_from(limits.wire.head_bytes).unwrap_or(u32::MAX);
+        let mut builder = h2::server::Builder::new();
+        builder
+            .max_header_list_size(head_max)
+            .max_concurrent_streams(limits.h2_streams)
+            .initial_window_size(STREAM_WINDOW)
+            .initial_connection_window_size(CONNECTION_WINDOW)
+            .max_send_buffer_size(SEND_BUFFER_MAX)
+            .max_pending_accept_reset_streams(RESET_PENDING_MAX)
+            .max_local_error_reset_streams(Some(RESET_LOCAL_MAX));
+        let framed = timeout(limits.head, builder.handshake(io)).await;
+        Ok(Self {
+            framed: framed.map_err(|_elapsed| ClientError::Silent)??,
+            cork,
+            alarm: Alarm::default(),
+            stopping,
+            told: false,
+            limits,
         })
-        .await
-    {
-        return taken(next);
     }
-    loop {
-        let patience = match told {
-            true => limits.idle.min(GOODBYE),
-            false => limits.idle,
-        };
-        let next = tokio::select! {
-            next = timeout(patience, framed.accept()) => next,
-            _ = stopping.wait_for(|stop| *stop), if !told => {
-                told = true;
-                framed.graceful_shutdown();
-                continue;
+
+    /// Waits for the next request, and keeps the connection's frames moving meanwhile.
+    ///
+    /// `None` ends the connection: the client closed it, broke the protocol, or was idle with nothing under way.
+    pub(crate) async fn accept(&mut self, busy: &tokio::sync::Semaphore) -> Option<Accepted> {
+        // Where requests come faster than they are taken, nothing is waited for.
+        if !self.stopping.is_set()
+            && let Some(next) = poll_fn(|cx| Poll::Ready(self.at_hand(cx))).await
+        {
+            return taken(next);
+        }
+        let all = self.limits.h2_streams as usize;
+        loop {
+            let patience = match self.told {
+                true => self.limits.idle.min(GOODBYE),
+                false => self.limits.idle,
+            };
+            self.alarm.set(patience, timer());
+            match poll_fn(|cx| self.poll_event(cx)).await {
+                Ok(next) => return taken(next),
+                Err(Woken::Rung) if busy.available_permits() < all => {}
+                Err(Woken::Rung) if self.told => return None,
+                Err(Woken::Rung | Woken::Stopping) => {
+                    self.told = true;
+                    self.framed.graceful_shutdown();
+                }
             }
-        };
+        }
+    }
+
+    fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Result<Next, Woken>> {
+        if !self.told && self.stopping.poll(cx).is_ready() {
+            return Poll::Ready(Err(Woken::Stopping));
+        }
+        if let Some(next) = self.at_hand(cx) {
+            return Poll::Ready(Ok(next));
+        }
+        self.alarm.poll(cx).map(|()| Err(Woken::Rung))
+    }
+
+    /// The next request, if it is there. If not, what was written for those before leaves.
+    fn at_hand(&mut self, cx: &mut Context<'_>) -> Option<Next> {
+        self.cork.set(true);
+        let mut next = self.framed.poll_accept(cx);
+        self.cork.set(false);
+        if next.is_pending() && self.cork.owes() {
+            next = self.framed.poll_accept(cx);
+        }
         match next {
-            Ok(next) => return taken(next),
-            Err(_elapsed) if busy.available_permits() < all => {}
-            Err(_elapsed) if told => return None,
-            Err(_elapsed) => {
-                told = true;
-                framed.graceful_shutdown();
-            }
+            Poll::Ready(next) => Some(next),
+            Poll::Pending => None,
         }
     }
 }
 
-fn taken(next: Option<Result<Accepted, h2::Error>>) -> Option<Accepted> {
+fn taken(next: Next) -> Option<Accepted> {
     match next? {
         Ok(accepted) => Some(accepted),
         Err(error) => {
@@ -110,6 +153,82 @@ fn taken(next: Option<Result<Accepted, h2::Error>>) -> Option<Accepted> {
             None
         }
     }
+}
+
+/// A request as it was asked last on a connection.
+#[derive(Debug)]
+pub(crate) struct Asked {
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+}
+
+impl Asked {
+    /// Of a request that is nothing but a short head.
+    pub(crate) fn of(request: &Request<RecvStream>) -> Option<Self> {
+        let fields = request.headers().iter();
+        let fields = fields.map(|(name, value)| name.as_str().len() + value.len());
+        let target = request.uri().path_and_query()?.as_str().len();
+        let short = target + fields.sum::<usize>() <= REMEMBERED_MAX;
+        (short && request.body().is_end_stream()).then(|| Self {
+            method: request.method().clone(),
+            uri: request.uri().clone(),
+            headers: request.headers().clone(),
+        })
+    }
+
+    /// Whether a request is the same to the letter.
+    pub(crate) fn is_again(&self, request: &Request<RecvStream>) -> bool {
+        let (uri, other) = (&self.uri, request.uri());
+        request.body().is_end_stream()
+            && self.method == *request.method()
+            && uri.path_and_query().map(PathAndQuery::as_str)
+                == other.path_and_query().map(PathAndQuery::as_str)
+            && uri.scheme_str() == other.scheme_str()
+            && uri.authority().map(UriAuthority::as_str)
+                == other.authority().map(UriAuthority::as_str)
+            && same_fields(&self.headers, request.headers())
+    }
+}
+
+/// Whether both have the same fields in the same order.
+fn same_fields(one: &HeaderMap, other: &HeaderMap) -> bool {
+    one.len() == other.len()
+        && one
+            .iter()
+            .zip(other)
+            .all(|((name, value), other)| (name, value.as_bytes()) == (other.0, other.1.as_bytes()))
+}
+
+/// Answers a request that is nothing but its head, with content that may wait in the connection.
+///
+/// # Errors
+/// Where the stream is gone.
+pub(crate) fn answer(
+    accepted: Accepted,
+    status: StatusCode,
+    headers: HeaderMap,
+    content: Bytes,
+) -> Result<u64, ClientError> {
+    let (request, mut respond) = accepted;
+    let mut head = Response::new(());
+    *head.status_mut() = status;
+    *head.headers_mut() = headers;
+    let only_head = content.is_empty() || is_headers_only(request.method(), status);
+    let mut stream = respond.send_response(head, only_head)?;
+    if only_head {
+        return Ok(0);
+    }
+    let length = content.len() as u64;
+    stream.send_data(content, true)?;
+    Ok(length)
+}
+
+/// Whether a response has no content whatever its head says (RFC 9110 §6.4.1).
+fn is_headers_only(method: &Method, status: StatusCode) -> bool {
+    *method == Method::HEAD
+        || status == StatusCode::NO_CONTENT
+        || status == StatusCode::NOT_MODIFIED
 }
 
 /// There is no room for another stream. The client may send the request again (RFC 9113 §8.7).
@@ -184,7 +303,7 @@ fn fields(request: &Request<RecvStream>) -> Result<HeaderMap, Refusal> {
 }
 
 /// RFC 9113 §8.3.1 allows schemes other than these, for which this node has no origin; an empty one is malformed.
-fn check_scheme(uri: &http::Uri) -> Result<(), Refusal> {
+fn check_scheme(uri: &Uri) -> Result<(), Refusal> {
     match uri.scheme_str() {
         Some("http" | "https") => Ok(()),
         // The framing has seen one, and cannot keep it without an authority.
@@ -194,7 +313,7 @@ fn check_scheme(uri: &http::Uri) -> Result<(), Refusal> {
 }
 
 /// RFC 9113 §8.3.1: `:authority`, or else `Host`; a request in which they differ is malformed.
-fn authority(uri: &http::Uri, headers: &HeaderMap) -> Result<Authority, Refusal> {
+fn authority(uri: &Uri, headers: &HeaderMap) -> Result<Authority, Refusal> {
     let mut hosts = headers.get_all(header::HOST).iter();
     let host = match (hosts.next(), hosts.next()) {
         (Some(_), Some(_)) => return Err(Refusal::HostRepeated),
@@ -377,8 +496,8 @@ impl Exchange {
 
     pub(crate) async fn gone(&mut self) -> ClientError {
         let reset = match &mut self.responding {
-            Responding::Content(stream) => std::future::poll_fn(|cx| stream.poll_reset(cx)).await,
-            _ => std::future::poll_fn(|cx| self.respond.poll_reset(cx)).await,
+            Responding::Content(stream) => poll_fn(|cx| stream.poll_reset(cx)).await,
+            _ => poll_fn(|cx| self.respond.poll_reset(cx)).await,
         };
         match reset {
             Ok(reason) => ClientError::Stream(reason.into()),
@@ -427,16 +546,9 @@ impl Exchange {
         Ok(())
     }
 
-    /// Whether the response has no content whatever its head says (RFC 9110 §6.4.1).
-    fn is_headers_only(&self, status: StatusCode) -> bool {
-        self.method == Method::HEAD
-            || status == StatusCode::NO_CONTENT
-            || status == StatusCode::NOT_MODIFIED
-    }
-
     pub(crate) async fn write_body(&mut self, mut data: Bytes) -> Result<(), ClientError> {
         if let Responding::Head(head) = &self.responding
-            && self.is_headers_only(head.status())
+            && is_headers_only(&self.method, head.status())
         {
             return Ok(());
         }
@@ -470,7 +582,7 @@ impl Exchange {
         };
         stream.reserve_capacity(wanted);
         loop {
-            let capacity = std::future::poll_fn(|cx| stream.poll_capacity(cx));
+            let capacity = poll_fn(|cx| stream.poll_capacity(cx));
             let capacity = within(self.limits.write, capacity)
                 .await
                 .map_err(|_elapsed| ClientError::Silent)?;
@@ -490,7 +602,7 @@ impl Exchange {
     fn send_head(&mut self, end: bool) -> Result<(), ClientError> {
         match std::mem::replace(&mut self.responding, Responding::Broken) {
             Responding::Head(head) => {
-                let end = end || self.is_headers_only(head.status());
+                let end = end || is_headers_only(&self.method, head.status());
                 let stream = self.respond.send_response(head, end)?;
                 self.responding = if end {
                     Responding::Ended
@@ -505,7 +617,7 @@ impl Exchange {
 
     pub(crate) fn end(&mut self, trailers: Option<&HeaderMap>) -> Result<(), ClientError> {
         if let Responding::Head(head) = &self.responding {
-            let only_head = self.is_headers_only(head.status());
+            let only_head = is_headers_only(&self.method, head.status());
             if !only_head && self.left.is_some_and(|left| left > 0) {
                 return Err(ClientError::Length);
             }

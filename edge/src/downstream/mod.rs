@@ -6,6 +6,7 @@
 pub(crate) mod alarm;
 pub(crate) mod h1;
 pub(crate) mod h2;
+pub(crate) mod h2_cork;
 pub(crate) mod h2_meter;
 pub(crate) mod io;
 

@@ -1,23 +1,24 @@
 //! From a key to its variants, and to who is about to store some.
 
 use std::collections::HashMap;
-use std::collections::hash_map::{Entry, RandomState};
+use std::collections::hash_map::Entry;
 use std::hash::BuildHasher;
 
 use parking_lot::{RwLock, RwLockWriteGuard};
 
+use super::keyed::Keyed;
 use super::variants::Variants;
 use crate::{Head, Key};
 
 /// The map, spread over locks. The hash is keyed: nobody outside can aim at one shard.
 pub(super) struct Index<H: Head> {
     shards: Box<[RwLock<Shard<H>>]>,
-    hasher: RandomState,
+    hasher: Keyed,
 }
 
 /// What lies under one lock.
 pub(super) struct Shard<H: Head> {
-    pub(super) stored: HashMap<Key, Variants<H>>,
+    pub(super) stored: HashMap<Key, Variants<H>, Keyed>,
     /// Keys for which something has been asked and not yet stored: as many as there are fills.
     pub(super) claims: Claims,
 }
@@ -25,7 +26,7 @@ pub(super) struct Shard<H: Head> {
 impl<H: Head> Default for Shard<H> {
     fn default() -> Self {
         Self {
-            stored: HashMap::new(),
+            stored: HashMap::default(),
             claims: Claims::default(),
         }
     }
@@ -35,7 +36,7 @@ impl<H: Head> Index<H> {
     pub(super) fn new(shards: usize) -> Self {
         Self {
             shards: (0..shards.max(1)).map(|_| RwLock::default()).collect(),
-            hasher: RandomState::new(),
+            hasher: Keyed::default(),
         }
     }
 

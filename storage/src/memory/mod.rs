@@ -7,6 +7,7 @@ mod claim;
 mod eviction;
 mod gdsf;
 mod index;
+mod keyed;
 mod lru;
 mod object;
 mod variants;

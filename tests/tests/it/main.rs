@@ -75,6 +75,7 @@ mod telemetry;
 mod tidy;
 mod tiers;
 mod tiers_certificates;
+mod tiers_links;
 mod tiers_purge;
 mod tiers_resume;
 mod tiers_siblings;

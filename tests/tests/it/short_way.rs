@@ -409,3 +409,111 @@ async fn who_asks_for_the_same_again_is_told_the_time_and_what_is_there() {
     }
     assert_eq!(ages[1..], [Some(1), Some(2)]);
 }
+
+#[tokio::test]
+async fn who_asks_for_the_same_again_on_http_2_is_told_the_time_and_what_is_there() {
+    let (_origin, node) = node().await;
+    let mut client = H2Client::connect(node.address()).await;
+    let mut expected = 0;
+    for path in ["/plain", "/marked", "/long", "/empty"] {
+        for seconds in [7, 9, 10, 99, 1_000, 3_592] {
+            node.stop_the_clock(1_800_000_000_000 + seconds * 1_000);
+            node.take_the_long_way();
+            let long = client.get(path).await;
+            node.take_the_short_way();
+            for _ in 0..3 {
+                let short = client.get(path).await;
+                assert_eq!(format!("{short:?}"), format!("{long:?}"));
+            }
+            let asked = request("HEAD", path, &[]);
+            let head = client.send(asked, None).await.expect("an answer");
+            assert_eq!(head.fields, long.fields);
+            expected += 4;
+        }
+        assert_eq!(ready(&node, expected).await, expected, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn a_request_that_differs_from_the_last_one_gets_an_answer_of_its_own() {
+    let (_origin, node) = node().await;
+    node.stop_the_clock(1_800_000_007_000);
+    let twice = "GET /plain HTTP/1.1\r\nHost: www.example.com\r\n\r\n".repeat(2);
+    for item in corpus() {
+        let shown = item.bytes.lines().take(12).collect::<Vec<_>>().join(" | ");
+        // What is no hit teaches the node something the first time.
+        play(&node, &item).await;
+        let (alone, _) = play(&node, &item).await;
+        node.take_the_short_way();
+        let behind = raw(&format!("{twice}{}", item.bytes), 0);
+        let (behind, _) = play(&node, &behind).await;
+        node.take_the_long_way();
+        assert!(
+            behind.ends_with(&alone) && behind.len() > alone.len(),
+            "{shown}:\n{}\n{}",
+            String::from_utf8_lossy(&alone),
+            String::from_utf8_lossy(&behind)
+        );
+    }
+}
+
+#[tokio::test]
+async fn what_was_purged_answers_nobody_who_asks_again() {
+    let (origin, node) = node().await;
+    node.take_the_short_way();
+    let mut h1 = node.client().await.host("www.example.com");
+    let mut h2 = H2Client::connect(node.address()).await;
+    for mode in ["hard", "soft"] {
+        for _ in 0..2 {
+            h1.get("/plain").await;
+            h2.get("/plain").await;
+        }
+        let before = origin.count("/plain");
+        node.purge(&format!(
+            r#"{{"urls":["http://www.example.com/plain"],"mode":"{mode}"}}"#
+        ))
+        .await;
+        assert!(!h1.get("/plain").await.is_hit(), "{mode}");
+        h2.get("/plain").await;
+        assert_eq!(origin.count("/plain"), before + 1, "{mode}");
+        node.purge(&format!(
+            r#"{{"urls":["http://www.example.com/plain"],"mode":"{mode}"}}"#
+        ))
+        .await;
+        assert!(!h2.get("/plain").await.is_hit(), "{mode}");
+    }
+}
+
+#[tokio::test]
+async fn many_streams_at_once_get_each_their_own() {
+    let (_origin, node) = node().await;
+    node.take_the_short_way();
+    let mut client = H2Client::connect(node.address()).await;
+    let mut expected = Vec::new();
+    // One that is read late would keep the window from the others.
+    for path in STORED.iter().filter(|path| **path != "/long") {
+        let answer = client.get(path).await;
+        expected.push((*path, (answer.status, answer.body)));
+    }
+    for _ in 0..4 {
+        let mut answers = Vec::new();
+        for number in 0..60 {
+            let (path, expected) = &expected[number % expected.len()];
+            let asked = client.open(request("GET", path, &[]), true).await;
+            answers.push((asked.expect("a stream").0, path, expected));
+        }
+        for (answer, path, expected) in answers {
+            let (head, mut content) = answer.await.expect("an answer").into_parts();
+            let mut body = Vec::new();
+            while let Some(data) = content.data().await {
+                let data = data.expect("content");
+                content
+                    .flow_control()
+                    .release_capacity(data.len())
+                    .expect("a window");
+                body.extend_from_slice(&data);
+            }
+            assert_eq!(&(head.status.as_u16(), body.into()), expected, "{path}");
+        }
+    }
+}

@@ -63,6 +63,7 @@ const ONLY_IN: &[(&[&str], &[&str], &str)] = &[
             "edge/src/cli.rs",
             "edge/src/run.rs",
             "edge/src/sites.rs",
+            "edge/tests/",
             "config/",
         ],
         "main.rs reads the configuration, only wiring.rs takes it apart, and sites.rs has its globs",

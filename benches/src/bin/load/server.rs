@@ -296,11 +296,26 @@ impl Start<'_> {
 
     fn traffic_server(&self) -> io::Result<Vec<Child>> {
         let root = self.folder.join("root");
-        let words = ["init", "-p", &root.display().to_string(), "-l", "softlink"];
-        let made = Command::new("traffic_layout").args(words).output()?;
-        if !made.status.success() {
-            return Err(io::Error::other("traffic_layout failed"));
+        for name in ["etc", "cache", "run", "log"] {
+            fs::create_dir_all(root.join(name))?;
         }
+        let shown = root.display();
+        let layout = [
+            ("prefix", ""),
+            ("sysconfdir", "/etc"),
+            ("datadir", "/cache"),
+            ("cachedir", "/cache"),
+            ("localstatedir", ""),
+            ("runtimedir", "/run"),
+            ("logdir", "/log"),
+        ];
+        let layout = layout.map(|(name, below)| format!("{name}: {shown}{below}\n"));
+        fs::write(root.join("runroot.yaml"), layout.concat())?;
+        let etc = root.join("etc");
+        let all =
+            "ip_allow:\n  - apply: in\n    ip_addrs: 0/0\n    action: allow\n    methods: ALL\n";
+        fs::write(etc.join("ip_allow.yaml"), all)?;
+        fs::write(etc.join("plugin.config"), "")?;
         let own = [
             (
                 "access_log",
@@ -309,16 +324,13 @@ impl Start<'_> {
             ("user", "#-1".to_owned()),
         ];
         let records = self.configuration("records.config", &own)?;
-        let etc = root.join("etc/trafficserver");
-        let etc = if etc.is_dir() { etc } else { root.join("etc") };
         fs::copy(records, etc.join("records.config"))?;
         let (cert, key) = (self.setting.cert.display(), self.setting.key.display());
         let pair = format!("dest_ip=* ssl_cert_name={cert} ssl_key_name={key}\n");
         fs::write(etc.join("ssl_multicert.config"), pair)?;
         let map = format!("map / http://{}/\n", self.setting.origin);
         fs::write(etc.join("remap.config"), map)?;
-        let cache = self.folder.join("cache");
-        fs::create_dir_all(&cache)?;
+        let cache = root.join("cache");
         fs::write(
             etc.join("storage.config"),
             format!("{} 1G\n", cache.display()),

@@ -90,7 +90,7 @@ impl<W> Known<W> {
         let status = exchange.status.filter(|status| *status == stored.status)?;
         let terms = &request.terms;
         // Where there are traces, each request has its own; and what the log tells of the response is not kept.
-        let untraced = request.trace.is_none() && node.log.response_fields().is_empty();
+        let untraced = request.trace.is_none() && exchange.fields.is_empty();
         let plain = !terms.has_range() && !terms.has_preconditions() && exchange.coding.is_none();
         if !plain || !untraced || !stored.headers.contains_key(header::DATE) {
             return None;

@@ -47,6 +47,10 @@ impl Answer {
     /// What is wrong, in one line.
     #[must_use]
     pub fn problem(&self) -> String {
+        if self.status == 401 {
+            return "the node does not know this token: name the file with the right one with --admin-token-file"
+                .to_owned();
+        }
         let (title, detail) = (&self.document["title"], &self.document["detail"]);
         format!("{}: {}", text(title), text(detail))
     }

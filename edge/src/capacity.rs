@@ -24,9 +24,9 @@ pub use told::{Point, Told};
 
 /// Accesses that wait to be played; beyond it they are lost, and fewer keys are sampled from then on.
 const WAITING_MAX: usize = 8 * 1024;
-/// Sampled accesses in a second beyond which fewer keys are sampled. At about a microsecond each, that is one percent of
-/// a core.
-const PER_SECOND_MAX: u32 = 8 * 1024;
+/// Sampled accesses in a second beyond which fewer keys are sampled. At about a microsecond each, they take less than one
+/// percent of a core.
+const PER_SECOND_MAX: u32 = 6 * 1024;
 /// Between two looks at what waits, so that the thread is not woken for every access.
 const PAUSE: Duration = Duration::from_millis(20);
 /// What is said is of the last one to two of these.
@@ -284,6 +284,7 @@ impl Player {
 
     /// Plays all that waits.
     fn play(&mut self, first: Event) {
+        let now = monotonic();
         let mut state = self.state.lock();
         let waiting = self.events.try_iter().take(WAITING_MAX);
         for event in std::iter::once(first).chain(waiting) {
@@ -294,7 +295,7 @@ impl Player {
                 }
                 Event::Gone(key) => state.curve.forget(key),
             }
-            if self.second.is_full() {
+            if self.second.is_full(now) {
                 state.curve.thin();
             }
         }
@@ -310,8 +311,7 @@ impl Player {
 
 impl Second {
     /// Counts one; whether there were more than there should be. Then it begins anew.
-    fn is_full(&mut self) -> bool {
-        let now = monotonic();
+    fn is_full(&mut self, now: Duration) -> bool {
         if now.saturating_sub(self.began) >= Duration::from_secs(1) {
             *self = Self {
                 began: now,

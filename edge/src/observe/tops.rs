@@ -1,7 +1,7 @@
 //! Which URLs most misses and most bytes are of, lately.
 //!
-//! Each table counts in the frequent ones (Space-Saving, Metwally 2005): it never counts too little, and too much by at
-//! most what the least of its entries has.
+//! Each table finds the frequent ones (Space-Saving, Metwally 2005): who comes in takes over the count of the least, and
+//! its place. What is told is without what was taken over: never too much.
 
 use std::cell::Cell;
 use std::collections::HashMap;
@@ -30,26 +30,44 @@ pub(super) struct Top {
     pub count: u64,
 }
 
+/// A URL's place in a table.
+#[derive(Clone, Debug)]
+struct Entry {
+    top: Top,
+    /// What of its count was taken over.
+    over: u64,
+}
+
+impl Entry {
+    fn told(&self) -> Top {
+        Top {
+            count: self.top.count - self.over,
+            ..self.top.clone()
+        }
+    }
+}
+
 #[derive(Debug, Default)]
-struct Table(HashMap<Key, Top>);
+struct Table(HashMap<Key, Entry>);
 
 impl Table {
     fn count(&mut self, key: Key, amount: u64, name: impl FnOnce() -> (Box<str>, Box<str>)) {
         if let Some(known) = self.0.get_mut(&key) {
-            known.count += amount;
+            known.top.count += amount;
             return;
         }
         let mut before = 0;
         if self.0.len() >= URLS_MAX {
-            let least = self.0.iter().min_by_key(|(_, top)| top.count);
-            if let Some((key, top)) = least.map(|(key, top)| (*key, top.count)) {
-                before = top;
+            let least = self.0.iter().min_by_key(|(_, entry)| entry.top.count);
+            if let Some((key, count)) = least.map(|(key, entry)| (*key, entry.top.count)) {
+                before = count;
                 self.0.remove(&key);
             }
         }
         let (site, url) = name();
         let count = before + amount;
-        self.0.insert(key, Top { site, url, count });
+        let top = Top { site, url, count };
+        self.0.insert(key, Entry { top, over: before });
     }
 }
 
@@ -66,11 +84,12 @@ impl Lately {
     }
 
     fn most(&self, count: usize, sees: &dyn Fn(&str) -> bool) -> Vec<Top> {
-        let mut all = self.young.0.clone();
-        for (key, top) in &self.old.0 {
+        let mut all: HashMap<Key, Top> = HashMap::new();
+        for (key, entry) in self.young.0.iter().chain(&self.old.0) {
+            let told = entry.told();
             match all.get_mut(key) {
-                Some(known) => known.count += top.count,
-                None => drop(all.insert(*key, top.clone())),
+                Some(known) => known.count += told.count,
+                None => drop(all.insert(*key, told)),
             }
         }
         let mut all: Vec<Top> = all.into_values().filter(|top| sees(&top.site)).collect();

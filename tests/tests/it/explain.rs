@@ -398,7 +398,7 @@ async fn the_command_tells_people() {
     let refused = command(&lab.node, &[url, "--admin-token-file", &wrong]).await;
     assert_eq!(refused.code, Some(1));
     assert!(
-        refused.stderr.contains("a token is needed"),
+        refused.stderr.contains("does not know this token"),
         "{}",
         refused.stderr
     );

@@ -206,7 +206,7 @@ async fn what_cannot_be_followed_is_one_clear_message() {
             &token,
             "there is no field \"outcom\"",
         ),
-        ("outcome=miss", &admin, &wrong, "a token is needed"),
+        ("outcome=miss", &admin, &wrong, "does not know this token"),
         ("outcome=miss", &nobody, &token, "no answer from"),
     ] {
         let args = [

@@ -40,6 +40,7 @@ mod limits;
 mod log;
 mod many_sites;
 mod observe;
+mod openapi;
 mod origin_lies;
 mod origins;
 mod post;

@@ -5,6 +5,7 @@ use std::io::{Read as _, Write as _};
 use std::num::NonZeroU16;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -21,6 +22,8 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// The program on a terminal. It is killed when this is dropped.
 pub struct Terminal {
     keyboard: File,
+    /// It stays: whoever looks at it goes on looking.
+    open: Arc<AtomicBool>,
     child: Child,
     screen: Arc<Mutex<vt100::Parser>>,
 }
@@ -61,19 +64,31 @@ impl Terminal {
             .expect("setsid of util-linux");
         let screen = Arc::new(Mutex::new(vt100::Parser::new(some(rows), some(columns), 0)));
         let mut output = keyboard.try_clone().expect("a descriptor");
-        let seen = Arc::clone(&screen);
+        let open = Arc::new(AtomicBool::new(true));
+        let (seen, looked_at) = (Arc::clone(&screen), Arc::clone(&open));
         thread::spawn(move || {
             let mut bytes = [0; 4096];
             // Where the program has ended, reading fails.
             while let Ok(count @ 1..) = output.read(&mut bytes) {
                 lock(&seen).process(&bytes[..count]);
+                if !looked_at.load(Ordering::Relaxed) {
+                    return;
+                }
             }
         });
         Self {
             keyboard,
+            open,
             child,
             screen,
         }
+    }
+
+    /// Takes the terminal away, as when its window is closed. What these keys show is the last that is seen.
+    pub fn take_away(&mut self, keys: &str) {
+        self.open.store(false, Ordering::Relaxed);
+        self.press(keys);
+        self.keyboard = File::open("/dev/null").expect("a device");
     }
 
     /// Presses keys.

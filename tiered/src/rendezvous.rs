@@ -4,11 +4,14 @@
 //! and the second highest is who comes next: a key's candidates are in an order that everybody computes alike.
 
 use std::hash::Hasher as _;
+use std::hint::select_unpredictable;
 
 use siphasher::sip::SipHasher13;
 
 /// How much more than the mean a node may have under way before a key goes to its next candidate.
 const LOAD_MAX: (usize, usize) = (5, 4);
+/// Nobody's place.
+const NOBODY: usize = usize::MAX;
 /// Below that many, nobody is crowded: keys stay where they are.
 const LOAD_FLOOR: usize = 128;
 
@@ -31,14 +34,10 @@ pub struct Ring {
 #[derive(Clone, Debug)]
 struct Class {
     weight: u32,
-    points: Vec<Point>,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Point {
-    seed: u64,
-    /// Its place among the members.
-    place: usize,
+    /// In ascending order, so that everybody goes through them alike.
+    seeds: Vec<u64>,
+    /// Whose they are: places among the members.
+    places: Vec<usize>,
 }
 
 /// Whom a key belongs to, by their places among the members.
@@ -51,7 +50,7 @@ pub struct Candidates {
 }
 
 /// The number that a node gets for a key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug)]
 struct Draw {
     number: u64,
     place: usize,
@@ -68,20 +67,20 @@ impl Ring {
     /// A ring of these members, in any order.
     #[must_use]
     pub fn new(members: &[Member]) -> Self {
-        let mut classes: Vec<Class> = Vec::new();
-        for (place, member) in members.iter().enumerate() {
-            let weight = member.weight.max(1);
-            let seed = seed(&member.id);
-            let point = Point { seed, place };
-            match classes.iter_mut().find(|class| class.weight == weight) {
-                Some(class) => class.points.push(point),
-                None => classes.push(Class {
-                    weight,
-                    points: vec![point],
-                }),
-            }
+        let seeded = members.iter().enumerate();
+        let mut seeded: Vec<_> = seeded
+            .map(|(place, member)| (member.weight.max(1), seed(&member.id), place))
+            .collect();
+        seeded.sort_unstable();
+        let of_a_weight = seeded.chunk_by(|(one, ..), (other, ..)| one == other);
+        let classes = of_a_weight.map(|members| Class {
+            weight: members[0].0,
+            seeds: members.iter().map(|(_, seed, _)| *seed).collect(),
+            places: members.iter().map(|(.., place)| *place).collect(),
+        });
+        Self {
+            classes: classes.collect(),
         }
-        Self { classes }
     }
 
     /// The two best nodes for a key; none where there is no node.
@@ -118,20 +117,19 @@ impl Ring {
 impl Class {
     /// The two highest numbers of a key, and whose they are.
     fn best(&self, key: u64) -> [Option<Draw>; 2] {
-        let (mut first, mut second) = (None, None);
-        for point in &self.points {
-            let draw = Draw {
-                number: mix(point.seed ^ key),
-                place: point.place,
-            };
-            if first.is_none_or(|first| draw > first) {
-                second = first;
-                first = Some(draw);
-            } else if second.is_none_or(|second| draw > second) {
-                second = Some(draw);
-            }
+        // Who leads changes at random: choosing costs less than guessing wrong.
+        let (mut first, mut second) = ((0, NOBODY), (0, NOBODY));
+        for (at, seed) in self.seeds.iter().enumerate() {
+            let drawn = (mix(seed ^ key), at);
+            let leads = drawn.0 >= first.0;
+            let behind = select_unpredictable(leads, first, drawn);
+            first = select_unpredictable(leads, drawn, first);
+            second = select_unpredictable(behind.0 >= second.0, behind, second);
         }
-        [first, second]
+        [first, second].map(|(number, at)| {
+            let place = *self.places.get(at)?;
+            Some(Draw { number, place })
+        })
     }
 }
 

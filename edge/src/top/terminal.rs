@@ -1,10 +1,10 @@
 //! The screen on a real terminal: it draws what is known, asks the node again and again, and listens to keys.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError, sync_channel};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use ratatui::DefaultTerminal;
 use ratatui::crossterm::event::{self, Event, KeyEventKind};
 use tokio::runtime::Builder;
@@ -40,18 +40,27 @@ pub(super) fn watch(
     let (answers, heard) = sync_channel(UNDER_WAY_MAX);
     let began = scope.clone();
     std::thread::spawn(move || keep_asking(asker, began, every, &scopes, &answers));
-    let told_to_end = told_to_end().map_err(|error| in_terminal(&error))?;
-    let mut terminal = ratatui::try_init().map_err(|error| in_terminal(&error))?;
+    let (end, ended) = sync_channel(1);
+    end_at_a_signal(end.clone()).map_err(|error| in_terminal(&error))?;
+    let terminal = ratatui::try_init().map_err(|error| in_terminal(&error))?;
+    let terminal = Arc::new(Mutex::new(terminal));
     let mut screen = Screen::new(scope, every);
     screen.heard(&first);
-    let threads = (&wanted, &heard, &*told_to_end);
-    let ended = run(&mut terminal, &mut screen, first, threads);
+    // Whoever reads keys from a terminal that is gone may never return: nobody waits for that thread.
+    let drawn_on = Arc::clone(&terminal);
+    std::thread::spawn(move || {
+        let outcome = run(&drawn_on, &mut screen, first, (&wanted, &heard));
+        drop(end.try_send(outcome));
+    });
+    let outcome = ended.recv().unwrap_or(Ok(()));
+    // Nothing is drawn on it after it was given back.
+    let _kept = terminal.lock();
     ratatui::restore();
-    ended
+    outcome
 }
 
-/// Turns when a signal says that the program is to end: the terminal is given back first.
-fn told_to_end() -> std::io::Result<Arc<AtomicBool>> {
+/// Ends it when a signal says so: the terminal is given back before the program ends.
+fn end_at_a_signal(end: SyncSender<Result<(), String>>) -> std::io::Result<()> {
     let runtime = Builder::new_current_thread().enable_io().build()?;
     let (mut terminate, mut hangup) = {
         let _within = runtime.enter();
@@ -60,8 +69,6 @@ fn told_to_end() -> std::io::Result<Arc<AtomicBool>> {
             signal(SignalKind::hangup())?,
         )
     };
-    let told = Arc::new(AtomicBool::new(false));
-    let tell = Arc::clone(&told);
     std::thread::spawn(move || {
         runtime.block_on(async {
             tokio::select! {
@@ -69,9 +76,9 @@ fn told_to_end() -> std::io::Result<Arc<AtomicBool>> {
                 _ = hangup.recv() => {}
             }
         });
-        tell.store(true, Ordering::Relaxed);
+        drop(end.try_send(Ok(())));
     });
-    Ok(told)
+    Ok(())
 }
 
 fn in_terminal(error: &std::io::Error) -> String {
@@ -79,19 +86,19 @@ fn in_terminal(error: &std::io::Error) -> String {
 }
 
 fn run(
-    terminal: &mut DefaultTerminal,
+    terminal: &Mutex<DefaultTerminal>,
     screen: &mut Screen,
     mut facts: Facts,
-    (wanted, heard, told_to_end): (&SyncSender<Scope>, &Receiver<Heard>, &AtomicBool),
+    (wanted, heard): (&SyncSender<Scope>, &Receiver<Heard>),
 ) -> Result<(), String> {
     loop {
-        let drawn = terminal.draw(|frame| draw(frame, &facts, screen));
-        drawn.map_err(|error| in_terminal(&error))?;
+        {
+            let mut terminal = terminal.lock();
+            let drawn = terminal.draw(|frame| draw(frame, &facts, screen));
+            drawn.map_err(|error| in_terminal(&error))?;
+        }
         let mut changed = false;
         while !changed {
-            if told_to_end.load(Ordering::Relaxed) {
-                return Ok(());
-            }
             if event::poll(LOOK_EVERY).map_err(|error| in_terminal(&error))? {
                 changed = true;
                 let event = event::read().map_err(|error| in_terminal(&error))?;

@@ -106,10 +106,19 @@ async fn answers_have_the_form_that_is_described() {
     let node = Node::start(settings).await;
     node.get("/a").await;
     node.purge(r#"{"all":true}"#).await;
-    drop(node.api_as("another-token", ("GET", "/v1/status"), "").await);
+    drop(
+        node.api_as("another-token", ("GET", "/v1/status"), "")
+            .await,
+    );
     for path in [
-        "/v1/config", "/v1/status", "/v1/origins", "/v1/egress", "/v1/purges", "/v1/refusals",
-        "/v1/stats", "/v1/curve",
+        "/v1/config",
+        "/v1/status",
+        "/v1/origins",
+        "/v1/egress",
+        "/v1/purges",
+        "/v1/refusals",
+        "/v1/stats",
+        "/v1/curve",
     ] {
         let answer = node.api("GET", path, "").await;
         assert_eq!(answer.status, 200, "{path}");
@@ -128,7 +137,10 @@ fn what_is_not_described_is_noticed() {
         let value: Value = serde_json::from_str(&text).expect("JSON");
         described.faults(schema, &value, "it")
     };
-    assert_eq!(with(r#"{"key":"name","given":true,"value":"\"a\""}"#), [""; 0]);
+    assert_eq!(
+        with(r#"{"key":"name","given":true,"value":"\"a\""}"#),
+        [""; 0]
+    );
     for wrong in [
         r#"{"key":"name"}"#,
         r#"{"key":"name","given":"yes"}"#,

@@ -108,6 +108,15 @@ async fn a_signal_ends_it_and_the_terminal_is_as_it_was() {
 }
 
 #[tokio::test]
+async fn it_ends_with_its_terminal() {
+    let (_origin, node) = started(&[], 0).await;
+    let mut terminal = watch(&node, 80, 24);
+    terminal.shows(&["hits"]).await;
+    terminal.take_away("3");
+    assert_eq!(terminal.wait_exit().await.code(), Some(0));
+}
+
+#[tokio::test]
 async fn a_node_that_goes_away_is_one_line_and_what_was_known_stays() {
     let (_origin, mut node) = started(&[], 0).await;
     visit(&node).await;

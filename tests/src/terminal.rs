@@ -38,7 +38,9 @@ impl Terminal {
     /// Runs the program on a terminal of this size.
     #[must_use]
     pub fn run(args: &[&str], folder: &Path, columns: u16, rows: u16) -> Self {
-        let ours = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).expect("a pseudo-terminal");
+        // No program has this end open by accident: a terminal is gone when nobody has.
+        let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
+        let ours = openpt(flags).expect("a pseudo-terminal");
         grantpt(&ours).expect("our own");
         unlockpt(&ours).expect("our own");
         let keyboard = File::from(ours);

@@ -55,7 +55,8 @@ pub(super) fn watch(
     let outcome = ended.recv().unwrap_or(Ok(()));
     // Nothing is drawn on it after it was given back.
     let _kept = terminal.lock();
-    ratatui::restore();
+    // It cannot be given back where it is gone.
+    drop(ratatui::try_restore());
     outcome
 }
 

@@ -265,9 +265,12 @@ mod tests {
     fn an_answer_is_understood() {
         let answer = parse(b"HTTP/1.1 200 OK\r\nA: b\r\n\r\n{\"a\":1}").unwrap();
         assert_eq!(answer.document().unwrap()["a"], 1);
-        let problem = b"HTTP/1.1 401 Unauthorized\r\n\r\n{\"title\":\"no\",\"detail\":\"token\"}";
+        let problem = b"HTTP/1.1 404 Not Found\r\n\r\n{\"title\":\"no\",\"detail\":\"purge\"}";
         let problem = parse(problem).unwrap();
-        assert_eq!(problem.document().unwrap_err(), "no: token");
+        assert_eq!(problem.document().unwrap_err(), "no: purge");
+        let stranger = parse(b"HTTP/1.1 401 Unauthorized\r\n\r\n{}").unwrap();
+        let told = stranger.document().unwrap_err();
+        assert!(told.contains("--admin-token-file"), "{told}");
         assert!(parse(b"HTTP/1.1 200 OK\r\n\r\n<html>").is_none());
         assert!(parse(b"").is_none());
     }

@@ -290,9 +290,9 @@ mod tests {
         assert_eq!(told.lines(&done.document).len(), 1);
         let all = "purged: sequence 3, id x, 1 objects, 2 bytes";
         assert_eq!(done.lines(&mut told), all, "no node twice");
-        let refused = answer(401, json!({ "title": "no", "detail": "token" }));
+        let refused = answer(403, json!({ "title": "no", "detail": "scope" }));
         assert_eq!(refused.outcome(), Outcome::Refused);
-        assert_eq!(refused.lines(&mut told), "no: token");
+        assert_eq!(refused.lines(&mut told), "no: scope");
         assert_eq!(answer(202, json!({})).outcome(), Outcome::Pending);
     }
 }

@@ -5,19 +5,10 @@ use std::time::Duration;
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use http::Method;
-use larder_benches::{THEN, exchange, request_headers, response_headers};
-use policy::key::{CacheKey, Keep, KeyRules, Order, Pattern, QueryRules, Target};
+use larder_benches::{TARGET, THEN, exchange, request_headers, response_headers};
+use policy::key::{CacheKey, Keep, KeyRules, Order, Pattern, QueryRules};
 use policy::request::RequestTerms;
 use policy::settings::Settings;
-
-const TARGET: Target<'static> = Target {
-    site: "main",
-    scheme: "https",
-    host: "www.example.com",
-    port: 443,
-    path: "/assets/app.js",
-    query: Some("v=3&utm_source=mail"),
-};
 
 fn key(c: &mut Criterion) {
     let request = request_headers();

@@ -20,8 +20,19 @@
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, StatusCode};
+use policy::key::Target;
 use policy::store::{Exchange, Stored};
 use policy::time::Timestamp;
+
+/// What a browser asks for, as a cache key takes it from [`REQUEST`].
+pub const TARGET: Target<'static> = Target {
+    site: "main",
+    scheme: "https",
+    host: "www.example.com",
+    port: 443,
+    path: "/assets/app.js",
+    query: Some("v=3&utm_source=mail"),
+};
 
 /// When the exchange took place.
 pub const THEN: Timestamp = Timestamp::from_unix_secs(1_700_000_000);

@@ -10,7 +10,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use http::Version;
 use http::header::{self, HeaderValue};
-use larder_benches::{Head, REQUEST, THEN, exchange, request_headers, response_headers};
+use larder_benches::{Head, REQUEST, TARGET, THEN, exchange, request_headers, response_headers};
 use policy::key::{CacheKey, KeyRules, Target};
 use policy::request::RequestTerms;
 use policy::reuse::Reuse;
@@ -26,22 +26,14 @@ fn main() {
     let Ok(stored) = policy::store::decide(&exchange(&request, &response), &settings) else {
         return;
     };
-    let target = Target {
-        site: "main",
-        scheme: "https",
-        host: "www.example.com",
-        port: 443,
-        path: "/assets/app.js",
-        query: Some("v=3&utm_source=mail"),
-    };
     let rules = KeyRules::default();
-    let key = Key(CacheKey::new(&target, &rules, &request).hash());
+    let key = Key(CacheKey::new(&TARGET, &rules, &request).hash());
     let body = Bytes::from_static(&[b'x'; 1024]);
     let kept = memory.insert_ready(key, Variant([0; 16]), Head(stored), body);
     let mut out = BytesMut::with_capacity(4096);
     for _ in 0..count.unwrap_or(0_u32) {
         out.clear();
-        hit(&memory, (&settings, &rules, &target), &mut out);
+        hit(&memory, (&settings, &rules, &TARGET), &mut out);
         black_box(&out);
     }
     drop(kept);

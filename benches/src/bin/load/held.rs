@@ -2,10 +2,12 @@
 
 use std::fs;
 use std::io::{self, Read as _, Write as _};
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
+
+use socket2::{Domain, Socket, Type};
 
 use crate::answer::Answer;
 use crate::driver::Protocol;
@@ -24,6 +26,8 @@ const OTHERS: usize = 600;
 const REST: Duration = Duration::from_secs(2);
 /// How long connections may take until all are there.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// Connections from one address.
+const OF_ADDRESS: usize = 2_000;
 /// Connections of one process of wrk.
 const TOGETHER: usize = 1_000;
 
@@ -55,11 +59,12 @@ pub(crate) fn measure(bench: &Bench<'_>, table: &mut Table) -> io::Result<()> {
                 Some(why) => Err(io::Error::other(why)),
                 None => row(bench, kind, (protocol, count.min(most)), number),
             };
-            told(&format!("{about}: {} with {count}", kind.label()));
-            lines.push(match line {
+            let line = match line {
                 Ok(line) => [vec![kind.label(), about.to_owned()], line].concat(),
                 Err(error) => lacking(&kind.label(), head.len(), &format!("{about}: {error}")),
-            });
+            };
+            told(&line.join(" | "));
+            lines.push(line);
         }
     }
     table.section(
@@ -152,8 +157,8 @@ impl Drop for Killed {
 fn open_h1(server: &Server, count: usize) -> io::Result<Vec<TcpStream>> {
     let request = format!("GET {PATH} HTTP/1.1\r\nHost: bench.example\r\n\r\n");
     let mut buffer = vec![0; 16 << 10];
-    let open = |_| {
-        let mut stream = TcpStream::connect(server.address())?;
+    let open = |number| {
+        let mut stream = connect(server.plain, number)?;
         stream.write_all(request.as_bytes())?;
         let mut answer = Answer::default();
         loop {
@@ -167,6 +172,17 @@ fn open_h1(server: &Server, count: usize) -> io::Result<Vec<TcpStream>> {
         }
     };
     (0..count).map(open).collect()
+}
+
+/// From addresses of the machine in turns: a port is found at once while few of an address are taken.
+fn connect(port: u16, number: usize) -> io::Result<TcpStream> {
+    let address = |last| SocketAddr::from(([127, 0, 0, last], 0));
+    let last = u8::try_from(number / OF_ADDRESS).map_err(io::Error::other)?;
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+    socket.bind(&address(last.saturating_add(2)).into())?;
+    let server = SocketAddr::from(([127, 0, 0, 1], port));
+    socket.connect(&server.into())?;
+    Ok(socket.into())
 }
 
 /// By wrk, which waits for an hour after the first request of a connection. All of a process shake hands at once.
@@ -204,11 +220,11 @@ fn open_h2(server: &Server, count: usize) -> io::Result<Held> {
         .worker_threads(1)
         .enable_all()
         .build()?;
-    let address = std::net::SocketAddr::from(([127, 0, 0, 1], server.h2));
     let all = runtime.block_on(async {
         let mut all = Vec::with_capacity(count);
-        for _ in 0..count {
-            let opened = open_one_h2(address).await.map_err(io::Error::other)?;
+        for number in 0..count {
+            let stream = connect(server.h2, number)?;
+            let opened = open_one_h2(stream).await.map_err(io::Error::other)?;
             all.push(opened);
         }
         io::Result::Ok(all)
@@ -217,9 +233,10 @@ fn open_h2(server: &Server, count: usize) -> io::Result<Held> {
 }
 
 async fn open_one_h2(
-    address: std::net::SocketAddr,
+    stream: TcpStream,
 ) -> Result<h2::client::SendRequest<bytes::Bytes>, Box<dyn std::error::Error + Send + Sync>> {
-    let stream = tokio::net::TcpStream::connect(address).await?;
+    stream.set_nonblocking(true)?;
+    let stream = tokio::net::TcpStream::from_std(stream)?;
     let (mut requests, connection) = h2::client::handshake(stream).await?;
     // It ends with the runtime.
     tokio::spawn(async move { drop(connection.await) });

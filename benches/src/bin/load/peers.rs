@@ -102,10 +102,11 @@ impl Start<'_> {
     }
 
     fn larder(&self, binary: &Path) -> io::Result<Vec<Child>> {
+        // What is longer than memory takes is read from the disk each time.
         let (memory, disk) = match self.setting.room {
             Room::Disk => (
                 LITTLE,
-                "\n[[cache.disk]]\npath = \"disk\"\nsize = \"1GiB\"\n",
+                "object_max = \"1KiB\"\n\n[[cache.disk]]\npath = \"disk\"\nsize = \"1GiB\"\n",
             ),
             Room::Plenty | Room::Memory(_) => (self.bytes(), ""),
         };

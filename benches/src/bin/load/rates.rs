@@ -22,7 +22,7 @@ const SHARE: f64 = 0.8;
 /// One server, and what came of it.
 struct Part {
     server: Server,
-    /// Requests a second, of one core.
+    /// Requests a second at full speed.
     capacity: f64,
     own: Vec<Turn>,
     alike: Vec<Turn>,
@@ -99,7 +99,7 @@ pub(crate) fn measure(bench: &Bench<'_>, table: &mut Table) -> io::Result<()> {
     table.section(
         "Nine hits to one miss of 1 KiB at 80 % of capacity, access logs on (`rate`)",
         &format!(
-            "Capacity is what one core does at the cost of a request at full speed; medians of turns. Requests are due at a constant rate on \
+            "Capacity is what was answered at full speed; medians of turns. Requests are due at a constant rate on \
              {CONNECTIONS} connections, and latencies count from when they are due. The last columns are at \
              {alike:.0} requests a second for everybody: 80 % of what the slowest can do."
         ),
@@ -132,12 +132,10 @@ impl Part {
     /// Fills a server, and finds out what it can do.
     fn new(server: Server, seconds: u32) -> io::Result<Self> {
         ran(&server, Pace::Full, 1)?;
-        let before = server.cpu();
         let told = ran(&server, Pace::Full, seconds)?;
-        let cost = (server.cpu() - before) as f64 / told.requests.max(1) as f64;
         Ok(Self {
             server,
-            capacity: 1e9 / cost,
+            capacity: told.requests as f64 / told.took.as_secs_f64(),
             own: Vec::new(),
             alike: Vec::new(),
         })

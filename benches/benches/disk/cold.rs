@@ -1,4 +1,8 @@
 //! Hits that have to wait for the disk, beside hits in memory on the same thread: whether the second notice.
+//!
+//! A hit in memory is measured twice: looked up, and as a client gets it, with its head and body copied. What of the
+//! difference is the caches of the processor shows beside bytes that are copied instead, as many and as often as those from
+//! the disk, without any disk.
 
 use std::fs::File;
 use std::future::Future;
@@ -13,10 +17,14 @@ use parking_lot::Mutex;
 use storage::disk::{Disk, Engine};
 use storage::{Memory, Variant};
 
+use crate::thread::{Account, Accounts, ran};
 use crate::{HEAD, Volume, get, key, put, runtime, scatter, until_written};
 
 const LEN: usize = 65_536;
 const OBJECTS: u64 = 8_000;
+
+/// What a hit in memory has.
+const SHORT: usize = 16 * 1024;
 
 /// Requests to the disk at once.
 const READERS: u64 = 16;
@@ -24,7 +32,10 @@ const READERS: u64 = 16;
 /// How long each part takes.
 const TIME: Duration = Duration::from_secs(4);
 
-/// What holds the thread longer is a stall, unless the thread had no processor meanwhile.
+/// How often each of them is repeated, in turns.
+const ROUNDS: usize = 3;
+
+/// What holds the thread longer is a stall.
 const STALL: Duration = Duration::from_millis(1);
 
 struct NoHead;
@@ -33,6 +44,15 @@ impl storage::Head for NoHead {
     fn weight(&self) -> usize {
         0
     }
+}
+
+/// What goes on beside the hits in memory.
+#[derive(Clone, Copy)]
+enum Beside {
+    Nothing,
+    DiskHits,
+    /// So many copies in the time.
+    Copies(u64),
 }
 
 pub(crate) fn run(dir: &Path) {
@@ -44,51 +64,99 @@ pub(crate) fn run(dir: &Path) {
     file.sync_all().expect("no dirty pages");
 
     println!(
-        "\nmemory hits on one thread        p50 (µs)   p99 (µs)   disk hits   waited   longest poll (µs)   stalls"
+        "\nmemory hits on one thread        looked up p50, p99 (µs)   sent p50, p99 (µs)   beside   waited"
     );
     let runtime = runtime();
-    let rounds = [
-        ("alone", false),
-        ("with cold disk hits", true),
-        ("alone again", false),
+    let mut all: [Vec<Part>; 3] = Default::default();
+    for _ in 0..ROUNDS {
+        let mut turn = |at: usize, name: &str, beside| {
+            let before = volume.disk.stats().volumes[0].reads_waited;
+            let mut part = runtime.block_on(part(&volume.disk, &file, beside));
+            part.waited = volume.disk.stats().volumes[0].reads_waited - before;
+            part.print(name);
+            all[at].push(part);
+        };
+        turn(0, "alone", Beside::Nothing);
+        turn(1, "beside cold disk hits", Beside::DiskHits);
+        let copies = all[1].last().map_or(0, |part| part.count);
+        let mut turn = |at: usize, name: &str, beside| {
+            let part = runtime.block_on(part(&volume.disk, &file, beside));
+            part.print(name);
+            all[at].push(part);
+        };
+        turn(2, "beside as many copies", Beside::Copies(copies));
+    }
+    compare(&all);
+    all[1].iter().for_each(Part::print_stalls);
+}
+
+/// The medians of the rounds, as ratios.
+fn compare(all: &[Vec<Part>; 3]) {
+    let middle = |parts: &[Part], figure: fn(&Part) -> f64| {
+        let mut figures: Vec<f64> = parts.iter().map(figure).collect();
+        figures.sort_by(f64::total_cmp);
+        figures[figures.len() / 2]
+    };
+    let figures: [(&str, fn(&Part) -> f64); 4] = [
+        ("looked up, p50", |part| at(&part.looked_up, 50)),
+        ("looked up, p99", |part| at(&part.looked_up, 99)),
+        ("sent, p50", |part| at(&part.sent, 50)),
+        ("sent, p99", |part| at(&part.sent, 99)),
     ];
-    for (name, with_disk) in rounds {
-        let before = volume.disk.stats().volumes[0].reads_waited;
-        let part = runtime.block_on(part(&volume.disk, &file, with_disk));
-        let waited = volume.disk.stats().volumes[0].reads_waited - before;
-        part.print(name, waited);
+    for (name, figure) in figures {
+        let [alone, disk, copies] = all.each_ref().map(|parts| middle(parts, figure));
+        println!(
+            "{name:<16} alone {alone:.2} µs, beside disk hits {:.2} times that, beside copies {:.2} times",
+            disk / alone,
+            copies / alone
+        );
     }
 }
 
 /// What was seen.
+#[derive(Default)]
 struct Part {
-    memory: Vec<Duration>,
-    polls: Vec<Duration>,
-    disk_hits: u64,
+    /// Both sorted.
+    looked_up: Vec<Duration>,
+    sent: Vec<Duration>,
+    polls: Polls,
+    /// What was done beside.
+    count: u64,
+    waited: u64,
 }
 
-async fn part(disk: &Arc<Disk>, file: &File, with_disk: bool) -> Part {
-    let polls = Arc::new(Mutex::new(Vec::new()));
+/// How long the disk hits held the thread.
+#[derive(Default)]
+struct Polls {
+    count: u64,
+    longest: Duration,
+    longest_ran: Duration,
+    stalls: Vec<(Duration, Account)>,
+}
+
+async fn part(disk: &Arc<Disk>, file: &File, beside: Beside) -> Part {
+    let polls = Arc::new(Mutex::new(Polls::default()));
     let until = Instant::now() + TIME;
-    let mut readers = Vec::new();
-    for reader in 0..if with_disk { READERS } else { 0 } {
-        let reading = read(Arc::clone(disk), reader, until);
-        readers.push(tokio::spawn(Timed {
-            inner: Box::pin(reading),
+    let mut tasks = Vec::new();
+    for reader in 0..READERS {
+        let inner: Pin<Box<dyn Future<Output = u64> + Send>> = match beside {
+            Beside::Nothing => continue,
+            Beside::DiskHits => Box::pin(read(Arc::clone(disk), reader, until)),
+            Beside::Copies(count) => Box::pin(copy(count / READERS, until)),
+        };
+        tasks.push(tokio::spawn(Timed {
+            inner,
             polls: Arc::clone(&polls),
+            accounts: Accounts::open(),
         }));
     }
-    let memory = memory_hits(file, with_disk, until).await;
-    let mut disk_hits = 0;
-    for reader in readers {
-        disk_hits += reader.await.expect("a reader");
+    let forget = matches!(beside, Beside::DiskHits).then_some(file);
+    let mut part = memory_hits(forget, until).await;
+    for task in tasks {
+        part.count += task.await.expect("a reader");
     }
-    let polls = std::mem::take(&mut *polls.lock());
-    Part {
-        memory,
-        polls,
-        disk_hits,
-    }
+    part.polls = std::mem::take(&mut *polls.lock());
+    part
 }
 
 /// One client after the other asks for what is on the disk.
@@ -103,15 +171,34 @@ async fn read(disk: Arc<Disk>, reader: u64, until: Instant) -> u64 {
     hits
 }
 
+/// As many bytes, from memory that is in no cache, evenly over the time.
+async fn copy(count: u64, until: Instant) -> u64 {
+    let from = vec![7_u8; 8 << 20];
+    let begin = Instant::now();
+    let pause = TIME.div_f64(count.max(1) as f64);
+    for number in 0..count {
+        while Instant::now() < begin + pause.mul_f64(number as f64) {
+            tokio::task::yield_now().await;
+        }
+        if Instant::now() > until {
+            return number;
+        }
+        let at = usize::try_from(scatter(number)).expect("64 bits") % (from.len() - LEN);
+        std::hint::black_box(from[at..at + LEN].to_vec());
+    }
+    count
+}
+
 /// What a hit in memory takes; between hits, others have their turn.
-async fn memory_hits(file: &File, forget: bool, until: Instant) -> Vec<Duration> {
+async fn memory_hits(forget: Option<&File>, until: Instant) -> Part {
     let memory = Memory::new(storage::Settings::new(64 << 20));
-    let body = Bytes::from(vec![7; 16 * 1024]);
+    let body = Bytes::from(vec![7; SHORT]);
     for number in 0..1024 {
         let stored = memory.insert_ready(key(number), Variant([0; 16]), NoHead, body.clone());
         assert!(stored.is_ok());
     }
-    let mut took = Vec::new();
+    let mut client = vec![0; HEAD + SHORT];
+    let mut part = Part::default();
     let mut forgotten = Instant::now();
     for number in 0.. {
         let begin = Instant::now();
@@ -119,7 +206,9 @@ async fn memory_hits(file: &File, forget: bool, until: Instant) -> Vec<Duration>
             break;
         }
         // As with far more on the disk than in memory: the page cache has nothing.
-        if forget && begin - forgotten > Duration::from_millis(20) {
+        if let Some(file) = forget
+            && begin - forgotten > Duration::from_millis(20)
+        {
             rustix::fs::fadvise(file, 0, None, rustix::fs::Advice::DontNeed).expect("advice");
             forgotten = Instant::now();
         }
@@ -127,69 +216,89 @@ async fn memory_hits(file: &File, forget: bool, until: Instant) -> Vec<Duration>
         let found = memory.lookup(key(number % 1024));
         let object = found.first().expect("an object");
         memory.accessed(object);
-        std::hint::black_box(object.body().len());
-        took.push(begin.elapsed());
+        let body = object.body().contiguous().expect("one piece");
+        part.looked_up.push(begin.elapsed());
+        client[..HEAD].fill(b'h');
+        client[HEAD..].copy_from_slice(body);
+        std::hint::black_box(&client);
+        part.sent.push(begin.elapsed());
         tokio::task::yield_now().await;
     }
-    took
+    part.looked_up.sort();
+    part.sent.sort();
+    part
 }
 
 /// A future, and how long it held the thread each time.
 struct Timed {
     inner: Pin<Box<dyn Future<Output = u64> + Send>>,
-    polls: Arc<Mutex<Vec<Duration>>>,
+    polls: Arc<Mutex<Polls>>,
+    accounts: Accounts,
 }
 
 impl Future for Timed {
     type Output = u64;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<u64> {
-        let (begin, scheduled) = (Instant::now(), scheduled());
+        // What is asked of the system is not a part of the time.
+        let before = self.accounts.now();
+        let begin = (Instant::now(), ran());
         let polled = self.inner.as_mut().poll(context);
-        let took = begin.elapsed();
-        self.polls.lock().push(if took > STALL {
-            took.saturating_sub(self::scheduled().waited - scheduled.waited)
-        } else {
-            took
-        });
+        let took = (begin.0.elapsed(), ran().saturating_sub(begin.1));
+        let stalled = (took.0 > STALL).then(|| self.accounts.now().since(before));
+        let polls = &mut *self.polls.lock();
+        polls.count += 1;
+        polls.longest = polls.longest.max(took.0);
+        polls.longest_ran = polls.longest_ran.max(took.1);
+        polls.stalls.extend(stalled.map(|stalled| {
+            let ran = took.1;
+            (took.0, Account { ran, ..stalled })
+        }));
         polled
     }
 }
 
-/// What the scheduler says of this thread.
-struct Scheduled {
-    /// For a processor.
-    waited: Duration,
-}
-
-fn scheduled() -> Scheduled {
-    let text = std::fs::read_to_string("/proc/thread-self/schedstat").expect("Linux");
-    let waited = text.split(' ').nth(1).and_then(|field| field.parse().ok());
-    Scheduled {
-        waited: Duration::from_nanos(waited.expect("a number")),
-    }
+/// In microseconds.
+fn at(sorted: &[Duration], percent: usize) -> f64 {
+    sorted[sorted.len() * percent / 100].as_secs_f64() * 1e6
 }
 
 impl Part {
-    fn print(mut self, name: &str, waited: u64) {
-        self.memory.sort();
-        let at =
-            |percent: usize| self.memory[self.memory.len() * percent / 100].as_secs_f64() * 1e6;
-        let longest = self
-            .polls
-            .iter()
-            .max()
-            .copied()
-            .unwrap_or_default()
-            .as_secs_f64()
-            * 1e6;
-        let stalls = self.polls.iter().filter(|poll| **poll > STALL).count();
+    fn print(&self, name: &str) {
         println!(
-            "{name:<30} {:>9.2}  {:>9.2}   {:>9}   {waited:>6}   {longest:>17.0}   {stalls} of {}",
-            at(50),
-            at(99),
-            self.disk_hits,
-            self.polls.len(),
+            "{name:<30} {:>14.2}  {:>9.2}  {:>13.2}  {:>8.2}   {:>6}   {:>6}",
+            at(&self.looked_up, 50),
+            at(&self.looked_up, 99),
+            at(&self.sent, 50),
+            at(&self.sent, 99),
+            self.count,
+            self.waited,
         );
+    }
+
+    /// A stall of the disk's is one in which the thread ran so long, or waited for something of its own accord.
+    fn print_stalls(&self) {
+        let Polls {
+            count,
+            longest,
+            longest_ran,
+            stalls,
+        } = &self.polls;
+        println!(
+            "{count} polls of disk hits: the longest {:.2} ms, of which the thread ran at most {:.2} ms in any; {} above 1 ms",
+            longest.as_secs_f64() * 1e3,
+            longest_ran.as_secs_f64() * 1e3,
+            stalls.len(),
+        );
+        for (took, account) in stalls {
+            println!(
+                "    {:.2} ms: ran {:.3}, waited for a processor {:.3}, blocked {} times, displaced {} times",
+                took.as_secs_f64() * 1e3,
+                account.ran.as_secs_f64() * 1e3,
+                account.waited.as_secs_f64() * 1e3,
+                account.blocked,
+                account.displaced,
+            );
+        }
     }
 }

@@ -14,6 +14,7 @@
 mod cold;
 mod hits;
 mod restart;
+mod thread;
 mod written;
 
 use std::path::{Path, PathBuf};

@@ -51,9 +51,14 @@ impl storage::Head for NoHead {
 enum Beside {
     Nothing,
     DiskHits,
+    /// The same, with the accounts of the thread looked at around each poll: that itself is in the way of the others.
+    WatchedDiskHits,
     /// So many copies in the time.
     Copies(u64),
 }
+
+/// One figure of a part.
+type Figure = fn(&Part) -> f64;
 
 pub(crate) fn run(dir: &Path) {
     let volume = Volume::new(dir, 2 << 30, Engine::Log);
@@ -67,37 +72,34 @@ pub(crate) fn run(dir: &Path) {
         "\nmemory hits on one thread        looked up p50, p99 (µs)   sent p50, p99 (µs)   beside   waited"
     );
     let runtime = runtime();
+    let turn = |name: &str, beside| {
+        let waited = || volume.disk.stats().volumes[0].reads_waited;
+        let before = waited();
+        let mut part = runtime.block_on(part(&volume.disk, &file, beside));
+        part.waited = waited() - before;
+        part.print(name);
+        part
+    };
     let mut all: [Vec<Part>; 3] = Default::default();
     for _ in 0..ROUNDS {
-        let mut turn = |at: usize, name: &str, beside| {
-            let before = volume.disk.stats().volumes[0].reads_waited;
-            let mut part = runtime.block_on(part(&volume.disk, &file, beside));
-            part.waited = volume.disk.stats().volumes[0].reads_waited - before;
-            part.print(name);
-            all[at].push(part);
-        };
-        turn(0, "alone", Beside::Nothing);
-        turn(1, "beside cold disk hits", Beside::DiskHits);
-        let copies = all[1].last().map_or(0, |part| part.count);
-        let mut turn = |at: usize, name: &str, beside| {
-            let part = runtime.block_on(part(&volume.disk, &file, beside));
-            part.print(name);
-            all[at].push(part);
-        };
-        turn(2, "beside as many copies", Beside::Copies(copies));
+        all[0].push(turn("alone", Beside::Nothing));
+        let disk_hits = turn("beside cold disk hits", Beside::DiskHits);
+        let copies = Beside::Copies(disk_hits.count);
+        all[1].push(disk_hits);
+        all[2].push(turn("beside as many copies", copies));
     }
     compare(&all);
-    all[1].iter().for_each(Part::print_stalls);
+    turn("watched", Beside::WatchedDiskHits).print_stalls();
 }
 
 /// The medians of the rounds, as ratios.
 fn compare(all: &[Vec<Part>; 3]) {
-    let middle = |parts: &[Part], figure: fn(&Part) -> f64| {
+    let middle = |parts: &[Part], figure: Figure| {
         let mut figures: Vec<f64> = parts.iter().map(figure).collect();
         figures.sort_by(f64::total_cmp);
         figures[figures.len() / 2]
     };
-    let figures: [(&str, fn(&Part) -> f64); 4] = [
+    let figures: [(&str, Figure); 4] = [
         ("looked up, p50", |part| at(&part.looked_up, 50)),
         ("looked up, p99", |part| at(&part.looked_up, 99)),
         ("sent, p50", |part| at(&part.sent, 50)),
@@ -137,21 +139,25 @@ struct Polls {
 async fn part(disk: &Arc<Disk>, file: &File, beside: Beside) -> Part {
     let polls = Arc::new(Mutex::new(Polls::default()));
     let until = Instant::now() + TIME;
+    let readers = match beside {
+        Beside::DiskHits | Beside::WatchedDiskHits => READERS,
+        Beside::Nothing | Beside::Copies(_) => 0,
+    };
     let mut tasks = Vec::new();
-    for reader in 0..READERS {
-        let inner: Pin<Box<dyn Future<Output = u64> + Send>> = match beside {
-            Beside::Nothing => continue,
-            Beside::DiskHits => Box::pin(read(Arc::clone(disk), reader, until)),
-            Beside::Copies(count) => Box::pin(copy(count / READERS, until)),
-        };
+    for reader in 0..readers {
+        let watched = matches!(beside, Beside::WatchedDiskHits);
         tasks.push(tokio::spawn(Timed {
-            inner,
+            inner: Box::pin(read(Arc::clone(disk), reader, until)),
             polls: Arc::clone(&polls),
-            accounts: Accounts::open(),
+            accounts: watched.then(Accounts::open),
         }));
     }
-    let forget = matches!(beside, Beside::DiskHits).then_some(file);
-    let mut part = memory_hits(forget, until).await;
+    let forget = (readers > 0).then_some(file);
+    let copies = match beside {
+        Beside::Copies(count) => count,
+        Beside::Nothing | Beside::DiskHits | Beside::WatchedDiskHits => 0,
+    };
+    let mut part = memory_hits(forget, copies, until).await;
     for task in tasks {
         part.count += task.await.expect("a reader");
     }
@@ -171,26 +177,40 @@ async fn read(disk: Arc<Disk>, reader: u64, until: Instant) -> u64 {
     hits
 }
 
-/// As many bytes, from memory that is in no cache, evenly over the time.
-async fn copy(count: u64, until: Instant) -> u64 {
-    let from = vec![7_u8; 8 << 20];
-    let begin = Instant::now();
-    let pause = TIME.div_f64(count.max(1) as f64);
-    for number in 0..count {
-        while Instant::now() < begin + pause.mul_f64(number as f64) {
-            tokio::task::yield_now().await;
+/// Copies of as many bytes as a disk hit has, evenly over the time, from memory that is in no cache.
+struct Copies {
+    from: Vec<u8>,
+    pause: Duration,
+    next: Instant,
+    done: u64,
+}
+
+impl Copies {
+    fn new(count: u64) -> Self {
+        let nanoseconds = TIME.as_nanos() / u128::from(count.max(1));
+        Self {
+            from: vec![7; 64 << 20],
+            pause: Duration::from_nanos(u64::try_from(nanoseconds).expect("some seconds")),
+            next: Instant::now(),
+            done: 0,
         }
-        if Instant::now() > until {
-            return number;
-        }
-        let at = usize::try_from(scatter(number)).expect("64 bits") % (from.len() - LEN);
-        std::hint::black_box(from[at..at + LEN].to_vec());
     }
-    count
+
+    /// One of them, if it is time.
+    fn turn(&mut self, now: Instant) {
+        if now < self.next {
+            return;
+        }
+        let at = usize::try_from(scatter(self.done)).expect("64 bits") % (self.from.len() - LEN);
+        std::hint::black_box(self.from[at..at + LEN].to_vec());
+        self.next += self.pause;
+        self.done += 1;
+    }
 }
 
 /// What a hit in memory takes; between hits, others have their turn.
-async fn memory_hits(forget: Option<&File>, until: Instant) -> Part {
+async fn memory_hits(forget: Option<&File>, copies: u64, until: Instant) -> Part {
+    let mut copies = (copies > 0).then(|| Copies::new(copies));
     let memory = Memory::new(storage::Settings::new(64 << 20));
     let body = Bytes::from(vec![7; SHORT]);
     for number in 0..1024 {
@@ -212,6 +232,9 @@ async fn memory_hits(forget: Option<&File>, until: Instant) -> Part {
             rustix::fs::fadvise(file, 0, None, rustix::fs::Advice::DontNeed).expect("advice");
             forgotten = Instant::now();
         }
+        if let Some(copies) = &mut copies {
+            copies.turn(begin);
+        }
         let begin = Instant::now();
         let found = memory.lookup(key(number % 1024));
         let object = found.first().expect("an object");
@@ -224,6 +247,7 @@ async fn memory_hits(forget: Option<&File>, until: Instant) -> Part {
         part.sent.push(begin.elapsed());
         tokio::task::yield_now().await;
     }
+    part.count = copies.map_or(0, |copies| copies.done);
     part.looked_up.sort();
     part.sent.sort();
     part
@@ -233,7 +257,7 @@ async fn memory_hits(forget: Option<&File>, until: Instant) -> Part {
 struct Timed {
     inner: Pin<Box<dyn Future<Output = u64> + Send>>,
     polls: Arc<Mutex<Polls>>,
-    accounts: Accounts,
+    accounts: Option<Accounts>,
 }
 
 impl Future for Timed {
@@ -241,11 +265,13 @@ impl Future for Timed {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<u64> {
         // What is asked of the system is not a part of the time.
-        let before = self.accounts.now();
+        let before = self.accounts.as_ref().map(Accounts::now);
         let begin = (Instant::now(), ran());
         let polled = self.inner.as_mut().poll(context);
         let took = (begin.0.elapsed(), ran().saturating_sub(begin.1));
-        let stalled = (took.0 > STALL).then(|| self.accounts.now().since(before));
+        let accounts = self.accounts.as_ref().zip(before);
+        let stalled = accounts.filter(|_| took.0 > STALL);
+        let stalled = stalled.map(|(accounts, before)| accounts.now().since(before));
         let polls = &mut *self.polls.lock();
         polls.count += 1;
         polls.longest = polls.longest.max(took.0);
@@ -276,7 +302,8 @@ impl Part {
         );
     }
 
-    /// A stall of the disk's is one in which the thread ran so long, or waited for something of its own accord.
+    /// A stall of the disk's is one in which the thread ran so long, or waited for something of its own accord. In the
+    /// others it could have run, and something else did.
     fn print_stalls(&self) {
         let Polls {
             count,
@@ -284,13 +311,20 @@ impl Part {
             longest_ran,
             stalls,
         } = &self.polls;
+        let is_own = |account: &Account| account.ran > STALL || account.blocked > 0;
+        let own: Vec<_> = stalls
+            .iter()
+            .filter(|(_, account)| is_own(account))
+            .collect();
         println!(
-            "{count} polls of disk hits: the longest {:.2} ms, of which the thread ran at most {:.2} ms in any; {} above 1 ms",
+            "{count} polls of disk hits: the longest {:.2} ms; the thread ran at most {:.2} ms in one; {} above 1 ms, {} of \
+             them its own",
             longest.as_secs_f64() * 1e3,
             longest_ran.as_secs_f64() * 1e3,
             stalls.len(),
+            own.len(),
         );
-        for (took, account) in stalls {
+        for (took, account) in own {
             println!(
                 "    {:.2} ms: ran {:.3}, waited for a processor {:.3}, blocked {} times, displaced {} times",
                 took.as_secs_f64() * 1e3,

@@ -30,6 +30,7 @@ use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 
 use crate::audit::Audit;
+use crate::cache::Head;
 use crate::capacity::Capacity;
 use crate::clock::Clock;
 use crate::coding::Coder;
@@ -196,6 +197,7 @@ fn node(
         Some(below) => Tiers::above(memory, below.disk, purges.log_id().0),
         None => Tiers::memory_only(memory),
     };
+    watch_evictions(&tiers, &metrics, &clock);
     Ok(Node {
         name,
         purges,
@@ -239,6 +241,14 @@ fn node(
         pool,
         stopping,
     })
+}
+
+/// Counts how old what leaves the tiers is.
+fn watch_evictions(tiers: &Arc<Tiers<Head>>, metrics: &Metrics, clock: &Arc<Clock>) {
+    let (ages, clock) = (metrics.ages.clone(), Arc::clone(clock));
+    tiers.watch_evictions(move |tier, received| {
+        ages.evicted(tier, clock.now().unix_secs().saturating_sub(received));
+    });
 }
 
 /// What the purges of a node are opened with.

@@ -187,6 +187,9 @@ impl Fill {
         step.set("larder.kind", self.kind().as_str());
         step.set("larder.key", format!("{:?}", self.request.storage_key()));
         step.set("larder.shared", self.audience.lead.is_some());
+        if let (Some(lead), Some(sign)) = (&self.audience.lead, step.sign()) {
+            lead.sign(sign);
+        }
         Some(step)
     }
 

@@ -391,7 +391,9 @@ async fn follow(
     wait: Wait,
     look: Look,
 ) -> Step {
-    let Ok(landing) = timeout(node.follower_wait, follower.landing()).await else {
+    let landing = timeout(node.follower_wait, follower.landing()).await;
+    request.waited_for(&follower);
+    let Ok(landing) = landing else {
         return Step::Decided(Decision::crowded());
     };
     Step::Decided(match landing {

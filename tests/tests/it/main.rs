@@ -22,6 +22,7 @@ mod disk_faults;
 mod disk_volumes;
 mod early_hints;
 mod egress;
+mod evictions;
 mod explain;
 mod explain_key;
 mod explain_past;

@@ -56,6 +56,10 @@ pub(super) fn fetch(
     let Some(range) = sliced.keys.layout.range(number) else {
         return replies;
     };
+    let sign = request.trace.as_ref().and_then(|trace| trace.sign());
+    if let (Some(lead), Some(sign)) = (&lead, sign) {
+        lead.sign(sign);
+    }
     let fetch = Fetch {
         node: Arc::clone(node),
         request: Arc::clone(request),

@@ -175,7 +175,7 @@ fn wait_for_room(tiers: &Tiers<NoHead>) {
 
 fn foretold(requests: &[Request], rate: f64) -> Curve {
     let memory = Settings::new(MEMORY as usize);
-    let overhead = Memory::<NoHead>::new(memory.clone()).object_overhead() as u64;
+    let overhead = Memory::<NoHead>::new(memory).object_overhead() as u64;
     let defaults = disk::Settings::new(vec![VolumeSettings::new("volume".into(), DISK)], || {
         Duration::ZERO
     });

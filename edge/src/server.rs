@@ -352,7 +352,7 @@ impl Server {
             let accepted = match brought {
                 h2::Brought::Stream(accepted) => accepted,
                 h2::Brought::Again => {
-                    self.answer_repeated(&mut connection, last.as_ref());
+                    self.answer_repeated(&connection, last.as_ref());
                     continue;
                 }
             };
@@ -370,7 +370,7 @@ impl Server {
     }
 
     /// Answers the request that a connection repeats before there is a stream, or makes a stream of it.
-    fn answer_repeated(&self, connection: &mut h2::Connection, last: Option<&Last>) {
+    fn answer_repeated(&self, connection: &h2::Connection, last: Option<&Last>) {
         let known = last.map(|last| &last.known);
         let known = known.filter(|known| known.is_packed() && !self.is_stopping());
         let length = known.and_then(Known::content_length);

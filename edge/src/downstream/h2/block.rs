@@ -104,9 +104,8 @@ fn number(block: &[u8], bits: u32) -> Option<(usize, &[u8])> {
 /// Writes a number behind the first bits of its byte.
 fn put_number(out: &mut impl BufMut, first: u8, bits: u32, value: usize) {
     let most = (1 << bits) - 1;
-    let mut left = match value.checked_sub(usize::from(most)) {
-        None => return out.put_u8(first | u8::try_from(value).unwrap_or_default()),
-        Some(left) => left,
+    let Some(mut left) = value.checked_sub(usize::from(most)) else {
+        return out.put_u8(first | u8::try_from(value).unwrap_or_default());
     };
     out.put_u8(first | most);
     while left >= 0x80 {

@@ -71,7 +71,10 @@ impl<T> Corked<T> {
     /// Where a whole answer is written behind what is kept. It leaves with it.
     pub(super) fn behind(&mut self, length: usize) -> &mut BytesMut {
         self.cork.owe(true);
-        self.kept.reserve(length.max(KEPT_MAX));
+        match self.kept.capacity() {
+            0 => self.kept.reserve(KEPT_MAX + length),
+            _ => self.kept.reserve(length),
+        }
         &mut self.kept
     }
 

@@ -60,6 +60,10 @@ pub(crate) struct Connection {
 pub(crate) type Accepted = (Request<RecvStream>, SendResponse<Bytes>);
 
 /// What a connection brought.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "it is taken apart at once, and a box would cost an allocation for each request"
+)]
 pub(crate) enum Brought {
     /// A request in a stream of its own.
     Stream(Accepted),
@@ -178,7 +182,7 @@ impl Connection {
         None
     }
 
-    fn offered(&mut self, cx: &mut Context<'_>) -> Option<Next> {
+    fn offered(&self, cx: &mut Context<'_>) -> Option<Next> {
         match self.front.lock().poll_offer(cx) {
             Poll::Ready(Ok(())) => Some(Some(Brought::Again)),
             Poll::Ready(Err(error)) => Some(lost(&error)),
@@ -192,22 +196,22 @@ impl Connection {
     }
 
     /// Answers [`Brought::Again`]. It leaves before anything is waited for.
-    pub(crate) fn answer_again(&mut self, head: &Packed, numbers: [&[u8]; 2], content: &[u8]) {
+    pub(crate) fn answer_again(&self, head: &Packed, numbers: [&[u8]; 2], content: &[u8]) {
         self.front.lock().answer(head, numbers, content);
     }
 
     /// Makes a stream of [`Brought::Again`] like of any other request.
-    pub(crate) fn pass_on(&mut self) {
+    pub(crate) fn pass_on(&self) {
         self.front.lock().pass_on();
     }
 
     /// The request of this stream, and no other, was answered in a way that can be repeated.
-    pub(crate) fn learn(&mut self, stream: u32) {
+    pub(crate) fn learn(&self, stream: u32) {
         self.front.lock().learn(stream);
     }
 
     /// No answer is known any more.
-    pub(crate) fn forget(&mut self) {
+    pub(crate) fn forget(&self) {
         self.front.lock().forget();
     }
 }

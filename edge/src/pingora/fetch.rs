@@ -160,7 +160,7 @@ impl Fetcher {
         interim: &mpsc::Sender<Interim>,
     ) -> Result<Fetched, UpstreamError> {
         if let (Some(tier), Some(through)) = (&self.tier, asking.through) {
-            match tier.ask(&asking, through).await? {
+            match tier.ask(&asking, through, interim).await? {
                 tier::Way::Answered(answer) => return self.of_parent(*answer, &asking, through),
                 tier::Way::Direct => {}
             }
@@ -178,11 +178,13 @@ impl Fetcher {
             mut incoming,
             parent,
             source,
+            supplier,
             request_time,
         } = answer;
         let status = incoming.status;
         let mut headers = std::mem::take(&mut incoming.headers);
         asking.trail.goes_to(incoming.address, Whose::Node);
+        asking.trail.supplied_by(supplier);
         asking.trail.received(status);
         let unknown = asking.site.origins.unknown_coding;
         check(status, &headers, Version::HTTP_2, unknown)?;

@@ -25,6 +25,7 @@ use pingora_core::upstreams::peer::HttpPeer;
 use pingora_core::{Error, ErrorSource, ErrorType, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::{FailToProxy, HttpProxy, ProxyHttp, ProxyWarnLogContext, Session};
+use policy::hints::Audience;
 use purge_api::{Asked, Readiness};
 use tokio::sync::watch;
 
@@ -160,7 +161,11 @@ impl Filters {
                 .await?;
             return Ok(None);
         }
-        gate.set(peer.is_none() && site.early_hints.has(head.version));
+        // Who of the clients is sent hints, the node says that faces them.
+        gate.set(match peer {
+            Some(_) => site.early_hints != Audience::Nobody,
+            None => site.early_hints.has(head.version),
+        });
         let parts = (head, facts, content);
         let request = Arc::new(match peer {
             Some(peer) => self.node.request_of_peer(parts, site, peer),

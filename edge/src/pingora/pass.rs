@@ -301,7 +301,9 @@ pub(super) async fn take_response(
         if passing.interim > INTERIM_RESPONSES_MAX {
             return Err(refused("no end of interim responses"));
         }
-        return Ok(());
+        let mut headers = response.headers.clone();
+        cache::vouch_interim(node, &request, status, &mut headers);
+        return replace(response, &headers);
     }
     request.trail.received(status);
     if let Some(mut step) = passing.step.take() {
@@ -341,6 +343,7 @@ pub(super) async fn take_response(
         response: &headers,
         request_time: passing.sent.unwrap_or(now),
         response_time: now,
+        aging: policy::store::Aging::Conservative,
     };
     act(node, &request, passing, &answer).await;
     let copied = passing.copying.begin(node, &request, &answer);

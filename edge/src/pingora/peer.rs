@@ -11,7 +11,7 @@ use pingora_core::protocols::tls::CaType;
 use pingora_core::upstreams::peer::{HttpPeer, Tracer};
 use pingora_core::utils::tls::{CertKey, WrappedX509, parse_x509};
 
-use super::link::{Lease, Link};
+use super::link::{Lease, Link, ToNode};
 use crate::origins::attempts::{Candidate, Place};
 use crate::origins::{Certificate, Host, HttpVersion, Timeouts, Transport, Trust};
 use crate::tier::Hop;
@@ -171,8 +171,20 @@ pub(crate) fn parent(hop: &Hop, timeouts: &Timeouts, trusted: &Authorities) -> H
             peer
         }
     };
-    peer.group_key = PARENT;
+    let mut identity = DefaultHasher::new();
+    PARENT.hash(&mut identity);
+    for pool in hop.egress.iter() {
+        pool.name.hash(&mut identity);
+    }
+    peer.group_key = identity.finish();
+    let lease = Lease::default();
     let options = &mut peer.options;
+    options.custom_l4 = Some(Arc::new(ToNode {
+        address: hop.address,
+        egress: Arc::clone(&hop.egress),
+        lease: lease.clone(),
+    }));
+    options.tracer = Some(Tracer(Box::new(lease)));
     options.set_http_version(2, 2);
     options.max_h2_streams = STREAMS_MAX;
     options.h2_stream_window_size = Some(STREAM_WINDOW);

@@ -1,5 +1,6 @@
 //! Connections to one parent: few, multiplexed, and shared by all requests. HTTP/2, with TLS or with prior knowledge.
 
+use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -9,19 +10,22 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use h2::client::{Builder, SendRequest};
+use h2::client::{Builder, ResponseFuture, SendRequest};
 use h2::{Reason, RecvStream};
-use http::{HeaderMap, Request, StatusCode};
+use http::{HeaderMap, Request, Response, StatusCode};
 use parking_lot::Mutex;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
+use crate::cache::Interim;
 use crate::clock::monotonic;
+use crate::egress::{Pool, PortInUse};
 use crate::error::UpstreamError;
+use crate::pingora::fetch::INTERIM_RESPONSES_MAX;
+use crate::pingora::link::{Reached, reach};
 
 /// What a parent may send on one stream before it is read: who does not read holds as much of it in memory.
 const STREAM_WINDOW: u32 = 512 * 1024;
@@ -42,6 +46,8 @@ pub(crate) struct Making {
     pub connect: Duration,
     /// With TLS, where the parent is asked for by this name.
     pub tls: Option<(TlsConnector, ServerName<'static>)>,
+    /// The pools that they leave from, in order; none leaves it to the system.
+    pub egress: Arc<[Arc<Pool>]>,
 }
 
 /// The connections to one parent.
@@ -50,6 +56,8 @@ pub(crate) struct Links {
     slots: Box<[Slot]>,
     opened: AtomicU64,
     sent: AtomicU64,
+    /// The last attempt to connect that failed: who waited for it meanwhile makes none of their own.
+    failed: Mutex<Option<Failed>>,
     /// When a byte came from the parent, in milliseconds of the monotonic clock.
     heard: Arc<AtomicU64>,
 }
@@ -60,6 +68,14 @@ impl std::fmt::Debug for Links {
             .field("slots", &self.slots.len())
             .finish_non_exhaustive()
     }
+}
+
+/// An attempt to connect in vain.
+#[derive(Clone, Copy, Debug)]
+struct Failed {
+    /// When it ended, by the monotonic clock.
+    at: Duration,
+    error: LinkError,
 }
 
 /// A place for one connection.
@@ -178,6 +194,7 @@ impl Links {
             slots: (0..connections.max(1)).map(|_| Slot::default()).collect(),
             opened: AtomicU64::default(),
             sent: AtomicU64::default(),
+            failed: Mutex::default(),
             heard: Arc::default(),
         }
     }
@@ -216,7 +233,12 @@ impl Links {
         self.live(addresses).await.map(drop)
     }
 
-    /// Sends a request and waits for the response's head.
+    /// How long a connection may take.
+    pub(crate) const fn patience(&self) -> Duration {
+        self.making.connect
+    }
+
+    /// Sends a request and waits for the response's head. Interim responses go to `tell`.
     ///
     /// # Errors
     /// [`LinkError`]: then there is nothing of a response.
@@ -225,6 +247,7 @@ impl Links {
         addresses: &[SocketAddr],
         (request, content): (Request<()>, Option<Bytes>),
         (first_byte, between_bytes): (Duration, Duration),
+        tell: impl FnMut(Interim),
     ) -> Result<Incoming, LinkError> {
         let live = self.live(addresses).await?;
         self.spread(&live, addresses);
@@ -243,7 +266,7 @@ impl Links {
                 .send_data(content, true)
                 .map_err(|error| broken(&error))?;
         }
-        let response = timeout(first_byte, response).await;
+        let response = timeout(first_byte, final_response(response, tell)).await;
         let response = response.map_err(|_elapsed| LinkError::Late)?;
         let (head, body) = response.map_err(|error| broken(&error))?.into_parts();
         let http::response::Parts {
@@ -277,12 +300,25 @@ impl Links {
         if let Some(live) = self.least_busy() {
             return Ok(live);
         }
+        let came = monotonic();
         let _turn = self.slots[0].connecting.lock().await;
-        // Somebody else may have made it meanwhile.
+        // Somebody else may have made it meanwhile, or tried to in vain: the attempts of all who wait would add up.
         if let Some(live) = self.least_busy() {
             return Ok(live);
         }
-        self.connect(&self.slots[0], addresses).await
+        if let Some(failed) = *self.failed.lock()
+            && failed.at >= came
+        {
+            return Err(failed.error);
+        }
+        let connected = self.connect(&self.slots[0], addresses).await;
+        if let Err(error) = &connected {
+            *self.failed.lock() = Some(Failed {
+                at: monotonic(),
+                error: *error,
+            });
+        }
+        connected
     }
 
     /// Sends no more requests to where the parent was before. Those that are under way come to their end.
@@ -331,25 +367,36 @@ impl Links {
         });
     }
 
+    /// Connects to one of the addresses, all of which have the time of one connection.
     async fn connect(&self, slot: &Slot, addresses: &[SocketAddr]) -> Result<Live, LinkError> {
-        let mut last = UpstreamError::Unresolved;
-        for address in addresses {
-            let made = timeout(self.making.connect, self.connect_to(*address)).await;
-            match made.unwrap_or(Err(UpstreamError::ConnectTimeout)) {
-                Ok(live) => {
-                    *slot.live.lock() = Some(live.clone());
-                    return Ok(live);
-                }
-                Err(error) => last = error,
-            }
-        }
-        Err(LinkError::Unconnected(last))
+        let made = timeout(self.making.connect, self.connect_to_one(addresses)).await;
+        let made = made.unwrap_or(Err(UpstreamError::ConnectTimeout));
+        let live = made.map_err(LinkError::Unconnected)?;
+        *slot.live.lock() = Some(live.clone());
+        Ok(live)
     }
 
-    async fn connect_to(&self, address: SocketAddr) -> Result<Live, UpstreamError> {
-        let socket = TcpStream::connect(address)
-            .await
-            .map_err(|error| unconnected(&error))?;
+    async fn connect_to_one(&self, addresses: &[SocketAddr]) -> Result<Live, UpstreamError> {
+        let mut left = addresses.to_vec();
+        loop {
+            let reached = reach(&self.making.egress, &left).await?;
+            let address = reached.address;
+            match self.begin(reached).await {
+                Ok(live) => return Ok(live),
+                Err(error) if left.len() == 1 => return Err(error),
+                // Who listens there is not the parent, or not well: it may be behind another one of its addresses.
+                Err(_) => left.retain(|it| *it != address),
+            }
+        }
+    }
+
+    /// Begins TLS and HTTP/2 on a new connection.
+    async fn begin(&self, reached: Reached) -> Result<Live, UpstreamError> {
+        let Reached {
+            address,
+            stream: socket,
+            port,
+        } = reached;
         drop(socket.set_nodelay(true));
         let stream: Box<dyn Stream> = match &self.making.tls {
             None => Box::new(socket),
@@ -373,18 +420,8 @@ impl Links {
             .max_header_list_size(HEAD_MAX);
         let made = builder.handshake::<_, Bytes>(stream).await;
         let (send, connection) = made.map_err(|_error| UpstreamError::Malformed)?;
-        let (cut, mut cutting) = watch::channel(false);
-        tokio::spawn(async move {
-            tokio::select! {
-                ended = connection => {
-                    if let Err(error) = ended {
-                        tracing::debug!(%error, "a connection to a parent broke");
-                    }
-                }
-                // One that nobody holds any more ends by itself, after its streams.
-                Ok(_) = cutting.wait_for(|cut| *cut) => {}
-            }
-        });
+        let (cut, cutting) = watch::channel(false);
+        tokio::spawn(run(connection, cutting, port));
         self.opened.fetch_add(1, Ordering::Relaxed);
         Ok(Live {
             address,
@@ -402,14 +439,45 @@ fn broken(error: &h2::Error) -> LinkError {
     }
 }
 
-fn unconnected(error: &io::Error) -> UpstreamError {
-    use io::ErrorKind as E;
-    match error.kind() {
-        E::ConnectionRefused => UpstreamError::Refused,
-        E::HostUnreachable | E::NetworkUnreachable => UpstreamError::Unroutable,
-        E::TimedOut => UpstreamError::ConnectTimeout,
-        _ => UpstreamError::Unavailable,
+/// Runs a connection to its end, or until it is cut. Its port is free again then.
+async fn run<T: AsyncRead + AsyncWrite + Unpin>(
+    connection: h2::client::Connection<T, Bytes>,
+    mut cutting: watch::Receiver<bool>,
+    port: Option<PortInUse>,
+) {
+    tokio::select! {
+        ended = connection => {
+            if let Err(error) = ended {
+                tracing::debug!(%error, "a connection to a parent broke");
+            }
+        }
+        // One that nobody holds any more ends by itself, after its streams.
+        Ok(_) = cutting.wait_for(|cut| *cut) => {}
     }
+    drop(port);
+}
+
+/// Waits for the final response, and hands on interim ones (RFC 9110 §15.2).
+async fn final_response(
+    mut response: ResponseFuture,
+    mut tell: impl FnMut(Interim),
+) -> Result<Response<RecvStream>, h2::Error> {
+    let mut told = 0;
+    poll_fn(|cx| {
+        while let Poll::Ready(Some(interim)) = response.poll_informational(cx) {
+            let (head, ()) = interim?.into_parts();
+            told += 1;
+            if told > INTERIM_RESPONSES_MAX {
+                return Poll::Ready(Err(Reason::ENHANCE_YOUR_CALM.into()));
+            }
+            tell(Interim {
+                status: head.status,
+                headers: head.headers,
+            });
+        }
+        Pin::new(&mut response).poll(cx)
+    })
+    .await
 }
 
 /// Notes when something was received.

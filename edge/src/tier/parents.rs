@@ -12,6 +12,7 @@ use tokio_rustls::TlsConnector;
 
 use super::parent::{Parent, Place};
 use super::{Making, Shared};
+use crate::egress::Pool;
 use crate::origins::Host;
 
 /// Parents of one source; what is more is left out.
@@ -62,6 +63,8 @@ pub(crate) struct Template {
     pub plain: Plain,
     /// To one parent.
     pub connections: usize,
+    /// The pools that they leave from, in order.
+    pub egress: Arc<[Arc<Pool>]>,
 }
 
 /// What becomes of parents without TLS.
@@ -211,9 +214,14 @@ impl Place {
 impl Template {
     fn of(&self, place: &Place) -> Option<Making> {
         let connect = self.connect;
+        let egress = Arc::clone(&self.egress);
         if !place.secure {
             let asked = self.plain == Plain::Asked;
-            return asked.then_some(Making { connect, tls: None });
+            return asked.then_some(Making {
+                connect,
+                tls: None,
+                egress,
+            });
         }
         let name = match &place.host {
             Host::Name(name) => ServerName::try_from(name.clone()).ok()?,
@@ -221,7 +229,11 @@ impl Template {
             Host::Socket(_) => return None,
         };
         let tls = Some((self.tls.clone()?, name));
-        Some(Making { connect, tls })
+        Some(Making {
+            connect,
+            tls,
+            egress,
+        })
     }
 }
 

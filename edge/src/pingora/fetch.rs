@@ -25,7 +25,7 @@ use crate::clock::Clock;
 use crate::error::UpstreamError;
 use crate::exchange::Request;
 use crate::metrics::Asked;
-use crate::origins::attempts::{Attempts, Candidate, Plan};
+use crate::origins::attempts::{Attempts, Candidate, Place, Plan};
 use crate::origins::names::Names;
 use crate::origins::slots::Queueing;
 use crate::origins::{Origin, Transport, outbound};
@@ -247,12 +247,10 @@ impl Fetcher {
     /// Asks one origin, past all that chooses among them, and returns the status of its response.
     pub(crate) async fn probe(
         &self,
-        origin: &Arc<Origin>,
+        (origin, place): (&Arc<Origin>, Place),
         asking: Asking<'_>,
         interim: &mpsc::Sender<Interim>,
     ) -> Option<StatusCode> {
-        let now = self.clock.instant().into();
-        let place = origin.place(&self.names, now).await?;
         let candidate = Candidate::probe(asking.site, origin, place, &asking.plan());
         let fetched = self.ask(&candidate, (&asking, asking.kind), interim).await;
         let fetched = fetched
@@ -321,6 +319,9 @@ impl Fetcher {
             error: connect_error(&error),
             connection: Connection::New,
         })?;
+        if let Some(address) = session.server_addr().and_then(|it| it.as_inet()) {
+            candidate.reached(*address);
+        }
         if reused && let Some(connect) = connect {
             connect.forget();
         }

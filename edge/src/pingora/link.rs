@@ -91,7 +91,12 @@ impl Connect for Link {
                 self.origin.condition.tally.connected(took);
                 Ok(stream)
             }
-            Err(_elapsed) => Error::e_explain(ErrorType::ConnectTimedout, "no connection in time"),
+            Err(_elapsed) => {
+                for address in self.place.addresses() {
+                    self.origin.failed_at(*address);
+                }
+                Error::e_explain(ErrorType::ConnectTimedout, "no connection in time")
+            }
         }
     }
 }
@@ -104,13 +109,14 @@ impl Link {
                 self.introduce(&mut stream).await?;
                 Ok(stream.into())
             }
-            Place::Addresses(addresses) => {
+            Place::Addresses(addresses) | Place::Server { addresses, .. } => {
+                let failed = |address| self.origin.failed_at(address);
                 let Reached {
                     address,
                     mut stream,
                     port,
-                } = race(&self.egress, addresses).await?;
-                self.origin.worked(address, addresses);
+                } = race(&self.egress, addresses, failed).await?;
+                self.origin.addresses.reached(address);
                 self.lease.0.lock().port = port;
                 self.introduce(&mut stream).await?;
                 Ok(stream.into())
@@ -142,7 +148,12 @@ pub(crate) struct Reached {
 }
 
 /// Connects to the first address that answers (RFC 8305 §5): each has a while before the next joins in.
-async fn race(egress: &[Arc<Pool>], addresses: &[SocketAddr]) -> Result<Reached> {
+async fn race(
+    egress: &[Arc<Pool>],
+    addresses: &[SocketAddr],
+    unreached: impl Fn(SocketAddr),
+) -> Result<Reached> {
+    let unreached = &unreached;
     let mut addresses = interleave(addresses).into_iter();
     let mut running = FuturesUnordered::new();
     let mut failed = Error::explain(ErrorType::ConnectError, "there is no address");
@@ -150,7 +161,12 @@ async fn race(egress: &[Arc<Pool>], addresses: &[SocketAddr]) -> Result<Reached>
         let more = addresses.next();
         let joined = more.is_some();
         running.extend(more.map(|address| async move {
-            let (stream, port) = leave(egress, address).await?;
+            let left = leave(egress, address).await;
+            let (stream, port) = left.inspect_err(|error| {
+                if *error.etype() != NO_PORT {
+                    unreached(address);
+                }
+            })?;
             Ok(Reached {
                 address,
                 stream,
@@ -179,7 +195,7 @@ pub(crate) async fn reach(
     if addresses.is_empty() {
         return Err(UpstreamError::Unresolved);
     }
-    let reached = race(egress, addresses).await;
+    let reached = race(egress, addresses, |_| {}).await;
     reached.map_err(|error| connect_error(&error))
 }
 

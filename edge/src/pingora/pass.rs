@@ -2,6 +2,7 @@
 //! own proxying streams them in both directions.
 
 use std::borrow::Cow;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use http::header::TE;
@@ -99,6 +100,17 @@ fn begin_step(request: &Request, passing: &Passing) -> Option<Open> {
         (None, Err(_)) => {}
     }
     Some(step)
+}
+
+/// Notes where the connection leads that this attempt has got.
+pub(super) fn reached(exchange: &Exchange, address: Option<SocketAddr>) {
+    let passing = exchange.passing.as_ref();
+    let passing = passing.filter(|passing| hop(passing).is_none());
+    if let (Some(passing), Some(address)) = (passing, address)
+        && let Ok(candidate) = candidate(passing)
+    {
+        candidate.reached(address);
+    }
 }
 
 /// The parent that this attempt goes to, if it goes to one.

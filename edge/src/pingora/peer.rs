@@ -72,7 +72,7 @@ fn stable(place: &Place) -> (SocketAddr, u64) {
             path.hash(&mut hasher);
             nowhere
         }
-        Place::Addresses(addresses) => {
+        Place::Addresses(addresses) | Place::Server { addresses, .. } => {
             let mut addresses = addresses.clone();
             addresses.sort_unstable();
             addresses.hash(&mut hasher);
@@ -92,6 +92,10 @@ pub(crate) fn peer(candidate: &Candidate, timeouts: &Timeouts, trusted: &Authori
         Transport::Tls { trust, sni } => {
             // An address stands for itself: it is not sent as SNI, and is verified all the same.
             let name = sni.clone().unwrap_or_else(|| match &origin.host {
+                Host::Service(_) => match &candidate.place {
+                    Place::Server { name, .. } => name.clone(),
+                    Place::Addresses(_) | Place::Socket(_) => String::new(),
+                },
                 Host::Name(name) => name.clone(),
                 Host::Address(address) => address.to_string(),
                 Host::Socket(_) => String::new(),
@@ -111,7 +115,7 @@ pub(crate) fn peer(candidate: &Candidate, timeouts: &Timeouts, trusted: &Authori
         }
     };
     let mut identity = DefaultHasher::new();
-    (origin.identity, place).hash(&mut identity);
+    (origin.identity, place, origin.addresses.turns()).hash(&mut identity);
     for pool in candidate.egress.iter() {
         pool.name.hash(&mut identity);
     }

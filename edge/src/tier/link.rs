@@ -1,12 +1,11 @@
 //! Connections to one parent: few, multiplexed, and shared by all requests. HTTP/2, with TLS or with prior knowledge.
 
 use std::future::poll_fn;
-use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::task::{Context, Poll};
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -15,11 +14,12 @@ use h2::{Reason, RecvStream};
 use http::{HeaderMap, Request, Response, StatusCode};
 use parking_lot::Mutex;
 use rustls::pki_types::ServerName;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
+use super::heard::{Heard, Stream};
 use crate::cache::Interim;
 use crate::clock::monotonic;
 use crate::egress::{Pool, PortInUse};
@@ -35,10 +35,6 @@ const CONNECTION_WINDOW: u32 = 256 * 1024 * 1024;
 const HEAD_MAX: u32 = 128 * 1024;
 /// Requests on one connection from which on another one is worth it, if there may be one.
 const BUSY: usize = 64;
-
-/// What carries bytes to a parent.
-trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
 /// How connections are made.
 #[derive(Clone)]
@@ -480,54 +476,43 @@ async fn final_response(
     .await
 }
 
-/// Notes when something was received.
-struct Heard {
-    stream: Box<dyn Stream>,
-    at: Arc<AtomicU64>,
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-impl AsyncRead for Heard {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let before = buf.filled().len();
-        let read = Pin::new(&mut self.stream).poll_read(cx, buf);
-        if buf.filled().len() > before {
-            let now = u64::try_from(monotonic().as_millis()).unwrap_or(u64::MAX);
-            self.at.store(now, Ordering::Relaxed);
+    /// An address where connections hang: its queue is full, and what comes beyond is dropped.
+    fn hanging() -> (socket2::Socket, Vec<std::net::TcpStream>, SocketAddr) {
+        let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None);
+        let socket = socket.unwrap();
+        let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        socket.bind(&any.into()).unwrap();
+        socket.listen(0).unwrap();
+        let address = socket.local_addr().unwrap().as_socket().unwrap();
+        let mut held = Vec::new();
+        let patience = Duration::from_millis(200);
+        while let Ok(stream) = std::net::TcpStream::connect_timeout(&address, patience) {
+            held.push(stream);
+            assert!(held.len() < 64);
         }
-        read
-    }
-}
-
-impl AsyncWrite for Heard {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, buf)
+        (socket, held, address)
     }
 
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, buf)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+    #[tokio::test]
+    async fn who_has_waited_for_a_connection_in_vain_makes_no_attempt_of_their_own() {
+        const CONNECT: Duration = Duration::from_millis(200);
+        let (_socket, _held, address) = hanging();
+        let making = Making {
+            connect: CONNECT,
+            tls: None,
+            egress: Arc::default(),
+        };
+        let links = Links::new(making, 1);
+        let began = monotonic();
+        let addresses = [address];
+        let all = futures::future::join_all((0..100).map(|_| links.warm(&addresses))).await;
+        let late = LinkError::Unconnected(UpstreamError::ConnectTimeout);
+        assert!(all.iter().all(|it| *it == Err(late)), "{all:?}");
+        // One after the other, it would be twenty seconds.
+        assert!(monotonic().saturating_sub(began) < CONNECT * 50);
     }
 }

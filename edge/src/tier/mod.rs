@@ -9,14 +9,16 @@
 
 mod answers;
 mod border;
+mod heard;
 mod key;
 mod link;
 mod metrics;
 mod parent;
 mod parents;
+mod passing;
 mod siblings;
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -52,8 +54,9 @@ pub(crate) use metrics::TierMetrics;
 use parent::{Answered, NoAnswer, Parent, Question};
 pub(crate) use parent::{PROBE, Place};
 pub(crate) use parents::{Parents, Plain, Source as Listed, Template};
+pub(crate) use passing::Hop;
+use siblings::Siblings;
 pub(crate) use siblings::{COPY_FRESH, Heat};
-use siblings::{Owner, Siblings};
 
 /// What a parent may take longer than the origin that it asks.
 const HOP: Duration = Duration::from_secs(1);
@@ -206,26 +209,6 @@ pub(crate) struct Answer {
     pub supplier: Supplier,
     /// When it was asked.
     pub request_time: Timestamp,
-}
-
-/// How a parent is asked that speaks TLS.
-#[derive(Clone, Debug)]
-pub(crate) struct HopTls {
-    /// The name that its certificate is for.
-    pub name: String,
-    /// Who signs that, in DER.
-    pub authorities: Arc<[Vec<u8>]>,
-    /// What it is shown.
-    pub certificate: Option<Arc<Certificate>>,
-}
-
-/// Where Pingora finds a parent, for requests that pass the cache by.
-#[derive(Clone, Debug)]
-pub(crate) struct Hop {
-    pub address: SocketAddr,
-    pub tls: Option<HopTls>,
-    pub connect: Duration,
-    pub egress: Arc<[Arc<Pool>]>,
 }
 
 /// What became of the request at one parent.
@@ -587,58 +570,5 @@ fn supplier(voucher: &Voucher, node: Supplier) -> Supplier {
         (Says::Hit, _) => node,
         (_, 0) => Supplier::Further,
         (_, _) => Supplier::Origin,
-    }
-}
-
-/// Requests that pass the cache by, through Pingora's own proxying.
-impl Tier {
-    /// The parents that a request that passes the cache by goes to, if it goes to any.
-    pub(crate) async fn passes_to(&self, request: &exchange::Request) -> Vec<Hop> {
-        let invalidates = !request.method().is_safe();
-        let upgrades = request.head.upgrade != wire::Upgrade::None;
-        let wanted = invalidates || self.settings.pass == Pass::Parent;
-        let whom = Whom::of(request, None);
-        if !wanted || upgrades || whom.hops > TIERS_MAX {
-            return Vec::new();
-        }
-        let mut found = Vec::new();
-        let mut hops = Vec::new();
-        if let Owner::Other(owner) = self.owner(request, None)
-            && invalidates
-        {
-            hops.push(owner);
-        }
-        hops.extend(self.candidates(key_of(request), None));
-        for parent in hops {
-            let addresses = parent.addresses(&self.shared).await;
-            let tls = parent.place.secure.then(|| {
-                let authorities = self.settings.authorities.clone();
-                HopTls {
-                    name: parent.place.host_name(),
-                    authorities: authorities.unwrap_or_default(),
-                    certificate: self.settings.certificate.clone(),
-                }
-            });
-            found.extend(addresses.into_iter().map(|address| Hop {
-                address,
-                tls: tls.clone(),
-                connect: self.settings.connect,
-                egress: Arc::clone(&self.settings.egress),
-            }));
-        }
-        found
-    }
-
-    /// Introduces a request that passes by to a parent.
-    pub(crate) fn introduce_passing(&self, headers: &mut HeaderMap, request: &exchange::Request) {
-        let authority = request.head.authority.to_string();
-        let whom = Whom::of(request, None);
-        let target = request.origin_target();
-        let (field, _) = self
-            .shared
-            .introduction(request.method(), &authority, &target, &whom);
-        if let Some(field) = field {
-            headers.insert(LARDER_TIER, field);
-        }
     }
 }

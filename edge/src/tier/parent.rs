@@ -44,7 +44,7 @@ pub(crate) struct Place {
 impl Place {
     pub(super) fn host_name(&self) -> String {
         match &self.host {
-            Host::Name(name) => name.clone(),
+            Host::Name(name) | Host::Service(name) => name.clone(),
             Host::Address(address) => address.to_string(),
             Host::Socket(path) => path.display().to_string(),
         }
@@ -173,7 +173,7 @@ impl Parent {
         };
         metrics.differs(&self.place.id);
         let site = &request.site.name;
-        if self.told.lock().insert(site.clone(), there) != Some(there) {
+        if self.told.lock().insert(site.clone(), there).is_none() {
             tracing::warn!(
                 parent = self.place.id,
                 site,
@@ -296,7 +296,7 @@ impl Parent {
     async fn resolve(&self, shared: &Shared) -> Vec<SocketAddr> {
         let port = self.place.port;
         match &self.place.host {
-            Host::Socket(_) => Vec::new(),
+            Host::Socket(_) | Host::Service(_) => Vec::new(),
             Host::Address(address) => vec![SocketAddr::new(*address, port)],
             Host::Name(name) => {
                 let found = shared

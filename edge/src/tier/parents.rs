@@ -226,7 +226,7 @@ impl Template {
         let name = match &place.host {
             Host::Name(name) => ServerName::try_from(name.clone()).ok()?,
             Host::Address(address) => ServerName::IpAddress(TlsAddress::from(*address)),
-            Host::Socket(_) => return None,
+            Host::Socket(_) | Host::Service(_) => return None,
         };
         let tls = Some((self.tls.clone()?, name));
         Some(Making {

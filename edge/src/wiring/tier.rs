@@ -128,7 +128,7 @@ fn place(url: model::ParentUrl) -> Place {
         weight,
         secure,
         host: match host {
-            model::OriginHost::Name(name) => Host::Name(name),
+            model::OriginHost::Name(name) | model::OriginHost::Service(name) => Host::Name(name),
             model::OriginHost::Address(address) => Host::Address(address),
             model::OriginHost::Socket(path) => Host::Socket(path),
         },

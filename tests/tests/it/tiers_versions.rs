@@ -3,7 +3,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use larder_tests::{Node, Origin, Program, Reply, TierKey, Tiers, free_port};
+use larder_tests::{Gate, Node, Origin, Program, Reply, TierKey, Tiers, free_port};
 use tokio::net::TcpListener;
 use tokio::time::Instant;
 
@@ -85,6 +85,10 @@ async fn what_a_parent_says_more_or_less_of_in_the_same_version_changes_nothing(
     assert_eq!(origin.total(), 0);
 }
 
+#[expect(
+    clippy::disallowed_methods,
+    reason = "what a node is told is as old as its own clock says"
+)]
 fn millis() -> u128 {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
     now.expect("after 1970").as_millis()
@@ -180,4 +184,34 @@ async fn who_accepts_connections_and_says_nothing_is_not_asked() {
     let edge = edge_of(&tiers, &format!("http://{address}")).await;
     check_unfit(&edge, "no answer in time").await;
     silent.abort();
+}
+
+#[tokio::test]
+async fn who_has_not_proven_itself_so_far_is_sent_nothing_that_passes_by() {
+    let origin = Origin::start(|seen| match seen.method.as_str() {
+        "GET" => Reply::fresh(600, "origin"),
+        _ => Reply::ok("origin"),
+    })
+    .await;
+    let tiers = Tiers::before(&origin.url());
+    // It owes the answer to the first question who it is, and has others at hand.
+    let gate = Gate::closed();
+    let held = gate.clone();
+    let stranger = Origin::start_h2c(move |seen| match seen.target.contains("well-known") {
+        true => Reply::ok("who?").after(&held),
+        false => Reply::fresh(600, "stranger"),
+    })
+    .await;
+    let settings = tiers.edge("edge", &[]);
+    let settings = settings.table("tier", &format!("parents = [\"{}\"]", stranger.url()));
+    let settings = settings.table("tier", "connect_timeout = \"300ms\"");
+    let edge = Node::start(settings.table("tier", "pass = \"parent\"")).await;
+    larder_tests::eventually(SOON, || stranger.total() > 0).await;
+    let mut client = edge.client().await;
+    let posted = client.upload("POST", "/a", &[], b"secret").await;
+    assert_eq!(posted.text(), "origin");
+    assert_eq!(edge.request("OPTIONS", "/a", &[]).await.text(), "origin");
+    assert_eq!(edge.get("/a").await.text(), "origin");
+    assert!(stranger.requests().iter().all(|seen| seen.method == "GET"));
+    gate.open();
 }

@@ -1,6 +1,6 @@
 //! The floor: a server that answers every head with the same bytes, and does nothing else.
 //!
-//! `echo ADDRESS h1|h2 BODY_BYTES`, on one thread. What a cache costs above it is the cache's; what it costs itself is
+//! `echo ADDRESS h1|h2 BODY_BYTES [THREADS]`, on one thread unless it says otherwise. What a cache costs above it is the cache's; what it costs itself is
 //! the kernel's, tokio's and, with HTTP/2, the `h2` crate's.
 
 use std::net::SocketAddr;
@@ -31,8 +31,9 @@ fn main() -> std::io::Result<()> {
         .ok_or_else(|| wrong("address"))?;
     let length = length.and_then(|word| word.parse().ok());
     let body = Bytes::from(vec![b'x'; length.ok_or_else(|| wrong("length"))?]);
+    let threads = words.next().and_then(|word| word.parse().ok());
     let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(1)
+        .worker_threads(threads.unwrap_or(1))
         .enable_all()
         .build()?;
     runtime.block_on(async move {

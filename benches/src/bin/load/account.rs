@@ -1,6 +1,8 @@
 //! What a process costs, by the kernel's own accounts: they are right on a machine that does other things, too.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
 
 /// Processor time of a process and of those that it started, in nanoseconds.
 pub(crate) fn cpu(id: u32) -> u64 {
@@ -20,6 +22,16 @@ pub(crate) fn memory(id: u32) -> u64 {
             << 10
     })
     .sum()
+}
+
+/// Ticks of all processors since the start, and those of them that the host of this machine took.
+pub(crate) fn ticks() -> (u64, u64) {
+    let text = fs::read_to_string("/proc/stat").unwrap_or_default();
+    let line = text.lines().next().unwrap_or_default();
+    let numbers = line.split_whitespace().skip(1).take(8);
+    let numbers: Vec<u64> = numbers.filter_map(|it| it.parse().ok()).collect();
+    let stolen = numbers.get(7).copied().unwrap_or(0);
+    (numbers.iter().sum(), stolen)
 }
 
 /// A process and its descendants.
@@ -57,4 +69,29 @@ fn cpu_of(id: u32) -> u64 {
         counts.split(' ').next()?.parse::<u64>().ok()
     })
     .sum()
+}
+
+/// Bytes of the files below a folder, as many as their pages take.
+pub(crate) fn files(folder: &Path) -> u64 {
+    let Ok(entries) = fs::read_dir(folder) else {
+        return 0;
+    };
+    let each = entries.filter_map(Result::ok).map(|entry| {
+        // What is gone by now has no length.
+        match entry.metadata() {
+            Ok(found) if found.is_dir() => files(&entry.path()),
+            Ok(found) => found.blocks() * 512,
+            Err(_gone) => 0,
+        }
+    });
+    each.sum()
+}
+
+/// Files and sockets that a process and those that it started have open.
+pub(crate) fn descriptors(id: u32) -> usize {
+    let each = processes(id).into_iter().map(|id| {
+        let folder = fs::read_dir(format!("/proc/{id}/fd"));
+        folder.map_or(0, Iterator::count)
+    });
+    each.sum()
 }

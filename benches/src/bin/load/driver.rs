@@ -1,8 +1,6 @@
 //! Who asks: wrk and h2load, on a core of their own.
 
-use std::fs;
-use std::io;
-use std::path::Path;
+use std::io::{self, Write as _};
 use std::process::Command;
 
 use crate::server::Server;
@@ -16,6 +14,20 @@ pub(crate) enum Protocol {
     H2Tls,
 }
 
+/// What is asked for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Paths<'a> {
+    /// The same again and again.
+    One(&'a str),
+    /// A thousand below one, in turns: no connection asks for the same twice in a row.
+    Many(&'a str),
+}
+
+/// How many [`Paths::Many`] are.
+const MANY: usize = 1_000;
+/// Connections and streams of HTTP/2.
+const H2: &[&str] = &["-c8", "-m32"];
+
 /// Requests of one turn, and what they took.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Turn {
@@ -24,18 +36,11 @@ pub(crate) struct Turn {
     pub(crate) cpu: f64,
 }
 
-/// How long answers took, in microseconds.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Latency {
-    pub(crate) p50: u64,
-    pub(crate) p99: u64,
-    pub(crate) p999: u64,
-}
-
 /// What drives, and for how long.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Driver {
-    pub(crate) core: usize,
+    /// As `taskset` writes them.
+    pub(crate) cores: &'static str,
     pub(crate) seconds: u32,
     pub(crate) connections: u32,
 }
@@ -45,11 +50,21 @@ impl Driver {
     ///
     /// # Errors
     /// Where the tool is not there, or an answer was not a success.
-    pub(crate) fn run(&self, server: &Server, protocol: Protocol, path: &str) -> io::Result<Turn> {
+    pub(crate) fn run(
+        &self,
+        server: &Server,
+        protocol: Protocol,
+        paths: Paths<'_>,
+    ) -> io::Result<Turn> {
         let before = server.cpu();
-        let requests = match protocol {
-            Protocol::H1 | Protocol::H1Tls => self.wrk(&url(server, protocol, path))?,
-            Protocol::H2 | Protocol::H2Tls => self.h2load(&url(server, protocol, path))?,
+        let requests = match (paths, protocol) {
+            (Paths::One(path), Protocol::H1 | Protocol::H1Tls) => {
+                self.wrk(&url(server, protocol, path))?
+            }
+            (Paths::One(path), Protocol::H2 | Protocol::H2Tls) => {
+                self.h2load(&[H2, &[&url(server, protocol, path)]].concat())?
+            }
+            (Paths::Many(path), _) => self.many(server, protocol, path)?,
         };
         let used = server.cpu() - before;
         let cpu = used as f64 / requests.max(1) as f64;
@@ -67,70 +82,31 @@ impl Driver {
         count.ok_or_else(|| io::Error::other(told))
     }
 
-    fn h2load(&self, url: &str) -> io::Result<u64> {
-        let seconds = self.seconds.to_string();
-        let told = self.told("h2load", &["-t1", "-c8", "-m32", "-D", &seconds, url])?;
-        succeeded(&told).ok_or_else(|| io::Error::other(told))
+    /// A list of paths in turns, on every connection.
+    fn many(&self, server: &Server, protocol: Protocol, path: &str) -> io::Result<u64> {
+        let urls = (0..MANY).map(|number| url(server, protocol, &format!("{path}{number}")));
+        let urls = urls.collect::<Vec<_>>().join("\n");
+        let mut list = tempfile::NamedTempFile::new()?;
+        list.write_all(urls.as_bytes())?;
+        let list = list.path().display().to_string();
+        let connections = self.connections.to_string();
+        let how: &[&str] = match protocol {
+            Protocol::H1 | Protocol::H1Tls => &["--h1", "-m1", "-c", &connections],
+            Protocol::H2 | Protocol::H2Tls => H2,
+        };
+        self.h2load(&[how, &["-i", &list]].concat())
     }
 
-    /// So many requests a second over HTTP/1.1, for these paths in turns.
-    ///
-    /// # Errors
-    /// Where the tool is not there, or the server did not answer.
-    pub(crate) fn at_rate(
-        &self,
-        server: &Server,
-        paths: &[String],
-        rate: u32,
-        folder: &Path,
-    ) -> io::Result<Latency> {
-        let urls = paths.iter().map(|path| url(server, Protocol::H1, path));
-        let (list, log) = (folder.join("urls"), folder.join("latencies"));
-        fs::write(&list, urls.collect::<Vec<_>>().join("\n"))?;
-        fs::write(&log, "")?;
-        let each = (rate / self.connections).max(1).to_string();
-        let (connections, seconds) = (self.connections.to_string(), self.seconds.to_string());
-        let (list, file) = (list.display().to_string(), log.display().to_string());
-        let told = self.told(
-            "h2load",
-            &[
-                "--h1",
-                "-t1",
-                "-c",
-                &connections,
-                "-m1",
-                "-D",
-                &seconds,
-                "--rps",
-                &each,
-                "-i",
-                &list,
-                "--log-file",
-                &file,
-            ],
-        )?;
-        succeeded(&told).ok_or_else(|| io::Error::other(told))?;
-        let mut took: Vec<u64> = fs::read_to_string(&log)?
-            .lines()
-            .filter_map(|line| line.split('\t').nth(2)?.parse().ok())
-            .collect();
-        took.sort_unstable();
-        let at = |of_a_thousand: usize| {
-            let place = took.len() * of_a_thousand / 1_000;
-            took.get(place.min(took.len().saturating_sub(1)))
-                .copied()
-                .unwrap_or(0)
-        };
-        Ok(Latency {
-            p50: at(500),
-            p99: at(990),
-            p999: at(999),
-        })
+    fn h2load(&self, how: &[&str]) -> io::Result<u64> {
+        let seconds = self.seconds.to_string();
+        let words = [&["-t1", "-D", &seconds], how].concat();
+        let told = self.told("h2load", &words)?;
+        succeeded(&told).ok_or_else(|| io::Error::other(told))
     }
 
     fn told(&self, program: &str, words: &[&str]) -> io::Result<String> {
         let output = Command::new("taskset")
-            .args(["-c", &self.core.to_string(), program])
+            .args(["-c", self.cores, program])
             .args(words)
             .output()?;
         if !output.status.success() {

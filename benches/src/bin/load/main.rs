@@ -2,11 +2,20 @@
 //!
 //! ```text
 //! cargo build --release -p larder -p larder-benches
-//! target/release/load --larder new=target/release/larder [--larder old=…] [--only h1,h2] [--turns 5] [--seconds 4]
+//! target/release/load [--larder new=target/release/larder] [--larder old=…] [--only h1,h2] [--turns 5] [--seconds 4]
+//! target/release/load --only rate,cores,scale,held
+//! target/release/load --replay TRACE.csv [--scale 8] [--memory-mib 128] [--requests 100000]
 //! ```
 //!
-//! The figure is the server's processor time for each request, user and system, from the scheduler's own accounts: other
-//! work on the machine makes it less exact, not wrong. Turns are interleaved, and ratios are of one turn.
+//! Most figures are the server's processor time for each request, user and system, from the scheduler's own accounts: other
+//! work on the machine makes them less exact, not wrong. Turns are interleaved, and ratios are of one turn. Servers are on
+//! one core, and drivers on the other with the origin; as root, all of them go before what else runs there. That hits are none of the origin's is counted there.
+//!
+//! - `rate` finds out what each server can do with nine hits to one miss, and asks for 80 % of it at a constant rate.
+//! - `scale` compares the cost of a hit with few and many objects, purges and sites.
+//! - `cores` compares the cost of a hit with one worker and with two.
+//! - `held` counts the memory of connections that wait.
+//! - `--replay` plays a trace, lines of `time,key,size` under a header, through everybody with the same bytes of memory.
 
 #![expect(
     clippy::disallowed_methods,
@@ -14,192 +23,127 @@
 )]
 
 mod account;
+mod admin;
+mod answer;
+mod client;
+mod cores;
 mod driver;
+mod held;
+mod options;
 mod origin;
+mod peers;
 mod rates;
+mod replay;
+mod scale;
 mod server;
 mod table;
 mod works;
 
-use std::fs;
-use std::io;
-use std::path::{Path, PathBuf};
+use std::io::{self, Write as _};
+use std::path::Path;
 use std::process::Command;
 
-use driver::Driver;
-use server::{Kind, Server, Setting};
-use table::{Row, Table};
-use works::{WORKS, Work};
+use options::Options;
+use origin::Origin;
+use server::{Room, Setting};
+use table::Table;
+use works::WORKS;
 
-/// What was asked for.
-struct Options {
-    larders: Vec<Kind>,
-    only: Vec<String>,
-    turns: usize,
-    seconds: u32,
-    rate: u32,
-    configurations: PathBuf,
-    out: Option<PathBuf>,
+/// Where servers run, and where drivers and the origin do.
+const SERVERS: &str = "0";
+const DRIVERS: &str = "1";
+
+/// What all measurements share.
+struct Bench<'a> {
+    options: &'a Options,
+    origin: Origin,
+    setting: Setting<'a>,
+    /// Of all that is written on the way.
+    folder: &'a Path,
 }
 
-impl Options {
-    fn read() -> io::Result<Self> {
-        let mut options = Self {
-            larders: Vec::new(),
-            only: Vec::new(),
-            turns: 5,
-            seconds: 4,
-            rate: 4_000,
-            configurations: "benches/peers".into(),
-            out: None,
-        };
-        let mut words = std::env::args().skip(1);
-        while let Some(word) = words.next() {
-            let value = words.next().ok_or_else(|| wrong(&word))?;
-            match &*word {
-                "--larder" => options.larders.push(larder(&value)?),
-                "--only" => options.only = value.split(',').map(str::to_owned).collect(),
-                "--turns" => options.turns = value.parse().map_err(|_number| wrong(&word))?,
-                "--seconds" => options.seconds = value.parse().map_err(|_number| wrong(&word))?,
-                "--rate" => options.rate = value.parse().map_err(|_number| wrong(&word))?,
-                "--peers" => options.configurations = value.into(),
-                "--out" => options.out = Some(value.into()),
-                _ => return Err(wrong(&word)),
-            }
-        }
-        if options.larders.is_empty() {
-            let binary = std::env::current_exe()?.with_file_name("larder");
-            let label = "Larder".to_owned();
-            options.larders.push(Kind::Larder { label, binary });
-        }
-        Ok(options)
-    }
-
-    fn wants(&self, name: &str) -> bool {
-        self.only.is_empty() || self.only.iter().any(|only| only == name)
-    }
-}
-
-fn larder(value: &str) -> io::Result<Kind> {
-    let (label, binary) = value.split_once('=').ok_or_else(|| wrong(value))?;
-    let binary = fs::canonicalize(binary)?;
-    let label = label.to_owned();
-    Ok(Kind::Larder { label, binary })
-}
-
-fn wrong(word: &str) -> io::Error {
-    io::Error::other(format!("{word}: not understood"))
-}
+/// A part of the table that is more than a work.
+type Measure = fn(&Bench<'_>, &mut Table) -> io::Result<()>;
 
 fn main() -> io::Result<()> {
     let options = Options::read()?;
+    // Threads that are started from now on stay here: the origin's, and our own driver.
+    let own = std::process::id().to_string();
+    said_well("taskset", &["-c", "-p", DRIVERS, &own])?;
+    // What else there is on the machine waits for us, and for the servers, if we may say so.
+    drop(said_well("renice", &["-n", "-20", "-p", &own]));
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .enable_all()
         .build()?;
-    let origin = runtime.block_on(origin::start())?;
+    let origin = runtime.block_on(Origin::start())?;
     let folder = tempfile::tempdir()?;
-    let (cert, key) = (
-        folder.path().join("cert.pem"),
-        folder.path().join("key.pem"),
-    );
+    let folder = folder.path();
+    let (cert, key) = (folder.join("cert.pem"), folder.join("key.pem"));
     self_signed(&cert, &key)?;
-    let setting = Setting {
+    let bench = Bench {
+        setting: Setting {
+            origin: origin.address,
+            logs: false,
+            length: 0,
+            room: Room::Plenty,
+            eviction: "gdsf",
+            workers: 1,
+            connections: 4096,
+            tables: "",
+            cert: &cert,
+            key: &key,
+            configurations: &options.configurations,
+            cores: SERVERS,
+        },
+        options: &options,
         origin,
-        logs: false,
-        length: 0,
-        disk: false,
-        cert: &cert,
-        key: &key,
-        configurations: &options.configurations,
-        core: 0,
+        folder,
     };
     let mut table = Table::new();
     for work in WORKS.iter().filter(|work| options.wants(work.name)) {
-        let row = measure(work, &options, &setting, folder.path());
-        table.push(work, row);
+        table.push(work, works::measure(&bench, work));
         table.show_last()?;
     }
-    if options.wants("rate") {
-        let latencies = rates::measure(&options, &setting, folder.path());
-        table.latencies(options.rate, latencies);
+    let others: [(&str, Measure); 4] = [
+        ("rate", rates::measure),
+        ("cores", cores::measure),
+        ("scale", scale::measure),
+        ("held", held::measure),
+    ];
+    for (_, measure) in others.iter().filter(|(name, _)| options.wants(name)) {
+        measure(&bench, &mut table)?;
+        table.show_last()?;
+    }
+    if let Some(replay) = &options.replay {
+        replay::measure(&bench, replay, &mut table)?;
+        table.show_last()?;
     }
     table.finish(options.out.as_deref())
 }
 
-/// A certificate that nobody has to trust.
-fn self_signed(cert: &Path, key: &Path) -> io::Result<()> {
-    let made = Command::new("openssl")
-        .args([
-            "req",
-            "-x509",
-            "-newkey",
-            "ec",
-            "-pkeyopt",
-            "ec_paramgen_curve:P-256",
-        ])
-        .args(["-nodes", "-days", "30", "-subj", "/CN=localhost"])
-        .args([
-            "-addext",
-            "subjectAltName=DNS:localhost,IP:127.0.0.1",
-            "-out",
-        ])
-        .arg(cert)
-        .arg("-keyout")
-        .arg(key)
-        .output()?;
-    match made.status.success() {
-        true => Ok(()),
-        false => Err(io::Error::other(String::from_utf8_lossy(&made.stderr))),
-    }
+/// Tells whoever waits how far it is.
+fn told(what: &str) {
+    // Nobody may be there to read it.
+    drop(writeln!(io::stderr(), "{what}"));
 }
 
-/// Everybody's turns at one work.
-fn measure(work: &Work, options: &Options, setting: &Setting<'_>, folder: &Path) -> Vec<Row> {
-    let setting = Setting {
-        logs: work.logs,
-        length: work.length,
-        disk: work.disk,
-        ..*setting
-    };
-    let driver = Driver {
-        core: 1,
-        seconds: options.seconds,
-        connections: 32,
-    };
-    let kinds = options.larders.iter().chain(work.peers);
-    let mut rows: Vec<(Option<Server>, Row)> = kinds
-        .enumerate()
-        .map(|(number, kind)| {
-            let folder = folder.join(format!("{}-{number}", work.name));
-            let mut row = Row::new(kind.label());
-            match Server::start(kind.clone(), &folder, &setting) {
-                Ok(server) => (Some(server), row),
-                Err(error) => {
-                    row.failed(&error);
-                    (None, row)
-                }
-            }
-        })
-        .collect();
-    let warm = Driver {
-        seconds: 1,
-        ..driver
-    };
-    for turn in 0..=options.turns {
-        for (server, row) in &mut rows {
-            let Some(running) = server else { continue };
-            // The first turn fills the caches.
-            let driver = if turn == 0 { warm } else { driver };
-            match driver.run(running, work.protocol, work.path) {
-                Ok(_) if turn == 0 => {}
-                Ok(turn) => row.push(turn, running.memory()),
-                Err(error) => {
-                    row.failed(&error);
-                    *server = None;
-                }
-            }
-        }
+/// A certificate that nobody has to trust.
+fn self_signed(cert: &Path, key: &Path) -> io::Result<()> {
+    let (cert, key) = (cert.display().to_string(), key.display().to_string());
+    let mut words = vec!["req", "-x509", "-newkey", "ec", "-nodes", "-days", "30"];
+    words.extend(["-pkeyopt", "ec_paramgen_curve:P-256"]);
+    words.extend(["-subj", "/CN=localhost"]);
+    words.extend(["-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"]);
+    words.extend(["-out", &cert, "-keyout", &key]);
+    said_well("openssl", &words)
+}
+
+/// Runs a program that has to succeed.
+fn said_well(program: &str, words: &[&str]) -> io::Result<()> {
+    let output = Command::new(program).args(words).output()?;
+    match output.status.success() {
+        true => Ok(()),
+        false => Err(io::Error::other(String::from_utf8_lossy(&output.stderr))),
     }
-    rows.into_iter().map(|(_, row)| row).collect()
 }

@@ -6,7 +6,9 @@ use std::io::{self, Write as _};
 use std::path::Path;
 use std::process::Command;
 
-use crate::driver::{Latency, Turn};
+use crate::account;
+use crate::driver::Turn;
+use crate::server::Kind;
 use crate::works::Work;
 
 /// One server's turns at one work.
@@ -14,6 +16,8 @@ use crate::works::Work;
 pub(crate) struct Row {
     label: String,
     turns: Vec<Turn>,
+    /// Requests that reached the origin.
+    asked: u64,
     memory: u64,
     error: Option<String>,
 }
@@ -23,19 +27,23 @@ impl Row {
         Self {
             label,
             turns: Vec::new(),
+            asked: 0,
             memory: 0,
             error: None,
         }
     }
 
-    pub(crate) fn push(&mut self, turn: Turn, memory: u64) {
+    pub(crate) fn push(&mut self, turn: Turn, asked: u64, memory: u64) {
         self.turns.push(turn);
+        self.asked += asked;
         self.memory = self.memory.max(memory);
     }
 
-    pub(crate) fn failed(&mut self, error: &io::Error) {
+    pub(crate) fn failed(&mut self, kind: &Kind, error: &io::Error) {
         let told = error.to_string();
-        self.error = Some(told.lines().next().unwrap_or_default().to_owned());
+        let line = told.lines().next().unwrap_or_default();
+        let line = line.strip_prefix(&kind.label()).unwrap_or(line);
+        self.error = Some(line.trim().to_owned());
     }
 
     fn costs(&self) -> Vec<f64> {
@@ -48,58 +56,73 @@ impl Row {
 pub(crate) struct Table {
     text: String,
     last: usize,
+    /// All ticks of the machine and those that its host took, at the start.
+    begun: (u64, u64),
 }
 
 impl Table {
-    pub(crate) const fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             text: String::new(),
             last: 0,
+            begun: account::ticks(),
         }
     }
 
     /// Adds a work. The first row is who the others are compared with.
     pub(crate) fn push(&mut self, work: &Work, rows: Vec<Row>) {
-        self.last = self.text.len();
         let own = rows.first().map(Row::costs).unwrap_or_default();
         let first = rows.first().map_or("", |row| &row.label);
-        self.line(&format!("\n### {} (`{}`)\n", work.about, work.name));
-        self.line(&format!(
-            "| server | µs of CPU per request | least | {first} ÷ it | requests | memory, MiB |"
-        ));
-        self.line("| --- | --- | --- | --- | --- | --- |");
-        for row in &rows {
+        let ratio = format!("{first} ÷ it");
+        let head = [
+            "server",
+            "µs of CPU per request",
+            "least",
+            &ratio,
+            "requests",
+            "to the origin, %",
+            "memory, MiB",
+        ];
+        let line = |row: &Row| {
             if let Some(error) = &row.error {
-                self.line(&format!("| {} | – | – | – | – | {error} |", row.label));
-                continue;
+                return lacking(&row.label, head.len(), error);
             }
             let costs = row.costs();
             let ratios = own.iter().zip(&costs).map(|(own, cost)| own / cost);
             let requests: u64 = row.turns.iter().map(|turn| turn.requests).sum();
-            self.line(&format!(
-                "| {} | {:.2} | {:.2} | {:.2} | {requests} | {} |",
-                row.label,
-                median(costs.clone()),
-                costs.iter().copied().fold(f64::INFINITY, f64::min),
-                median(ratios.collect()),
-                row.memory >> 20,
-            ));
-        }
+            let asked = 100.0 * row.asked as f64 / requests.max(1) as f64;
+            vec![
+                row.label.clone(),
+                format!("{:.2}", median(costs.clone())),
+                format!("{:.2}", costs.iter().copied().fold(f64::INFINITY, f64::min)),
+                format!("{:.2}", median(ratios.collect())),
+                requests.to_string(),
+                format!("{asked:.1}"),
+                (row.memory >> 20).to_string(),
+            ]
+        };
+        let title = format!("{} (`{}`)", work.about, work.name);
+        let lines = rows.iter().map(line).collect();
+        self.section(&title, "", &head, lines);
     }
 
-    /// Adds how long answers took at a fixed rate.
-    pub(crate) fn latencies(&mut self, rate: u32, all: Vec<(String, Vec<Latency>)>) {
-        self.line(&format!(
-            "\n### Nine hits to one miss of 1 KiB at {rate} requests a second (`rate`)\n"
-        ));
-        self.line("| server | p50, µs | p99, µs | p99.9, µs |");
-        self.line("| --- | --- | --- | --- |");
-        for (label, latencies) in all {
-            let of = |part: fn(&Latency) -> u64| {
-                median(latencies.iter().map(|it| part(it) as f64).collect())
-            };
-            let (p50, p99, p999) = (of(|it| it.p50), of(|it| it.p99), of(|it| it.p999));
-            self.line(&format!("| {label} | {p50:.0} | {p99:.0} | {p999:.0} |"));
+    /// Adds a part of the table, and shows it.
+    pub(crate) fn section(
+        &mut self,
+        title: &str,
+        about: &str,
+        head: &[&str],
+        lines: Vec<Vec<String>>,
+    ) {
+        self.last = self.text.len();
+        self.line(&format!("\n### {title}\n"));
+        if !about.is_empty() {
+            self.line(&format!("{about}\n"));
+        }
+        self.line(&format!("| {} |", head.join(" | ")));
+        self.line(&format!("|{}", " --- |".repeat(head.len())));
+        for line in lines {
+            self.line(&format!("| {} |", line.join(" | ")));
         }
     }
 
@@ -121,25 +144,50 @@ impl Table {
             "sh",
             &["-c", "grep -m1 'model name' /proc/cpuinfo | cut -d: -f2"],
         );
-        let cores = said("nproc", &[]);
+        let kernel = said("uname", &["-sr"]);
+        let cores = said("nproc", &["--all"]);
         let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
+        let (all, stolen) = account::ticks();
+        let all = all.saturating_sub(self.begun.0).max(1);
+        let stolen = 100.0 * stolen.saturating_sub(self.begun.1) as f64 / all as f64;
         let head = format!(
-            "- Date: {date}\n- Commit: `{commit}`\n- Machine: {cores} cores, {machine}; load at the end: {}\n\
-             - Command: `load {}`\n",
+            "- Date: {date}\n- Commit: `{commit}`\n- Machine: {cores} cores, {machine}; {kernel}; load at the end: {}; taken by its host \
+             meanwhile: {stolen:.1} % of the processors\n- Peers: {}\n- Command: `load {}`\n",
             load.trim(),
+            peers(),
             command.join(" ")
         );
         let text = format!("{head}{}", self.text);
         match out {
             Some(file) => fs::write(file, text),
-            None => io::stdout().write_all(&text.as_bytes()[..head.len()]),
+            None => io::stdout().write_all(head.as_bytes()),
         }
     }
 }
 
-fn median(mut all: Vec<f64>) -> f64 {
+/// The line of who does not take part.
+pub(crate) fn lacking(label: &str, columns: usize, why: &str) -> Vec<String> {
+    let mut line = vec![label.to_owned()];
+    line.resize(columns.saturating_sub(1), "–".to_owned());
+    line.push(why.to_owned());
+    line
+}
+
+pub(crate) fn median(mut all: Vec<f64>) -> f64 {
     all.sort_by(f64::total_cmp);
     all.get(all.len() / 2).copied().unwrap_or(f64::NAN)
+}
+
+/// Their versions, as they tell them.
+fn peers() -> String {
+    let scripts = [
+        "/usr/sbin/nginx -v 2>&1 | sed 's:.*nginx/:nginx :; s: (.*::'",
+        "/usr/sbin/haproxy -v | sed -n 's:^HAProxy version \\([0-9.]*\\).*:HAProxy \\1:p'",
+        "/usr/sbin/varnishd -V 2>&1 | sed -n 's:.*varnish-\\([0-9.]*\\).*:Varnish \\1:p' | head -1",
+        "traffic_server -V 2>/dev/null | sed -n 's:^\\(Traffic Server [0-9.]*\\).*:\\1:p'",
+    ];
+    let told = scripts.map(|script| said("sh", &["-c", script]));
+    told.join(", ")
 }
 
 fn said(program: &str, words: &[&str]) -> String {

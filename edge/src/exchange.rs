@@ -14,8 +14,8 @@ use policy::search::SearchVariance;
 use policy::settings::DeceptionGuard;
 use policy::store::{DoNotStore, Stored};
 use policy::time::Timestamp;
-use storage::Object;
 use storage::purge::Sequence;
+use storage::{Epochs, Object};
 use tiered::voucher::Born;
 use wire::{Authority, RequestHead};
 
@@ -25,7 +25,7 @@ use crate::metrics::Tally;
 use crate::origins::attempts::{Attempts, Candidate};
 use crate::outcome::{Forward, Outcome};
 use crate::proxy_status::Trail;
-use crate::queries::{self, Content, Epochs};
+use crate::queries::{self, Content};
 use crate::searches::Searches;
 use crate::sites::{Asked, Site, Treatment};
 use crate::spent::Spent;
@@ -60,7 +60,7 @@ pub(crate) struct Request {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Learnt<'a> {
     pub searches: &'a Searches,
-    pub epochs: &'a Epochs,
+    pub epochs: &'a Arc<Epochs>,
 }
 
 impl Request {

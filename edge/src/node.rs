@@ -10,7 +10,7 @@ use policy::vary::Care;
 use purge_api::{Api, Readiness};
 use storage::disk::Recovery;
 use storage::purge::Life;
-use storage::{Flights, Moment, Removal, Tiers, Uncacheable, VaryMemory};
+use storage::{Epochs, Flights, Moment, Removal, Tiers, Uncacheable, VaryMemory};
 use tiered::forwarded::Trust;
 use tokio::sync::watch;
 use wire::RequestHead;
@@ -34,7 +34,7 @@ use crate::outcome::NotStored;
 use crate::pingora::Authorities;
 use crate::pingora::fetch::Fetcher;
 use crate::purges::{self, Purges, Sink};
-use crate::queries::{Content, Epochs};
+use crate::queries::Content;
 use crate::searches::Searches;
 use crate::sites::{Site, Sites, Treatment};
 use crate::telemetry::{SentBy, Telemetry, Trace};
@@ -73,7 +73,7 @@ pub(crate) struct Node {
     pub hints: Hints,
     /// What origins have said of the queries of their paths.
     pub searches: Searches,
-    pub epochs: Epochs,
+    pub epochs: Arc<Epochs>,
     /// Bytes of a QUERY's content that are read before its way is decided.
     pub query_content: usize,
     pub fetcher: Arc<Fetcher>,
@@ -190,11 +190,22 @@ impl Node {
         let removal = self.tiers.remove(key);
         self.flights.dissolve(key);
         self.uncacheable.forget(key);
-        self.epochs.invalidate(key);
+        self.invalidate_queries(key).await;
         if removal == Removal::OnDisks
             && let Err(error) = self.tiers.sync().await
         {
             tracing::warn!(%error, "an invalidation may not outlive the process");
+        }
+    }
+
+    /// The same for what queries of the target are answered with.
+    async fn invalidate_queries(&self, key: storage::Key) {
+        let Some(unwritten) = self.epochs.invalidate(key) else {
+            return;
+        };
+        let written = tokio::task::spawn_blocking(move || unwritten.write()).await;
+        if let Ok(Err(error)) = written {
+            tracing::warn!(%error, "an invalidation cannot be written down: the next start finds no answers to queries");
         }
     }
 

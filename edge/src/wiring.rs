@@ -24,7 +24,8 @@ use std::time::Duration;
 use config::model;
 use purge_api::{Api, Token};
 use storage::curve::Shape;
-use storage::{FlightSettings, Flights, Memory, Tiers, Uncacheable, VaryMemory};
+use storage::purge::LogId;
+use storage::{Epochs, FlightSettings, Flights, Memory, Tiers, Uncacheable, VaryMemory};
 use tiered::forwarded::{self, Trust};
 use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
@@ -45,7 +46,6 @@ use crate::origins::names::Names;
 use crate::pingora::Authorities;
 use crate::pingora::fetch::Fetcher;
 use crate::purges::{LocalLog, Purges};
-use crate::queries::Epochs;
 use crate::run::StartError;
 use crate::searches::Searches;
 use crate::server::Announcing;
@@ -67,7 +67,7 @@ const UNCACHEABLE_MAX: usize = 64 * 1024;
 const RANGELESS_MAX: usize = 64 * 1024;
 /// Keys whose selecting fields are remembered.
 const VARY_MAX: usize = 64 * 1024;
-/// Invalidations in a millisecond that one process may count (see `queries::Epochs`), as a power of two.
+/// Invalidations in a millisecond that one process may count (see `storage::Epochs`), as a power of two.
 const EPOCH_BITS: u32 = 20;
 /// Idle connections to origins that are kept, for each thread.
 const POOL_PER_THREAD: usize = 128;
@@ -198,6 +198,7 @@ fn node(
     };
     let capacity = Capacity::new(shape, memory.object_overhead(), observed_from);
     let coder = Coder::new(Arc::clone(&memory), Arc::clone(&metrics), threads);
+    let epochs = around.epochs(purges.log_id());
     let tiers = match below {
         Some(below) => Tiers::above(memory, below.disk, purges.log_id().0),
         None => Tiers::memory_only(memory),
@@ -209,8 +210,7 @@ fn node(
         audit: Audit::open(state.as_deref()),
         guard: tiered::LoopGuard::new(&instance),
         started: clock.instant(),
-        // Another process has other epochs: this one counts on from its start.
-        epochs: Epochs::new(moment(&clock).0 << EPOCH_BITS),
+        epochs,
         clock,
         sites,
         limits: Arc::new(downstream_limits(&limits)),
@@ -281,6 +281,15 @@ impl Around<'_> {
 }
 
 impl Around<'_> {
+    /// The epochs of queries. They outlive the process where what is stored does, under the same log of purges.
+    fn epochs(&self, log: LogId) -> Arc<Epochs> {
+        let start = moment(self.clock).0 << EPOCH_BITS;
+        match self.state.zip(self.witness) {
+            Some((state, _)) => Epochs::open(&state.join("queries.epochs"), log, start),
+            None => Epochs::volatile(start),
+        }
+    }
+
     /// Makes what is asked instead of the origin, and who may ask this node.
     fn tier(
         &self,

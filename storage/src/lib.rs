@@ -6,6 +6,7 @@
 //! * [`Fill`] is a body being received; any number of [`Reader`]s follow it while it is written.
 //! * [`Derived`] keeps what was made of a body with it: a stored response and its codings are one.
 //! * [`Flights`] lets one request lead the fill and the others follow it.
+//! * [`Epochs`] are numbers in keys: with another one, what was stored under the first is not found.
 //! * [`Uncacheable`] and [`VaryMemory`] remember, in bounded space, what the last answer taught; [`Traces`] what became
 //!   of what was stored.
 //!
@@ -32,6 +33,7 @@
 pub mod curve;
 mod derived;
 pub mod disk;
+mod epochs;
 mod fill;
 mod flight;
 mod key;
@@ -46,6 +48,7 @@ mod uncacheable;
 mod vary_memory;
 
 pub use derived::{DERIVED_MAX, Derived, Making, Turn};
+pub use epochs::{Epochs, Unwritten};
 pub use fill::{Cut, Fill, Keep, Reader, WriteError};
 pub use flight::{Airborne, Boarding, FlightSettings, Flights, Follower, Landing, Lead};
 pub use key::{Key, Variant};

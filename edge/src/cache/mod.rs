@@ -25,6 +25,7 @@ mod represent;
 mod respond;
 mod rest;
 mod send;
+mod share;
 mod slices;
 
 use std::sync::Arc;
@@ -59,6 +60,7 @@ pub(crate) use respond::{
     date, failure as answer_failure, made_up, mark, plain, tell_way, told_error, vouch,
     vouch_interim, withhold,
 };
+use share::{is_far, suits};
 pub(crate) use slices::Slices;
 
 /// How often a request that waited in vain looks again before it goes alone.
@@ -397,7 +399,10 @@ async fn follow(
     };
     Step::Decided(match landing {
         Landing::Streaming(reader) if suits(node, request, &reader) => {
-            Decision::Share(wait.why, reader)
+            match is_far(request, &reader) {
+                true => Decision::pass(Forward::Bypass(Bypass::NotShared)),
+                false => Decision::Share(wait.why, reader),
+            }
         }
         Landing::Streaming(_) if look.unfit == Unfit::Unknown => {
             let unfit = Unfit::OpenFlight;
@@ -431,27 +436,6 @@ fn fill(node: &Arc<Node>, request: &Arc<Request>, wait: Wait, lead: Option<Lead<
         selected,
         reply,
     }
-}
-
-/// Whether a response that is being received for another request may answer this one, too (RFC 9111 §4).
-fn suits(node: &Node, request: &Request, reader: &Reader<Head>) -> bool {
-    let settings = &request.treatment.settings;
-    if reader.head().life(&node.purges) != Life::Alive || !find::is_recent(request, reader.head()) {
-        // It was asked for before a purge that this request came after.
-        return false;
-    }
-    if reader.head().extent() != Extent::Whole {
-        return false;
-    }
-    reader.head().stored().is_some_and(|stored| {
-        request.is_found_by(stored)
-            && stored.selecting.matches(request.headers(), &settings.vary)
-            && find::is_usable(&policy::reuse::reuse(
-                &request.terms,
-                stored,
-                node.clock.now(),
-            ))
-    })
 }
 
 /// Starts to validate a stored response while it is being sent (RFC 5861 §3), unless that is under way or done.

@@ -77,7 +77,7 @@ pub(super) fn finish_fetched(node: &Node, fetched: &Fetched, fill: storage::Fill
 
 /// Ends a body, and stores it unless it was purged meanwhile.
 pub(super) fn finish(node: &Node, fill: storage::Fill<Head>) {
-    if fill.is_storing() && fill.head().life(&node.purges) != Life::Alive {
+    if fill.is_kept() && fill.head().life(&node.purges) != Life::Alive {
         // Stored, it would take the place of what was asked for since.
         node.metrics.purges.fills.inc();
         fill.finish_unstored();

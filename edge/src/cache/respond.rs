@@ -1,5 +1,6 @@
 //! The response to the client: preconditions, ranges, and the fields that say what the cache did.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -10,11 +11,11 @@ use policy::partial::Extent;
 use policy::range::{ByteRange, Multipart, RangeAnswer};
 use policy::store::Stored;
 use policy::time::Timestamp;
-use storage::{Fate, Object, Reader};
+use storage::{Cut, Fate, Object, Reader};
 
 use super::content::{Content, next_or_flush};
 use super::represent::{self, Representation};
-use super::rest::Rest;
+use super::rest::{Of, Rest};
 use super::{Client, Head, Interrupted, slices};
 use crate::downstream::content_length;
 use crate::error::UpstreamError;
@@ -112,7 +113,7 @@ pub(super) async fn stored(
                 reader,
                 part: None,
             };
-            return pass_on(node, exchange, request, incoming, client).await;
+            return pass_on(node, exchange, request, (incoming, None), client).await;
         }
     };
     if let Some(length) = length.filter(|_| stored.status != StatusCode::NO_CONTENT) {
@@ -127,7 +128,8 @@ pub(super) async fn stored(
     let selected = select(request, representation, received, length, ranges_max);
     let mut content = Content::of(&body, &selected.part);
     if body.is_on_disk() {
-        content = content.or_else(Rest::of_whole((node, request), object));
+        let of = Of::Stored(object);
+        content = content.or_else(Rest::of_whole((node, request), of, object.body().len()));
     }
     if let Err(error) = content.prepare().await {
         tracing::debug!(%error, "a stored response cannot be read");
@@ -172,7 +174,7 @@ async fn stored_part(
     let rest = Rest {
         node,
         request,
-        object,
+        of: Of::Stored(object),
         part,
     };
     let content = Content::of(object.body(), &wanted).or_else(rest);
@@ -190,19 +192,26 @@ pub(super) async fn incoming(
     client: &mut impl Client,
 ) -> Result<Sent, Interrupted> {
     note_birth(node, exchange, incoming.reader.head());
+    let head = Arc::clone(incoming.reader.head());
+    let length = incoming.reader.announced();
     if incoming.part.is_none() {
         let whole = (incoming.status, &mut incoming.headers);
         (incoming.reader, exchange.coding) =
             represent::of_incoming(&node.coder, request, incoming.reader, whole);
     }
-    pass_on(node, exchange, request, incoming, client).await
+    let is_as_received = incoming.part.is_none() && exchange.coding.is_none();
+    let length = length.filter(|_| is_as_received);
+    let of = Of::Incoming(&head);
+    let rest = length.map(|length| Rest::of_whole((node, request), of, length));
+    pass_on(node, exchange, request, (incoming, rest), client).await
 }
 
+/// Sends what comes in; what cannot be read after all comes from `rest`.
 async fn pass_on(
     node: &Node,
     exchange: &mut Exchange,
     request: &Request,
-    incoming: Incoming,
+    (incoming, rest): (Incoming, Option<Rest<'_>>),
     client: &mut impl Client,
 ) -> Result<Sent, Interrupted> {
     let length = content_length(&incoming.headers);
@@ -214,8 +223,12 @@ async fn pass_on(
     };
     // Several ranges would have to be sent in the order they were asked for: they are left to the stored response.
     let selected = select(request, representation, incoming.received, length, 1);
-    let part = send_head(node, exchange, request, selected, client).await?;
-    send_incoming(incoming.reader, start, part, client).await?;
+    let bytes = match send_head(node, exchange, request, selected, client).await? {
+        Part::Nothing => 0..0,
+        Part::Whole | Part::Many(_) => 0..u64::MAX,
+        Part::One(range) => range.first - start..range.last - start + 1,
+    };
+    send_incoming(incoming.reader, bytes, rest, client).await?;
     client.end().await?;
     Ok(Sent::Done)
 }
@@ -402,32 +415,44 @@ pub(crate) fn date(node: &Node, headers: &mut HeaderMap) {
 
 async fn send_incoming(
     mut reader: Reader<Head>,
-    start: u64,
-    part: Part,
+    bytes: Range<u64>,
+    rest: Option<Rest<'_>>,
     client: &mut impl Client,
 ) -> Result<(), Interrupted> {
-    let (mut skip, mut left) = match part {
-        Part::Nothing => return Ok(()),
-        Part::Whole | Part::Many(_) => (0, u64::MAX),
-        Part::One(range) => (range.first - start, range.len()),
-    };
-    while left > 0 {
-        let Some(mut data) = next(&mut reader, client).await? else {
-            break;
+    let Range { start: mut at, end } = bytes;
+    reader.skip_to(at);
+    while at < end {
+        let data = match next_or_flush(reader.next(), client).await? {
+            Ok(Some(data)) => cut(&data, 0, end - at),
+            Ok(None) => break,
+            Err(why) => {
+                let end = reader.announced().map_or(end, |length| length.min(end));
+                return break_off(why, at..end, rest, client).await;
+            }
         };
-        let length = data.len() as u64;
-        if skip >= length {
-            skip -= length;
-            continue;
-        }
-        data = cut(&data, skip, left);
-        skip = 0;
-        left -= data.len() as u64;
+        at += data.len() as u64;
         client.content(data).await?;
         // Where many read along, nobody gets a second piece before everybody had the first.
         tokio::task::yield_now().await;
     }
     Ok(())
+}
+
+/// Sends the bytes that the reader does not get. Where the response itself was cut, there are none.
+async fn break_off(
+    why: Cut,
+    bytes: Range<u64>,
+    rest: Option<Rest<'_>>,
+    client: &mut impl Client,
+) -> Result<(), Interrupted> {
+    tracing::debug!(%why, "a response cannot be completed");
+    let is_elsewhere = matches!(why, Cut::Lagged | Cut::Disk) && !bytes.is_empty();
+    if let Some(rest) = rest.filter(|_| is_elsewhere) {
+        return rest.send(&why, bytes, client).await;
+    }
+    // A head that the client has seen tells it that the response is cut, and not that there is none.
+    client.flush().await?;
+    Err(Interrupted::Origin)
 }
 
 /// `data` without its first `skip` bytes, and at most `left` of the others.
@@ -438,23 +463,8 @@ pub(super) fn cut(data: &Bytes, skip: u64, left: u64) -> Bytes {
     data.slice(start..end)
 }
 
-/// The next content. What is prepared leaves before anything is waited for.
-async fn next(
-    reader: &mut Reader<Head>,
-    client: &mut impl Client,
-) -> Result<Option<Bytes>, Interrupted> {
-    match next_or_flush(reader.next(), client).await? {
-        Ok(next) => Ok(next),
-        Err(cut) => {
-            tracing::debug!(%cut, "a response cannot be completed");
-            // A head that the client has seen tells it that the response is cut, and not that there is none.
-            client.flush().await?;
-            Err(Interrupted::Origin)
-        }
-    }
-}
-
-/// As [`next`], where a body that breaks off can be gone on with.
+/// The next content of a body that can be gone on with where it breaks off. What is prepared leaves before anything is
+/// waited for.
 pub(super) async fn piece(
     reader: &mut Reader<Head>,
     client: &mut impl Client,

@@ -1,6 +1,7 @@
-//! The rest of a stored response that breaks off on its disk after its head was sent: the origin has it, if it still has
-//! the same representation (RFC 9111 §3.4).
+//! The rest of a response that breaks off on its disk after its head was sent: the origin has it, if it still has the
+//! same representation (RFC 9111 §3.4).
 
+use std::fmt::Display;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -9,7 +10,6 @@ use policy::partial::Part;
 use policy::range::ByteRange;
 use policy::slices::Strong;
 use policy::store::Stored;
-use storage::disk::DiskError;
 use storage::{Fate, Object};
 use tokio::sync::mpsc;
 
@@ -22,30 +22,48 @@ use crate::origins::outbound;
 use crate::origins::slots::Queueing;
 use crate::pingora::fetch::{Asking, Fetched, Through};
 
-/// Where the rest of a stored body is to be had.
+/// Where the rest of a body is to be had.
 #[derive(Clone, Copy)]
 pub(super) struct Rest<'a> {
     pub node: &'a Node,
     pub request: &'a Request,
-    pub object: &'a Arc<Object<Head>>,
+    pub of: Of<'a>,
     /// Which bytes the body has, and of how many.
     pub part: Part,
 }
 
+/// Whose body it is.
+#[derive(Clone, Copy)]
+pub(super) enum Of<'a> {
+    /// A stored response, which is not worth keeping.
+    Stored(&'a Arc<Object<Head>>),
+    /// A response that is being received.
+    Incoming(&'a Head),
+}
+
+impl<'a> Of<'a> {
+    fn stored(self) -> Option<&'a Stored> {
+        match self {
+            Self::Stored(object) => object.head().stored(),
+            Self::Incoming(head) => head.stored(),
+        }
+    }
+}
+
 impl<'a> Rest<'a> {
-    /// Of a body that is a representation as a whole.
+    /// Of a body that is a representation as a whole, of `complete` bytes.
     pub(super) fn of_whole(
         (node, request): (&'a Node, &'a Request),
-        object: &'a Arc<Object<Head>>,
+        of: Of<'a>,
+        complete: u64,
     ) -> Self {
-        let complete = object.body().len();
         let last = complete.saturating_sub(1);
         let range = ByteRange { first: 0, last };
         let part = Part { range, complete };
         Self {
             node,
             request,
-            object,
+            of,
             part,
         }
     }
@@ -53,11 +71,13 @@ impl<'a> Rest<'a> {
     /// Sends these bytes of the body, which could not be read.
     pub(super) async fn send(
         self,
-        error: &DiskError,
+        error: &impl Display,
         bytes: Range<u64>,
         client: &mut impl Client,
     ) -> Result<(), Interrupted> {
-        self.node.tiers.forget(self.object, Fate::Unreadable);
+        if let Of::Stored(object) = self.of {
+            self.node.tiers.forget(object, Fate::Unreadable);
+        }
         // A head that the client has seen tells it that the response is cut, and not that there is none.
         client.flush().await?;
         let wanted = Part {
@@ -68,16 +88,16 @@ impl<'a> Rest<'a> {
             complete: self.part.complete,
         };
         let Some(Found { fetched, before }) = self.fetch(wanted).await else {
-            tracing::warn!(%error, "a stored response was begun and cannot be read to its end");
+            tracing::warn!(%error, "a response was begun and cannot be read to its end");
             return Err(Interrupted::Disk);
         };
-        tracing::warn!(%error, from = wanted.range.first, "a stored response cannot be read to its end: the rest comes from the origin");
+        tracing::warn!(%error, from = wanted.range.first, "a response cannot be read to its end: the rest comes from the origin");
         pass_on(fetched, before, wanted.range.len(), client).await
     }
 
     /// The origin's answer, if the bytes are in it.
     async fn fetch(self, wanted: Part) -> Option<Found> {
-        let stored = self.object.head().stored()?;
+        let stored = self.of.stored()?;
         // Ranges are of what GET gets (RFC 9110 §14.2).
         let ranged = *self.request.method() == Method::GET && stored.status == StatusCode::OK;
         if !ranged || self.request.terms.only_if_cached() {

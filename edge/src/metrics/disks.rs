@@ -28,6 +28,7 @@ pub(super) struct DiskMetrics {
     evicted: IntGaugeVec,
     kept: IntGaugeVec,
     refused: IntGaugeVec,
+    missing: IntGaugeVec,
     faults: IntGaugeVec,
     free: IntGaugeVec,
 }
@@ -70,6 +71,13 @@ impl DiskMetrics {
                 "disk_refused_total",
                 "Responses that were not written because a volume could not keep up.",
             )?,
+            missing: IntGaugeVec::new(
+                Opts::new(
+                    "disk_engine_misses_total",
+                    "Bodies that the engine of a volume did not take, or had forgotten when they were asked for.",
+                ),
+                &["volume", "kind"],
+            )?,
             faults: IntGaugeVec::new(
                 Opts::new("disk_faults_total", "What a volume did wrong."),
                 &["volume", "kind"],
@@ -81,7 +89,7 @@ impl DiskMetrics {
         })
     }
 
-    pub(super) fn all(&self) -> [Box<dyn Collector>; 14] {
+    pub(super) fn all(&self) -> [Box<dyn Collector>; 15] {
         [
             Box::new(self.objects.clone()),
             Box::new(self.bytes.clone()),
@@ -95,6 +103,7 @@ impl DiskMetrics {
             Box::new(self.evicted.clone()),
             Box::new(self.kept.clone()),
             Box::new(self.refused.clone()),
+            Box::new(self.missing.clone()),
             Box::new(self.faults.clone()),
             Box::new(self.free.clone()),
         ]
@@ -125,6 +134,13 @@ impl DiskMetrics {
         set(&self.kept, stats.kept);
         set(&self.refused, stats.refused_busy);
         set(&self.free, stats.segments_free);
+        for (kind, count) in [
+            ("not_taken", stats.bodies_lost),
+            ("forgotten", stats.bodies_forgotten),
+        ] {
+            let missing = self.missing.with_label_values(&[&*path, kind]);
+            missing.set(gauge(count));
+        }
         for (kind, count) in [
             ("read", stats.faults_read),
             ("write", stats.faults_write),

@@ -33,6 +33,9 @@ pub(crate) trait Bodies: Send + Sync + 'static {
     /// The thread that ends when it was closed. It is asked for once.
     fn thread(&self) -> Option<JoinHandle<()>>;
 
+    /// Bodies so far that were taken, and were not there when they were read back.
+    fn lost(&self) -> u64;
+
     /// Bytes of bodies that are not known to be on the disk yet.
     fn bytes_unwritten(&self) -> u64;
 }

@@ -1,7 +1,6 @@
 //! An object on a disk, held fast.
 
 use std::fmt;
-use std::io::ErrorKind;
 use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 
@@ -261,19 +260,9 @@ impl Object {
     }
 
     async fn wait(&self, answer: &mut Answer) -> Result<Bytes, DiskError> {
-        let patience = self.shared.settings.patience;
-        match tokio::time::timeout(patience, answer).await {
-            Ok(Ok(Ok(buffer))) => Ok(self.volume.have_read(buffer)),
-            // Another engine has forgotten it. No disk fails so.
-            Ok(Ok(Err(error))) if error.kind() == ErrorKind::NotFound => Err(DiskError::Gone),
-            Ok(Ok(Err(error))) if error.kind() == ErrorKind::WouldBlock => Err(DiskError::Busy),
-            Ok(Ok(Err(error))) => Err(self.volume.read_failed(&error)),
-            Ok(Err(_)) => Err(DiskError::Offline),
-            Err(_) => {
-                self.volume.health.fault(Fault::Slow, &"given up");
-                Err(DiskError::Slow)
-            }
-        }
+        self.volume
+            .wait(answer, self.shared.settings.patience)
+            .await
     }
 
     /// What cannot be read is not found again. A disk that is only slow may keep it.

@@ -11,7 +11,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -73,6 +73,7 @@ pub(crate) struct Foyer {
     work: Mutex<Option<mpsc::UnboundedSender<u64>>>,
     lost: Arc<AtomicBool>,
     reads: Arc<Semaphore>,
+    not_taken: Arc<AtomicU64>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -92,11 +93,12 @@ pub(crate) fn open(dir: &Path, size: u64, settings: &Settings) -> io::Result<Arc
         Arc::new(Pending::default()),
         Arc::new(AtomicBool::new(false)),
     );
+    let not_taken = Arc::new(AtomicU64::new(0));
     let worker = Worker {
         queue,
         pending: Arc::clone(&pending),
         lost: Arc::clone(&lost),
-        not_taken: 0,
+        not_taken: Arc::clone(&not_taken),
     };
     // Whoever opens it may be inside of another runtime, where one must not wait for this one.
     let thread = std::thread::Builder::new()
@@ -112,6 +114,7 @@ pub(crate) fn open(dir: &Path, size: u64, settings: &Settings) -> io::Result<Arc
         lost,
         reads: Arc::new(Semaphore::new(settings.io_queue.max(1))),
         thread: Mutex::new(Some(thread)),
+        not_taken,
     }))
 }
 
@@ -187,7 +190,7 @@ struct Worker {
     pending: Arc<Pending>,
     lost: Arc<AtomicBool>,
     /// Bodies so far that foyer did not take.
-    not_taken: usize,
+    not_taken: Arc<AtomicU64>,
 }
 
 impl Worker {
@@ -229,20 +232,17 @@ impl Worker {
                 return;
             }
             let unconfirmed = write(cache, batch).await;
-            self.tell_lost(unconfirmed);
+            self.tell_lost(unconfirmed as u64);
         }
     }
 
     /// Bodies that foyer does not answer with after all attempts: misses from now on.
-    fn tell_lost(&mut self, bodies: usize) {
-        let before = self.not_taken;
-        self.not_taken += bodies;
+    fn tell_lost(&self, bodies: u64) {
+        let before = self.not_taken.fetch_add(bodies, Ordering::Relaxed);
+        let bodies = before + bodies;
         // At the 1st, the 2nd, the 4th, the 8th …: as faults of a volume are told.
-        if self.not_taken.checked_ilog2() != before.checked_ilog2() {
-            tracing::warn!(
-                bodies = self.not_taken,
-                "foyer did not take bodies: they are misses"
-            );
+        if bodies.checked_ilog2() != before.checked_ilog2() {
+            tracing::warn!(bodies, "foyer did not take bodies: they are misses");
         }
     }
 
@@ -360,6 +360,10 @@ impl Bodies for Foyer {
 
     fn thread(&self) -> Option<JoinHandle<()>> {
         self.thread.lock().take()
+    }
+
+    fn lost(&self) -> u64 {
+        self.not_taken.load(Ordering::Relaxed)
     }
 
     fn bytes_unwritten(&self) -> u64 {

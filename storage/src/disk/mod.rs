@@ -58,6 +58,7 @@ mod settings;
 mod shared;
 mod stats;
 mod table;
+mod trail;
 mod volume;
 mod walk;
 mod writer;
@@ -81,6 +82,7 @@ pub use recovery::Recovery;
 pub use settings::{Engine, Settings, VolumeSettings};
 pub use shared::{Liveness, Worth};
 pub use stats::{Stats, VolumeStats};
+pub(crate) use trail::{Trail, TrailReader};
 pub use walk::{Seen, Walk};
 pub use writer::{NewRecord, Writer};
 

@@ -53,6 +53,10 @@ pub struct VolumeStats {
     pub evicted: u64,
     /// Objects that were moved on from a segment that went.
     pub kept: u64,
+    /// Bodies that another engine than the log took, and did not have when they were read back.
+    pub bodies_lost: u64,
+    /// Bodies that another engine than the log had, and did not have any more when they were asked for.
+    pub bodies_forgotten: u64,
     /// Removals that are remembered.
     pub removals: u64,
     /// Failed reads.
@@ -111,6 +115,8 @@ impl VolumeStats {
             refused_busy: now(&counters.busy),
             evicted: now(&counters.evicted),
             kept: now(&counters.kept),
+            bodies_lost: bodies.map_or(0, |bodies| bodies.lost()),
+            bodies_forgotten: now(&counters.forgotten),
             removals: volume.removals.len() as u64,
             faults_read: health.count(Fault::Read),
             faults_write: health.count(Fault::Write),

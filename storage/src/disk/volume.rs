@@ -1,8 +1,10 @@
 //! One disk: a file divided into segments, and everything that is known of it.
 
+use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 use parking_lot::{Condvar, Mutex};
@@ -83,6 +85,8 @@ pub(crate) struct Counters {
     pub(crate) busy: AtomicU64,
     pub(crate) evicted: AtomicU64,
     pub(crate) kept: AtomicU64,
+    /// Bodies that another engine did not have any more.
+    pub(crate) forgotten: AtomicU64,
 }
 
 /// The answer to a read.
@@ -145,6 +149,29 @@ impl Volume {
             .read(&mut buffer, self.geometry.offset(segment, at));
         read.map_err(|error| self.read_failed(&error))?;
         Ok(self.have_read(buffer))
+    }
+
+    /// Waits for a read, but no longer than `patience`.
+    pub(crate) async fn wait(
+        &self,
+        answer: &mut Answer,
+        patience: Duration,
+    ) -> Result<Bytes, DiskError> {
+        match tokio::time::timeout(patience, answer).await {
+            Ok(Ok(Ok(buffer))) => Ok(self.have_read(buffer)),
+            // Another engine has forgotten it. No disk fails so.
+            Ok(Ok(Err(error))) if error.kind() == ErrorKind::NotFound => {
+                self.counters.forgotten.fetch_add(1, Ordering::Relaxed);
+                Err(DiskError::Gone)
+            }
+            Ok(Ok(Err(error))) if error.kind() == ErrorKind::WouldBlock => Err(DiskError::Busy),
+            Ok(Ok(Err(error))) => Err(self.read_failed(&error)),
+            Ok(Err(_)) => Err(DiskError::Offline),
+            Err(_) => {
+                self.health.fault(Fault::Slow, &"given up");
+                Err(DiskError::Slow)
+            }
+        }
     }
 
     fn not_yet_written(&self, life: &Life, at: u64, len: usize) -> Option<Bytes> {

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 
 use super::Shared;
 use super::allowance::Held;
@@ -12,8 +12,9 @@ use super::error::Refused;
 use super::format::{ELSEWHERE, Extent, Header, Kind, Name, Stream, Sums, checksum, table};
 use super::front;
 use super::index::tag_of;
-use super::log::Record;
+use super::log::{Appended, Record};
 use super::table::{BODY_MAX, HEAD_MAX};
+use super::trail::{Arrived, Trail};
 use super::volume::Volume;
 use crate::{Key, Variant};
 
@@ -45,10 +46,8 @@ pub struct Writer {
     stream: Stream,
     /// No removal that came later is undone by this object.
     begun: u64,
-    /// The beginning of the next chunk.
-    staged: Vec<u8>,
-    held: Held,
-    extents: Vec<Extent>,
+    /// What was taken of the body.
+    trail: Arc<Trail>,
     taken: u64,
     refused: Option<Refused>,
 }
@@ -67,16 +66,15 @@ impl Writer {
             return Err(Refused::TooLong);
         }
         let stream = stream_of(shared, &volume, tag);
+        let held = Held::none(&shared.allowance);
         Ok(Self {
             begun: shared.numbers.take(1),
-            held: Held::none(&shared.allowance),
+            trail: Trail::new(&volume, shared.settings.patience, held),
             shared: Arc::clone(shared),
             volume,
             record,
             body_max,
             stream,
-            staged: Vec::new(),
-            extents: Vec::new(),
             taken: 0,
             refused: None,
         })
@@ -87,12 +85,22 @@ impl Writer {
     /// # Errors
     ///
     /// If they cannot be taken. The object is not stored then, whatever follows.
-    pub fn write(&mut self, bytes: Bytes) -> Result<(), Refused> {
-        if let Some(refused) = self.refused {
-            return Err(refused);
-        }
-        self.take(&bytes)
+    pub fn write(&mut self, mut bytes: Bytes) -> Result<(), Refused> {
+        self.offer(&mut bytes)
             .inspect_err(|refused| self.refuse(*refused))
+    }
+
+    /// As [`Writer::write`], where a disk that is busy takes the rest later: that is what is left of `bytes` then.
+    pub(crate) fn offer(&mut self, bytes: &mut Bytes) -> Result<(), Refused> {
+        match self.refused {
+            Some(refused) => Err(refused),
+            None => self.take(bytes),
+        }
+    }
+
+    /// What was taken so far, to be read meanwhile.
+    pub(crate) fn trail(&self) -> &Arc<Trail> {
+        &self.trail
     }
 
     /// The body is complete: from now on the object is found.
@@ -110,10 +118,12 @@ impl Writer {
         self.finish().inspect_err(|refused| self.refuse(*refused))
     }
 
-    fn refuse(&mut self, refused: Refused) {
+    /// From now on nothing is taken, and nothing will be stored.
+    pub(crate) fn refuse(&mut self, refused: Refused) {
         self.refused = Some(refused);
-        self.staged = Vec::new();
-        self.held.release();
+        if Arc::strong_count(&self.trail) == 1 {
+            self.trail.arrived().forget();
+        }
         if refused == Refused::Busy {
             self.volume
                 .counters
@@ -122,113 +132,132 @@ impl Writer {
         }
     }
 
-    fn take(&mut self, mut bytes: &[u8]) -> Result<(), Refused> {
-        self.taken += bytes.len() as u64;
-        if self.taken > self.body_max {
+    fn take(&mut self, bytes: &mut Bytes) -> Result<(), Refused> {
+        let taken = self.taken + bytes.len() as u64;
+        if taken > self.body_max {
             return Err(Refused::TooLong);
         }
-        if self.record.body_len.is_some_and(|len| self.taken > len) {
+        if self.record.body_len.is_some_and(|len| taken > len) {
             return Err(Refused::WrongLength);
         }
-        if self.volume.bodies.is_some() {
-            return self.stage(bytes);
-        }
-        let chunk = self.volume.geometry.chunk as usize;
+        let trail = Arc::clone(&self.trail);
+        let arrived = &mut *trail.arrived();
         while !bytes.is_empty() {
-            if self.staged.len() == chunk {
-                self.write_staged()?;
-            }
-            // The last bytes are always staged: whether they are all of the body, the end will tell.
-            if self.staged.is_empty() && bytes.len() > chunk {
-                let (now, later) = bytes.split_at(chunk);
-                self.write_chunk(now)?;
-                bytes = later;
-                continue;
-            }
-            let (now, later) = bytes.split_at(bytes.len().min(chunk - self.staged.len()));
-            self.stage(now)?;
-            bytes = later;
+            let some = match self.volume.bodies {
+                Some(_) => self.stage(arrived, bytes)?,
+                None => self.take_some(arrived, bytes)?,
+            };
+            self.taken += some as u64;
+            bytes.advance(some);
+        }
+        // The end of a long body is written as soon as it is known to be one: a disk that is busy may be waited for.
+        let is_last = self.record.body_len == Some(self.taken);
+        if is_last && !arrived.extents.is_empty() && !arrived.staged.is_empty() {
+            self.write_staged(arrived)?;
         }
         Ok(())
     }
 
-    fn stage(&mut self, bytes: &[u8]) -> Result<(), Refused> {
-        if !self.held.grow(bytes.len()) {
-            return Err(Refused::Busy);
+    /// Takes the first bytes, up to the end of a chunk. How many.
+    fn take_some(&self, arrived: &mut Arrived, bytes: &[u8]) -> Result<usize, Refused> {
+        let chunk = self.volume.geometry.chunk as usize;
+        if arrived.staged.len() == chunk {
+            self.write_staged(arrived)?;
         }
-        self.staged.extend_from_slice(bytes);
-        Ok(())
+        // The last bytes are always staged: whether they are all of the body, the end will tell.
+        if arrived.staged.is_empty() && bytes.len() > chunk {
+            self.write_chunk(arrived, &bytes[..chunk])?;
+            return Ok(chunk);
+        }
+        let room = bytes.len().min(chunk - arrived.staged.len());
+        self.stage(arrived, &bytes[..room])
+    }
+
+    fn stage(&self, arrived: &mut Arrived, bytes: &[u8]) -> Result<usize, Refused> {
+        arrived.stage(bytes)?;
+        Ok(bytes.len())
     }
 
     /// Gives the body, which is all staged, to the engine that keeps it.
-    fn give(&mut self, bodies: &dyn Bodies) -> Result<(), Refused> {
+    fn give(&self, arrived: &mut Arrived, bodies: &dyn Bodies) -> Result<(), Refused> {
         let id = self.volume.numbers.take(1);
         let chunk = self.volume.geometry.chunk;
         let chunks = (0..)
             .step_by(chunk as usize)
-            .zip(self.staged.chunks(chunk as usize));
+            .zip(arrived.staged.chunks(chunk as usize));
         let extents = chunks.map(|(at, chunk)| Extent {
             life: id,
             segment: ELSEWHERE,
             at,
             sums: front::sums_of(&self.volume, chunk),
         });
-        self.extents = extents.collect();
-        let held = std::mem::replace(&mut self.held, Held::none(&self.shared.allowance));
-        bodies.put(id, std::mem::take(&mut self.staged).into(), held)
+        arrived.extents = extents.collect();
+        let (body, held) = arrived.give(Held::none(&self.shared.allowance));
+        bodies.put(id, body, held)
     }
 
-    fn write_staged(&mut self) -> Result<(), Refused> {
-        let mut staged = std::mem::take(&mut self.staged);
-        self.write_chunk(&staged)?;
-        staged.clear();
-        self.staged = staged;
-        self.held.release();
-        Ok(())
+    fn write_staged(&self, arrived: &mut Arrived) -> Result<(), Refused> {
+        let staged = std::mem::take(&mut arrived.staged);
+        let written = self.write_chunk(arrived, &staged);
+        arrived.staged = staged;
+        written.inspect(|()| arrived.unstage())
     }
 
-    fn write_chunk(&mut self, chunk: &[u8]) -> Result<(), Refused> {
+    fn write_chunk(&self, arrived: &mut Arrived, chunk: &[u8]) -> Result<(), Refused> {
         let sums = front::sums_of(&self.volume, chunk);
         let like = self.header(Kind::Chunk, sums);
         let extent = front::append_chunk(&self.volume, self.stream, &like, chunk, sums)?;
-        self.extents.push(extent);
+        arrived.append(extent, chunk.len());
         Ok(())
     }
 
-    fn finish(&mut self) -> Result<(), Refused> {
+    fn finish(&self) -> Result<(), Refused> {
+        let arrived = &mut *self.trail.arrived();
         if let Some(bodies) = self.volume.bodies.clone()
-            && !self.staged.is_empty()
+            && !arrived.staged.is_empty()
         {
-            self.give(&*bodies)?;
+            self.give(arrived, &*bodies)?;
         }
-        if self.extents.is_empty() {
-            let sums = front::sums_of(&self.volume, &self.staged);
-            let header = self.header(Kind::Inline, sums);
-            return self.publish(header, &[]);
+        if arrived.extents.is_empty() {
+            return self.finish_inline(arrived);
         }
-        if !self.staged.is_empty() {
-            self.write_staged()?;
+        if !arrived.staged.is_empty() {
+            self.write_staged(arrived)?;
         }
-        let (table, table_sum) = table(self.volume.nonce, &self.extents);
+        let (table, table_sum) = table(self.volume.nonce, &arrived.extents);
         let header = Header {
             table_sum,
-            extents: u32::try_from(self.extents.len()).unwrap_or(u32::MAX),
+            extents: u32::try_from(arrived.extents.len()).unwrap_or(u32::MAX),
             ..self.header(Kind::Spread, Sums::default())
         };
-        self.publish(header, &table)
+        self.publish(header, [&self.record.head, &table, &[]])
+            .map(drop)
+    }
+
+    /// The whole body goes into the record.
+    fn finish_inline(&self, arrived: &mut Arrived) -> Result<(), Refused> {
+        let sums = front::sums_of(&self.volume, &arrived.staged);
+        let header = self.header(Kind::Inline, sums);
+        let appended = self.publish(header, [&self.record.head, &[], &arrived.staged])?;
+        let extent = Extent {
+            life: appended.life.number,
+            segment: appended.life.segment,
+            at: u32::try_from(appended.header.body_at()).unwrap_or(u32::MAX),
+            sums,
+        };
+        arrived.append(extent, arrived.staged.len());
+        arrived.unstage();
+        Ok(())
     }
 
     /// Writes the record that the object exists by.
-    fn publish(&self, header: Header, table: &[u8]) -> Result<(), Refused> {
+    fn publish(&self, header: Header, parts: [&[u8]; 3]) -> Result<Appended, Refused> {
         let tag = tag_of(self.record.key);
         let _order = self.shared.order(tag);
         if self.shared.was_removed(header.name, self.begun) {
             return Err(Refused::Gone);
         }
-        let record = Record {
-            header,
-            parts: [&self.record.head, table, &self.staged],
-        };
+        let record = Record { header, parts };
         let appended = self.volume.append(self.stream, record)?;
         let is_there = self.shared.enter(&self.volume, &appended, |entry| {
             self.shared.index.put(entry, |others| {
@@ -236,7 +265,7 @@ impl Writer {
             });
             true
         });
-        is_there.then_some(()).ok_or(Refused::Gone)
+        is_there.then_some(appended).ok_or(Refused::Gone)
     }
 
     fn header(&self, kind: Kind, sums: Sums) -> Header {

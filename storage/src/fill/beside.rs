@@ -3,11 +3,16 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use tokio::time::{Duration, sleep};
 
-use crate::disk::{Disk, Writer};
+use super::patience::Patience;
+use crate::disk::{Disk, Refused, Trail, Writer};
 use crate::memory::{Claim, Copy, Object};
 use crate::tiers::Place;
 use crate::{Head, Key, Variant};
+
+/// How often a disk that is busy is asked whether it takes more.
+const PAUSE: Duration = Duration::from_millis(5);
 
 /// What becomes of the disk's copy when a fill ends. Where the new body does not get there, the old one must go: a disk
 /// never has an older response than memory.
@@ -31,12 +36,41 @@ impl Beside {
         self.writer.is_some()
     }
 
+    /// What the disk has taken so far, to be read meanwhile.
+    pub(super) fn trail(&self) -> Option<Arc<Trail>> {
+        self.writer
+            .as_ref()
+            .map(|writer| Arc::clone(writer.trail()))
+    }
+
+    /// Gives the disk the next bytes. It has no copy if it cannot keep up.
     pub(super) fn write(&mut self, data: &Bytes) {
         if let Some(writer) = &mut self.writer
             && writer.write(data.clone()).is_err()
         {
             self.writer = None;
         }
+    }
+
+    /// The same where nobody else keeps the body, which has come to `end`: a disk that is busy gets some time.
+    pub(super) async fn write_patiently(&mut self, mut data: Bytes, end: u64, time: &mut Patience) {
+        let Some(writer) = &mut self.writer else {
+            return;
+        };
+        let refused = loop {
+            match writer.offer(&mut data) {
+                Ok(()) => return,
+                Err(Refused::Busy) => {}
+                Err(refused) => break refused,
+            }
+            tokio::select! {
+                biased;
+                () = time.exhausted(end) => break Refused::Busy,
+                () = sleep(PAUSE) => {}
+            }
+        };
+        writer.refuse(refused);
+        self.writer = None;
     }
 
     /// The fill is in memory now.

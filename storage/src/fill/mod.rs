@@ -12,7 +12,10 @@
 //! moves on all the same, and then leaves them behind: no client can make the others, or the memory,
 //! wait for it for ever.
 //!
-//! A copy may go to a disk meanwhile, from either state. It waits for nobody: a disk that cannot keep up has no copy.
+//! A copy may go to a disk meanwhile, from either state. While memory keeps the body, that waits for nobody: a disk that
+//! cannot keep up has no copy. Who is behind the window of a body with a copy, or comes late, reads what has arrived from
+//! the disk (`disk::Trail`): then nobody is waited for longer than a moment, all of them or not. A busy disk is waited for
+//! as long as a reader. If it refuses all the same, who was behind is cut, and the others go on.
 
 mod beside;
 mod patience;
@@ -71,6 +74,9 @@ pub enum Cut {
     /// This reader fell too far behind; the others may go on.
     #[error("the reader fell too far behind")]
     Lagged,
+    /// This reader was behind, and the disk does not give what had arrived; the others may go on.
+    #[error("what had arrived cannot be read back")]
+    Disk,
 }
 
 /// Why a write was in vain. The fill should be dropped.
@@ -128,6 +134,7 @@ impl<H: Head> Fill<H> {
 
     /// Writes the body to a disk as well from now on, before the first byte.
     pub(crate) fn also(&mut self, beside: Beside) {
+        self.shared.progress().back(beside.trail());
         self.beside = Some(Box::new(beside));
     }
 
@@ -153,7 +160,7 @@ impl<H: Head> Fill<H> {
     /// Appends to the body. The bytes are copied, so that no network buffer is held.
     ///
     /// While the body is being stored this does not wait. It may turn into a window here, and then
-    /// waits until its readers are no more than [`Settings::window`](crate::Settings::window) behind.
+    /// waits until its readers are no more than [`Settings::window`](crate::Settings::window) behind, or for the disk.
     /// If this future is dropped meanwhile, a part of `data` may have been written: drop the
     /// fill as well.
     ///
@@ -162,9 +169,7 @@ impl<H: Head> Fill<H> {
     /// If nobody reads a window any more, or the body is longer than announced.
     pub async fn write(&mut self, mut data: Bytes) -> Result<(), WriteError> {
         self.check_length(data.len() as u64)?;
-        if let Some(beside) = &mut self.beside {
-            beside.write(&data);
-        }
+        self.write_beside(&data).await;
         while !data.is_empty() {
             let piece = data.split_to(data.len().min(PIECE_MAX));
             if !self.store(&piece) {
@@ -307,10 +312,28 @@ impl<H: Head> Fill<H> {
         stored
     }
 
+    /// Gives the disk its copy. Readers that are behind have lost it when the disk refuses.
+    async fn write_beside(&mut self, data: &Bytes) {
+        let Some(beside) = self.beside.as_mut().filter(|it| it.is_taking()) else {
+            return;
+        };
+        match &mut self.state {
+            State::Window(patience) => {
+                let end = self.shared.progress().end();
+                beside.write_patiently(data.clone(), end, patience).await;
+            }
+            State::Storing { .. } | State::Ended => beside.write(data),
+        }
+        if !beside.is_taking() {
+            self.shared.change(|progress| progress.back(None));
+        }
+    }
+
     /// Hands `piece` to the readers, when there is a place in the window.
     async fn pass_on(&mut self, piece: &Bytes) -> Result<(), WriteError> {
         let window = self.memory().settings().window as u64;
         let more = piece.len() as u64;
+        let too_far = (window + 1).saturating_sub(more).max(1);
         loop {
             let outlook = self.shared.progress().outlook(more, window);
             match outlook {
@@ -330,10 +353,9 @@ impl<H: Head> Fill<H> {
                 }
                 // The budget is exhausted: there will be room when everything is read.
                 Outlook::Room if self.shared.progress().somebody_waits() => self.bear_with(1).await,
-                Outlook::Behind => {
-                    self.bear_with((window + 1).saturating_sub(more).max(1))
-                        .await
-                }
+                Outlook::Behind => self.bear_with(too_far).await,
+                // They go on from the disk.
+                Outlook::Full if self.is_going_to_disk() => self.bear_with(too_far).await,
                 Outlook::Room | Outlook::Full => self.shared.room.notified().await,
             }
         }

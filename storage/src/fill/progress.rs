@@ -1,11 +1,13 @@
 //! How far a body has come: its pieces, its readers, its end.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use bytes::Bytes;
 
 use super::positions::Positions;
 use super::{Cut, PIECE_MAX};
+use crate::disk::Trail;
 use crate::memory::Piece;
 
 /// When pieces at the end of a body are joined: those that are each shorter than `shorter_than`, once
@@ -40,7 +42,6 @@ const REST: Joining = Joining {
 /// So many pieces are considered for joining: if there was no room for the copy, there may be more.
 const JOINED_MAX: usize = 64;
 
-#[derive(Debug)]
 pub(super) struct Progress {
     /// They follow one another without a gap, up to `end`.
     pieces: VecDeque<Piece>,
@@ -48,8 +49,13 @@ pub(super) struct Progress {
     /// Where the body ends, if that was announced.
     announced: Option<u64>,
     phase: Phase,
+    /// Of the readers that are not behind what is kept.
     positions: Positions,
+    /// How many are.
+    behind: usize,
     retention: Retention,
+    /// What is on its way to a disk, while all of it is.
+    trail: Option<Arc<Trail>>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -73,6 +79,10 @@ pub(super) enum Next {
     Piece(Bytes),
     End,
     Cut(Cut),
+    /// What memory has let go of, up to here.
+    Behind {
+        until: u64,
+    },
     /// Nothing yet.
     Wait,
 }
@@ -105,7 +115,9 @@ impl Progress {
             announced,
             phase: Phase::Open,
             positions: Positions::default(),
+            behind: 0,
             retention: Retention::Everything,
+            trail: None,
         }
     }
 
@@ -122,10 +134,16 @@ impl Progress {
         self.pieces.push_back(Piece { start, bytes });
     }
 
+    /// From now on, what memory lets go of is found on a disk; or not any more.
+    pub(super) fn back(&mut self, trail: Option<Arc<Trail>>) {
+        self.trail = trail;
+    }
+
     /// Counts bytes that nobody will read here.
     pub(super) fn skip(&mut self, bytes: u64) {
         self.pieces.clear();
         self.end += bytes;
+        self.leave_before(self.end);
     }
 
     /// From now on a window: can it take `more` bytes?
@@ -136,12 +154,12 @@ impl Progress {
         let (Some(slowest), Some(fastest)) = (slowest, fastest) else {
             return Outlook::NoReaders;
         };
-        let has_room = |reader| self.end - reader + more <= window;
-        if slowest == self.end {
+        let has_room = |reader| self.end.saturating_sub(reader) + more <= window;
+        if slowest >= self.end {
             Outlook::AllRead
         } else if has_room(slowest) {
             Outlook::Room
-        } else if has_room(fastest) || fastest == self.end {
+        } else if has_room(fastest) || fastest >= self.end {
             Outlook::Behind
         } else {
             Outlook::Full
@@ -150,21 +168,28 @@ impl Progress {
 
     /// Whether one reader has read everything.
     pub(super) fn somebody_waits(&self) -> bool {
-        self.positions.fastest() == Some(self.end)
+        self.positions.fastest().is_some_and(|at| at >= self.end)
     }
 
     /// Does without the readers that are `lag` bytes and more behind the end.
     pub(super) fn leave_behind(&mut self, lag: u64) {
         let floor = (self.end + 1).saturating_sub(lag);
-        self.positions.forget_before(floor);
+        self.leave_before(floor);
         self.trim();
     }
 
     /// Drops everything for `bytes`. Readers that had not yet read it all are left behind.
     pub(super) fn replace(&mut self, bytes: Bytes) {
         self.pieces.clear();
-        self.positions.forget_before(self.end);
+        self.leave_before(self.end);
         self.push(bytes);
+    }
+
+    /// Readers before `at` are behind from now on.
+    fn leave_before(&mut self, at: u64) {
+        let before = self.positions.count();
+        self.positions.forget_before(at);
+        self.behind += before - self.positions.count();
     }
 
     /// The short pieces at the end, if they should be joined.
@@ -241,22 +266,56 @@ impl Progress {
     }
 
     pub(super) fn has_readers(&self) -> bool {
-        !self.positions.is_empty()
+        !self.positions.is_empty() || self.behind > 0
     }
 
     // For the readers.
 
     /// Lets a reader in at the first byte; false if that is gone.
     pub(super) fn enter(&mut self) -> bool {
-        let whole = self.start() == 0;
+        let whole = self.is_whole();
         if whole {
-            self.positions.enter(0);
+            self.stand(0);
         }
         whole
     }
 
+    /// Whether everything so far can be read, wherever it is.
+    fn is_whole(&self) -> bool {
+        self.start() == 0 || self.trail.is_some()
+    }
+
+    /// Where those find what is behind who were not told before.
+    pub(super) fn trail(&self) -> Option<&Arc<Trail>> {
+        self.trail.as_ref()
+    }
+
+    fn stand(&mut self, at: u64) {
+        if at < self.start() {
+            self.behind += 1;
+        } else {
+            self.positions.enter(at);
+        }
+    }
+
     pub(super) fn leave(&mut self, at: u64) {
-        self.positions.leave(at);
+        self.rise(at);
+        self.trim();
+    }
+
+    fn rise(&mut self, at: u64) {
+        if at < self.start() {
+            self.behind = self.behind.saturating_sub(1);
+        } else {
+            self.positions.leave(at);
+        }
+    }
+
+    /// A reader has read elsewhere, or wants nothing, up to `to`.
+    pub(super) fn pass(&mut self, at: &mut u64, to: u64) {
+        self.rise(*at);
+        self.stand(to);
+        *at = to;
         self.trim();
     }
 
@@ -264,10 +323,24 @@ impl Progress {
     pub(super) fn next(&mut self, at: &mut u64) -> Next {
         match self.phase {
             Phase::Cut(cut) => Next::Cut(cut),
-            _ if *at < self.start() => Next::Cut(Cut::Lagged),
-            Phase::Complete if *at == self.end => Next::End,
-            Phase::Open if *at == self.end || self.is_last(*at) => Next::Wait,
+            _ if *at < self.start() => self.behind(*at),
+            Phase::Complete if *at >= self.end => Next::End,
+            Phase::Open if *at >= self.end || self.is_last(*at) => Next::Wait,
             Phase::Open | Phase::Complete => Next::Piece(self.read(at)),
+        }
+    }
+
+    /// The last byte of an announced body is held back here as well.
+    fn behind(&self, at: u64) -> Next {
+        let held_back = match self.phase {
+            Phase::Open => self.announced == Some(self.start()),
+            Phase::Complete | Phase::Cut(_) => false,
+        };
+        let until = self.start() - u64::from(held_back);
+        if at < until {
+            Next::Behind { until }
+        } else {
+            Next::Wait
         }
     }
 
@@ -297,11 +370,11 @@ impl Progress {
 
     /// Whether a reader that comes now can still read everything.
     pub(super) fn is_open_from_start(&self) -> bool {
-        !matches!(self.phase, Phase::Cut(_)) && self.start() == 0
+        !matches!(self.phase, Phase::Cut(_)) && self.is_whole()
     }
 
     pub(super) fn readers(&self) -> usize {
-        self.positions.count()
+        self.positions.count() + self.behind
     }
 
     /// Drops what no reader will read.
@@ -317,7 +390,7 @@ impl Progress {
         {
             self.pieces.pop_front();
         }
-        self.positions.forget_before(self.start());
+        self.leave_before(self.start());
     }
 
     /// The first byte that is kept.

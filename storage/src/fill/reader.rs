@@ -10,6 +10,7 @@ use tokio::sync::{Notify, watch};
 
 use super::Cut;
 use super::progress::{Next, Progress};
+use crate::disk::TrailReader;
 use crate::{Derived, Head, Key, Variant};
 
 /// What the writer and the readers of one body share. The lock is held for a few pointers at a
@@ -53,12 +54,14 @@ impl<H: Head> Shared<H> {
 
 /// The reading end of a body. A clone starts at the first byte.
 ///
-/// The head is known from the beginning. A reader of a body that is not stored has to keep up: see
+/// The head is known from the beginning. A reader of a body that no tier takes has to keep up: see
 /// [`Settings::window`](crate::Settings::window).
 pub struct Reader<H: Head> {
     shared: Arc<Shared<H>>,
     changed: watch::Receiver<()>,
     at: u64,
+    /// While it is behind what memory keeps.
+    behind: Option<TrailReader>,
     /// Whether the writer takes this reader into account.
     seated: AtomicBool,
 }
@@ -70,6 +73,7 @@ impl<H: Head> Reader<H> {
             seated: AtomicBool::new(shared.progress().enter()),
             shared: Arc::clone(shared),
             at: 0,
+            behind: None,
         }
     }
 
@@ -113,7 +117,11 @@ impl<H: Head> Reader<H> {
             // What changes from here on will wake us.
             self.changed.mark_unchanged();
             match self.look() {
-                Next::Piece(bytes) => return Ok(Some(bytes)),
+                Next::Piece(bytes) => {
+                    self.behind = None;
+                    return Ok(Some(bytes));
+                }
+                Next::Behind { until } => return self.catch_up(until).await.map(Some),
                 Next::End => return Ok(None),
                 Next::Cut(cut) => return Err(cut),
                 Next::Wait => {}
@@ -122,6 +130,39 @@ impl<H: Head> Reader<H> {
                 return Err(Cut::GivenUp);
             }
         }
+    }
+
+    /// Goes on with the byte at `at`, which is not behind what was read already: what comes before it is not wanted.
+    pub fn skip_to(&mut self, at: u64) {
+        if at > self.at {
+            self.behind = None;
+            self.shared.progress().pass(&mut self.at, at);
+            self.shared.room.notify_one();
+        }
+    }
+
+    /// Bytes of the body that have arrived so far.
+    pub fn arrived(&self) -> u64 {
+        self.shared.progress().end()
+    }
+
+    /// Reads what memory has let go of from the disk that it goes to.
+    async fn catch_up(&mut self, until: u64) -> Result<Bytes, Cut> {
+        if self.behind.is_none() {
+            let trail = self.shared.progress().trail().map(TrailReader::new);
+            self.behind = trail;
+        }
+        let behind = self.behind.as_mut().ok_or(Cut::Lagged)?;
+        let read = behind.read(self.at).await;
+        let mut bytes = read.map_err(|error| {
+            tracing::debug!(%error, at = self.at, "a body that was late cannot be read");
+            Cut::Disk
+        })?;
+        let wanted = usize::try_from(until - self.at).unwrap_or(usize::MAX);
+        bytes.truncate(wanted);
+        let to = self.at + bytes.len() as u64;
+        self.shared.progress().pass(&mut self.at, to);
+        Ok(bytes)
     }
 
     fn look(&mut self) -> Next {

@@ -98,6 +98,38 @@ fn who_has_the_last_announced_byte_finds_the_object_stored() {
 }
 
 #[test]
+fn who_skips_gets_what_follows_and_the_others_everything() {
+    for keep in [Keep::Store, Keep::PassOn] {
+        let memory = Memory::new(settings(MIB));
+        let mut fill = memory.begin(KEY, V, 0, None, keep);
+        let (mut all, mut ahead, mut within) = (fill.reader(), fill.reader(), fill.reader());
+        ahead.skip_to(8);
+        now(fill.write(Bytes::from_static(b"hello ")))
+            .unwrap()
+            .unwrap();
+        within.skip_to(4);
+        assert!(now(ahead.next()).is_none());
+        now(fill.write(Bytes::from_static(b"world")))
+            .unwrap()
+            .unwrap();
+        assert_eq!(fill.reader().arrived(), 11);
+        fill.finish();
+        assert_eq!(drain(&mut all), b"hello world");
+        assert_eq!(drain(&mut ahead), b"rld");
+        assert_eq!(drain(&mut within), b"o world");
+        all.skip_to(99);
+        assert_eq!(now(all.next()), Some(Ok(None)));
+    }
+    // The only reader of a window: nothing that it still wants may go.
+    let memory = Memory::new(settings(MIB));
+    let mut fill = memory.begin(KEY, V, 0, None, Keep::PassOn);
+    let mut only = fill.reader();
+    write(&mut fill, 1000);
+    only.skip_to(400);
+    assert_eq!(drain(&mut only).len(), 600);
+}
+
+#[test]
 fn an_empty_body_is_a_body() {
     let memory = Memory::new(settings(MIB));
     let fill = fill(&memory, Some(0));

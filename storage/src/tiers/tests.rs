@@ -1,5 +1,7 @@
 //! The two tiers together, on a volume of their own.
 
+mod late;
+
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -40,6 +42,7 @@ fn still() -> Duration {
 struct Place {
     folder: TempDir,
     memory: Settings,
+    write_buffer: usize,
 }
 
 impl Place {
@@ -50,6 +53,7 @@ impl Place {
                 object_max: MIB,
                 ..Settings::new(16 << 20)
             },
+            write_buffer: 32 << 20,
         }
     }
 
@@ -60,7 +64,7 @@ impl Place {
     fn open_under(&self, epoch: u64) -> Arc<Tiers<usize>> {
         let volume = VolumeSettings::new(self.folder.path().join("volume"), 64 * MIB);
         let settings = disk::Settings {
-            write_buffer: 32 << 20,
+            write_buffer: self.write_buffer,
             object_max: 16 * MIB,
             io_threads: 1,
             ..disk::Settings::new(vec![volume], still)

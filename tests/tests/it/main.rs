@@ -19,6 +19,7 @@ mod disk_breaks;
 mod disk_devices;
 mod disk_engines;
 mod disk_faults;
+mod disk_late;
 mod disk_volumes;
 mod early_hints;
 mod egress;

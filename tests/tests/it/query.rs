@@ -1,8 +1,11 @@
 //! The QUERY method (RFC 10008): what it asks is in its content, and so is what it is stored under.
 
+use std::path::{Path, PathBuf};
+
 use larder_tests::{Client, Gate, Node, Origin, Reply, Response, Settings, eventually};
 
 use super::{SOON, seconds};
+use crate::restart::on_disk;
 
 async fn answering() -> Origin {
     Origin::start(|seen| match seen.method.as_str() {
@@ -177,4 +180,103 @@ async fn an_origin_that_speaks_http_2_is_asked_with_the_content() {
             ("question", round == 1)
         );
     }
+}
+
+/// A node with a volume, and an origin that says how often it was asked.
+async fn on_a_disk() -> (Node, Origin) {
+    let origin = Origin::start(|seen| match seen.method.as_str() {
+        "QUERY" => Reply::fresh(
+            600,
+            format!("{}: {}", seen.nth, String::from_utf8_lossy(&seen.body)),
+        ),
+        method => Reply::fresh(600, method.to_owned()),
+    })
+    .await;
+    let settings = Settings::origins(&[&origin.url()]).site("disk = \"always\"");
+    (Node::start(settings.disk("32MiB")).await, origin)
+}
+
+async fn restart(node: &mut Node, kill: bool) {
+    if kill {
+        node.kill_and_restart(|_| {}).await;
+    } else {
+        node.stop_and_restart(|_| {}).await;
+    }
+}
+
+#[tokio::test]
+async fn answers_to_queries_outlive_the_process() {
+    for kill in [false, true] {
+        let (mut node, origin) = on_a_disk().await;
+        let first = query(&node, JSON, "a").await;
+        query(&node, JSON, "b").await;
+        on_disk(&node, 2).await;
+        restart(&mut node, kill).await;
+        let again = query(&node, JSON, "a").await;
+        assert!(again.is_hit(), "killed: {kill}, {}", again.cache_status());
+        assert_eq!(again.body, first.body);
+        assert!(query(&node, JSON, "b").await.is_hit());
+        assert_eq!(origin.total(), 2);
+    }
+}
+
+#[tokio::test]
+async fn an_invalidation_of_queries_outlives_the_process() {
+    for kill in [false, true] {
+        let (mut node, origin) = on_a_disk().await;
+        let first = query(&node, JSON, "a").await;
+        on_disk(&node, 1).await;
+        assert_eq!(node.request("POST", "/q", &[]).await.status, 200);
+        restart(&mut node, kill).await;
+        let second = query(&node, JSON, "a").await;
+        assert!(!second.is_hit(), "killed: {kill}");
+        assert_ne!(second.body, first.body);
+        on_disk(&node, 1).await;
+
+        // One that another process makes, of what nobody asked for since.
+        restart(&mut node, kill).await;
+        assert_eq!(node.request("DELETE", "/q", &[]).await.status, 200);
+        restart(&mut node, kill).await;
+        let third = query(&node, JSON, "a").await;
+        assert!(!third.is_hit(), "killed: {kill}");
+        on_disk(&node, 1).await;
+
+        restart(&mut node, kill).await;
+        let again = query(&node, JSON, "a").await;
+        assert!(again.is_hit(), "killed: {kill}, {}", again.cache_status());
+        assert_eq!(again.body, third.body);
+        assert_eq!(origin.total(), 5);
+    }
+}
+
+#[tokio::test]
+async fn without_the_file_of_epochs_nothing_from_before_is_found() {
+    for damaged in [false, true] {
+        let (mut node, origin) = on_a_disk().await;
+        query(&node, JSON, "a").await;
+        on_disk(&node, 1).await;
+        node.stop_and_restart(|folder| {
+            let file = epochs(folder).expect("a file of epochs");
+            if damaged {
+                std::fs::write(file, "not the epochs of anything at all").unwrap();
+            } else {
+                std::fs::remove_file(file).unwrap();
+            }
+        })
+        .await;
+        assert!(!query(&node, JSON, "a").await.is_hit());
+        assert!(query(&node, JSON, "a").await.is_hit());
+        assert_eq!(origin.total(), 2);
+    }
+}
+
+/// Where a node keeps them, below its folder.
+fn epochs(folder: &Path) -> Option<PathBuf> {
+    let entries = std::fs::read_dir(folder).ok()?.filter_map(Result::ok);
+    entries.map(|entry| entry.path()).find_map(|path| {
+        let is_it = path
+            .file_name()
+            .is_some_and(|name| name == "queries.epochs");
+        if is_it { Some(path) } else { epochs(&path) }
+    })
 }

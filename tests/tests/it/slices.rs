@@ -632,6 +632,27 @@ async fn only_if_cached_wants_every_slice_or_nothing() {
 }
 
 #[tokio::test]
+async fn however_many_slices_there_are_all_of_them_are_found() {
+    let length = 1_100 * 1024;
+    let file = File::new(length, Told::Tag);
+    let served = Arc::clone(&file);
+    let origin = Origin::start(move |seen| served.answer(seen)).await;
+    let slices = "slices = { size = \"1KiB\", above = \"1KiB\", ahead = 16 }";
+    let node = Node::start(Settings::origins(&[&origin.url()]).site(slices)).await;
+    let only = [("Cache-Control", "only-if-cached")];
+    assert_eq!(node.get_with("/f", &only).await.status, 504);
+    for first in (0..length).step_by(102_400) {
+        let part = range(&node, &format!("bytes={first}-{}", first + 102_399)).await;
+        assert_eq!(part.status, 206);
+    }
+    let asked = origin.total();
+    let stored = node.get_with("/f", &only).await;
+    assert!(stored.is_hit(), "{}", stored.cache_status());
+    assert!(stored.body == File::bytes(1, 0..length));
+    assert_eq!(origin.total(), asked);
+}
+
+#[tokio::test]
 async fn a_stale_representation_is_validated_once_for_all_its_slices() {
     let file = File::new(MIB, Told::Tag);
     let (origin, mut node) = node_before(&file).await;

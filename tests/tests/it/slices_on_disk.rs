@@ -202,6 +202,31 @@ async fn a_purged_slice_is_not_there_for_who_wants_only_what_is_stored() {
 }
 
 #[tokio::test]
+async fn who_wants_only_what_is_stored_finds_the_slices_of_an_earlier_process() {
+    for kill in [false, true] {
+        let file = File::new(LENGTH, Told::Tag);
+        let origin = origin_of(&file).await;
+        let mut node = Node::start(settings(&origin).site("disk = \"always\"")).await;
+        for first in (0..LENGTH).step_by(65_536) {
+            range(&node, (first, first)).await;
+        }
+        on_disk(&node, 16 + 1).await;
+        match kill {
+            true => node.kill_and_restart(|_| {}).await,
+            false => node.stop_and_restart(|_| {}).await,
+        }
+        let asked = origin.total();
+        let only = [("Cache-Control", "only-if-cached")];
+        let stored = node.get_with("/f", &only).await;
+        assert!(is_from_disk(&stored), "{}", stored.cache_status());
+        assert!(stored.body == File::bytes(1, 0..LENGTH));
+        let part = [only[0], ("Range", "bytes=65530-65545")];
+        assert_eq!(node.get_with("/f", &part).await.status, 206);
+        assert_eq!(origin.total(), asked);
+    }
+}
+
+#[tokio::test]
 async fn a_slice_is_written_at_its_own_second_request() {
     let file = File::new(LENGTH, Told::Tag);
     let origin = origin_of(&file).await;

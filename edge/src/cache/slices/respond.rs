@@ -1,5 +1,6 @@
 //! An answer made of slices.
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -17,8 +18,8 @@ use crate::exchange::{Exchange, Request};
 use crate::node::Node;
 use crate::outcome::{Answer, Forward, Forwarded, Outcome, Share, Tier};
 
-/// Slices that are looked for to say in `Cache-Status` whether they are stored.
-const COUNTED_MAX: usize = 1024;
+/// Slices that are looked for in the index before others have a turn.
+const TURN: u64 = 256;
 
 /// How often a slice that breaks off is asked for again while nothing more of it comes.
 const TRIES_MAX: usize = 2;
@@ -54,7 +55,7 @@ pub(in crate::cache) async fn respond(
         client.end().await?;
         return Ok(Sent::Done);
     }
-    let stock = Stock::of(node, &sliced, &ranges);
+    let stock = Stock::of(node, &sliced, &ranges).await;
     if request.terms.only_if_cached() && !stock.is_sure(node, &sliced).await {
         return Ok(Sent::NotCached);
     }
@@ -66,6 +67,7 @@ pub(in crate::cache) async fn respond(
     match answer.run.prepare().await {
         Ok(()) => {}
         Err(Missing::Changed) => return Ok(Sent::Changed),
+        Err(Missing::NotCached) => return Ok(Sent::NotCached),
         Err(Missing::Failed(error)) => return failed(node, exchange, error, client).await,
     }
     tell(node, exchange, &stock);
@@ -91,9 +93,10 @@ fn ranges(part: &Part, complete: u64) -> Vec<ByteRange> {
 
 /// Which of the slices that an answer needs were stored before it began.
 struct Stock {
+    touched: Vec<RangeInclusive<u64>>,
     needed: u64,
-    /// Those before the first that is missing.
-    stored: Vec<u64>,
+    /// How many of them are there before the first that is missing.
+    stored: u64,
     /// Where the farthest of them are.
     tier: Tier,
     /// The key of the first that is needed.
@@ -102,39 +105,46 @@ struct Stock {
 
 impl Stock {
     /// Without a read: an answer does not wait for the heads of all its slices.
-    fn of(node: &Node, sliced: &Sliced, ranges: &[ByteRange]) -> Self {
+    async fn of(node: &Node, sliced: &Sliced, ranges: &[ByteRange]) -> Self {
         let touched = ranges.iter().map(|range| sliced.layout().touched(*range));
-        let first = touched.clone().next().map_or(0, |it| *it.start());
-        let needed = touched.clone().map(|it| it.end() - it.start() + 1).sum();
-        let mut tier = Tier::Memory;
-        let is_stored = |number: &u64| {
-            let found = sliced.keys.whereabouts(node, *number);
-            if found == Some(Tier::Disk) {
-                tier = Tier::Disk;
-            }
-            found.is_some()
-        };
-        let counted = touched.flatten().take(COUNTED_MAX);
-        Self {
-            needed,
-            stored: counted.take_while(is_stored).collect(),
-            tier,
+        let touched: Vec<_> = touched.collect();
+        let first = touched.first().map_or(0, |it| *it.start());
+        let mut stock = Self {
+            needed: touched.iter().map(|it| it.end() - it.start() + 1).sum(),
+            touched,
+            stored: 0,
+            tier: Tier::Memory,
             first: sliced.keys.of(first),
+        };
+        for number in stock.touched.iter().cloned().flatten() {
+            match sliced.keys.whereabouts(node, number) {
+                None => break,
+                Some(Tier::Disk) => stock.tier = Tier::Disk,
+                Some(_) => {}
+            }
+            stock.stored += 1;
+            if stock.stored.is_multiple_of(TURN) {
+                tokio::task::yield_now().await;
+            }
         }
+        stock
     }
 
     fn is_everything(&self) -> bool {
-        self.stored.len() as u64 == self.needed
+        self.stored == self.needed
     }
 
     /// Whether nothing has to be asked for: what is on disks is looked at.
     async fn is_sure(&self, node: &Node, sliced: &Sliced) -> bool {
-        for number in &self.stored {
-            if sliced.keys.find(node, *number).await.is_none() {
+        if !self.is_everything() {
+            return false;
+        }
+        for number in self.touched.iter().cloned().flatten() {
+            if sliced.keys.find(node, number).await.is_none() {
                 return false;
             }
         }
-        self.is_everything()
+        true
     }
 }
 
@@ -152,7 +162,7 @@ fn tell(node: &Node, exchange: &mut Exchange, stock: &Stock) {
     let ttl = *ttl;
     let absent = find::absent(node, stock.first);
     exchange.outcome = Some(Outcome::Forwarded(Forwarded {
-        why: if stock.stored.is_empty() {
+        why: if stock.stored == 0 {
             absent
         } else {
             Forward::Partial

@@ -42,11 +42,15 @@ pub(super) enum Source {
 pub(super) enum Missing {
     /// The representation is another one by now.
     Changed,
+    /// It is not stored, and the client wants what is stored or nothing.
+    NotCached,
     Failed(UpstreamError),
 }
 
 /// A slice that was asked for.
 enum Pending {
+    /// Not from the origin.
+    NotCached,
     Ready(Source),
     Following(Follower<Head>),
     Own(oneshot::Receiver<Reply>),
@@ -138,6 +142,9 @@ impl<'a> Run<'a> {
         if let Some(object) = self.sliced.keys.find(self.node, number).await {
             return Pending::Ready(Source::Stored(object));
         }
+        if self.request.terms.only_if_cached() {
+            return Pending::NotCached;
+        }
         let variant = self.sliced.object.variant();
         match self
             .node
@@ -181,6 +188,7 @@ impl<'a> Run<'a> {
         for _ in 0..LOOKS_MAX {
             match pending {
                 Pending::Ready(source) => return Ok(source),
+                Pending::NotCached => return Err(Missing::NotCached),
                 Pending::Own(reply) => {
                     // A task that ends without a word has failed.
                     return match reply.await.unwrap_or(Reply::Failed(UpstreamError::Cut)) {

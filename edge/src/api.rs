@@ -236,8 +236,13 @@ impl purge_api::Node for Node {
     }
 
     fn purge_by_id(&self, id: &str) -> Option<Receipt> {
-        let logged = self.purges.find(id)?;
-        Some(self.with_others(self.receipt(logged)))
+        // Asked first: what leaves the outbox meanwhile is found in the log.
+        let queued = self.purges.queued(id);
+        let logged = self
+            .purges
+            .find(id)
+            .map(|logged| self.with_others(self.receipt(logged)));
+        logged.or_else(|| queued.map(Self::queued))
     }
 
     fn refused(&self, refusal: &Refusal<'_>) {

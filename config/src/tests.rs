@@ -252,6 +252,7 @@ const ROWS: &[(In, &str, &str, &str, &str)] = &[
     (In::Table("tls"), "certificates",   "[]",                    r#"[{ cert = "x.pem", key = "Cargo.toml" }]"#, "26: cannot read `x.pem`"),
     (In::Table("tls"), "certificates",   "[]",                    r#"[{ cert = "Cargo.toml" }]"#, "17: `key` is missing"),
     (In::Table("tls"), "certificates",   "[]",                    r#"[{ cert = "Cargo.toml", key = "Cargo.toml" }]"#, "17: no listener uses this certificate"),
+    (In::Table("tls"), "ticket_key_file", r#""Cargo.toml""#,      r#""ticket.key""#,       "19: cannot read `ticket.key`"),
     (In::Table("admin"), "tokens",       r#"[{ name = "a", file = "Cargo.toml", may = ["read"] }]"#, r#"[{ name = "a", file = "Cargo.toml", may = ["purge"] }]"#, "53: expected \"read\" or"),
     (In::Table("admin"), "tokens",       "[]",                    r#"[{ name = "a", file = "Cargo.toml", may = [] }]"#, "52: expected a list"),
     (In::Table("admin"), "tokens",       "[]",                    r#"[{ name = "admin", file = "Cargo.toml", may = ["read"], rate = 1 }]"#, "11: `admin` is another token's name"),
@@ -510,6 +511,7 @@ fn uncommented(text: &str) -> String {
         ];
         [
             "token_file",
+            "ticket_key_file",
             "[[site.rule]]",
             "name = \"www\"",
             "sticky_cookie",

@@ -390,7 +390,11 @@ fn listeners(
     tls: &model::Tls,
     peers: Option<&Path>,
 ) -> Result<Vec<Planned>, TlsError> {
-    let model::Tls { certificates } = tls;
+    let model::Tls {
+        certificates,
+        ticket_key_file,
+    } = tls;
+    let tickets = ticket_key_file.as_deref();
     let files: Vec<_> = certificates
         .iter()
         .map(|model::Certificate { cert, key }| Files { cert, key })
@@ -405,7 +409,8 @@ fn listeners(
         let tls = match transport {
             model::ListenerTransport::Plain => None,
             model::ListenerTransport::Tls => {
-                Some(TlsAcceptor::from(tls::server_config(&files, peers)?))
+                let config = tls::server_config(&files, peers, tickets)?;
+                Some(TlsAcceptor::from(config))
             }
         };
         planned.push(Planned {

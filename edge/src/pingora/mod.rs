@@ -135,6 +135,7 @@ impl Filters {
             facts,
             head,
             content,
+            request,
             hints: gate,
         }) = inbound
         else {
@@ -169,10 +170,11 @@ impl Filters {
             None => site.early_hints.has(head.version),
         });
         let parts = (head, facts, content);
-        let request = Arc::new(match peer {
-            Some(peer) => self.node.request_of_peer(parts, site, peer),
-            None => self.node.request(parts, site),
-        });
+        let request = match (peer, request) {
+            (Some(peer), _) => Arc::new(self.node.request_of_peer(parts, site, peer)),
+            (None, Some(request)) => request,
+            (None, None) => Arc::new(self.node.request(parts, site)),
+        };
         exchange.stranger = None;
         exchange.request = Some(Arc::clone(&request));
         Ok(Some(request))

@@ -383,14 +383,15 @@ pub(super) async fn take_response(
     replace(response, &headers)
 }
 
+/// Puts other fields in place of all that a response has.
 fn replace(response: &mut ResponseHeader, headers: &HeaderMap) -> Result<()> {
-    let names: Vec<_> = response.headers.keys().cloned().collect();
-    for name in names {
-        response.remove_header(&name);
-    }
+    // Nobody asks how their names were written.
+    let mut replaced = ResponseHeader::build_no_case(response.status, Some(headers.len()))?;
+    replaced.set_version(response.version);
     for (name, value) in headers {
-        response.append_header(name.clone(), value.clone())?;
+        replaced.append_header(name.clone(), value.clone())?;
     }
+    *response = replaced;
     Ok(())
 }
 

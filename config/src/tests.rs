@@ -212,6 +212,7 @@ const ROWS: &[(In, &str, &str, &str, &str)] = &[
     (In::Table("tier"), "pass",          "\"parent\"\nparents = [\"http://p\"]\nkey_file = \"Cargo.toml\"", "\"never\"", "8: expected \"direct\" or \"parent\", found `never`"),
     (In::Table("tier"), "direct_per_second", "0\nparents = [\"http://p\"]\nkey_file = \"Cargo.toml\"", "-1", "21: expected a number from 0 to 1000000, found `-1`"),
     (In::Table("tier"), "connect_timeout", "\"1s\"\nparents = [\"http://p\"]\nkey_file = \"Cargo.toml\"", "\"2m\"", "19: expected a duration from"),
+    (In::Table("tier"), "egress",        "[\"purpose=tier\"]\nparents = [\"http://p\"]\nkey_file = \"Cargo.toml\"\n[[egress]]\nname = \"de\"\naddresses = [\"192.0.2.1\"]\npurpose = \"tier\"", "[]", "10: expected a list"),
     (In::Table("tier"), "silence",       "\"1s\"\nparents = [\"http://p\"]\nkey_file = \"Cargo.toml\"", "\"1ms\"", "11: expected a duration from"),
     (In::Table("memory"), "size",        r#""1GiB""#,             "512",                   "8: `512` has no unit; write, for example, \"512MiB\""),
     (In::Table("memory"), "size",        r#""64MiB""#,            r#""512""#,              "8: `512` has no unit; write, for example, \"512MiB\""),

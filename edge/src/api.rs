@@ -107,7 +107,7 @@ impl Node {
     /// All metrics, as they are now.
     pub(crate) fn families(&self) -> Vec<MetricFamily> {
         if let Some(tier) = &self.tier {
-            tier.tell();
+            tier.tell(self.metrics.requests.totals());
         }
         for site in self.sites.all() {
             crate::metrics::set_origins(&site.origins);
@@ -269,7 +269,10 @@ impl purge_api::Node for Node {
             bytes: stats.bytes as u64,
             bytes_max: stats.capacity as u64,
             connections: u64::try_from(self.metrics.connections.get()).unwrap_or(0),
-            tier: self.tier.as_ref().map(|tier| tier.status()),
+            tier: self.tier.as_ref().map(|tier| {
+                let totals = self.metrics.requests.totals();
+                tier.status(totals)
+            }),
             fleet: self.purges.fleet(),
         }
     }

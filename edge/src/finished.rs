@@ -27,6 +27,9 @@ impl Node {
         match request {
             Some(request) => {
                 request.tally().request(&counted);
+                if let Some(tier) = &self.tier {
+                    tier.ended(exchange);
+                }
                 self.count_details(exchange, request);
                 self.observed.tops.sent(request, sent);
                 if counted.reason.is_some() {

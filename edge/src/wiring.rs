@@ -173,7 +173,13 @@ fn node(
         metrics: &metrics,
     };
     let purges = around.open_purges(&sites, following);
-    let tier = tier.map(|tier| around.tier(tier::ready(tier, threads)?, &name, (&names, &purges)));
+    let tier = tier.map(|tier| {
+        around.tier(
+            tier::ready(tier, threads, &pools)?,
+            &name,
+            (&names, &purges),
+        )
+    });
     let tier = tier.transpose()?;
     let fetcher = Fetcher::new(
         Arc::clone(&names),

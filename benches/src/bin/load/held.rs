@@ -1,4 +1,4 @@
-//! The memory of connections that wait: each has asked once, and says nothing more.
+//! The memory of connections that wait: they have asked once, and say nothing more.
 
 use std::fs;
 use std::io::{self, Read as _, Write as _};
@@ -71,7 +71,7 @@ pub(crate) fn measure(bench: &Bench<'_>, table: &mut Table) -> io::Result<()> {
     }
     table.section(
         "Connections that wait (`held`)",
-        &format!("Each has asked for 1 KiB once. A process may have {files} files here."),
+        &format!("Each has asked for 1 KiB once; over TLS, some have only shaken hands. A process may have {files} files here."),
         &head,
         lines,
     );

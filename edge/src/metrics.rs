@@ -53,6 +53,15 @@ pub(crate) struct Purged {
     pub removed: u64,
 }
 
+/// What was counted for all sites together.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Totals {
+    /// Requests, those of other nodes among them.
+    pub requests: u64,
+    /// Requests to origins.
+    pub asked: u64,
+}
+
 /// All metrics of a node.
 pub(crate) struct Metrics {
     registry: Registry,

@@ -173,7 +173,13 @@ fn node(
         metrics: &metrics,
     };
     let purges = around.open_purges(&sites, following);
-    let tier = tier.map(|tier| around.tier(tier::ready(tier, threads)?, &name, (&names, &purges)));
+    let tier = tier.map(|tier| {
+        around.tier(
+            tier::ready(tier, threads, &pools)?,
+            &name,
+            (&names, &purges),
+        )
+    });
     let tier = tier.transpose()?;
     let fetcher = Fetcher::new(
         Arc::clone(&names),
@@ -384,7 +390,11 @@ fn listeners(
     tls: &model::Tls,
     peers: Option<&Path>,
 ) -> Result<Vec<Planned>, TlsError> {
-    let model::Tls { certificates } = tls;
+    let model::Tls {
+        certificates,
+        ticket_key_file,
+    } = tls;
+    let tickets = ticket_key_file.as_deref();
     let files: Vec<_> = certificates
         .iter()
         .map(|model::Certificate { cert, key }| Files { cert, key })
@@ -399,7 +409,8 @@ fn listeners(
         let tls = match transport {
             model::ListenerTransport::Plain => None,
             model::ListenerTransport::Tls => {
-                Some(TlsAcceptor::from(tls::server_config(&files, peers)?))
+                let config = tls::server_config(&files, peers, tickets)?;
+                Some(TlsAcceptor::from(config))
             }
         };
         planned.push(Planned {

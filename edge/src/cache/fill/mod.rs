@@ -188,6 +188,7 @@ impl Fill {
             response: &fetched.headers,
             request_time: fetched.request_time,
             response_time: fetched.response_time,
+            aging: fetched.source.aging(),
         }
     }
 

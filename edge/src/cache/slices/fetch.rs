@@ -101,6 +101,7 @@ impl Fetch {
             response: &fetched.headers,
             request_time: fetched.request_time,
             response_time: fetched.response_time,
+            aging: fetched.source.aging(),
         };
         match policy::partial::combine(stored, self.wanted, &exchange, &treatment.settings) {
             Combined::Updated(stored) => self.store(fetched, stored).await,

@@ -46,12 +46,13 @@ impl Program {
     }
 
     /// Starts nginx with what is in `server`, beside `listen` with these words behind the port, and waits until it listens.
+    /// It is one process: workers would outlive a killed master.
     #[must_use]
     pub fn nginx(port: u16, listen: &str, server: &str) -> Self {
         let temporary = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"];
         let temporary = temporary.map(|kind| format!("{kind}_temp_path FOLDER/{kind};"));
         let text = format!(
-            "daemon off;\nworker_processes 1;\npid FOLDER/pid;\nevents {{ worker_connections 64; }}\nhttp {{\naccess_log off;\n{}\nserver {{ listen 127.0.0.1:{port} {listen};\n{server}\n}} }}\n",
+            "daemon off;\nmaster_process off;\npid FOLDER/pid;\nevents {{ worker_connections 64; }}\nhttp {{\naccess_log off;\n{}\nserver {{ listen 127.0.0.1:{port} {listen};\n{server}\n}} }}\n",
             temporary.join("\n")
         );
         Self::start("nginx", &["-e", "stderr", "-c"], &text, port)

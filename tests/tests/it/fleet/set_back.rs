@@ -2,11 +2,11 @@
 //! to it then is applied by every node, once and in its order.
 
 use std::fs;
-use std::time::Instant;
 
 use larder_tests::{Metrics, Nats, Node, eventually};
 use serde_json::Value;
 use tempfile::TempDir;
+use tokio::time::Instant;
 
 use super::losses::Pair;
 use super::{SOON, counting, fleet_of, has_applied, init, member, purge_many, sequence, trail};

@@ -103,6 +103,7 @@ pub fn exchange<'a>(request: &'a HeaderMap, response: &'a HeaderMap) -> Exchange
         response,
         request_time: THEN,
         response_time: THEN,
+        aging: policy::store::Aging::Conservative,
     }
 }
 

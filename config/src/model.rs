@@ -313,6 +313,8 @@ pub struct Limits {
 pub struct Tls {
     /// Chosen by the name the client asks for (SNI); the first one serves clients that name none.
     pub certificates: Vec<Certificate>,
+    /// The secrets that the keys of session tickets are made of. Without it they are this start's alone.
+    pub ticket_key_file: Option<PathBuf>,
 }
 
 /// A certificate chain and its private key: two readable PEM files.

@@ -175,6 +175,7 @@ pub(crate) fn parent_url(text: &str) -> Result<ParentUrl, Fault> {
             OriginHost::Address(address) => SocketAddr::new(*address, port).to_string(),
             // An authority names none.
             OriginHost::Socket(path) => path.display().to_string(),
+            OriginHost::Service(name) => name.clone(),
         },
         weight: 1,
         secure,
@@ -419,7 +420,7 @@ fn origin_host(host: &str) -> Result<OriginHost, Fault> {
 }
 
 /// A name of DNS in lower case. A name whose last label is a number could be taken for an address, and is refused.
-fn dns_name(text: &str, name: &str) -> Result<String, Fault> {
+pub(crate) fn dns_name(text: &str, name: &str) -> Result<String, Fault> {
     let fault = || Fault::new(format!("{} is not a host", quote(text)));
     if !name.is_ascii() {
         return Err(

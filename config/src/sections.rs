@@ -164,7 +164,7 @@ pub(crate) fn config(file: &Value, reading: &mut Reading) -> Option<Config> {
     let fleet = root
         .section(&FLEET, &fleet::FLEET, reading)
         .and_then(|section| fleet::fleet(&section, reading));
-    let tier = root
+    let mut tier = root
         .section(&TIER, &tier::TIER, reading)
         .and_then(|section| tier::tier(&section, reading));
     let dialects = root
@@ -201,6 +201,9 @@ pub(crate) fn config(file: &Value, reading: &mut Reading) -> Option<Config> {
         .and_then(|sites| site::sites(sites, reading));
     if let (Some(pools), Some(sites)) = (&egress, &mut sites) {
         egress::resolve(sites, pools, reading);
+        if let Some(Some(tier)) = &mut tier {
+            egress::resolve_for(&mut tier.egress, "[tier]", pools, reading);
+        }
     }
 
     let (node, admin, tls) = (node?, admin?, tls?);
@@ -208,7 +211,11 @@ pub(crate) fn config(file: &Value, reading: &mut Reading) -> Option<Config> {
     certificates_are_used(&node, &tls, reading);
     node.announcing_is_trusted(reading);
     if let Some(pools) = &egress {
-        egress::apart_from_listeners(pools, &node.listeners(), reading);
+        let listening = node.listeners().into_iter().map(|it| it.address);
+        let listening: Vec<_> = listening
+            .chain(admin.listen.iter().map(|it| it.value))
+            .collect();
+        egress::apart_from_listeners(pools, &listening, reading);
     }
     if let (Some(tokens), Some(sites)) = (&admin.tokens, &sites) {
         purging::tokens_name_sites(tokens, sites, reading);

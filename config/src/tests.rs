@@ -212,6 +212,7 @@ const ROWS: &[(In, &str, &str, &str, &str)] = &[
     (In::Table("tier"), "pass",          "\"parent\"\nparents = [\"http://p\"]\nkey_file = \"Cargo.toml\"", "\"never\"", "8: expected \"direct\" or \"parent\", found `never`"),
     (In::Table("tier"), "direct_per_second", "0\nparents = [\"http://p\"]\nkey_file = \"Cargo.toml\"", "-1", "21: expected a number from 0 to 1000000, found `-1`"),
     (In::Table("tier"), "connect_timeout", "\"1s\"\nparents = [\"http://p\"]\nkey_file = \"Cargo.toml\"", "\"2m\"", "19: expected a duration from"),
+    (In::Table("tier"), "egress",        "[\"purpose=tier\"]\nparents = [\"http://p\"]\nkey_file = \"Cargo.toml\"\n[[egress]]\nname = \"de\"\naddresses = [\"192.0.2.1\"]\npurpose = \"tier\"", "[]", "10: expected a list"),
     (In::Table("tier"), "silence",       "\"1s\"\nparents = [\"http://p\"]\nkey_file = \"Cargo.toml\"", "\"1ms\"", "11: expected a duration from"),
     (In::Table("memory"), "size",        r#""1GiB""#,             "512",                   "8: `512` has no unit; write, for example, \"512MiB\""),
     (In::Table("memory"), "size",        r#""64MiB""#,            r#""512""#,              "8: `512` has no unit; write, for example, \"512MiB\""),
@@ -251,6 +252,7 @@ const ROWS: &[(In, &str, &str, &str, &str)] = &[
     (In::Table("tls"), "certificates",   "[]",                    r#"[{ cert = "x.pem", key = "Cargo.toml" }]"#, "26: cannot read `x.pem`"),
     (In::Table("tls"), "certificates",   "[]",                    r#"[{ cert = "Cargo.toml" }]"#, "17: `key` is missing"),
     (In::Table("tls"), "certificates",   "[]",                    r#"[{ cert = "Cargo.toml", key = "Cargo.toml" }]"#, "17: no listener uses this certificate"),
+    (In::Table("tls"), "ticket_key_file", r#""Cargo.toml""#,      r#""ticket.key""#,       "19: cannot read `ticket.key`"),
     (In::Table("admin"), "tokens",       r#"[{ name = "a", file = "Cargo.toml", may = ["read"] }]"#, r#"[{ name = "a", file = "Cargo.toml", may = ["purge"] }]"#, "53: expected \"read\" or"),
     (In::Table("admin"), "tokens",       "[]",                    r#"[{ name = "a", file = "Cargo.toml", may = [] }]"#, "52: expected a list"),
     (In::Table("admin"), "tokens",       "[]",                    r#"[{ name = "admin", file = "Cargo.toml", may = ["read"], rate = 1 }]"#, "11: `admin` is another token's name"),
@@ -509,6 +511,7 @@ fn uncommented(text: &str) -> String {
         ];
         [
             "token_file",
+            "ticket_key_file",
             "[[site.rule]]",
             "name = \"www\"",
             "sticky_cookie",

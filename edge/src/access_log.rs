@@ -4,6 +4,7 @@
 //! Between two writes it pauses, so that it is not woken for every line.
 
 mod format;
+mod json;
 mod moment;
 mod output;
 
@@ -34,6 +35,8 @@ const WAITING_MAX: usize = 4 * 1024 * 1024;
 const PAUSE: Duration = Duration::from_millis(10);
 /// How long the end of a node waits for the last lines.
 const FLUSH_TIME: Duration = Duration::from_secs(2);
+/// Most lines are no longer.
+const LINE_USUAL: usize = 1024;
 /// A thread keeps room for a line of this length.
 const LINE_KEPT: usize = 16 * 1024;
 
@@ -505,7 +508,18 @@ fn field<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<Cow<'a, str>> 
 
 /// A value as text, whatever bytes it has.
 pub(crate) fn text(value: &HeaderValue) -> Cow<'_, str> {
-    String::from_utf8_lossy(value.as_bytes())
+    // Nearly every value is text.
+    match str::from_utf8(value.as_bytes()) {
+        Ok(text) => Cow::Borrowed(text),
+        Err(_) => String::from_utf8_lossy(value.as_bytes()),
+    }
+}
+
+/// A line as JSON.
+pub(crate) fn json_of(line: &Line<'_>) -> Box<[u8]> {
+    let mut out = Vec::with_capacity(LINE_USUAL);
+    json::append(&mut out, line);
+    out.into_boxed_slice()
 }
 
 /// The fields of every log format that come from the request's header.

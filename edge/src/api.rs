@@ -107,7 +107,7 @@ impl Node {
     /// All metrics, as they are now.
     pub(crate) fn families(&self) -> Vec<MetricFamily> {
         if let Some(tier) = &self.tier {
-            tier.tell();
+            tier.tell(self.metrics.requests.totals());
         }
         for site in self.sites.all() {
             crate::metrics::set_origins(&site.origins);
@@ -236,8 +236,13 @@ impl purge_api::Node for Node {
     }
 
     fn purge_by_id(&self, id: &str) -> Option<Receipt> {
-        let logged = self.purges.find(id)?;
-        Some(self.with_others(self.receipt(logged)))
+        // Asked first: what leaves the outbox meanwhile is found in the log.
+        let queued = self.purges.queued(id);
+        let logged = self
+            .purges
+            .find(id)
+            .map(|logged| self.with_others(self.receipt(logged)));
+        logged.or_else(|| queued.map(Self::queued))
     }
 
     fn refused(&self, refusal: &Refusal<'_>) {
@@ -264,7 +269,10 @@ impl purge_api::Node for Node {
             bytes: stats.bytes as u64,
             bytes_max: stats.capacity as u64,
             connections: u64::try_from(self.metrics.connections.get()).unwrap_or(0),
-            tier: self.tier.as_ref().map(|tier| tier.status()),
+            tier: self.tier.as_ref().map(|tier| {
+                let totals = self.metrics.requests.totals();
+                tier.status(totals)
+            }),
             fleet: self.purges.fleet(),
         }
     }

@@ -64,6 +64,13 @@ pub(crate) struct Learnt<'a> {
 }
 
 impl Request {
+    /// It waited for a fetch of another request: its step of the trace says so.
+    pub(crate) fn waited_for<H: storage::Head>(&self, follower: &storage::Follower<H>) {
+        if let (Some(trace), Some(fetch)) = (&self.trace, follower.sign()) {
+            trace.waited_for(fetch);
+        }
+    }
+
     /// Finds out how the site treats a request.
     pub(crate) fn new(
         (head, facts, content): (Arc<RequestHead>, Arc<Facts>, Content),

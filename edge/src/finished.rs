@@ -27,6 +27,9 @@ impl Node {
         match request {
             Some(request) => {
                 request.tally().request(&counted);
+                if let Some(tier) = &self.tier {
+                    tier.ended(exchange);
+                }
                 self.count_details(exchange, request);
                 self.observed.tops.sent(request, sent);
                 if counted.reason.is_some() {
@@ -76,15 +79,13 @@ impl Node {
         let Some(reason) = counted.reason else {
             return;
         };
-        if let Ok(json) = serde_json::to_vec(line) {
-            self.observed.recent.remember(Missed {
-                id: line.id,
-                key: line.key,
-                site: line.site.into(),
-                reason,
-                line: json.into(),
-            });
-        }
+        self.observed.recent.remember(Missed {
+            id: line.id,
+            key: line.key,
+            site: line.site.into(),
+            reason,
+            line: access_log::json_of(line),
+        });
     }
 
     fn counted(&self, exchange: &Exchange, sent: u64) -> Counted {

@@ -6,8 +6,9 @@ use http::header::LINK;
 use http::{HeaderMap, HeaderValue, StatusCode};
 use storage::VaryMemory;
 
-use crate::cache::{Client, Interrupted};
+use crate::cache::{self, Client, Interrupted};
 use crate::exchange::Request;
+use crate::node::Node;
 
 /// Responses whose links are remembered.
 const RESPONSES_MAX: usize = 16 * 1024;
@@ -49,6 +50,7 @@ impl Hints {
     /// Tells a client that has to wait for the origin what the last response had links to.
     pub(crate) async fn tell(
         &self,
+        node: &Node,
         request: &Request,
         client: &mut impl Client,
     ) -> Result<(), Interrupted> {
@@ -58,8 +60,10 @@ impl Hints {
         let Some(links) = self.known.recall(request.storage_key()) else {
             return Ok(());
         };
-        let headers = links.iter().map(|link| (LINK, link.clone())).collect();
-        client.interim(StatusCode::EARLY_HINTS, headers).await
+        let mut headers = links.iter().map(|link| (LINK, link.clone())).collect();
+        let status = StatusCode::EARLY_HINTS;
+        cache::vouch_interim(node, request, status, &mut headers);
+        client.interim(status, headers).await
     }
 }
 

@@ -14,6 +14,7 @@ mod clock;
 mod coding;
 pub mod curve_command;
 pub mod demo;
+mod digits;
 mod downstream;
 mod egress;
 mod error;

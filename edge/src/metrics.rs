@@ -1,5 +1,6 @@
 //! Counters of a node. Labels are sites and fixed words; nothing of a request becomes one.
 
+mod ages;
 mod curve;
 mod disks;
 mod egress;
@@ -22,6 +23,7 @@ use policy::coding::Coding;
 
 use crate::cache::Slices;
 use crate::capacity::Told;
+use ages::Ages;
 use disks::DiskMetrics;
 pub(crate) use disks::OnDisks;
 pub(crate) use egress::{EgressMetrics, PoolTally};
@@ -53,6 +55,15 @@ pub(crate) struct Purged {
     pub removed: u64,
 }
 
+/// What was counted for all sites together.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Totals {
+    /// Requests, those of other nodes among them.
+    pub requests: u64,
+    /// Requests to origins.
+    pub asked: u64,
+}
+
 /// All metrics of a node.
 pub(crate) struct Metrics {
     registry: Registry,
@@ -73,6 +84,7 @@ pub(crate) struct Metrics {
     bytes_max: IntGauge,
     evictions: IntGauge,
     rejected: IntGauge,
+    pub ages: Ages,
     pub purges: purges::Purges,
     disks: DiskMetrics,
     curve: curve::CurveMetrics,
@@ -143,6 +155,7 @@ impl Metrics {
                 "cache_rejected_total",
                 "Responses that the memory tier had no room for.",
             )?,
+            ages: Ages::new()?,
             purges: purges::Purges::new()?,
             disks: DiskMetrics::new()?,
             curve: curve::CurveMetrics::new()?,
@@ -180,6 +193,7 @@ impl Metrics {
             Box::new(self.rejected.clone()),
         ];
         all.into_iter()
+            .chain(self.ages.all())
             .chain(self.disks.all())
             .chain(self.curve.all())
             .chain(self.origins.all())

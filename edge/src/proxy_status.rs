@@ -29,6 +29,18 @@ pub(crate) enum Whose {
     Node,
 }
 
+/// Who had the answer to a request that went beyond this node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Supplier {
+    /// A node beside this one had it stored.
+    Sibling,
+    /// A parent had it stored.
+    Parent,
+    /// A node further on had it, or asked for it for somebody else already.
+    Further,
+    Origin,
+}
+
 /// The last step of a request's way.
 #[derive(Debug, Default)]
 pub(crate) struct Trail(Mutex<Step>);
@@ -37,6 +49,7 @@ pub(crate) struct Trail(Mutex<Step>);
 struct Step {
     next_hop: Option<SocketAddr>,
     whose: Whose,
+    supplier: Option<Supplier>,
     received: Option<StatusCode>,
 }
 
@@ -46,8 +59,19 @@ impl Trail {
         *self.0.lock() = Step {
             next_hop: Some(address),
             whose,
+            supplier: None,
             received: None,
         };
+    }
+
+    /// What came is of this one.
+    pub(crate) fn supplied_by(&self, supplier: Supplier) {
+        self.0.lock().supplier = Some(supplier);
+    }
+
+    /// Of whom the answer is, as far as it is known.
+    pub(crate) fn supplier(&self) -> Option<Supplier> {
+        self.0.lock().supplier
     }
 
     /// Who was asked last, if anybody was.

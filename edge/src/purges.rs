@@ -48,7 +48,7 @@ use open::{Opened, applied_at_start, hear_witness, open_log};
 use position::Position;
 pub(crate) use preview::preview;
 use record::Record;
-pub(crate) use sweep::{Matched, Sweeper, run as sweep};
+pub(crate) use sweep::{Matched, Sweeper, start as sweep};
 pub(crate) use tags::TagField;
 
 /// Names with purges that are remembered.
@@ -285,7 +285,12 @@ impl Purges {
     ) -> Result<Accepted, PurgeError> {
         self.labels_of(&order, sites)?;
         if let Some(known) = self.find(&order.id) {
-            return the_same(known, &order).map(Accepted::Applied);
+            the_same(&known.order, &order)?;
+            return Ok(Accepted::Applied(known));
+        }
+        if let Some(known) = self.log.queued(&order.id) {
+            the_same(&known, &order)?;
+            return Ok(Accepted::Queued(known));
         }
         let site = only_site(&order, sites);
         self.begun.note(&order.id, begun);
@@ -300,7 +305,10 @@ impl Purges {
         // Who does not wait is told what is so already.
         let waiting = self.applied_here(&order.id, place);
         Ok(match timeout(patience.unwrap_or_default(), waiting).await {
-            Ok(logged) => Accepted::Applied(the_same(logged, &order)?),
+            Ok(logged) => {
+                the_same(&logged.order, &order)?;
+                Accepted::Applied(logged)
+            }
             Err(_elapsed) => Accepted::Later(Logged {
                 sequence: Sequence(place),
                 own: self.latest(),
@@ -379,7 +387,7 @@ impl Purges {
     pub(crate) fn last(&self, filter: &Filter, sees: &dyn Fn(&Order) -> bool) -> Vec<Logged> {
         let journal = self.journal.lock();
         let before = |it: &&Logged| filter.before.is_none_or(|before| it.sequence.0 < before);
-        let newest_first = journal.last.iter().rev().filter(before);
+        let newest_first = journal.newest_first().filter(before);
         let found = newest_first.filter(|it| filter.admits(&it.order) && sees(&it.order));
         found.take(filter.limit + 1).cloned().collect()
     }
@@ -387,6 +395,11 @@ impl Purges {
     /// Where the last purges stood in the log, since some were last found missing.
     pub(crate) fn trail(&self) -> Vec<Trace> {
         self.journal.lock().trail(self.index.doubted())
+    }
+
+    /// A purge that waits until the log can be reached.
+    pub(crate) fn queued(&self, id: &str) -> Option<Order> {
+        self.log.queued(id)
     }
 
     /// One of the last purges.
@@ -436,9 +449,9 @@ impl Purges {
 }
 
 /// A purge that is repeated is the one that has its identifier, if it says the same.
-fn the_same(known: Logged, order: &Order) -> Result<Logged, PurgeError> {
-    if known.order.scopes == order.scopes && known.order.mode == order.mode {
-        return Ok(known);
+fn the_same(known: &Order, order: &Order) -> Result<(), PurgeError> {
+    if known.scopes == order.scopes && known.mode == order.mode {
+        return Ok(());
     }
     Err(PurgeError::OtherPurge(order.id.clone()))
 }

@@ -113,7 +113,8 @@ pub fn start(config: config::Config, token: Token) -> Result<Running, StartError
         tier.start();
     }
     tokio::spawn(account(Arc::clone(&node.tiers), stopping.clone()));
-    tokio::spawn(purges::sweep(Arc::clone(&node)));
+    let sweeping = purges::sweep(Arc::clone(&node));
+    sweeping.map_err(|error| StartError::System(error.to_string()))?;
     tokio::spawn(crate::observe::keep(Arc::clone(&node)));
     tokio::spawn(crate::capacity::keep(Arc::clone(&node)));
     telemetry::start(&node);

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use http::{HeaderMap, Method, StatusCode};
 use storage::Body;
 use tokio::io::AsyncReadExt;
@@ -21,8 +21,9 @@ use wire::proxy_protocol::Announced;
 use crate::announced;
 use crate::cache::{self, Fields, Known, Ready, Written};
 use crate::downstream::alarm::Stopping;
+use crate::downstream::pieces::Pieces;
 use crate::downstream::{self, ClientError, Facts, Io, Scheme, Shown, Tls, h1, h2};
-use crate::exchange::Exchange;
+use crate::exchange::{Exchange, Request};
 use crate::node::Node;
 use crate::pingora::Pipeline;
 use crate::pingora::session::{Gate, Inbound};
@@ -258,6 +259,7 @@ impl Server {
         head: Arc<wire::RequestHead>,
         known: &mut Option<Known<Written>>,
     ) -> Option<h1::Connection> {
+        let mut request = None;
         if !self.is_stopping() {
             if let Some(last) = known
                 && last.is_of(&head)
@@ -269,18 +271,20 @@ impl Server {
                 let content = (&exchange, again.body(), 0..length);
                 return self.content_h1(connection, &head, content).await;
             }
-            let facts = connection.facts();
-            if let Some(ready) = self.short_way.ready(&self.node, facts, &head) {
-                let written = connection.respond(&head, ready.status, &ready.headers);
-                let answered = (&ready.head, &ready.body);
-                *known = Known::of_written(&self.node, &ready.exchange, answered, written);
-                let content = (&ready.exchange, &ready.body, ready.range);
-                return self.content_h1(connection, &head, content).await;
+            match self.short_way.ready(&self.node, connection.facts(), &head) {
+                Ok(ready) => {
+                    let written = connection.respond(&head, ready.status, &ready.headers);
+                    let answered = (&ready.head, &ready.body);
+                    *known = Known::of_written(&self.node, &ready.exchange, answered, written);
+                    let content = (&ready.exchange, &ready.body, ready.range);
+                    return self.content_h1(connection, &head, content).await;
+                }
+                Err(known) => request = known,
             }
         }
         // Responses keep the order of their requests.
         connection.flush().await.ok()?;
-        self.exchange_h1(connection, head).await
+        self.exchange_h1(connection, head, request).await
     }
 
     /// A node that stops has more to say to its connections than answers.
@@ -295,15 +299,7 @@ impl Server {
         head: &wire::RequestHead,
         (exchange, body, range): (&Exchange, &Body, Range<u64>),
     ) -> Option<h1::Connection> {
-        let mut sent = 0;
-        let mut written = Ok(());
-        for data in body.slice(range) {
-            sent += data.len() as u64;
-            written = connection.content(data).await;
-            if written.is_err() {
-                break;
-            }
-        }
+        let (sent, written) = send_h1(&mut connection, body, range).await;
         self.node.finished(exchange, sent);
         if let Err(error) = written {
             tracing::debug!(%error, "a response did not reach its client");
@@ -321,6 +317,7 @@ impl Server {
         &self,
         connection: h1::Connection,
         head: Arc<wire::RequestHead>,
+        request: Option<Arc<Request>>,
     ) -> Option<h1::Connection> {
         let facts = Arc::clone(connection.facts());
         let mut exchange = h1::Exchange::new(connection, &head);
@@ -332,6 +329,7 @@ impl Server {
             facts,
             head,
             content: Content::Unread,
+            request,
             hints: Gate::default(),
         };
         match self.pipeline.process(exchange, inbound).await? {
@@ -350,11 +348,49 @@ impl Server {
         };
         let busy = Arc::new(Semaphore::new(limits.h2_streams as usize));
         let mut last = None;
-        while let Some(accepted) = connection.accept(&busy).await {
+        while let Some(brought) = connection.accept(&busy).await {
+            let accepted = match brought {
+                h2::Brought::Stream(accepted) => accepted,
+                h2::Brought::Again => {
+                    self.answer_repeated(&connection, last.as_ref());
+                    continue;
+                }
+            };
+            let stream = h2::stream_of(&accepted);
             if let Some(accepted) = self.answer_again(accepted, &mut last) {
-                self.respond_h2(accepted, (&facts, &busy), &mut last).await;
+                connection.forget();
+                let known = self.respond_h2(accepted, (&facts, &busy)).await;
+                let Some(known) = known else {
+                    continue;
+                };
+                last = Some(known);
             }
+            connection.learn(stream);
         }
+    }
+
+    /// Answers the request that a connection repeats before there is a stream, or makes a stream of it.
+    fn answer_repeated(&self, connection: &h2::Connection, last: Option<&Last>) {
+        let known = last.map(|last| &last.known);
+        let known = known.filter(|known| known.is_packed() && !self.is_stopping());
+        let length = known.and_then(Known::content_length);
+        let (Some(known), Some(length @ 0..=WAITING_MAX)) = (known, length) else {
+            return connection.pass_on();
+        };
+        if !connection.allows(usize::try_from(length).unwrap_or(usize::MAX)) {
+            return connection.pass_on();
+        }
+        let Some(again) = self.short_way.again(&self.node, known) else {
+            return connection.pass_on();
+        };
+        let answered = self.node.clock.instant();
+        let content = again.body().contiguous().filter(|_| length > 0);
+        let content: &[u8] = content.map_or(&[], |content| content);
+        known.packed(&again, |head, numbers| {
+            connection.answer_again(head, numbers, content);
+        });
+        let sent = content.len() as u64;
+        self.node.finished(&known.exchange(&again, answered), sent);
     }
 
     /// Answers a request that is the same as the last one. What is not answered is given back.
@@ -393,15 +429,16 @@ impl Server {
         }
     }
 
-    /// Answers a request by the shortest way there is; what takes time does so in a task of its own.
+    /// Answers a request by the shortest way there is; what takes time does so in a task of its own. What may be said
+    /// again is given back.
     async fn respond_h2(
         &self,
         accepted: h2::Accepted,
         (facts, busy): (&Arc<Facts>, &Arc<Semaphore>),
-        last: &mut Option<Last>,
-    ) {
+    ) -> Option<Last> {
         let Ok(place) = Arc::clone(busy).try_acquire_owned() else {
-            return h2::reject(accepted);
+            h2::reject(accepted);
+            return None;
         };
         let limits = &self.node.limits;
         let head = match h2::read_head(&accepted.0, limits) {
@@ -409,27 +446,32 @@ impl Server {
             Err(refusal) => {
                 let status = refusal.status();
                 self.node.refused(facts, status.as_u16(), refusal.token());
-                return h2::refuse(accepted, status);
+                h2::refuse(accepted, status);
+                return None;
             }
         };
         let ready = match self.is_stopping() {
-            true => None,
+            true => Err(None),
             false => self.short_way.ready(&self.node, facts, &head),
         };
         let server = self.clone();
-        let Some(mut ready) = ready else {
-            let facts = Arc::clone(facts);
-            tokio::spawn(async move {
-                server.exchange_h2(accepted, head, facts).await;
-                drop(place);
-            });
-            return;
+        let mut ready = match ready {
+            Ok(ready) => ready,
+            Err(request) => {
+                let facts = Arc::clone(facts);
+                tokio::spawn(async move {
+                    server.exchange_h2(accepted, (head, request), facts).await;
+                    drop(place);
+                });
+                return None;
+            }
         };
         policy::hop_by_hop::remove(&mut ready.headers);
         if let Some(content) = short(&ready.body, ready.range.clone()) {
-            *last = Last::of(&self.node, &accepted, &ready);
+            let last = Last::of(&self.node, &accepted, &ready);
             let sent = h2::answer(accepted, ready.status, ready.headers, content);
-            return self.told(&ready.exchange, sent);
+            self.told(&ready.exchange, sent);
+            return last;
         }
         let exchange = h2::Exchange::complete(accepted, &head, Arc::clone(limits));
         let mut answer = Box::pin(async move {
@@ -441,6 +483,7 @@ impl Server {
         if at_once.is_pending() {
             tokio::spawn(answer);
         }
+        None
     }
 
     async fn answer_h2(&self, mut exchange: h2::Exchange, ready: Ready) {
@@ -463,7 +506,7 @@ impl Server {
     async fn exchange_h2(
         &self,
         accepted: h2::Accepted,
-        head: Arc<wire::RequestHead>,
+        (head, request): (Arc<wire::RequestHead>, Option<Arc<Request>>),
         facts: Arc<Facts>,
     ) {
         let limits = Arc::clone(&self.node.limits);
@@ -476,6 +519,7 @@ impl Server {
             facts,
             head,
             content: Content::Unread,
+            request,
             hints: Gate::default(),
         };
         if let Some(downstream::Exchange::H2(exchange)) =
@@ -498,6 +542,29 @@ impl Last {
         let answered = (&ready.head, &ready.body);
         let known = Known::of_fields(node, &ready.exchange, answered, &ready.headers)?;
         Some(Self { asked, known })
+    }
+}
+
+/// Sends a part of a body, and says how much of it.
+async fn send_h1(
+    connection: &mut h1::Connection,
+    body: &Body,
+    range: Range<u64>,
+) -> (u64, Result<(), ClientError>) {
+    let (mut sent, mut all) = (0, body.slice(range));
+    if body.contiguous().is_some() {
+        let data = all.next().unwrap_or_default();
+        return (data.len() as u64, connection.content(data).await);
+    }
+    loop {
+        let pieces = Pieces::next_of(&mut all);
+        if !pieces.has_remaining() {
+            return (sent, Ok(()));
+        }
+        sent += pieces.remaining() as u64;
+        if let Err(error) = connection.pieces(pieces).await {
+            return (sent, Err(error));
+        }
     }
 }
 

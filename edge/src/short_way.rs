@@ -13,7 +13,7 @@ use wire::{Expectation, Framing, RequestHead, Upgrade};
 
 use crate::cache::{self, Again, Known, Ready};
 use crate::downstream::Facts;
-use crate::exchange::Exchange;
+use crate::exchange::{Exchange, Request};
 use crate::node::Node;
 use crate::queries::Content;
 use crate::tier::LARDER_TIER;
@@ -37,23 +37,30 @@ impl ShortWay {
     }
 
     /// The answer to a request, if it is ready.
+    ///
+    /// # Errors
+    /// Where it is not: what was made of the request so far, so that the long way need not make it again.
     pub(crate) fn ready(
         &self,
         node: &Arc<Node>,
         facts: &Arc<Facts>,
         head: &Arc<RequestHead>,
-    ) -> Option<Ready> {
+    ) -> Result<Ready, Option<Arc<Request>>> {
         if !is_plain(head) || self.is_closed() {
-            return None;
+            return Err(None);
         }
         let exchange = Exchange::new(node.clock.instant(), node.clock.now());
-        let site = node.sites.find(&head.authority.host)?;
-        node.guard.check(&head.headers).ok()?;
+        let site = node.sites.find(&head.authority.host).ok_or(None)?;
+        if node.guard.check(&head.headers).is_err() {
+            return Err(None);
+        }
         let parts = (Arc::clone(head), Arc::clone(facts), Content::Unread);
         let request = Arc::new(node.request(parts, Arc::clone(site)));
-        let ready = cache::ready(node, exchange, &request)?;
+        let Some(ready) = cache::ready(node, exchange, &request) else {
+            return Err(Some(request));
+        };
         tracing::debug!("ready the short way");
-        Some(ready)
+        Ok(ready)
     }
 
     /// The answer to a request that is the same as the one before it, if that is still the same.

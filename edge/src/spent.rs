@@ -15,6 +15,8 @@ pub(crate) struct Spent {
     tally: Arc<Tally>,
     behind: bool,
     requests: AtomicU64,
+    /// The same, and those of nodes beyond this one, as they say; not only what is still to be told.
+    at_origins: AtomicU64,
     bytes: AtomicU64,
     /// Microseconds until the last answer began, and one more; 0 if none did.
     answered: AtomicU64,
@@ -40,6 +42,7 @@ impl Spent {
             tally: Arc::clone(tally),
             behind: false,
             requests: AtomicU64::new(0),
+            at_origins: AtomicU64::new(0),
             bytes: AtomicU64::new(0),
             answered: AtomicU64::new(0),
             told: AtomicBool::new(false),
@@ -64,6 +67,17 @@ impl Spent {
     pub(crate) fn asked(&self, kind: Asked) {
         self.tally.asked(kind);
         self.requests.fetch_add(1, Ordering::Relaxed);
+        self.at_origins.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Another node has sent so many requests to origins for it.
+    pub(crate) fn asked_beyond(&self, requests: u64) {
+        self.at_origins.fetch_add(requests, Ordering::Relaxed);
+    }
+
+    /// Requests that origins got for it so far, from this node and those beyond.
+    pub(crate) fn at_origins(&self) -> u64 {
+        self.at_origins.load(Ordering::Relaxed)
     }
 
     /// Its answer began.

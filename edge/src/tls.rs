@@ -1,5 +1,7 @@
 //! TLS towards clients: certificates chosen by the name that is asked for.
 
+mod tickets;
+
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -11,6 +13,9 @@ use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate};
+
+use self::tickets::Tickets;
+use crate::clock::Clock;
 
 /// Why there is no TLS.
 #[derive(Debug, thiserror::Error)]
@@ -43,10 +48,12 @@ pub(crate) struct Files<'a> {
 }
 
 /// The settings of TLS listeners: HTTP/2 and HTTP/1.1 by ALPN. Who connects may show a certificate of `authorities`, if
-/// there are any, and no other.
+/// there are any, and no other. Sessions are resumed by tickets: of this start alone, or of all nodes that have the
+/// secrets in the file `tickets`.
 pub(crate) fn server_config(
     files: &[Files<'_>],
     authorities: Option<&Path>,
+    tickets: Option<&Path>,
 ) -> Result<Arc<rustls::ServerConfig>, TlsError> {
     let mut certificates = Certificates::default();
     for files in files {
@@ -67,10 +74,24 @@ pub(crate) fn server_config(
     };
     let mut config = builder.with_cert_resolver(Arc::new(certificates));
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    if let Ok(ticketer) = aws_lc_rs::Ticketer::new() {
-        config.ticketer = ticketer;
-    }
+    config.ticketer = match tickets {
+        Some(path) => Arc::new(shared_tickets(path, authorities)?),
+        None => match aws_lc_rs::Ticketer::new() {
+            Ok(ticketer) => ticketer,
+            Err(_) => config.ticketer,
+        },
+    };
     Ok(Arc::new(config))
+}
+
+/// A session is resumed with the certificate that its client has shown, so that what counts as one is part of the keys.
+fn shared_tickets(path: &Path, authorities: Option<&Path>) -> Result<Tickets, TlsError> {
+    let mut trusted = Vec::new();
+    if let Some(path) = authorities {
+        let read = read_certificates(path)?;
+        trusted.extend(read.iter().flat_map(|der| der.to_vec()));
+    }
+    Tickets::new(path, &trusted, Clock::from_environment())
 }
 
 /// TLS between nodes of tiers: whom they believe, and what they show. HTTP/2 only.

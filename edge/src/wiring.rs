@@ -31,6 +31,7 @@ use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 
 use crate::audit::Audit;
+use crate::cache::Head;
 use crate::capacity::Capacity;
 use crate::clock::Clock;
 use crate::coding::Coder;
@@ -173,7 +174,13 @@ fn node(
         metrics: &metrics,
     };
     let purges = around.open_purges(&sites, following);
-    let tier = tier.map(|tier| around.tier(tier::ready(tier, threads)?, &name, (&names, &purges)));
+    let tier = tier.map(|tier| {
+        around.tier(
+            tier::ready(tier, threads, &pools)?,
+            &name,
+            (&names, &purges),
+        )
+    });
     let tier = tier.transpose()?;
     let fetcher = Fetcher::new(
         Arc::clone(&names),
@@ -197,6 +204,7 @@ fn node(
         Some(below) => Tiers::above(memory, below.disk, purges.log_id().0),
         None => Tiers::memory_only(memory),
     };
+    watch_evictions(&tiers, &metrics, &clock);
     Ok(Node {
         name,
         purges,
@@ -239,6 +247,14 @@ fn node(
         pool,
         stopping,
     })
+}
+
+/// Counts how old what leaves the tiers is.
+fn watch_evictions(tiers: &Arc<Tiers<Head>>, metrics: &Metrics, clock: &Arc<Clock>) {
+    let (ages, clock) = (metrics.ages.clone(), Arc::clone(clock));
+    tiers.watch_evictions(move |tier, received| {
+        ages.evicted(tier, clock.now().unix_secs().saturating_sub(received));
+    });
 }
 
 /// What the purges of a node are opened with.
@@ -384,7 +400,11 @@ fn listeners(
     tls: &model::Tls,
     peers: Option<&Path>,
 ) -> Result<Vec<Planned>, TlsError> {
-    let model::Tls { certificates } = tls;
+    let model::Tls {
+        certificates,
+        ticket_key_file,
+    } = tls;
+    let tickets = ticket_key_file.as_deref();
     let files: Vec<_> = certificates
         .iter()
         .map(|model::Certificate { cert, key }| Files { cert, key })
@@ -399,7 +419,8 @@ fn listeners(
         let tls = match transport {
             model::ListenerTransport::Plain => None,
             model::ListenerTransport::Tls => {
-                Some(TlsAcceptor::from(tls::server_config(&files, peers)?))
+                let config = tls::server_config(&files, peers, tickets)?;
+                Some(TlsAcceptor::from(config))
             }
         };
         planned.push(Planned {

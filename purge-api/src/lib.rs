@@ -25,7 +25,7 @@ pub use auth::{Token, TokenError};
 pub use dialect::{Dialect, Dialects};
 pub use filter::Filter;
 pub use fleet::{Fleet, FleetNode, Propagation};
-pub use node::{Node, Parent, Readiness, Refusal, Refused, Status, Tier};
+pub use node::{Node, Parent, Readiness, Refusal, Refused, Status, Tier, TierAnswers};
 pub use order::{
     BODY_MAX, Count, Intent, Mode, Order, OrderError, Patience, Scope, Sent, Stamp, Wait,
 };

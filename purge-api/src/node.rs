@@ -153,10 +153,33 @@ pub struct Tier {
     pub direct: u64,
     /// Requests that went nowhere because no parent answered and the budget for the origin was spent.
     pub refused: u64,
+    /// Whose the answers were that its clients got.
+    pub answers: TierAnswers,
+    /// Requests that origins got for what it was asked, from it and from the nodes beyond as they say.
+    pub origin_requests: u64,
     /// Who is asked instead of the origin.
     pub parents: Vec<Parent>,
     /// The other nodes that share the keys with it.
     pub siblings: Vec<Parent>,
+}
+
+/// Answers that clients of a node got, without those of other nodes, by whose they were.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct TierAnswers {
+    /// Stored here, or said by the node itself.
+    pub here: u64,
+    /// Another request's, which asked for the same.
+    pub shared: u64,
+    /// Stored by a sibling.
+    pub sibling: u64,
+    /// Stored by a parent.
+    pub parent: u64,
+    /// Had by a node beyond the one that was asked.
+    pub further: u64,
+    /// The origin's.
+    pub origin: u64,
+    /// There was none.
+    pub nobody: u64,
 }
 
 /// A parent as a node sees it.
@@ -180,4 +203,12 @@ pub struct Parent {
     pub opened: u64,
     /// Requests sent so far, probes included.
     pub requests: u64,
+    /// Its answers so far, without those to probes.
+    pub answers: u64,
+    /// How many of them it had stored.
+    pub hits: u64,
+    /// From a request to the head of its answer on average, in milliseconds; none before the first.
+    pub hop_ms: Option<f64>,
+    /// A site that it cuts into other slices than this node, and which.
+    pub differs: Option<String>,
 }

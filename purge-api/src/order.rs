@@ -109,6 +109,8 @@ pub struct Sent {
     pub intent: Intent,
     /// How long the answer may wait, and for what.
     pub patience: Patience,
+    /// The site that the client said all of it is of.
+    pub site: Option<String>,
 }
 
 /// Whether a purge is meant.
@@ -239,6 +241,7 @@ impl Sent {
                 count: if body.count { Count::Now } else { Count::Later },
                 timeout: Duration::from_millis(timeout),
             },
+            site: body.site,
         })
     }
 }
@@ -413,7 +416,9 @@ mod tests {
             order,
             intent,
             patience,
+            site,
         } = sent.unwrap();
+        assert_eq!(site.as_deref(), Some("s"));
         let tag = Scope::Tag {
             site: Some("s".to_owned()),
             tag: "t".to_owned(),

@@ -12,7 +12,7 @@ use crate::dialect::Dialects;
 use crate::filter::{self, Filter};
 use crate::node::{Node, Readiness, Refusal};
 use crate::openapi;
-use crate::order::{Intent, Sent, Stamp};
+use crate::order::{Intent, Scope, Sent, Stamp};
 use crate::problem::Problem;
 use crate::receipt::{Page, Preview, Receipt, Refusals, State};
 
@@ -241,18 +241,46 @@ pub(crate) async fn give<N: Node>(
         mut order,
         intent,
         patience,
+        site,
     } = sent;
     if let Some(grant) = grant {
         match intent {
             Intent::Purge => grant.permits(&order)?,
             Intent::DryRun => grant.allows(Permission::Read)?,
         }
+    }
+    of_site(node, site.as_deref(), &order.scopes)?;
+    if let Some(grant) = grant {
         grant.narrow(&mut order, |scope| node.site_of(scope))?;
     }
     Ok(match intent {
         Intent::Purge => Given::Receipt(node.purge(order, patience).await?),
         Intent::DryRun => Given::Preview(node.preview(&order).await?),
     })
+}
+
+/// What is asked of a site is of that site. A key tells of none.
+pub(crate) fn of_site<N: Node>(
+    node: &N,
+    site: Option<&str>,
+    scopes: &[Scope],
+) -> Result<(), Problem> {
+    let Some(site) = site else {
+        return Ok(());
+    };
+    let is_elsewhere = |scope: &&Scope| {
+        let found = scope.site().cloned().or_else(|| node.site_of(scope));
+        found.as_deref() != Some(site)
+    };
+    match scopes.iter().find(is_elsewhere) {
+        None => Ok(()),
+        Some(scope) => {
+            let what = scope.text();
+            Err(Problem::Invalid(format!(
+                "`{what}` is not of the site `{site}`"
+            )))
+        }
+    }
 }
 
 pub(crate) fn stamp<N: Node>(asked: &Asked<'_>, node: &N, by: &str) -> Result<Stamp, Problem> {

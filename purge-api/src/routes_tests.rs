@@ -252,6 +252,31 @@ async fn what_cannot_be_purged_says_why() {
     check(Some(b"{"), 400).await;
     check(Some(br#"{"hosts":["unknown"]}"#), 422).await;
     check(None, 413).await;
+    check(Some(br#"{"urls":["http://blog/a"],"site":"shop"}"#), 422).await;
+    check(
+        Some(br#"{"prefixes":["http://shop/a"],"hosts":["blog"],"site":"shop"}"#),
+        422,
+    )
+    .await;
+    check(
+        Some(br#"{"keys":["00112233445566778899aabbccddeeff"],"site":"shop"}"#),
+        422,
+    )
+    .await;
+    check(
+        Some(br#"{"hosts":["blog"],"site":"shop","dry_run":true}"#),
+        422,
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn a_purge_may_say_what_site_it_is_of() {
+    let body =
+        br#"{"urls":["http://shop/a"],"hosts":["shop"],"tags":["t"],"all":true,"site":"shop"}"#;
+    let (status, receipt) = post(ADMIN, Some(body)).await;
+    assert_eq!(status, 200, "{receipt}");
+    assert_eq!(receipt["scopes"].as_array().unwrap().len(), 4);
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@
 //!        [--object-share 64] [--volume FILE [--disk 10%] [--admit auto|always|second|third] [--scale 16]
 //!        [--disk-object-share 16]
 //!        [--fresh-percent 5] [--kept-percent 20] [--memory-hits count|ignore]]
-//!        [--curve yes|no]
+//!        [--curve yes|no [--seed 1]]
 //! ```
 //!
 //! The trace has a line `time,key,size` per request, under a header; `FILE` may be `-`. The capacity
@@ -22,7 +22,8 @@
 //! writing: then only what is fetched again is written. `amplification` is what was written for each byte that the disk
 //! was given.
 //!
-//! With `--curve yes` it also prints what the shadows say of other sizes, and what they cost.
+//! With `--curve yes` it also prints what the shadows say of other sizes, and what they cost; `--seed` has them sample other
+//! keys.
 
 #![expect(clippy::print_stdout, reason = "a program for the command line")]
 #![expect(clippy::disallowed_methods, reason = "it measures how long it takes")]
@@ -76,6 +77,7 @@ struct Options {
     disk_object_share: Option<u64>,
     memory_hits: MemoryHits,
     curve: bool,
+    seed: u64,
 }
 
 /// Whether a hit in memory counts as one more time that something was asked for.
@@ -121,6 +123,7 @@ fn options() -> Result<Options, String> {
         disk_object_share: None,
         memory_hits: MemoryHits::Count,
         curve: false,
+        seed: 0,
     };
     let mut arguments = std::env::args().skip(1);
     while let Some(name) = arguments.next() {
@@ -149,6 +152,7 @@ fn options() -> Result<Options, String> {
             ("--memory-hits", "count") => options.memory_hits = MemoryHits::Count,
             ("--memory-hits", "ignore") => options.memory_hits = MemoryHits::Ignore,
             ("--curve", "yes") => options.curve = true,
+            ("--seed", seed) => options.seed = number(seed)?,
             ("--curve", "no") => options.curve = false,
             _ => return Err(format!("unknown option: {name} {value}")),
         }
@@ -454,6 +458,9 @@ impl Node {
                 None => None,
                 Some(_) => Some(DiskShape {
                     bytes: capacity(&options.disk, requests)? as u64,
+                    object_max: capacity(&options.disk, requests)? as u64
+                        / options.disk_object_share.unwrap_or(16),
+                    bytes_per_trace: 16 * 1024,
                     admit: options.admit,
                     fresh_percent: options.fresh_percent.unwrap_or(5),
                     kept_percent: options.kept_percent.unwrap_or(31),
@@ -461,11 +468,11 @@ impl Node {
             },
         });
         let overhead = memory_overhead(settings.capacity).saturating_sub(self.free) as u64;
-        let began = Instant::now();
+        let began = on_cpu();
         let mut sampled = 0;
         for request in requests {
             let access = Access {
-                key: spread(request.key),
+                key: spread(request.key ^ options.seed << 32),
                 bytes: request.size as u64,
                 cost: request.size as u64 + overhead,
                 now: 0,
@@ -477,10 +484,11 @@ impl Node {
                 curve.record(&access);
             }
         }
-        let took = began.elapsed();
+        let took = on_cpu().saturating_sub(began);
         println!(
-            "  shadows: {:.1} ns for each request, {:.1} % of the requests, rate {:.3}, {} objects, {} entries",
+            "  shadows: {:.1} ns of CPU for each request, {:.0} for each that is sampled, {:.1} % of the requests, rate {:.3}, {} objects, {} entries",
             took.as_nanos() as f64 / requests.len().max(1) as f64,
+            took.as_nanos() as f64 / sampled.max(1) as f64,
             percent(sampled, requests.len()),
             curve.sampler().rate(),
             curve.objects(),
@@ -541,6 +549,13 @@ impl Node {
             volume.refused_busy,
         );
     }
+}
+
+/// The time that this thread has had a processor for.
+fn on_cpu() -> Duration {
+    let stat = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+    let nanoseconds = stat.split(' ').next().and_then(|it| it.parse().ok());
+    Duration::from_nanos(nanoseconds.unwrap_or(0))
 }
 
 /// A key as hashes are: any part of it says which objects are sampled.

@@ -50,14 +50,14 @@ mod vary_memory;
 pub use derived::{DERIVED_MAX, Derived, Making, Turn};
 pub use epochs::{Epochs, Unwritten};
 pub use fill::{Cut, Fill, Keep, Reader, WriteError};
-pub use flight::{Airborne, Boarding, FlightSettings, Flights, Follower, Landing, Lead};
+pub use flight::{Airborne, Boarding, FlightSettings, Flights, Follower, Landing, Lead, Sign};
 pub use key::{Key, Variant};
 pub use memory::{
     Body, BodyReader, Claim, Memory, Object, Refused, Removed, Stats, Variants, Walk,
 };
 pub use moment::Moment;
 pub use settings::{Eviction, Settings};
-pub use tiers::{Admission, Destination, DiskWalk, Durable, OnDisk, Removal, Tiers, Why};
+pub use tiers::{Admission, Destination, DiskWalk, Durable, OnDisk, Removal, Tier, Tiers, Why};
 pub use traces::{Fate, TRACES_MAX, Traces};
 pub use uncacheable::Uncacheable;
 pub use vary_memory::VaryMemory;

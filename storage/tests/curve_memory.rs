@@ -6,14 +6,17 @@ use larder_storage::curve::{Access, Curve, DiskShape, Seen, Shape};
 use larder_storage::disk::Admit;
 use larder_storage::{Eviction, Key};
 
-/// Bytes of this process that are in memory.
+/// Bytes of this process that are in memory, but for those of files: of the program itself.
 fn resident() -> u64 {
     let pages = fs::read_to_string("/proc/self/statm").expect("Linux");
-    let pages = pages
-        .split(' ')
-        .nth(1)
-        .and_then(|it| it.parse::<u64>().ok());
-    pages.expect("a number of pages") * 4096
+    let mut pages = pages.split(' ').skip(1).map(|it| it.parse::<u64>());
+    let mut next = || {
+        pages
+            .next()
+            .and_then(Result::ok)
+            .expect("a number of pages")
+    };
+    (next() - next()) * 4096
 }
 
 fn key(number: u64) -> Key {
@@ -34,6 +37,8 @@ fn they_take_less_than_four_mebibytes_whatever_comes() {
         eviction: Eviction::SampledGdsf,
         disk: Some(DiskShape {
             bytes: 64 << 30,
+            object_max: 4 << 30,
+            bytes_per_trace: 16 * 1024,
             admit: Admit::Auto,
             fresh_percent: 5,
             kept_percent: 20,

@@ -16,12 +16,15 @@ use crate::wire::{End, Framing, Head, Wire, first, framing, to_latin1};
 
 /// No wait of a client is longer. A test that runs into it fails.
 pub const WAIT_LONGEST: Duration = Duration::from_secs(10);
+/// The same for a patient one.
+const PATIENT: Duration = Duration::from_secs(60);
 
 /// One HTTP/1.1 connection.
 #[derive(Debug)]
 pub struct Client {
     wire: Wire,
     host: String,
+    patience: Duration,
 }
 
 impl Client {
@@ -34,6 +37,7 @@ impl Client {
         Self {
             wire: Wire::new(stream),
             host: "www.example.com".to_owned(),
+            patience: WAIT_LONGEST,
         }
     }
 
@@ -46,6 +50,7 @@ impl Client {
         Self {
             wire: Wire::new(stream),
             host: "www.example.com".to_owned(),
+            patience: WAIT_LONGEST,
         }
     }
 
@@ -62,7 +67,15 @@ impl Client {
         Ok(Self {
             wire: Wire::new(stream),
             host: name.to_owned(),
+            patience: WAIT_LONGEST,
         })
+    }
+
+    /// Waits longer for answers: for those that a node may give after several others had their time.
+    #[must_use]
+    pub const fn patient(mut self) -> Self {
+        self.patience = PATIENT;
+        self
     }
 
     /// Sends another `Host` with the requests that this client writes itself.
@@ -152,7 +165,7 @@ impl Client {
     pub async fn answer_to(&mut self, method: &str) -> Option<Response> {
         let mut response = self.answer_head().await?;
         let framing = response_framing(method, &response);
-        let body = within(async { Ok(self.wire.body(framing).await) }).await;
+        let body = within_so(self.patience, async { Ok(self.wire.body(framing).await) }).await;
         let body = body.expect("the end of a body in time");
         response.body = body.bytes;
         response.end = body.end;
@@ -181,10 +194,10 @@ impl Client {
     }
 
     async fn next_head(&mut self) -> Option<Head> {
-        match within(self.wire.head()).await {
+        match within_so(self.patience, self.wire.head()).await {
             Ok(head) => head,
             Err(error) if error.kind() == io::ErrorKind::TimedOut => {
-                panic!("no answer within {WAIT_LONGEST:?}")
+                panic!("no answer within {:?}", self.patience)
             }
             Err(_) => None,
         }
@@ -228,7 +241,14 @@ impl Client {
 
 /// Limits a wait to [`WAIT_LONGEST`].
 pub(crate) async fn within<T>(wait: impl Future<Output = io::Result<T>>) -> io::Result<T> {
-    let Ok(result) = timeout(WAIT_LONGEST, wait).await else {
+    within_so(WAIT_LONGEST, wait).await
+}
+
+async fn within_so<T>(
+    patience: Duration,
+    wait: impl Future<Output = io::Result<T>>,
+) -> io::Result<T> {
+    let Ok(result) = timeout(patience, wait).await else {
         return Err(io::ErrorKind::TimedOut.into());
     };
     result

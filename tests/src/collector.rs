@@ -43,6 +43,8 @@ pub struct Step {
     pub began: u64,
     /// In nanoseconds since 1970.
     pub ended: u64,
+    /// Trace and span of the steps that it is linked to.
+    pub links: Vec<(String, String)>,
     /// As text.
     pub attributes: BTreeMap<String, String>,
     /// Whether its status is an error.
@@ -100,18 +102,25 @@ impl Collector {
             for of_node in message.expect("a message").resource_spans {
                 let resource = texts(&of_node.resource.expect("a resource").attributes);
                 let spans = of_node.scope_spans.into_iter().flat_map(|it| it.spans);
-                steps.extend(spans.map(|span| Step {
-                    node: resource["service.instance.id"].clone(),
-                    trace: hex(&span.trace_id),
-                    id: hex(&span.span_id),
-                    parent: hex(&span.parent_span_id),
-                    state: span.trace_state,
-                    name: span.name,
-                    kind: span.kind,
-                    began: span.start_time_unix_nano,
-                    ended: span.end_time_unix_nano,
-                    attributes: texts(&span.attributes),
-                    failed: span.status.is_some_and(|status| status.code == 2),
+                steps.extend(spans.map(|span| {
+                    Step {
+                        node: resource["service.instance.id"].clone(),
+                        trace: hex(&span.trace_id),
+                        id: hex(&span.span_id),
+                        parent: hex(&span.parent_span_id),
+                        state: span.trace_state,
+                        name: span.name,
+                        kind: span.kind,
+                        began: span.start_time_unix_nano,
+                        ended: span.end_time_unix_nano,
+                        links: span
+                            .links
+                            .iter()
+                            .map(|link| (hex(&link.trace_id), hex(&link.span_id)))
+                            .collect(),
+                        attributes: texts(&span.attributes),
+                        failed: span.status.is_some_and(|status| status.code == 2),
+                    }
                 }));
             }
         }

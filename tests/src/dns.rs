@@ -7,8 +7,16 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::net::UdpSocket;
 use tokio::task::JoinHandle;
 
-/// Addresses, and for how many seconds they are good.
-type Zone = Arc<Mutex<HashMap<String, (Vec<IpAddr>, u32)>>>;
+/// What is known of names.
+type Zone = Arc<Mutex<HashMap<String, Entry>>>;
+
+/// What is known of one, and for how many seconds it is good.
+#[derive(Clone, Debug, Default)]
+struct Entry {
+    addresses: Vec<IpAddr>,
+    servers: Vec<Vec<u8>>,
+    ttl: u32,
+}
 
 /// A running name server. It ends when it is dropped.
 #[derive(Debug)]
@@ -41,7 +49,41 @@ impl Dns {
     /// From now on, `name` has these addresses.
     pub fn set(&self, name: &str, addresses: &[&str], ttl: u32) {
         let addresses = addresses.iter().map(|it| it.parse().expect("an address"));
-        let entry = (addresses.collect(), ttl);
+        self.insert(
+            name,
+            Entry {
+                addresses: addresses.collect(),
+                servers: Vec::new(),
+                ttl,
+            },
+        );
+    }
+
+    /// From now on, `name` has these SRV records (RFC 2782): priority, weight, port, target.
+    pub fn set_servers(&self, name: &str, servers: &[(u16, u16, u16, &str)], ttl: u32) {
+        let record = |(priority, weight, port, target): &(u16, u16, u16, &str)| {
+            let mut record: Vec<u8> = [priority, weight, port]
+                .into_iter()
+                .flat_map(|number| number.to_be_bytes())
+                .collect();
+            for label in target.split('.') {
+                record.push(u8::try_from(label.len()).expect("a short label"));
+                record.extend(label.bytes());
+            }
+            record.push(0);
+            record
+        };
+        self.insert(
+            name,
+            Entry {
+                addresses: Vec::new(),
+                servers: servers.iter().map(record).collect(),
+                ttl,
+            },
+        );
+    }
+
+    fn insert(&self, name: &str, entry: Entry) {
         let mut zone = self.zone.lock().unwrap_or_else(PoisonError::into_inner);
         zone.insert(name.to_owned(), entry);
     }
@@ -69,15 +111,20 @@ fn answer(question: &[u8], zone: &Zone) -> Option<Vec<u8>> {
     let known = zone.lock().unwrap_or_else(PoisonError::into_inner);
     let known = known.get(&name).cloned();
     let status = if known.is_some() { 0 } else { 3 };
-    let (addresses, ttl) = known.unwrap_or_default();
-    let wanted: Vec<Vec<u8>> = addresses
+    let Entry {
+        addresses,
+        servers,
+        ttl,
+    } = known.unwrap_or_default();
+    let addresses = addresses
         .into_iter()
         .filter_map(|address| match (address, kind) {
             (IpAddr::V4(address), 1) => Some(address.octets().to_vec()),
             (IpAddr::V6(address), 28) => Some(address.octets().to_vec()),
             _ => None,
-        })
-        .collect();
+        });
+    let servers = servers.into_iter().filter(|_| kind == 33);
+    let wanted: Vec<Vec<u8>> = addresses.chain(servers).collect();
     let count = u16::try_from(wanted.len()).ok()?;
     let mut answer = question.get(..2)?.to_vec();
     answer.extend([0x84, status, 0, 1]);

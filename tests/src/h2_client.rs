@@ -17,6 +17,9 @@ use crate::response::Response;
 use crate::tls::Ca;
 use crate::wire::{Body, End, Fields, Stream, latin1};
 
+/// As much as browsers let a server send.
+const WIDE: u32 = 16 << 20;
+
 /// One HTTP/2 connection. It closes when it is dropped.
 #[derive(Debug)]
 pub struct H2Client {
@@ -49,8 +52,23 @@ impl H2Client {
         Ok(Self::handshake(stream).await)
     }
 
+    /// Connects in clear text, with so much room for all streams together that nothing ever waits.
+    pub async fn connect_wide(address: SocketAddr) -> Self {
+        let stream = within(TcpStream::connect(address))
+            .await
+            .expect("a connection");
+        let mut builder = h2::client::Builder::new();
+        builder.initial_connection_window_size(WIDE);
+        Self::running(builder.handshake(stream).await.expect("a handshake"))
+    }
+
     async fn handshake(stream: impl Stream + 'static) -> Self {
-        let (sender, connection) = h2::client::handshake(stream).await.expect("a handshake");
+        Self::running(h2::client::handshake(stream).await.expect("a handshake"))
+    }
+
+    fn running<S: Stream + 'static>(
+        (sender, connection): (SendRequest<Bytes>, h2::client::Connection<S>),
+    ) -> Self {
         let running = tokio::spawn(async move {
             // Tests look at their streams; these tell them how the connection ended.
             drop(connection.await);

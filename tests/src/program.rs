@@ -45,8 +45,22 @@ impl Program {
         Self::start("tinyproxy", &["-d", "-c"], &text, port)
     }
 
+    /// Starts nginx with what is in `server`, beside `listen` with these words behind the port, and waits until it listens.
+    /// It is one process: workers would outlive a killed master.
+    #[must_use]
+    pub fn nginx(port: u16, listen: &str, server: &str) -> Self {
+        let temporary = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"];
+        let temporary = temporary.map(|kind| format!("{kind}_temp_path FOLDER/{kind};"));
+        let text = format!(
+            "daemon off;\nmaster_process off;\npid FOLDER/pid;\nevents {{ worker_connections 64; }}\nhttp {{\naccess_log off;\n{}\nserver {{ listen 127.0.0.1:{port} {listen};\n{server}\n}} }}\n",
+            temporary.join("\n")
+        );
+        Self::start("nginx", &["-e", "stderr", "-c"], &text, port)
+    }
+
     fn start(program: &str, flags: &[&str], configuration: &str, port: u16) -> Self {
         let folder = TempDir::new().expect("a temporary folder");
+        let configuration = configuration.replace("FOLDER", &folder.path().display().to_string());
         let file = folder.path().join("configuration");
         fs::write(&file, configuration).expect("a writable folder");
         let log = fs::File::create(folder.path().join("log")).expect("a writable folder");

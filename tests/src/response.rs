@@ -76,6 +76,16 @@ impl Response {
         latin1(&self.body)
     }
 
+    /// The body as JSON.
+    ///
+    /// # Panics
+    /// If it is none.
+    #[must_use]
+    pub fn json(&self) -> serde_json::Value {
+        serde_json::from_slice(&self.body)
+            .unwrap_or_else(|error| panic!("{error}: {}", self.text()))
+    }
+
     /// The `Age` field in seconds.
     #[must_use]
     pub fn age(&self) -> Option<u64> {

@@ -15,6 +15,9 @@ pub struct Tiers {
 }
 
 impl Tiers {
+    /// What their nodes share.
+    pub const SECRET: &str = "a-key-for-the-tests-of-32-chars-x";
+
     /// Tiers in front of an origin.
     #[must_use]
     pub fn before(origin_url: &str) -> Self {
@@ -22,7 +25,7 @@ impl Tiers {
             origin: origin_url.to_owned(),
             folder: TempDir::new().expect("a temporary folder"),
         };
-        tiers.key("tier.key", "a-key-for-the-tests-of-32-chars-x");
+        tiers.key("tier.key", Self::SECRET);
         tiers
     }
 

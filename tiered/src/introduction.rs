@@ -12,6 +12,19 @@ pub const SKEW_MAX: u64 = 30_000;
 /// Addresses of a client and the proxies before it that are passed on.
 const PATH_MAX: usize = 16;
 
+/// Where the node that asks is, seen from the one that is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asker {
+    /// In a tier before it: nearer to clients.
+    Before,
+    /// In the same tier of one site, which shares its keys.
+    Beside,
+}
+
+impl Asker {
+    const BESIDE: &str = "beside";
+}
+
 /// What a node of a tier says when it asks another one. It is a field of the request, and signed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Introduction {
@@ -21,6 +34,8 @@ pub struct Introduction {
     pub at: u64,
     /// Tiers that the request has passed, with this one.
     pub hops: u8,
+    /// Where it is, seen from the one that is asked. Who does not say so is before it.
+    pub asker: Asker,
     /// The scheme of the client's request.
     pub scheme: Scheme,
     /// The client, and the trusted proxies between it and the first node.
@@ -39,6 +54,9 @@ impl Introduction {
         writer.add("node", &self.node);
         writer.add("at", self.at);
         writer.add("hops", self.hops);
+        if self.asker == Asker::Beside {
+            writer.add("from", Asker::BESIDE);
+        }
         writer.add("scheme", self.scheme.as_str());
         if !self.path.is_empty() {
             let path: Vec<_> = self
@@ -76,6 +94,10 @@ impl Introduction {
             node: reader.required("node")?.to_owned(),
             at: reader.required_number("at")?,
             hops: reader.required_number("hops")?,
+            asker: match reader.text("from") {
+                Some(Asker::BESIDE) => Asker::Beside,
+                _ => Asker::Before,
+            },
             scheme,
             path,
             log: reader.text("log").map(str::to_owned),
@@ -99,6 +121,7 @@ mod tests {
             node: "edge-1".to_owned(),
             at: 1_700_000_000_000,
             hops: 1,
+            asker: Asker::Beside,
             scheme: Scheme::Https,
             path: vec!["192.0.2.1".parse().unwrap(), "::1".parse().unwrap()],
             log: Some("01J".to_owned()),
@@ -111,10 +134,11 @@ mod tests {
         let full = introduction();
         assert_eq!(
             full.to_text(),
-            "v=1; node=edge-1; at=1700000000000; hops=1; scheme=https; for=192.0.2.1,::1; log=01J; least=12"
+            "v=1; node=edge-1; at=1700000000000; hops=1; from=beside; scheme=https; for=192.0.2.1,::1; log=01J; least=12"
         );
         assert_eq!(Introduction::parse(&full.to_text()), Ok(full.clone()));
         let bare = Introduction {
+            asker: Asker::Before,
             path: Vec::new(),
             log: None,
             least: None,
@@ -148,6 +172,8 @@ mod tests {
         assert!(Introduction::parse(&"x".repeat(4_096)).is_err());
         // A later version may say more.
         assert!(bad("hops", "more=1; hops").is_ok());
+        let above = bad("from=beside", "from=above");
+        assert_eq!(above.map(|it| it.asker), Ok(Asker::Before));
     }
 
     #[test]

@@ -3,11 +3,12 @@
 //! This crate decides and opens nothing: whether a request has been here before ([`loop_detection`]), how a message
 //! names the nodes it went through ([`via`]), who sent it by the word of trusted proxies ([`forwarded`]), whether a peer
 //! is fit to be asked ([`health`], [`breaker`], [`ejection`]), which of several is ([`balance`]), whether and how often it is tried
-//! again ([`retry`], [`budget`]), in which order the addresses of an upstream are tried ([`rotation`], [`eyeballs`]), which node of a
+//! again ([`retry`], [`budget`]), in which order the addresses of an upstream are tried ([`addresses`], [`services`], [`eyeballs`]), which node of a
 //! tier a key belongs to ([`rendezvous`]), what nodes of tiers tell each other ([`introduction`], [`voucher`]), and which trace
 //! a request belongs to ([`trace_context`]). It reads no clock and knows nothing of what is cached.
 #![forbid(unsafe_code)]
 
+pub mod addresses;
 pub mod balance;
 pub mod breaker;
 pub mod bucket;
@@ -23,7 +24,7 @@ mod parameters;
 pub mod rates;
 pub mod rendezvous;
 pub mod retry;
-pub mod rotation;
+pub mod services;
 pub mod trace_context;
 pub mod via;
 pub mod voucher;
@@ -39,5 +40,4 @@ pub use moment::Moment;
 pub use parameters::{Unreadable, split_signature, with_signature};
 pub use rates::Rates;
 pub use rendezvous::{Member, Ring};
-pub use rotation::Rotation;
 pub use trace_context::{SpanId, TraceId, TraceParent};

@@ -44,6 +44,40 @@ pub struct Born {
     pub place: u64,
 }
 
+/// In which parts a node stores what it is asked for, if it stores it in parts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cut {
+    /// As a whole.
+    Whole,
+    /// In slices of so many bytes.
+    Slices(u64),
+}
+
+impl Cut {
+    const fn of(bytes: u64) -> Self {
+        match bytes {
+            0 => Self::Whole,
+            bytes => Self::Slices(bytes),
+        }
+    }
+
+    const fn bytes(self) -> u64 {
+        match self {
+            Self::Whole => 0,
+            Self::Slices(bytes) => bytes,
+        }
+    }
+}
+
+impl std::fmt::Display for Cut {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Whole => f.write_str("no slices"),
+            Self::Slices(bytes) => write!(f, "slices of {bytes} bytes"),
+        }
+    }
+}
+
 /// What a node of a tier says of its answer. It is a field of the response, and signed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Voucher {
@@ -55,6 +89,10 @@ pub struct Voucher {
     pub why: Option<String>,
     /// What the response can be held against purges by, where the node follows a shared log.
     pub born: Option<Born>,
+    /// Requests that origins got for it before it began, from the node and from those beyond.
+    pub cost: u64,
+    /// How the node cuts what it was asked for, where it says so.
+    pub cut: Option<Cut>,
 }
 
 impl Voucher {
@@ -69,6 +107,10 @@ impl Voucher {
             writer.add("log", log);
             writer.add("born", place);
         }
+        if self.cost > 0 {
+            writer.add("cost", self.cost);
+        }
+        writer.add_some("slice", self.cut.map(Cut::bytes));
         writer.finish()
     }
 
@@ -94,6 +136,8 @@ impl Voucher {
             says,
             why: reader.text("why").map(str::to_owned),
             born,
+            cost: reader.number("cost")?.unwrap_or(0),
+            cut: reader.number("slice")?.map(Cut::of),
         })
     }
 }
@@ -106,7 +150,7 @@ mod tests {
     fn what_is_written_is_read() {
         for (says, word) in Says::ALL {
             assert_eq!(says.as_str(), word);
-            for born in [None, Some(("01J", 7))] {
+            for born in [None, Some(("01J", 7)), Some(("01J", 8))] {
                 let voucher = Voucher {
                     node: "parent-1".to_owned(),
                     says,
@@ -115,6 +159,8 @@ mod tests {
                         log: log.to_owned(),
                         place,
                     }),
+                    cost: born.map_or(0, |_| 3),
+                    cut: born.map(|(_, place)| Cut::of(place - 7)),
                 };
                 assert_eq!(Voucher::parse(&voucher.to_text()), Ok(voucher));
             }
@@ -130,6 +176,8 @@ mod tests {
             "v=1; node=a; says=hit; born=1",
             "v=1; node=a; says=hit; log=x",
             "v=1; node=a; says=hit; log=x; born=y",
+            "v=1; node=a; says=hit; cost=-1",
+            "v=1; node=a; says=hit; slice=1MiB",
             "v=1; says=hit",
         ] {
             assert_eq!(Voucher::parse(bad), Err(Unreadable::Malformed), "{bad}");

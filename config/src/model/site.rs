@@ -105,6 +105,13 @@ impl fmt::Display for Origin {
         if let OriginHost::Socket(_) = self.host {
             return write!(f, "unix:{}", self.host);
         }
+        if let OriginHost::Service(name) = &self.host {
+            let scheme = match self.transport {
+                OriginTransport::Plain => "dns+srv",
+                OriginTransport::Tls { .. } => "dns+srvs",
+            };
+            return write!(f, "{scheme}://{name}");
+        }
         let scheme = match self.transport {
             OriginTransport::Plain => "http",
             OriginTransport::Tls { .. } => "https",
@@ -131,13 +138,15 @@ pub enum OriginHost {
     Address(IpAddr),
     /// A socket in the file system.
     Socket(PathBuf),
+    /// The servers that SRV records of this name tell (RFC 2782).
+    Service(String),
 }
 
 impl fmt::Display for OriginHost {
     /// Writes the host as in a URL: an IPv6 address in brackets.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Name(name) => f.write_str(name),
+            Self::Name(name) | Self::Service(name) => f.write_str(name),
             Self::Socket(path) => path.display().fmt(f),
             Self::Address(IpAddr::V4(address)) => address.fmt(f),
             Self::Address(IpAddr::V6(address)) => write!(f, "[{address}]"),

@@ -28,6 +28,8 @@ pub struct Tier {
     pub connect_timeout: Duration,
     /// How long a parent may be silent until it counts as gone.
     pub silence: Duration,
+    /// The egress pools that connections to parents leave from, in order; none leaves it to the system.
+    pub egress: Vec<String>,
 }
 
 /// A node's role.

@@ -1,11 +1,10 @@
 //! `[[egress]]`: pools of local addresses from which origins are reached, and who uses which.
 
-use std::collections::HashMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use crate::kinds::{Choice, Lasting, List, Text, values};
-use crate::model::{EgressPool, Exhausted, Listener, Site};
+use crate::model::{EgressPool, Exhausted, Site};
 use crate::names;
 use crate::problems::{Fault, quote};
 use crate::raw::{Span, Value};
@@ -215,14 +214,14 @@ fn overlap(one: Option<(u16, u16)>, other: Option<(u16, u16)>) -> bool {
 /// No listener has a port of a pool: clients and origins would want it at once.
 pub(crate) fn apart_from_listeners(
     pools: &[EgressPool],
-    listeners: &[Listener],
+    listeners: &[SocketAddr],
     reading: &mut Reading,
 ) {
     for pool in pools {
         let Some((first, last)) = pool.ports else {
             continue;
         };
-        for Listener { address, .. } in listeners {
+        for address in listeners {
             let has_address =
                 address.ip().is_unspecified() || pool.addresses.contains(&address.ip());
             if has_address && (first..=last).contains(&address.port()) {
@@ -239,49 +238,46 @@ pub(crate) fn apart_from_listeners(
 
 /// Puts names in the place of labels, and refuses those that nothing has.
 pub(crate) fn resolve(sites: &mut [Site], pools: &[EgressPool], reading: &mut Reading) {
-    let names: HashMap<&str, &EgressPool> = pools.iter().map(|it| (it.name.as_str(), it)).collect();
     for site in sites {
-        let place = site.name.clone();
-        let mut resolve = |chosen: &mut Vec<String>| {
-            let mut found: Vec<String> = Vec::new();
-            for wanted in std::mem::take(chosen) {
-                let meant: Vec<String> = match wanted.split_once('=') {
-                    None => names
-                        .get(wanted.as_str())
-                        .map(|it| it.name.clone())
-                        .into_iter()
-                        .collect(),
-                    Some((label, value)) => pools
-                        .iter()
-                        .filter(|pool| has_label(pool, label, value))
-                        .map(|pool| pool.name.clone())
-                        .collect(),
-                };
-                if meant.is_empty() {
-                    let fault = Fault::new(format!(
-                        "site {}: there is no egress pool {}",
-                        quote(&place),
-                        quote(&wanted)
-                    ));
-                    reading.refuse(Span::default(), fault.hint("add it as [[egress]]"));
-                }
-                found.extend(
-                    meant
-                        .into_iter()
-                        .filter(|it| !found.contains(it))
-                        .collect::<Vec<_>>(),
-                );
-            }
-            *chosen = found;
-        };
-        resolve(&mut site.egress);
+        let place = format!("site {}", quote(&site.name));
+        resolve_for(&mut site.egress, &place, pools, reading);
         for origin in &mut site.origins {
-            resolve(&mut origin.egress);
+            resolve_for(&mut origin.egress, &place, pools, reading);
         }
         for rule in &mut site.rules {
-            resolve(&mut rule.overrides.egress);
+            resolve_for(&mut rule.overrides.egress, &place, pools, reading);
         }
     }
+}
+
+/// The same for what one place has chosen.
+pub(crate) fn resolve_for(
+    chosen: &mut Vec<String>,
+    place: &str,
+    pools: &[EgressPool],
+    reading: &mut Reading,
+) {
+    let mut found: Vec<String> = Vec::new();
+    for wanted in std::mem::take(chosen) {
+        let is_meant = |pool: &&EgressPool| match wanted.split_once('=') {
+            None => pool.name == wanted,
+            Some((label, value)) => has_label(pool, label, value),
+        };
+        let meant: Vec<_> = pools.iter().filter(is_meant).collect();
+        if meant.is_empty() {
+            let fault = Fault::new(format!(
+                "{place}: there is no egress pool {}",
+                quote(&wanted)
+            ));
+            reading.refuse(Span::default(), fault.hint("add it as [[egress]]"));
+        }
+        for EgressPool { name, .. } in meant {
+            if !found.contains(name) {
+                found.push(name.clone());
+            }
+        }
+    }
+    *chosen = found;
 }
 
 fn has_label(pool: &EgressPool, label: &str, value: &str) -> bool {

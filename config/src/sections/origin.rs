@@ -19,7 +19,8 @@ const URL: Setting<Text<Url>> = Setting {
     unset: Unset::Required {
         example: "\"https://origin.example.com\"",
     },
-    about: "Scheme, host and port.",
+    about: "Scheme, host and port; or `dns+srv://NAME`, with TLS `dns+srvs://NAME`: the servers that SRV records tell, by \
+            their weights and priorities.",
     read: URL_KIND,
 };
 
@@ -248,6 +249,15 @@ impl Url {
     fn parse(text: &str) -> Result<Self, Fault> {
         if let Some(path) = text.strip_prefix("unix:") {
             return Self::of_socket(text, path);
+        }
+        for (prefix, scheme) in [("dns+srv://", Scheme::Http), ("dns+srvs://", Scheme::Https)] {
+            if let Some(name) = text.strip_prefix(prefix) {
+                return Ok(Self {
+                    scheme,
+                    host: OriginHost::Service(names::dns_name(text, name)?),
+                    port: 0,
+                });
+            }
         }
         let Some((scheme, rest)) = text.split_once("://") else {
             let fault = Fault::new(format!("{} has no scheme", quote(text)));

@@ -101,7 +101,8 @@ const ORIGINS: Setting<List<OriginKind>> = Setting {
     unset: Unset::Required {
         example: "[\"http://127.0.0.1:3000\"]",
     },
-    about: "Where it comes from.",
+    about: "Where it comes from: URLs, sockets such as \"unix:/run/app.sock\", or the servers of SRV records, \
+            \"dns+srv://_http._tcp.example.com\". An address that fails is left alone while a name or a service has others.",
     read: List {
         of: OriginKind,
         least: 1,

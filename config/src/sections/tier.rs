@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::kinds::{Choice, Lasting, List, ReadableFile, Whole, text, values};
+use super::egress;
+use crate::kinds::{Choice, Lasting, List, ReadableFile, Text, Whole, text, values};
 use crate::model::{Certificate, Parent, Pass, Role, Tier};
 use crate::names;
 use crate::problems::Fault;
@@ -138,6 +139,17 @@ const SILENCE: Setting<Lasting> = Setting {
     },
 };
 
+const EGRESS: Setting<List<Text<String>>> = Setting {
+    key: "egress",
+    unset: Unset::Means {
+        example: "[\"de-1\", \"purpose=tier\"]",
+        means: "the addresses that the system chooses",
+    },
+    about: "The pools from which parents and siblings are reached, by name or label, in order. They share no connections \
+            with origins.",
+    read: egress::CHOSEN.read,
+};
+
 pub(crate) const TIER: Rows = Rows {
     path: "tier",
     about: "The node's place between clients and origins. Nodes of one fleet keep purges right across tiers.",
@@ -153,6 +165,7 @@ pub(crate) const TIER: Rows = Rows {
         &DIRECT,
         &CONNECT,
         &SILENCE,
+        &EGRESS,
     ],
 };
 
@@ -172,6 +185,7 @@ pub(crate) fn tier(section: &Section<'_>, reading: &mut Reading) -> Option<Optio
     let direct = section.value(&DIRECT, reading);
     let connect_timeout = section.value(&CONNECT, reading);
     let silence = section.value(&SILENCE, reading);
+    let egress = section.value(&EGRESS, reading).map(values);
     let (parents, siblings, role) = (parents?, siblings?, role?);
     if parents.is_empty() && siblings.is_empty() && role == Role::Edge {
         let lists = [PARENTS.key, SIBLINGS.key];
@@ -221,6 +235,7 @@ pub(crate) fn tier(section: &Section<'_>, reading: &mut Reading) -> Option<Optio
         direct: direct?,
         connect_timeout: connect_timeout?,
         silence: silence?,
+        egress: egress.unwrap_or_default(),
     }))
 }
 

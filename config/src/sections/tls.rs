@@ -1,5 +1,7 @@
 //! `[tls]`.
 
+use std::path::PathBuf;
+
 use crate::kinds::{List, ReadableFile, values};
 use crate::model::{Certificate, Tls};
 use crate::raw::{At, Value};
@@ -15,10 +17,22 @@ const CERTIFICATES: Setting<List<CertificateKind>> = Setting {
     },
 };
 
+const TICKET_KEY_FILE: Setting<ReadableFile> = Setting {
+    key: "ticket_key_file",
+    unset: Unset::Means {
+        means: "tickets are good for this node until it stops",
+        example: "\"/etc/larder/ticket.key\"",
+    },
+    about: "Secrets of at least 32 characters, one in a line, by which nodes resume each other's TLS sessions: the first \
+            seals tickets, all of them open them. The file is read again while the node runs. Whoever has it can \
+            decrypt recorded sessions of TLS 1.2 that were resumed.",
+    read: ReadableFile,
+};
+
 pub(crate) const TLS: Rows = Rows {
     path: "tls",
     about: "TLS between clients and the node.",
-    rows: &[&CERTIFICATES as &dyn Row],
+    rows: &[&CERTIFICATES as &dyn Row, &TICKET_KEY_FILE],
 };
 
 const CERT: Setting<ReadableFile> = Setting {
@@ -49,12 +63,14 @@ pub(crate) const CERTIFICATE: Rows = Rows {
 #[derive(Debug)]
 pub(crate) struct TlsRead {
     pub(crate) certificates: Option<Vec<At<Certificate>>>,
+    ticket_key_file: Option<PathBuf>,
 }
 
 /// Reads `[tls]`.
 pub(crate) fn tls(section: &Section<'_>, reading: &mut Reading) -> TlsRead {
     TlsRead {
         certificates: section.value(&CERTIFICATES, reading),
+        ticket_key_file: section.value(&TICKET_KEY_FILE, reading),
     }
 }
 
@@ -62,6 +78,7 @@ impl TlsRead {
     pub(crate) fn finish(self) -> Option<Tls> {
         Some(Tls {
             certificates: values(self.certificates?),
+            ticket_key_file: self.ticket_key_file,
         })
     }
 }

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::cache_control::{Directives, Flag, Governing, Scope};
 use crate::fields;
 use crate::settings::{Heuristic, Settings, TtlOverride};
-use crate::store::Exchange;
+use crate::store::{Aging, Exchange};
 use crate::time::{Timestamp, whole_secs};
 
 /// When and how old a response was received: the data of the age calculation (RFC 9111 §4.2.3).
@@ -28,12 +28,32 @@ pub struct Reception {
 impl Reception {
     /// Reads the ages and dates of a response as it was received.
     pub fn read(exchange: &Exchange<'_>) -> Self {
-        Self {
+        let told = Self {
             request_time: exchange.request_time,
             response_time: exchange.response_time,
             age_value: age_value(exchange.response),
             date_value: date(exchange.response, header::DATE, exchange.response_time),
+        };
+        match exchange.aging {
+            Aging::Conservative => told,
+            Aging::Told => told.by_this_clock(),
         }
+    }
+
+    /// The same with the `Date` that this cache's clock would have shown, where it is later.
+    //= https://www.rfc-editor.org/rfc/rfc9111#section-4.2.3
+    //# The corrected_age_value MAY be used as the corrected_initial_age.
+    fn by_this_clock(self) -> Self {
+        let young = Self {
+            date_value: None,
+            ..self
+        };
+        let age = young.corrected_initial_age();
+        let date_value = self.date_value.map(|date| {
+            let too_old = self.response_time.since(date).saturating_sub(age);
+            date + too_old
+        });
+        Self { date_value, ..self }
     }
 
     /// The current age at `now` (RFC 9111 §4.2.3).
@@ -383,7 +403,14 @@ fn expires(
     //# representing a time in the past (i.e., "already expired").
     let expires =
         date(response, header::EXPIRES, reception.response_time).unwrap_or(Timestamp::EPOCH);
-    Some(expires.since(reception.generated()))
+    Some(expires.since(dated(response, reception)))
+}
+
+/// When the response was generated, by the clock of who wrote its other dates.
+fn dated(response: &HeaderMap, reception: &Reception) -> Timestamp {
+    let date = date(response, header::DATE, reception.response_time);
+    let date = date.filter(|_| reception.date_value.is_some());
+    date.unwrap_or(reception.response_time)
 }
 
 /// Whether `Expires` is there and counts.
@@ -416,7 +443,7 @@ fn heuristic(
     let Some(last_modified) = date(response, header::LAST_MODIFIED, reception.response_time) else {
         return none;
     };
-    let unchanged = reception.generated().since(last_modified);
+    let unchanged = dated(response, reception).since(last_modified);
     let fraction = unchanged / 100 * u32::from(percent);
     Lifetime {
         duration: fraction.min(most),
@@ -464,6 +491,38 @@ mod tests {
         check("our clock stepped back",        100_000,  100_000, Some(100),   0,  40_000,       0);
         check("it stepped back in the fill",   104_000,  100_000, Some(100),   0, 101_000,   1_000);
         check("sent late in a second",         100_990,  100_999, Some(100),   0, 101_000,      10);
+    }
+
+    #[test]
+    fn a_told_age_is_what_it_is_whatever_clocks_show() {
+        // A `Date` of 40 s ago by this clock, and an `Age` of 10 s.
+        let given = Given::response(&[("age", "10"), ("cache-control", "max-age=60")])
+            .and("date", &at(0).http_date())
+            .at(at(40));
+        let age = |aging| {
+            let exchange = Exchange {
+                aging,
+                ..given.exchange()
+            };
+            Reception::read(&exchange).current_age(at(45))
+        };
+        assert_eq!(age(Aging::Conservative), secs(45));
+        assert_eq!(age(Aging::Told), secs(15));
+    }
+
+    #[test]
+    fn expires_is_of_the_clock_of_its_date() {
+        let given = Given::response(&[])
+            .and("date", &at(0).http_date())
+            .and("expires", &at(50).http_date())
+            .at(at(40));
+        let exchange = Exchange {
+            aging: Aging::Told,
+            ..given.exchange()
+        };
+        let stored = crate::store::decide(&exchange, &Settings::default()).unwrap();
+        assert_eq!(stored.terms.freshness_lifetime, secs(50));
+        assert_eq!(stored.reception.current_age(at(41)), secs(1));
     }
 
     #[test]

@@ -37,6 +37,18 @@ pub struct Exchange<'a> {
     pub request_time: Timestamp,
     /// When the head of the response was received.
     pub response_time: Timestamp,
+    /// By what its age is known.
+    pub aging: Aging,
+}
+
+/// By what the age of a response is known (RFC 9111 §4.2.3).
+#[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
+pub enum Aging {
+    /// By `Date`, too: somebody on its way may not have added to its `Age`, and the origin's clock is believed.
+    #[default]
+    Conservative,
+    /// By `Age` alone, which the cache that sent it has reckoned: clocks that differ make it no older.
+    Told,
 }
 
 /// The head of a stored response, with everything that its reuse depends on.

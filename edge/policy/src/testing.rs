@@ -8,7 +8,7 @@ use http::method::Method;
 
 use crate::freshness::Terms;
 use crate::settings::{SetCookie, Settings};
-use crate::store::{self, Exchange, Stored};
+use crate::store::{self, Aging, Exchange, Stored};
 use crate::time::Timestamp;
 
 /// `secs` seconds after the test began, in 2026.
@@ -93,6 +93,7 @@ impl Given {
             response: &self.response,
             request_time: self.at,
             response_time: self.at,
+            aging: Aging::Conservative,
         }
     }
 

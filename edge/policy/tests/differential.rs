@@ -313,6 +313,7 @@ fn ours(case: &Case) -> Answers {
         response: &case.response,
         request_time: received,
         response_time: received,
+        aging: store::Aging::Conservative,
     };
     let Ok(stored) = store::decide(&exchange, &settings) else {
         return Answers {

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use serde::Serialize;
 
-use super::{Line, civil};
+use super::{Line, civil, json};
 
 /// What a line looks like.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -24,7 +24,10 @@ pub(crate) enum Format {
 
 pub(super) fn append(buffer: &mut Vec<u8>, format: Format, line: &Line<'_>) {
     let text = match format {
-        Format::Json => return append_json(buffer, line),
+        Format::Json => {
+            json::append(buffer, line);
+            return buffer.push(b'\n');
+        }
         Format::Combined => combined(line),
         Format::CombinedWithHost => with_host(line),
         Format::CloudFront => cloudfront(line),

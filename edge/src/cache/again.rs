@@ -7,8 +7,8 @@ use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
-use http::StatusCode;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::{Method, StatusCode};
 use policy::time::Timestamp;
 use storage::{Body, Object};
 use wire::RequestHead;
@@ -16,6 +16,8 @@ use wire::RequestHead;
 use super::Head;
 use super::find::{Hit, find_in_memory};
 use super::respond::CACHE_STATUS;
+use crate::digits::Digits;
+use crate::downstream::h2::{Packed, Varying};
 use crate::exchange::{Exchange, Request};
 use crate::node::Node;
 use crate::outcome::{Outcome, Served, Tier};
@@ -54,6 +56,8 @@ pub(crate) struct Fields {
     ttl: u64,
     /// What stands before the time to live.
     status: Box<str>,
+    /// The same as a block, for an answer that needs no stream.
+    packed: Option<Packed>,
 }
 
 /// The same answer, at another moment.
@@ -123,6 +127,14 @@ impl<W> Known<W> {
     /// Whether its content is there in one piece of at most so many bytes. It stays so while the head is the same.
     pub(crate) const fn is_short(&self, max: u64) -> bool {
         matches!(self.piece, Some(length) if length <= max)
+    }
+
+    /// The content that such an answer has, in bytes, if it is in one piece.
+    pub(crate) fn content_length(&self) -> Option<u64> {
+        match self.request.head.method {
+            Method::HEAD => Some(0),
+            _ => self.piece,
+        }
     }
 
     pub(crate) const fn status(&self) -> StatusCode {
@@ -225,9 +237,25 @@ impl Known<Fields> {
         if length.sum::<usize>() > KEPT_MAX {
             return None;
         }
+        let status = exchange.status?;
         Self::of(exchange, answered, |numbers| {
-            Fields::of(headers, &node.name, numbers)
+            Fields::of(status, headers, &node.name, numbers)
         })
+    }
+
+    /// Writes the answer as a block with the numbers of another moment. False where it has no such form.
+    pub(crate) fn packed(&self, again: &Again, write: impl FnOnce(&Packed, [&[u8]; 2])) -> bool {
+        let Some(packed) = &self.written.packed else {
+            return false;
+        };
+        let (age, ttl) = (Digits::of(again.age), Digits::of(again.ttl));
+        write(packed, [age.text(), ttl.text()]);
+        true
+    }
+
+    /// Whether there is such a form.
+    pub(crate) const fn is_packed(&self) -> bool {
+        self.written.packed.is_some()
     }
 
     /// The fields with the numbers of another moment.
@@ -239,13 +267,16 @@ impl Known<Fields> {
 
 impl Fields {
     /// Looks for the numbers in the fields. None where they are not exactly where they should be.
-    fn of(headers: &HeaderMap, node: &str, numbers: &Numbers) -> Option<Self> {
+    fn of(code: StatusCode, headers: &HeaderMap, node: &str, numbers: &Numbers) -> Option<Self> {
         let status = format!("{node}; hit; ttl=").into_boxed_str();
         let Numbers { age, ttl } = *numbers;
         (sole_field(headers, &header::AGE)? == age.to_string().as_bytes()).then_some(())?;
         let told = sole_field(headers, &CACHE_STATUS)?;
         (told == format!("{status}{ttl}").as_bytes()).then_some(())?;
+        let varying = [(&header::AGE, ""), (&CACHE_STATUS, &*status)];
+        let varying = varying.map(|(name, fixed)| Varying { name, fixed });
         Some(Self {
+            packed: Packed::of(code, headers, varying),
             headers: headers.clone(),
             age,
             ttl,
@@ -306,45 +337,9 @@ fn sole(head: &[u8], line: &[u8]) -> Option<usize> {
     places.next().is_none().then_some(place)
 }
 
-/// A number in decimal, without an allocation.
-#[derive(Debug)]
-struct Digits {
-    text: [u8; 20],
-    start: usize,
-}
-
-impl Digits {
-    fn of(mut number: u64) -> Self {
-        let mut digits = Self {
-            text: [b'0'; 20],
-            start: 20,
-        };
-        loop {
-            digits.start -= 1;
-            let digit = u8::try_from(number % 10).unwrap_or_default();
-            digits.text[digits.start] = b'0' + digit;
-            number /= 10;
-            if number == 0 {
-                return digits;
-            }
-        }
-    }
-
-    fn text(&self) -> &[u8] {
-        &self.text[self.start..]
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn numbers_are_written_as_they_are_read() {
-        for number in [0, 9, 10, 99, 100, 12_345, u64::MAX] {
-            assert_eq!(Digits::of(number).text(), number.to_string().as_bytes());
-        }
-    }
 
     #[track_caller]
     fn check(head: &str, expected: Option<(&str, &str, &str, bool)>) {
@@ -395,6 +390,7 @@ mod tests {
         };
         let numbers = Numbers { age: 7, ttl: 53 };
         let mut known = Fields::of(
+            StatusCode::OK,
             &fields(&[("age", "7"), ("cache-status", "n; hit; ttl=53"), ("x", "7")]),
             "n",
             &numbers,
@@ -419,7 +415,7 @@ mod tests {
             ],
         ] {
             assert!(
-                Fields::of(&fields(other), "n", &numbers).is_none(),
+                Fields::of(StatusCode::OK, &fields(other), "n", &numbers).is_none(),
                 "{other:?}"
             );
         }

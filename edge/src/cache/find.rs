@@ -11,6 +11,7 @@ use policy::time::Timestamp;
 use policy::vary::VaryRules;
 use storage::purge::{Life, Membership};
 use storage::{Fate, Object};
+use tiered::introduction::Asker;
 
 use super::respond::Sent;
 use super::{Client, Head, Interrupted, Wait, refresh, respond};
@@ -174,8 +175,8 @@ fn judge(
     };
     let Weighed { reuse, stale: why } = weigh(node, request, (&object, stored), waited, now);
     let reuse = match reuse {
-        // Only the node that faces the client hides how long the origin takes: behind another one it would add up.
-        Reuse::StaleWhileRevalidate { staleness } if request.peer.is_some() => {
+        // Only the tier that faces the client hides how long the origin takes: behind another one it would add up.
+        Reuse::StaleWhileRevalidate { staleness } if is_behind_another_tier(request) => {
             Reuse::Validate(Doubt::Stale { staleness })
         }
         reuse => reuse,
@@ -209,6 +210,12 @@ fn judge(
         refresh,
         now,
     })
+}
+
+/// Whether a node of the tier before asks. A sibling is of the same tier, and faces the client for this one.
+fn is_behind_another_tier(request: &Request) -> bool {
+    let peer = request.peer.as_ref();
+    peer.is_some_and(|peer| peer.asker == Asker::Before)
 }
 
 /// How a stored response may be used, and what it is if it has to be validated.

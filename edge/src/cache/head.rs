@@ -330,6 +330,7 @@ mod tests {
             response: &response,
             request_time: policy::time::Timestamp::from_unix_millis(1_000_100),
             response_time: policy::time::Timestamp::from_unix_millis(1_000_200),
+            aging: policy::store::Aging::Conservative,
         };
         let stored = policy::store::decide(&exchange, &Default::default()).unwrap();
         let membership = Membership::new(Sequence(7), vec![Label(u64::MAX), Label(0)]);

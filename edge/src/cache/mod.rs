@@ -57,7 +57,8 @@ pub(crate) use post::Copying;
 pub(crate) use ready::{Ready, ready};
 use respond::Sent;
 pub(crate) use respond::{
-    date, failure as answer_failure, made_up, mark, plain, tell_way, told_error, vouch, withhold,
+    date, failure as answer_failure, made_up, mark, plain, tell_way, told_error, vouch,
+    vouch_interim, withhold,
 };
 use share::{is_far, suits};
 pub(crate) use slices::Slices;
@@ -148,7 +149,7 @@ async fn attempt(
 ) -> Result<Attempt, Interrupted> {
     let decision = decide(node, request).await;
     if matches!(decision, Decision::Pass(_) | Decision::Fill(_)) {
-        node.hints.tell(request, client).await?;
+        node.hints.tell(node, request, client).await?;
     }
     let sent = match decision {
         Decision::Pass(passing) => return Ok(Attempt::Served(Served::Pass(passing))),
@@ -393,7 +394,9 @@ async fn follow(
     wait: Wait,
     look: Look,
 ) -> Step {
-    let Ok(landing) = timeout(node.follower_wait, follower.landing()).await else {
+    let landing = timeout(node.follower_wait, follower.landing()).await;
+    request.waited_for(&follower);
+    let Ok(landing) = landing else {
         return Step::Decided(Decision::crowded());
     };
     Step::Decided(match landing {

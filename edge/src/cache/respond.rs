@@ -361,9 +361,24 @@ pub(crate) fn vouch(node: &Node, exchange: &Exchange, status: StatusCode, header
     headers.remove(LARDER_TIER);
     if let (Some(tier), Some(peer)) = (&node.tier, &exchange.peer) {
         let about = (exchange.outcome.as_ref(), exchange.born.clone());
-        if let Some(field) = tier.vouch(peer, status, about) {
+        if let Some(field) = tier.vouch(peer, status, about, exchange.request.as_deref()) {
             headers.insert(LARDER_TIER, field);
         }
+    }
+}
+
+/// The same of an interim response.
+pub(crate) fn vouch_interim(
+    node: &Node,
+    request: &Request,
+    status: StatusCode,
+    headers: &mut HeaderMap,
+) {
+    headers.remove(LARDER_TIER);
+    if let (Some(tier), Some(peer)) = (&node.tier, &request.peer)
+        && let Some(field) = tier.vouch_interim(peer, status)
+    {
+        headers.insert(LARDER_TIER, field);
     }
 }
 

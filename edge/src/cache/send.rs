@@ -5,8 +5,9 @@ use std::sync::Arc;
 use http::StatusCode;
 use storage::Reader;
 
+use super::fill::Interim;
 use super::fill::{Replies, Reply};
-use super::respond::{self, Incoming, Sent};
+use super::respond::{self, Incoming, Sent, vouch_interim};
 use super::slices;
 use super::{Client, Filling, Head, Interrupted, Wait, failed, stale_instead};
 use crate::error::UpstreamError;
@@ -36,7 +37,7 @@ pub(super) async fn reply(
         }))
     };
     let now = node.clock.now();
-    match listen(reply, client).await? {
+    match listen((node, request), reply, client).await? {
         Reply::Streaming(streaming) => {
             exchange.outcome = forwarded(Some(streaming.said), streaming.answer);
             let incoming = Incoming {
@@ -80,12 +81,18 @@ pub(super) async fn reply(
 }
 
 /// Waits for the reply, and passes interim responses on meanwhile.
-async fn listen(mut replies: Replies, client: &mut impl Client) -> Result<Reply, Interrupted> {
+async fn listen(
+    (node, request): (&Node, &Request),
+    mut replies: Replies,
+    client: &mut impl Client,
+) -> Result<Reply, Interrupted> {
     loop {
         tokio::select! {
             biased;
             Some(interim) = replies.interim.recv() => {
-                client.interim(interim.status, interim.headers).await?;
+                let Interim { status, mut headers } = interim;
+                vouch_interim(node, request, status, &mut headers);
+                client.interim(status, headers).await?;
             }
             // A fill that ends without a word has failed.
             reply = &mut replies.reply => {

@@ -14,6 +14,7 @@ use wire::{BodyDecoder, BodyFraming, Decoded, Expectation, Parsed, Persistence, 
 use crate::clock::timer;
 
 use super::alarm::{Alarm, Stopping};
+use super::pieces::Pieces;
 use super::{ClientError, Facts, Io, Limits, within};
 
 /// Bytes of a next request that are kept while a response is under way.
@@ -216,6 +217,15 @@ impl Connection {
     /// Where a head is to be written that needs nothing of [`Self::respond`].
     pub(crate) fn out(&mut self) -> &mut BytesMut {
         &mut self.out
+    }
+
+    /// Goes on with content that is stored in many pieces: as many as there may be leave in one write.
+    pub(crate) async fn pieces(&mut self, pieces: Pieces) -> Result<(), ClientError> {
+        let waiting = std::mem::take(&mut self.out);
+        let written = write_all(&mut self.io, &self.limits, Buf::chain(&*waiting, pieces)).await;
+        self.out = waiting;
+        self.out.clear();
+        written
     }
 
     /// Goes on with its content. What is long leaves at once, with all that waits before it.

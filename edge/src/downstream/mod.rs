@@ -6,9 +6,8 @@
 pub(crate) mod alarm;
 pub(crate) mod h1;
 pub(crate) mod h2;
-pub(crate) mod h2_cork;
-pub(crate) mod h2_meter;
 pub(crate) mod io;
+pub(crate) mod pieces;
 
 use std::net::{IpAddr, SocketAddr};
 use std::task::Poll;

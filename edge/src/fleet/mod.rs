@@ -198,6 +198,11 @@ impl PurgeLog for FleetLog {
         }
     }
 
+    fn queued(&self, id: &str) -> Option<Order> {
+        let outbox = self.shared.outbox.as_ref()?;
+        tokio::task::block_in_place(|| outbox.find(id))
+    }
+
     fn status(&self) -> LogStatus {
         let Shared {
             view,

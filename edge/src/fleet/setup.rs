@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use async_nats::HeaderMap;
 use async_nats::header::NATS_MESSAGE_ID;
-use async_nats::jetstream::Context;
-use async_nats::jetstream::context::GetStreamErrorKind;
+use async_nats::jetstream::context::{CreateStreamErrorKind, GetStreamErrorKind};
 use async_nats::jetstream::stream::{Config, DiscardPolicy, RetentionPolicy, StorageType, Stream};
+use async_nats::jetstream::{Context, ErrorCode};
 use bytes::Bytes;
 
 use super::message::Subjects;
@@ -22,6 +22,8 @@ const KNOWN: Duration = Duration::from_secs(120);
 const DESCRIPTION: &str = "larder purge log ";
 /// How long the servers may take to be reached.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// Between two attempts to find enough servers for all copies of the log.
+const PAUSE: Duration = Duration::from_millis(250);
 /// The accounts of a fleet, with `STREAM` for the stream's name.
 const ACCOUNTS: &str = include_str!("../../../deploy/nats/accounts.conf");
 /// The name that stands in [`ACCOUNTS`].
@@ -92,8 +94,19 @@ impl Plan {
         let log = [(); 2].map(|()| crate::token::instance());
         let log = log.into_iter().collect::<Result<String, _>>();
         let log = log.map_err(|error| error.to_string())?;
-        let made: Result<Stream, _> = context.create_stream(self.config(&log)).await;
-        made.map_err(|error| error.to_string())?;
+        let mut left = PATIENCE;
+        loop {
+            let made: Result<Stream, _> = context.create_stream(self.config(&log)).await;
+            match made {
+                Ok(_) => break,
+                // Servers that were started together need a moment to know of each other.
+                Err(error) if lacks_servers(error.kind()) && !left.is_zero() => {
+                    left = left.saturating_sub(PAUSE);
+                    tokio::time::sleep(PAUSE).await;
+                }
+                Err(error) => return Err(error.to_string()),
+            }
+        }
         self.begin(context, &log).await?;
         Ok(Done::Made { log })
     }
@@ -219,6 +232,11 @@ pub fn accounts(stream: &str) -> String {
 pub(super) fn log_id(config: &Config) -> Option<String> {
     let id = config.description.as_deref()?.strip_prefix(DESCRIPTION)?;
     (!id.is_empty()).then(|| id.to_owned())
+}
+
+/// Whether there are fewer servers than copies, for all that the one that was asked knows.
+fn lacks_servers(kind: CreateStreamErrorKind) -> bool {
+    matches!(kind, CreateStreamErrorKind::JetStream(error) if error.error_code() == ErrorCode::CLUSTER_NO_PEERS)
 }
 
 fn is_missing(kind: GetStreamErrorKind) -> bool {

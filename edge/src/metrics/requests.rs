@@ -7,6 +7,7 @@ use parking_lot::RwLock;
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::{Bucket, Counter, Histogram, LabelPair, Metric, MetricFamily, MetricType};
 
+use super::Totals;
 use super::tally::{Asked, DURATIONS, Durations, Tally};
 use crate::outcome::Tier;
 
@@ -147,6 +148,20 @@ impl Requests {
     /// Tells of these from now on.
     pub(crate) fn watch(&self, tallies: impl IntoIterator<Item = Arc<Tally>>) {
         self.tallies.write().extend(tallies);
+    }
+
+    /// What was counted for all sites together.
+    pub(crate) fn totals(&self) -> Totals {
+        let mut totals = Totals {
+            requests: 0,
+            asked: 0,
+        };
+        for tally in self.tallies.read().iter() {
+            totals.requests += tally.rows().map(|row| row.requests).sum::<u64>();
+            let asked = tally.of_origin().map(|origin| origin.asked);
+            totals.asked += asked.iter().flatten().map(|(count, _)| count).sum::<u64>();
+        }
+        totals
     }
 
     /// All tallies, with the names of their site and their rule.

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use http::StatusCode;
+use parking_lot::Mutex;
 use tiered::Moment;
 use tiered::balance::{Draw, Fitness, Trials, Tried};
 use tiered::retry::{Again, Failed, Replay, again};
@@ -59,7 +60,22 @@ impl Plan {
 pub(crate) enum Place {
     /// One at least, the one that worked last first.
     Addresses(Vec<SocketAddr>),
+    /// Those of one of several servers.
+    Server {
+        name: String,
+        addresses: Vec<SocketAddr>,
+    },
     Socket(PathBuf),
+}
+
+impl Place {
+    /// Its addresses, if it has some.
+    pub(crate) fn addresses(&self) -> &[SocketAddr] {
+        match self {
+            Self::Addresses(addresses) | Self::Server { addresses, .. } => addresses,
+            Self::Socket(_) => &[],
+        }
+    }
 }
 
 /// Where an attempt goes.
@@ -71,6 +87,8 @@ pub(crate) struct Candidate {
     /// The pools that the connection leaves from, in order.
     pub egress: Arc<[Arc<Pool>]>,
     site: Arc<Site>,
+    /// The address that a connection leads to, once there is one.
+    reached: Mutex<Option<SocketAddr>>,
     /// None where it is a probe.
     _slot: Option<Slot>,
 }
@@ -124,6 +142,7 @@ impl Attempts {
                 announced: self.plan.announced,
                 egress: origin.egress(&self.plan.egress),
                 site: Arc::clone(&site),
+                reached: Mutex::default(),
                 _slot: Some(slot),
             });
         }
@@ -133,7 +152,9 @@ impl Attempts {
     pub(crate) fn again(&mut self, failed: Failed) -> bool {
         let allowed = match again(failed, self.plan.replay) {
             Again::Nowhere => false,
-            Again::Elsewhere => self.has_other(),
+            Again::Elsewhere => {
+                self.has_other() || (failed != Failed::Status && self.has_other_address())
+            }
             Again::Anywhere => {
                 if !self.has_other() {
                     self.tried = Tried::default();
@@ -158,6 +179,17 @@ impl Attempts {
     /// Whether an answer with this status is given up for another origin's.
     pub(crate) fn is_given_up(&mut self, status: StatusCode) -> bool {
         self.site.origins.retry_statuses.contains(&status) && self.again(Failed::Status)
+    }
+
+    /// Whether an origin that was tried has another address: then it may be tried again.
+    fn has_other_address(&mut self) -> bool {
+        let all = self.site.origins.all.iter().enumerate();
+        let mut tried = all.filter(|(index, _)| self.tried.has(*index));
+        let found = tried.any(|(_, origin)| origin.addresses.several());
+        if found {
+            self.tried = Tried::default();
+        }
+        found
     }
 
     fn choose(&self, now: Moment) -> Option<usize> {
@@ -194,14 +226,19 @@ impl Attempts {
 impl Candidate {
     /// The address that is tried first.
     pub(crate) fn address(&self) -> Option<SocketAddr> {
-        match &self.place {
-            Place::Addresses(addresses) => addresses.first().copied(),
-            Place::Socket(_) => None,
-        }
+        self.place.addresses().first().copied()
+    }
+
+    /// A connection to this address is used.
+    pub(crate) fn reached(&self, address: SocketAddr) {
+        *self.reached.lock() = Some(address);
     }
 
     /// The origin answered.
     pub(crate) fn answered(&self, status: StatusCode) {
+        if let Some(address) = *self.reached.lock() {
+            self.origin.answered_at(address);
+        }
         self.judge(Verdict::Answered(status));
     }
 
@@ -210,12 +247,22 @@ impl Candidate {
         if matches!(error, UpstreamError::Full | UpstreamError::NoPort) {
             return; // it is not the origin's
         }
-        if let Place::Addresses(addresses) = &self.place
-            && addresses.len() > 1
-        {
-            self.origin.rotation.next(addresses.len());
+        if let Some(address) = *self.reached.lock() {
+            self.origin.failed_at(address);
         }
-        self.judge(Verdict::Failed(error.proxy_status()));
+        // One address is no more than that, where others of the name are well.
+        let others = self.others_are_fit();
+        let why = error.proxy_status();
+        self.judge(match others {
+            true => Verdict::Spared(why),
+            false => Verdict::Failed(why),
+        });
+    }
+
+    fn others_are_fit(&self) -> bool {
+        let addresses = &self.origin.addresses;
+        addresses.has_fit(self.place.addresses(), moment())
+            || addresses.has_other_server(&self.place)
     }
 
     /// A response of it was begun and not ended, by its fault. It counts as a request that failed, beside the one that
@@ -242,6 +289,7 @@ impl Candidate {
             announced: plan.announced,
             egress: origin.egress(&plan.egress),
             site: Arc::clone(site),
+            reached: Mutex::default(),
             _slot: None,
         }
     }

@@ -31,6 +31,8 @@ pub(crate) enum Verdict {
     Answered(StatusCode),
     /// It did not; the word says why.
     Failed(&'static str),
+    /// It did not at one of its addresses, and others are fit.
+    Spared(&'static str),
 }
 
 /// How an origin fares, in words.
@@ -124,7 +126,7 @@ impl Condition {
     ) {
         let ending = match verdict {
             Verdict::Answered(status) if !status.is_server_error() => Ending::Answered,
-            Verdict::Answered(_) | Verdict::Failed(_) => Ending::Failed,
+            Verdict::Answered(_) | Verdict::Failed(_) | Verdict::Spared(_) => Ending::Failed,
         };
         let mut watched = self.watched.lock();
         watched.recent.count(ending, now);
@@ -136,9 +138,10 @@ impl Condition {
             // A server that answers is there, whatever it says.
             Verdict::Answered(_) => watched.health.succeeded(now),
             Verdict::Failed(_) => watched.health.failed(now, settings),
+            Verdict::Spared(_) => None,
         };
         drop(watched);
-        if let Verdict::Failed(why) = verdict {
+        if let Verdict::Failed(why) | Verdict::Spared(why) = verdict {
             self.tally.failed(why);
         }
         if broke {

@@ -4,6 +4,7 @@ pub(crate) mod attempts;
 pub(crate) mod chosen;
 pub(crate) mod condition;
 pub(crate) mod edits;
+pub(crate) mod known;
 pub(crate) mod names;
 pub(crate) mod outbound;
 pub(crate) mod probes;
@@ -23,8 +24,9 @@ use http::{HeaderValue, StatusCode};
 use parking_lot::Mutex;
 use tiered::balance::{Peer, Role};
 use tiered::ejection::{self, EjectionSettings};
+use tiered::health::Change;
 use tiered::window::Count;
-use tiered::{Balancer, HealthSettings, Moment, RetryBudget, Rotation};
+use tiered::{Balancer, HealthSettings, Moment, RetryBudget};
 use tokio::time::Instant;
 use wire::UnknownCoding;
 
@@ -34,6 +36,7 @@ use crate::metrics::RetryTally;
 use attempts::Place;
 use chosen::ChosenBy;
 use condition::Condition;
+use known::{Known, Server};
 use names::Names;
 use slots::Slots;
 
@@ -55,8 +58,8 @@ pub(crate) struct Origin {
     pub role: Role,
     pub slots: Arc<Slots>,
     pub condition: Condition,
-    /// Which of its addresses worked last.
-    pub rotation: Rotation,
+    /// What is known of its addresses, and of those of its servers.
+    pub addresses: Known,
     /// The proxy through which it is reached.
     pub through: Option<Through>,
     /// How it is told who the client is before the first byte.
@@ -134,6 +137,7 @@ impl Origin {
     pub(crate) fn authority(&self) -> String {
         let host = match &self.host {
             Host::Name(name) => name.clone(),
+            Host::Service(name) => return domain(name).to_owned(),
             Host::Address(IpAddr::V4(address)) => address.to_string(),
             Host::Address(IpAddr::V6(address)) => format!("[{address}]"),
             Host::Socket(_) => return "localhost".to_owned(),
@@ -152,6 +156,8 @@ pub(crate) enum Host {
     Address(IpAddr),
     /// A socket in the file system.
     Socket(PathBuf),
+    /// The servers that SRV records of this name tell.
+    Service(String),
 }
 
 /// What is spoken below HTTP.
@@ -277,29 +283,88 @@ pub(crate) fn moment() -> Moment {
 impl Origin {
     /// Where it is; none where its name, or that of the proxy before it, does not resolve.
     pub(crate) async fn place(&self, names: &Arc<Names>, now: Instant) -> Option<Place> {
+        let found = match self.found(names, now).await {
+            Found::Socket(path) => return Some(Place::Socket(path)),
+            Found::Servers(servers) => return self.addresses.choose(servers, moment()),
+            Found::Addresses(found) => found,
+        };
+        let fit = self.addresses.order(&found, moment());
+        (!fit.is_empty()).then_some(Place::Addresses(fit))
+    }
+
+    /// Each of the places where it may be, fit or not.
+    pub(crate) async fn places(&self, names: &Arc<Names>, now: Instant) -> Vec<Place> {
+        match self.found(names, now).await {
+            Found::Socket(path) => vec![Place::Socket(path)],
+            Found::Addresses(found) => {
+                let found = found.into_iter();
+                found
+                    .map(|address| Place::Addresses(vec![address]))
+                    .collect()
+            }
+            Found::Servers(servers) => {
+                let each = |server: Server| {
+                    let name = server.name;
+                    let addresses = server.addresses.into_iter();
+                    addresses.map(move |address| Place::Server {
+                        name: name.clone(),
+                        addresses: vec![address],
+                    })
+                };
+                servers.into_iter().flat_map(each).collect()
+            }
+        }
+    }
+
+    async fn found(&self, names: &Arc<Names>, now: Instant) -> Found {
         let (host, port) = match &self.through {
             Some(Through { host, port, .. }) => (host, *port),
             None => (&self.host, self.port),
         };
         let mut found = match host {
-            Host::Socket(path) => return Some(Place::Socket(path.clone())),
+            Host::Socket(path) => return Found::Socket(path.clone()),
+            Host::Service(name) => return Found::Servers(servers(names, name, now).await),
             Host::Address(address) => vec![*address],
             Host::Name(name) => names.resolve(name, now).await,
         };
         in_order(&mut found);
-        let order = self.rotation.order(found.len());
-        let addresses: Vec<_> = order
-            .map(|index| SocketAddr::new(found[index], port))
-            .collect();
-        (!addresses.is_empty()).then_some(Place::Addresses(addresses))
+        let found = found.into_iter();
+        Found::Addresses(
+            found
+                .map(|address| SocketAddr::new(address, port))
+                .collect(),
+        )
     }
 
-    /// This one of its addresses answered.
-    pub(crate) fn worked(&self, address: SocketAddr, all: &[SocketAddr]) {
-        let mut all: Vec<IpAddr> = all.iter().map(SocketAddr::ip).collect();
-        in_order(&mut all);
-        if let Some(index) = all.iter().position(|it| *it == address.ip()) {
-            self.rotation.worked(index);
+    /// It could not be reached at this address, or gave no response there.
+    pub(crate) fn failed_at(&self, address: SocketAddr) {
+        let change = self.addresses.failed(address, moment());
+        self.turned(address, change);
+    }
+
+    /// It answered at this address.
+    pub(crate) fn answered_at(&self, address: SocketAddr) {
+        let change = self.addresses.answered(address, moment());
+        self.turned(address, change);
+    }
+
+    /// A probe of this address ended.
+    pub(crate) fn probed_at(&self, address: SocketAddr, passed: bool) {
+        let change = self.addresses.probed(address, passed, moment());
+        self.turned(address, change);
+    }
+
+    fn turned(&self, address: SocketAddr, change: Option<Change>) {
+        let origin = &self.label;
+        match change {
+            Some(Change::WentOut) => {
+                self.condition.tally.went_out("address");
+                tracing::warn!(origin, %address, "an address of an origin is left alone");
+            }
+            Some(Change::CameBack) => {
+                tracing::info!(origin, %address, "an address of an origin is back");
+            }
+            None => {}
         }
     }
 
@@ -310,6 +375,45 @@ impl Origin {
             false => Arc::clone(chosen),
         }
     }
+}
+
+/// What names and records tell of where an origin is.
+enum Found {
+    Socket(PathBuf),
+    Addresses(Vec<SocketAddr>),
+    Servers(Vec<Server>),
+}
+
+/// The servers of a service, each with its addresses. Those whose name does not resolve are left out.
+async fn servers(names: &Arc<Names>, service: &str, now: Instant) -> Vec<Server> {
+    let services = names.services_of(service, now).await;
+    let each = services.iter().map(|service| async move {
+        let mut found = names.resolve(&service.host, now).await;
+        in_order(&mut found);
+        let found = found.into_iter();
+        Server {
+            name: service.host.clone(),
+            priority: service.priority,
+            weight: service.weight,
+            addresses: found
+                .map(|address| SocketAddr::new(address, service.port))
+                .collect(),
+        }
+    });
+    let mut servers = futures::future::join_all(each).await;
+    servers.retain(|server| !server.addresses.is_empty());
+    servers
+}
+
+/// What the servers of a service are for: its name without the labels of the service and its protocol (RFC 2782).
+fn domain(service: &str) -> &str {
+    let mut rest = service;
+    while let Some((label, behind)) = rest.split_once('.')
+        && label.starts_with('_')
+    {
+        rest = behind;
+    }
+    rest
 }
 
 /// Resolvers answer in another order each time. IPv6 comes first (RFC 8305 §4).

@@ -20,6 +20,9 @@ const TTL_UNKNOWN: Duration = Duration::from_secs(30);
 /// How long a question may take.
 const LOOKUP_TIME: Duration = Duration::from_secs(5);
 
+/// Servers of one service; what is more is left out.
+const SERVERS_MAX: usize = 32;
+
 /// Who is asked.
 #[derive(Debug)]
 enum Directory {
@@ -33,6 +36,14 @@ enum Directory {
 pub(crate) struct Names {
     directory: Directory,
     known: Mutex<HashMap<String, Known>>,
+    services: Mutex<HashMap<String, KnownServices>>,
+}
+
+/// What is known of the servers of one service.
+#[derive(Clone, Debug)]
+struct KnownServices {
+    servers: Arc<[Service]>,
+    until: Instant,
 }
 
 /// What is known of one name.
@@ -82,6 +93,7 @@ impl Names {
         Arc::new(Self {
             directory,
             known: Mutex::default(),
+            services: Mutex::default(),
         })
     }
 
@@ -139,6 +151,47 @@ pub(crate) struct Service {
 }
 
 impl Names {
+    /// The servers of a service, or none. As with addresses, the last ones are kept while there is no answer.
+    pub(crate) async fn services_of(self: &Arc<Self>, name: &str, now: Instant) -> Arc<[Service]> {
+        let known = self.services.lock().get(name).cloned();
+        match known {
+            Some(known) if known.until > now => known.servers,
+            Some(known) if !known.servers.is_empty() => {
+                if let Some(known) = self.services.lock().get_mut(name) {
+                    known.until = now + LOOKUP_TIME;
+                }
+                let (this, name) = (Arc::clone(self), name.to_owned());
+                tokio::spawn(async move { this.ask_for_services(&name, now).await });
+                known.servers
+            }
+            _ => self.ask_for_services(name, now).await,
+        }
+    }
+
+    async fn ask_for_services(&self, name: &str, now: Instant) -> Arc<[Service]> {
+        let answer = self.services(name).await;
+        let mut known = self.services.lock();
+        let entry = known
+            .entry(name.to_owned())
+            .or_insert_with(|| KnownServices {
+                servers: Arc::default(),
+                until: now,
+            });
+        match answer {
+            Some((mut servers, until)) => {
+                servers.truncate(SERVERS_MAX);
+                entry.servers = servers.into();
+                entry.until = Instant::from_std(until).max(now + TTL_MIN);
+            }
+            None => {
+                let kept = entry.servers.len();
+                tracing::warn!(name, kept, "no SRV records");
+                entry.until = now + RETRY_AFTER;
+            }
+        }
+        Arc::clone(&entry.servers)
+    }
+
     /// What the SRV records of `name` say, and until when; none where there are none, or no answer.
     pub(crate) async fn services(&self, name: &str) -> Option<(Vec<Service>, std::time::Instant)> {
         let Directory::Dns(resolver) = &self.directory else {

@@ -9,6 +9,7 @@ use tiered::window::Ending;
 use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval_at, timeout};
 
+use super::attempts::Place;
 use super::slots::Queueing;
 use super::{Origin, Probing, moment};
 use crate::metrics::{Asked, NO_RULE, NO_SITE, Tally};
@@ -17,6 +18,9 @@ use crate::pingora::fetch::Asking;
 use crate::proxy_status::Trail;
 use crate::sites::Site;
 use crate::spent::Spent;
+
+/// Places of one origin that are probed.
+const PLACES_MAX: usize = 32;
 
 /// Probes every origin that is to be probed, until the node stops.
 pub(crate) fn start(node: &Arc<Node>) {
@@ -57,11 +61,9 @@ impl Probes {
                 _ = due.tick() => {}
                 _ = stopping.wait_for(|stop| *stop) => return,
             }
-            let ending = match timeout(self.probing.timeout, self.probe()).await {
-                Ok(Some(status)) if self.probing.statuses.contains(&status.as_u16()) => {
-                    Ending::Answered
-                }
-                Ok(_) | Err(_) => Ending::Failed,
+            let ending = match self.probe_all().await {
+                true => Ending::Answered,
+                false => Ending::Failed,
             };
             let condition = &self.origin.condition;
             let settings = &self.site.origins.health;
@@ -69,7 +71,31 @@ impl Probes {
         }
     }
 
-    async fn probe(&self) -> Option<StatusCode> {
+    /// Whether it is well at one of its addresses at least.
+    async fn probe_all(&self) -> bool {
+        let (names, now) = (&self.node.names, self.node.clock.instant().into());
+        let Ok(mut places) = timeout(self.probing.timeout, self.origin.places(names, now)).await
+        else {
+            return false;
+        };
+        places.truncate(PLACES_MAX);
+        let several = places.len() > 1;
+        let each = places.into_iter().map(|place| async move {
+            let address = place.addresses().first().copied();
+            let passed = match timeout(self.probing.timeout, self.probe(place)).await {
+                Ok(Some(status)) => self.probing.statuses.contains(&status.as_u16()),
+                Ok(None) | Err(_) => false,
+            };
+            if let Some(address) = address.filter(|_| several) {
+                self.origin.probed_at(address, passed);
+            }
+            passed
+        });
+        let passed = futures::future::join_all(each).await;
+        passed.contains(&true)
+    }
+
+    async fn probe(&self, place: Place) -> Option<StatusCode> {
         let authority = self.origin.authority();
         let own = || HeaderValue::try_from(&authority).ok();
         let chosen = self.probing.host.clone();
@@ -97,6 +123,6 @@ impl Probes {
         };
         let (interim, _nobody) = mpsc::channel(1);
         let fetcher = &self.node.fetcher;
-        fetcher.probe(&self.origin, asking, &interim).await
+        fetcher.probe((&self.origin, place), asking, &interim).await
     }
 }

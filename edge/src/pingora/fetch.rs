@@ -25,7 +25,7 @@ use crate::clock::Clock;
 use crate::error::UpstreamError;
 use crate::exchange::Request;
 use crate::metrics::Asked;
-use crate::origins::attempts::{Attempts, Candidate, Plan};
+use crate::origins::attempts::{Attempts, Candidate, Place, Plan};
 use crate::origins::names::Names;
 use crate::origins::slots::Queueing;
 use crate::origins::{Origin, Transport, outbound};
@@ -160,7 +160,7 @@ impl Fetcher {
         interim: &mpsc::Sender<Interim>,
     ) -> Result<Fetched, UpstreamError> {
         if let (Some(tier), Some(through)) = (&self.tier, asking.through) {
-            match tier.ask(&asking, through).await? {
+            match tier.ask(&asking, through, interim).await? {
                 tier::Way::Answered(answer) => return self.of_parent(*answer, &asking, through),
                 tier::Way::Direct => {}
             }
@@ -178,11 +178,13 @@ impl Fetcher {
             mut incoming,
             parent,
             source,
+            supplier,
             request_time,
         } = answer;
         let status = incoming.status;
         let mut headers = std::mem::take(&mut incoming.headers);
         asking.trail.goes_to(incoming.address, Whose::Node);
+        asking.trail.supplied_by(supplier);
         asking.trail.received(status);
         let unknown = asking.site.origins.unknown_coding;
         check(status, &headers, Version::HTTP_2, unknown)?;
@@ -245,12 +247,10 @@ impl Fetcher {
     /// Asks one origin, past all that chooses among them, and returns the status of its response.
     pub(crate) async fn probe(
         &self,
-        origin: &Arc<Origin>,
+        (origin, place): (&Arc<Origin>, Place),
         asking: Asking<'_>,
         interim: &mpsc::Sender<Interim>,
     ) -> Option<StatusCode> {
-        let now = self.clock.instant().into();
-        let place = origin.place(&self.names, now).await?;
         let candidate = Candidate::probe(asking.site, origin, place, &asking.plan());
         let fetched = self.ask(&candidate, (&asking, asking.kind), interim).await;
         let fetched = fetched
@@ -319,6 +319,9 @@ impl Fetcher {
             error: connect_error(&error),
             connection: Connection::New,
         })?;
+        if let Some(address) = session.server_addr().and_then(|it| it.as_inet()) {
+            candidate.reached(*address);
+        }
         if reused && let Some(connect) = connect {
             connect.forget();
         }

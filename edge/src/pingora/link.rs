@@ -27,8 +27,10 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{sleep, timeout};
 use wire::proxy_protocol::{self, Announced};
 
+use super::fetch::connect_error;
 use crate::clock::monotonic;
 use crate::egress::{Exhausted, Pool, PortInUse, Source};
+use crate::error::UpstreamError;
 use crate::origins::attempts::Place;
 use crate::origins::{Origin, ProxyProtocol, Through};
 
@@ -89,7 +91,12 @@ impl Connect for Link {
                 self.origin.condition.tally.connected(took);
                 Ok(stream)
             }
-            Err(_elapsed) => Error::e_explain(ErrorType::ConnectTimedout, "no connection in time"),
+            Err(_elapsed) => {
+                for address in self.place.addresses() {
+                    self.origin.failed_at(*address);
+                }
+                Error::e_explain(ErrorType::ConnectTimedout, "no connection in time")
+            }
         }
     }
 }
@@ -102,38 +109,17 @@ impl Link {
                 self.introduce(&mut stream).await?;
                 Ok(stream.into())
             }
-            Place::Addresses(addresses) => {
-                let (address, mut stream, port) = self.race(interleave(addresses)).await?;
-                self.origin.worked(address, addresses);
+            Place::Addresses(addresses) | Place::Server { addresses, .. } => {
+                let failed = |address| self.origin.failed_at(address);
+                let Reached {
+                    address,
+                    mut stream,
+                    port,
+                } = race(&self.egress, addresses, failed).await?;
+                self.origin.addresses.reached(address);
                 self.lease.0.lock().port = port;
                 self.introduce(&mut stream).await?;
                 Ok(stream.into())
-            }
-        }
-    }
-
-    /// Connects to the first address that answers (RFC 8305 §5): each has a while before the next joins in.
-    async fn race(
-        &self,
-        addresses: Vec<SocketAddr>,
-    ) -> Result<(SocketAddr, TcpStream, Option<PortInUse>)> {
-        let mut addresses = addresses.into_iter();
-        let mut running = FuturesUnordered::new();
-        let mut failed = Error::explain(ErrorType::ConnectError, "there is no address");
-        loop {
-            let more = addresses.next();
-            let joined = more.is_some();
-            running.extend(more.map(|address| async move {
-                let connected = leave(&self.egress, address).await;
-                connected.map(|(stream, port)| (address, stream, port))
-            }));
-            tokio::select! {
-                done = running.next() => match done {
-                    Some(Ok(connected)) => return Ok(connected),
-                    Some(Err(error)) => failed = error,
-                    None => return Err(failed),
-                },
-                () = sleep(ATTEMPT_DELAY), if joined => {}
             }
         }
     }
@@ -150,6 +136,83 @@ impl Link {
         };
         let written = stream.write_all(&header).await;
         written.map_err(|error| broken("the PROXY header cannot be written", error))
+    }
+}
+
+/// A connection to one of several addresses.
+pub(crate) struct Reached {
+    pub address: SocketAddr,
+    pub stream: TcpStream,
+    /// Where it leaves from a pool. It is the connection's, and goes with it.
+    pub port: Option<PortInUse>,
+}
+
+/// Connects to the first address that answers (RFC 8305 §5): each has a while before the next joins in.
+async fn race(
+    egress: &[Arc<Pool>],
+    addresses: &[SocketAddr],
+    unreached: impl Fn(SocketAddr),
+) -> Result<Reached> {
+    let unreached = &unreached;
+    let mut addresses = interleave(addresses).into_iter();
+    let mut running = FuturesUnordered::new();
+    let mut failed = Error::explain(ErrorType::ConnectError, "there is no address");
+    loop {
+        let more = addresses.next();
+        let joined = more.is_some();
+        running.extend(more.map(|address| async move {
+            let left = leave(egress, address).await;
+            let (stream, port) = left.inspect_err(|error| {
+                if *error.etype() != NO_PORT {
+                    unreached(address);
+                }
+            })?;
+            Ok(Reached {
+                address,
+                stream,
+                port,
+            })
+        }));
+        tokio::select! {
+            done = running.next() => match done {
+                Some(Ok(reached)) => return Ok(reached),
+                Some(Err(error)) => failed = error,
+                None => return Err(failed),
+            },
+            () = sleep(ATTEMPT_DELAY), if joined => {}
+        }
+    }
+}
+
+/// A connection to another node, by the pools that are for those.
+///
+/// # Errors
+/// [`UpstreamError`] where no address is reached.
+pub(crate) async fn reach(
+    egress: &[Arc<Pool>],
+    addresses: &[SocketAddr],
+) -> std::result::Result<Reached, UpstreamError> {
+    if addresses.is_empty() {
+        return Err(UpstreamError::Unresolved);
+    }
+    let reached = race(egress, addresses, |_| {}).await;
+    reached.map_err(|error| connect_error(&error))
+}
+
+/// A connection to another node for a request that passes the cache by.
+#[derive(Debug)]
+pub(super) struct ToNode {
+    pub address: SocketAddr,
+    pub egress: Arc<[Arc<Pool>]>,
+    pub lease: Lease,
+}
+
+#[async_trait]
+impl Connect for ToNode {
+    async fn connect(&self, _address: &PeerAddress) -> Result<Stream> {
+        let (stream, port) = leave(&self.egress, self.address).await?;
+        self.lease.0.lock().port = port;
+        Ok(stream.into())
     }
 }
 

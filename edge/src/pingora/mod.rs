@@ -12,6 +12,7 @@ mod peer;
 mod resume;
 pub(crate) mod session;
 
+use std::os::fd::RawFd;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -19,12 +20,14 @@ use bytes::{Bytes, BytesMut};
 use http::StatusCode;
 use pingora_core::apps::HttpServerApp;
 use pingora_core::modules::http::HttpModules;
+use pingora_core::protocols::Digest;
 use pingora_core::protocols::http::ServerSession;
 use pingora_core::server::configuration::ServerConf;
 use pingora_core::upstreams::peer::HttpPeer;
 use pingora_core::{Error, ErrorSource, ErrorType, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::{FailToProxy, HttpProxy, ProxyHttp, ProxyWarnLogContext, Session};
+use policy::hints::Audience;
 use purge_api::{Asked, Readiness};
 use tokio::sync::watch;
 
@@ -132,6 +135,7 @@ impl Filters {
             facts,
             head,
             content,
+            request,
             hints: gate,
         }) = inbound
         else {
@@ -160,12 +164,17 @@ impl Filters {
                 .await?;
             return Ok(None);
         }
-        gate.set(peer.is_none() && site.early_hints.has(head.version));
-        let parts = (head, facts, content);
-        let request = Arc::new(match peer {
-            Some(peer) => self.node.request_of_peer(parts, site, peer),
-            None => self.node.request(parts, site),
+        // Who of the clients is sent hints, the node says that faces them.
+        gate.set(match peer {
+            Some(_) => site.early_hints != Audience::Nobody,
+            None => site.early_hints.has(head.version),
         });
+        let parts = (head, facts, content);
+        let request = match (peer, request) {
+            (Some(peer), _) => Arc::new(self.node.request_of_peer(parts, site, peer)),
+            (None, Some(request)) => request,
+            (None, None) => Arc::new(self.node.request(parts, site)),
+        };
         exchange.stranger = None;
         exchange.request = Some(Arc::clone(&request));
         Ok(Some(request))
@@ -317,6 +326,21 @@ impl ProxyHttp for Filters {
 
     /// No modules: Pingora's compression has its own opinions.
     fn init_downstream_modules(&self, _modules: &mut HttpModules) {}
+
+    async fn connected_to_upstream(
+        &self,
+        _session: &mut Session,
+        _reused: bool,
+        _peer: &HttpPeer,
+        _fd: RawFd,
+        digest: Option<&Digest>,
+        exchange: &mut Exchange,
+    ) -> Result<()> {
+        let socket = digest.and_then(|digest| digest.socket_digest.as_ref());
+        let address = socket.and_then(|socket| socket.peer_addr()?.as_inet().copied());
+        pass::reached(exchange, address);
+        Ok(())
+    }
 
     async fn request_filter(&self, session: &mut Session, exchange: &mut Exchange) -> Result<bool> {
         let Some(request) = self.admit(session, exchange).await? else {

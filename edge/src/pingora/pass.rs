@@ -2,6 +2,7 @@
 //! own proxying streams them in both directions.
 
 use std::borrow::Cow;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use http::header::TE;
@@ -99,6 +100,17 @@ fn begin_step(request: &Request, passing: &Passing) -> Option<Open> {
         (None, Err(_)) => {}
     }
     Some(step)
+}
+
+/// Notes where the connection leads that this attempt has got.
+pub(super) fn reached(exchange: &Exchange, address: Option<SocketAddr>) {
+    let passing = exchange.passing.as_ref();
+    let passing = passing.filter(|passing| hop(passing).is_none());
+    if let (Some(passing), Some(address)) = (passing, address)
+        && let Ok(candidate) = candidate(passing)
+    {
+        candidate.reached(address);
+    }
 }
 
 /// The parent that this attempt goes to, if it goes to one.
@@ -301,7 +313,9 @@ pub(super) async fn take_response(
         if passing.interim > INTERIM_RESPONSES_MAX {
             return Err(refused("no end of interim responses"));
         }
-        return Ok(());
+        let mut headers = response.headers.clone();
+        cache::vouch_interim(node, &request, status, &mut headers);
+        return replace(response, &headers);
     }
     request.trail.received(status);
     if let Some(mut step) = passing.step.take() {
@@ -341,6 +355,7 @@ pub(super) async fn take_response(
         response: &headers,
         request_time: passing.sent.unwrap_or(now),
         response_time: now,
+        aging: policy::store::Aging::Conservative,
     };
     act(node, &request, passing, &answer).await;
     let copied = passing.copying.begin(node, &request, &answer);
@@ -368,14 +383,15 @@ pub(super) async fn take_response(
     replace(response, &headers)
 }
 
+/// Puts other fields in place of all that a response has.
 fn replace(response: &mut ResponseHeader, headers: &HeaderMap) -> Result<()> {
-    let names: Vec<_> = response.headers.keys().cloned().collect();
-    for name in names {
-        response.remove_header(&name);
-    }
+    // Nobody asks how their names were written.
+    let mut replaced = ResponseHeader::build_no_case(response.status, Some(headers.len()))?;
+    replaced.set_version(response.version);
     for (name, value) in headers {
-        response.append_header(name.clone(), value.clone())?;
+        replaced.append_header(name.clone(), value.clone())?;
     }
+    *response = replaced;
     Ok(())
 }
 

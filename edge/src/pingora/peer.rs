@@ -11,7 +11,7 @@ use pingora_core::protocols::tls::CaType;
 use pingora_core::upstreams::peer::{HttpPeer, Tracer};
 use pingora_core::utils::tls::{CertKey, WrappedX509, parse_x509};
 
-use super::link::{Lease, Link};
+use super::link::{Lease, Link, ToNode};
 use crate::origins::attempts::{Candidate, Place};
 use crate::origins::{Certificate, Host, HttpVersion, Timeouts, Transport, Trust};
 use crate::tier::Hop;
@@ -72,7 +72,7 @@ fn stable(place: &Place) -> (SocketAddr, u64) {
             path.hash(&mut hasher);
             nowhere
         }
-        Place::Addresses(addresses) => {
+        Place::Addresses(addresses) | Place::Server { addresses, .. } => {
             let mut addresses = addresses.clone();
             addresses.sort_unstable();
             addresses.hash(&mut hasher);
@@ -92,6 +92,10 @@ pub(crate) fn peer(candidate: &Candidate, timeouts: &Timeouts, trusted: &Authori
         Transport::Tls { trust, sni } => {
             // An address stands for itself: it is not sent as SNI, and is verified all the same.
             let name = sni.clone().unwrap_or_else(|| match &origin.host {
+                Host::Service(_) => match &candidate.place {
+                    Place::Server { name, .. } => name.clone(),
+                    Place::Addresses(_) | Place::Socket(_) => String::new(),
+                },
                 Host::Name(name) => name.clone(),
                 Host::Address(address) => address.to_string(),
                 Host::Socket(_) => String::new(),
@@ -111,7 +115,7 @@ pub(crate) fn peer(candidate: &Candidate, timeouts: &Timeouts, trusted: &Authori
         }
     };
     let mut identity = DefaultHasher::new();
-    (origin.identity, place).hash(&mut identity);
+    (origin.identity, place, origin.addresses.turns()).hash(&mut identity);
     for pool in candidate.egress.iter() {
         pool.name.hash(&mut identity);
     }
@@ -171,8 +175,20 @@ pub(crate) fn parent(hop: &Hop, timeouts: &Timeouts, trusted: &Authorities) -> H
             peer
         }
     };
-    peer.group_key = PARENT;
+    let mut identity = DefaultHasher::new();
+    PARENT.hash(&mut identity);
+    for pool in hop.egress.iter() {
+        pool.name.hash(&mut identity);
+    }
+    peer.group_key = identity.finish();
+    let lease = Lease::default();
     let options = &mut peer.options;
+    options.custom_l4 = Some(Arc::new(ToNode {
+        address: hop.address,
+        egress: Arc::clone(&hop.egress),
+        lease: lease.clone(),
+    }));
+    options.tracer = Some(Tracer(Box::new(lease)));
     options.set_http_version(2, 2);
     options.max_h2_streams = STREAMS_MAX;
     options.h2_stream_window_size = Some(STREAM_WINDOW);

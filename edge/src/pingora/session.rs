@@ -21,6 +21,7 @@ use pingora_http::{RequestHeader, ResponseHeader};
 use wire::{Framing, RequestHead, Upgrade};
 
 use crate::downstream::{ClientError, Exchange, Facts};
+use crate::exchange::Request;
 use crate::queries::Content;
 
 /// What of a request's content is kept so that the request can be sent to an origin a second time.
@@ -35,6 +36,8 @@ pub(crate) struct Inbound {
     pub facts: Arc<Facts>,
     pub head: Arc<RequestHead>,
     pub content: Content,
+    /// What was made of it already. Only of one that no other node sends.
+    pub request: Option<Arc<Request>>,
     pub hints: Gate,
 }
 

@@ -1,6 +1,6 @@
 //! The last purges of a node, for those who ask about them or repeat one.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
 use policy::time::Timestamp;
@@ -17,7 +17,9 @@ pub(super) const KEPT_MAX: usize = 10_000;
 #[derive(Debug, Default)]
 pub(super) struct Journal {
     /// The oldest first.
-    pub last: VecDeque<Logged>,
+    last: VecDeque<Logged>,
+    /// Their places in this node's own order.
+    by_id: HashMap<String, Sequence>,
 }
 
 /// A purge and its place in the order.
@@ -44,14 +46,22 @@ pub(crate) struct Applied {
 
 impl Journal {
     pub(super) fn find(&self, id: &str) -> Option<Logged> {
-        let mut newest_first = self.last.iter().rev();
-        newest_first.find(|it| it.order.id == id).cloned()
+        let own = self.by_id.get(id)?;
+        self.last.get(self.place(*own)?).cloned()
+    }
+
+    pub(super) fn newest_first(&self) -> impl Iterator<Item = &Logged> {
+        self.last.iter().rev()
     }
 
     /// The purge at a place of this node's own order.
     pub(super) fn at(&mut self, own: Sequence) -> Option<&mut Logged> {
-        let place = self.last.binary_search_by_key(&own, |it| it.own);
-        self.last.get_mut(place.ok()?)
+        let place = self.place(own)?;
+        self.last.get_mut(place)
+    }
+
+    fn place(&self, own: Sequence) -> Option<usize> {
+        self.last.binary_search_by_key(&own, |it| it.own).ok()
     }
 
     /// Where the purges stood in the log that have a place in this node's own order behind that one.
@@ -69,9 +79,52 @@ impl Journal {
         if self.last.back().is_some_and(|last| logged.own <= last.own) {
             return;
         }
-        if self.last.len() >= KEPT_MAX {
-            self.last.pop_front();
+        if self.last.len() >= KEPT_MAX
+            && let Some(oldest) = self.last.pop_front()
+            && self.by_id.get(&oldest.order.id) == Some(&oldest.own)
+        {
+            self.by_id.remove(&oldest.order.id);
         }
+        self.by_id.insert(logged.order.id.clone(), logged.own);
         self.last.push_back(logged);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn logged(own: u64, id: &str) -> Logged {
+        Logged {
+            sequence: Sequence(own + 100),
+            own: Sequence(own),
+            order: Order::parse(br#"{"all":true}"#, id.to_owned(), "now".to_owned()).unwrap(),
+            matched: None,
+            applied: None,
+        }
+    }
+
+    #[test]
+    fn the_last_purges_are_found_and_older_ones_are_forgotten() {
+        let mut journal = Journal::default();
+        // The log had it twice, as a set back one may.
+        journal.keep(logged(1, "twice"));
+        for own in 2..KEPT_MAX as u64 {
+            journal.keep(logged(own, &own.to_string()));
+        }
+        let last = KEPT_MAX as u64;
+        journal.keep(logged(last, "twice"));
+        assert_eq!(journal.find("twice").unwrap().own, Sequence(last));
+        assert_eq!(journal.find("2").unwrap().own, Sequence(2));
+        journal.keep(logged(last + 1, "one more"));
+        journal.keep(logged(last + 2, "and another"));
+        assert_eq!(journal.find("twice").unwrap().own, Sequence(last));
+        assert!(journal.find("2").is_none());
+        assert_eq!(
+            (journal.last.len(), journal.by_id.len()),
+            (KEPT_MAX, KEPT_MAX)
+        );
+        journal.keep(logged(last + 2, "told again"));
+        assert!(journal.find("told again").is_none());
     }
 }

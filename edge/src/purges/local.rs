@@ -85,6 +85,10 @@ impl PurgeLog for LocalLog {
         Ok(Published::At(answer?))
     }
 
+    fn queued(&self, _id: &str) -> Option<Order> {
+        None
+    }
+
     fn status(&self) -> LogStatus {
         LogStatus {
             last: self.last.load(Ordering::Acquire),

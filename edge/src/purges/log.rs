@@ -170,6 +170,9 @@ pub(crate) trait PurgeLog: fmt::Debug + Send + Sync {
     /// site that it can touch, where there is one.
     async fn publish(&self, order: &Order, site: Option<&str>) -> Result<Published, PublishError>;
 
+    /// The purge with that identifier, while it waits for its place ([`Published::Queued`]). It may block for a moment.
+    fn queued(&self, id: &str) -> Option<Order>;
+
     /// How it stands.
     fn status(&self) -> LogStatus;
 

@@ -3,6 +3,8 @@
 //!
 //! It saves memory, and decides nothing: what is purged is gone for requests before the sweeper knows of it.
 //!
+//! It has a thread of its own, which yields to all others: whoever is answered does not wait for a step of it.
+//!
 //! It goes through memory, and then through the heads on disks. What is stale or in doubt there stays, and with it the
 //! purges that say so. What it takes out on disks a start may find again: by then the log has been applied again as well.
 
@@ -10,26 +12,31 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
+use std::{io, thread};
 
 use parking_lot::Mutex;
+use rustix::process::setpriority_process;
 use storage::disk::Recovery;
 use storage::purge::{Label, Life, Membership, Sequence};
 use storage::{Fate, OnDisk, Walk};
+use tokio::runtime::Builder;
 use tokio::sync::{Notify, watch};
 
 use super::{LABELS_MAX, Purges};
 use crate::cache::Head;
 use crate::node::Node;
 
-/// Keys that are looked at between two pauses.
+/// Keys that are looked at in one step.
 const STEP: usize = 256;
 /// The sweeper rests so many times as long as it took: it takes a fifth of one core at most.
 const REST: u32 = 4;
+/// How far its thread stands behind those that serve (`nice(2)`): where all cores are busy, it has a tenth of a share.
+const NICE: i32 = 10;
 /// Purges that wait to be counted; more are swept without.
 const UNCOUNTED_MAX: usize = 10_000;
 /// Fills under way whose ends nobody looks for yet.
 const FOLLOWED_MIN: usize = 64;
-/// Heads on disks that are looked at between two pauses.
+/// Heads on disks that are looked at in one step.
 pub(super) const DISK_STEP: usize = 64;
 /// With so many labels remembered, what is only stale or in doubt leaves the disks, for the purges to be forgotten: the
 /// index at its end would take everything.
@@ -132,8 +139,20 @@ impl Sweeper {
     }
 }
 
-/// Sweeps after purges, until the process ends.
-pub(crate) async fn run(node: Arc<Node>) {
+/// Begins to sweep after purges, until the process ends.
+pub(crate) fn start(node: Arc<Node>) -> io::Result<()> {
+    let runtime = Builder::new_current_thread().enable_time().build()?;
+    let thread = thread::Builder::new().name("purge-sweep".to_owned());
+    thread.spawn(move || {
+        if let Err(error) = setpriority_process(None, NICE) {
+            tracing::warn!(%error, "sweeping after purges is as urgent as serving");
+        }
+        runtime.block_on(run(node));
+    })?;
+    Ok(())
+}
+
+async fn run(node: Arc<Node>) {
     // What the log brought back names nothing that is in memory.
     node.purges.sweeper.wake.notify_one();
     let mut seen = Sweep::Whole;
@@ -159,7 +178,7 @@ enum Sweep {
     Partial,
 }
 
-/// Goes through all that is stored, in steps between which others run.
+/// Goes through all that is stored, in steps.
 async fn sweep(node: &Node) -> Sweep {
     let purges = &node.purges;
     recovered(node).await;
@@ -182,9 +201,7 @@ async fn sweep(node: &Node) -> Sweep {
             node.tiers.forget(object, Fate::Purged);
             removed += 1;
         }
-    }) {
-        tokio::task::yield_now().await;
-    }
+    }) {}
     // After memory: what was evicted since knows how far it was looked at.
     let disks = sweep_disks(node, upto, &mut tally).await;
     purges
@@ -260,7 +277,6 @@ async fn sweep_disks(node: &Node, upto: Sequence, tally: &mut Tally) -> Disks {
                 }
             }
         }
-        tokio::task::yield_now().await;
     }
     // Never less than before.
     outlived = outlived.max(purges.forgotten());

@@ -237,6 +237,7 @@ impl<'a> Run<'a> {
             response: &headers,
             request_time: asked.at,
             response_time: asked.at,
+            aging: policy::store::Aging::Conservative,
         };
         policy::store::decide(&exchange, &asked.treatment.settings).ok()
     }

@@ -164,7 +164,7 @@ impl Collector {
         let addresses = match &self.endpoint.host {
             Host::Address(address) => vec![*address],
             Host::Name(name) => self.names.resolve(name, self.clock.instant().into()).await,
-            Host::Socket(_) => Vec::new(),
+            Host::Socket(_) | Host::Service(_) => Vec::new(),
         };
         let mut last = Refused::for_now("its name has no address");
         for address in addresses {

@@ -25,7 +25,7 @@ use export::{Export, Spans};
 pub(crate) use metrics::TelemetryMetrics;
 pub(crate) use otlp::Resource;
 pub(crate) use served::{asks_origin, name_of, told_method};
-pub(crate) use span::{Kind, Open, Span, Value};
+pub(crate) use span::{Kind, Link, Open, Span, Value};
 pub(crate) use trace::{Continues, Sampling, SentBy, Trace, Tracer};
 
 use crate::node::Node;

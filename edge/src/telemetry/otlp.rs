@@ -12,12 +12,12 @@ use opentelemetry_proto::tonic::metrics::v1::{
     AggregationTemporality, Gauge, Histogram, HistogramDataPoint, Metric, NumberDataPoint,
     ResourceMetrics, ScopeMetrics, Sum,
 };
-use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
+use opentelemetry_proto::tonic::trace::v1::span::{Link as ToldLink, SpanKind};
 use opentelemetry_proto::tonic::trace::v1::status::StatusCode;
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span as Told, Status};
 use prometheus::proto::{LabelPair, Metric as Sample, MetricFamily, MetricType};
 
-use super::{Kind, Span, Value};
+use super::{Kind, Link, Span, Value};
 
 /// The flag of a span whose trace is recorded.
 const SAMPLED: u32 = 1;
@@ -109,11 +109,22 @@ fn told(span: &Span) -> Told {
         attributes: attributes
             .map(|(key, value)| attribute(key, value.clone()))
             .collect(),
+        links: span.links.iter().map(link).collect(),
         status: span.failed.then(|| Status {
             code: StatusCode::Error.into(),
             ..Status::default()
         }),
         ..Told::default()
+    }
+}
+
+fn link(link: &Link) -> ToldLink {
+    ToldLink {
+        trace_id: link.trace.0.to_vec(),
+        span_id: link.span.0.to_vec(),
+        // Nobody names a step that is not recorded.
+        flags: SAMPLED,
+        ..ToldLink::default()
     }
 }
 

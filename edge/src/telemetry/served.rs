@@ -75,6 +75,7 @@ impl Trace {
             began: self.at(began),
             ended: self.at(ended),
             attributes,
+            links: self.links(),
             failed,
         });
     }

@@ -4,7 +4,8 @@ use std::borrow::Cow;
 use std::fmt::Display;
 use std::sync::Arc;
 
-use tiered::SpanId;
+use storage::Sign;
+use tiered::{SpanId, TraceId};
 
 use super::Trace;
 
@@ -70,6 +71,34 @@ impl From<f64> for Value {
     }
 }
 
+/// Another step that one has to do with, of any trace.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Link {
+    pub trace: TraceId,
+    pub span: SpanId,
+}
+
+impl From<Link> for Sign {
+    fn from(Link { trace, span }: Link) -> Self {
+        let mut sign = [0; 24];
+        sign[..16].copy_from_slice(&trace.0);
+        sign[16..].copy_from_slice(&span.0);
+        Self(sign)
+    }
+}
+
+impl From<Sign> for Link {
+    fn from(Sign(sign): Sign) -> Self {
+        let (mut trace, mut span) = ([0; 16], [0; 8]);
+        trace.copy_from_slice(&sign[..16]);
+        span.copy_from_slice(&sign[16..]);
+        Self {
+            trace: TraceId(trace),
+            span: SpanId(span),
+        }
+    }
+}
+
 /// A step that is over.
 #[derive(Debug)]
 pub(crate) struct Span {
@@ -83,6 +112,8 @@ pub(crate) struct Span {
     pub began: u64,
     pub ended: u64,
     pub attributes: Vec<(&'static str, Value)>,
+    /// Steps of others that it waited for.
+    pub links: Vec<Link>,
     /// Whether it failed.
     pub failed: bool,
 }
@@ -99,6 +130,16 @@ impl Open {
     /// By which steps below it name it.
     pub(crate) fn id(&self) -> Option<SpanId> {
         self.0.as_ref().map(|span| span.id)
+    }
+
+    /// By which others that wait for it name it.
+    pub(crate) fn sign(&self) -> Option<Sign> {
+        let span = self.0.as_ref()?;
+        let link = Link {
+            trace: span.trace.id,
+            span: span.id,
+        };
+        Some(link.into())
     }
 
     /// Adds what is known of it.

@@ -5,15 +5,20 @@ use std::time::Instant;
 
 use aws_lc_rs::rand;
 use http::HeaderMap;
+use parking_lot::Mutex;
 use prometheus::IntCounter;
+use storage::Sign;
 use tiered::trace_context::{self, TRACEPARENT, TRACESTATE};
 use tiered::{SpanId, TraceId, TraceParent};
 use tokio::sync::mpsc;
 
 use super::export::{SPANS_MAX, Spans};
-use super::{Kind, Open, Span};
+use super::{Kind, Link, Open, Span};
 use crate::access_log::Redaction;
 use crate::clock::Clock;
+
+/// The most fills of others that a step names: a request may wait for one for each slice.
+const LINKS_MAX: usize = 32;
 
 /// Whose traces go on here.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -73,6 +78,8 @@ pub(crate) struct Trace {
     wall: u64,
     monotonic: Instant,
     recorder: Arc<Recorder>,
+    /// The fills of others that the request waited for.
+    waited_for: Mutex<Vec<Link>>,
 }
 
 /// How the node knows who sent a request.
@@ -124,6 +131,7 @@ impl Tracer {
             wall: clock.wall_nanos(),
             monotonic: clock.instant(),
             recorder: Arc::clone(&self.recorder),
+            waited_for: Mutex::default(),
         }))
     }
 }
@@ -166,8 +174,32 @@ impl Trace {
             began,
             ended: began,
             attributes: Vec::new(),
+            links: Vec::new(),
             failed: false,
         }))
+    }
+
+    /// By which others that wait for what is fetched for it name it.
+    pub(crate) fn sign(&self) -> Option<Sign> {
+        let link = Link {
+            trace: self.id,
+            span: self.span,
+        };
+        self.sampled.then(|| link.into())
+    }
+
+    /// The request waited for a fill of another one.
+    pub(crate) fn waited_for(&self, fill: Sign) {
+        let mut links = self.waited_for.lock();
+        let link = Link::from(fill);
+        if self.sampled && links.len() < LINKS_MAX && !links.contains(&link) {
+            links.push(link);
+        }
+    }
+
+    /// What it waited for.
+    pub(super) fn links(&self) -> Vec<Link> {
+        self.waited_for.lock().clone()
     }
 
     /// Names the step of the node in a request that it sends; or, where that is not recorded, the request it answers.

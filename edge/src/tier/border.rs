@@ -5,14 +5,15 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use storage::purge::Sequence;
-use tiered::introduction::Introduction;
-use tiered::voucher::{Born, Says, Voucher};
+use tiered::introduction::{Asker, Introduction, TIERS_MAX};
+use tiered::voucher::{Born, Cut, Says, Voucher};
 use tiered::{Unreadable, split_signature, with_signature};
 use wire::RequestHead;
 
 use super::key::{Asked, LARDER_TIER};
 use super::{PROBE, Shared, Tier};
 use crate::downstream::{Facts, Scheme, Shown};
+use crate::exchange::Request;
 use crate::outcome::{Answer, Forwarded, Outcome};
 use crate::purges::position::Common;
 
@@ -21,6 +22,8 @@ use crate::purges::position::Common;
 pub(crate) struct Peer {
     /// Tiers that the request has passed.
     pub hops: u8,
+    /// Where it is, seen from this node.
+    pub asker: Asker,
     pub scheme: Scheme,
     /// The client, and the trusted proxies between it and the first node.
     pub path: Vec<IpAddr>,
@@ -30,6 +33,18 @@ pub(crate) struct Peer {
 }
 
 impl Peer {
+    /// One of which nothing is known but that it belongs to the tiers.
+    fn not_understood(signature: &str) -> Self {
+        Self {
+            hops: TIERS_MAX,
+            asker: Asker::Before,
+            scheme: Scheme::Http,
+            path: Vec::new(),
+            least: None,
+            signature: signature.to_owned(),
+        }
+    }
+
     /// How the request came to the first node.
     pub(crate) fn facts(&self, here: &Facts) -> Facts {
         let client = self.path.first().copied();
@@ -101,12 +116,42 @@ impl Tier {
         sender
     }
 
+    /// What this node says of an interim response to another one.
+    pub(crate) fn vouch_interim(
+        &self,
+        peer: &Peer,
+        status: http::StatusCode,
+    ) -> Option<HeaderValue> {
+        let voucher = Voucher {
+            node: self.shared.name.clone(),
+            says: Says::Response,
+            why: None,
+            born: None,
+            cost: 0,
+            cut: None,
+        };
+        self.sign(peer, status, &voucher)
+    }
+
+    fn sign(
+        &self,
+        peer: &Peer,
+        status: http::StatusCode,
+        voucher: &Voucher,
+    ) -> Option<HeaderValue> {
+        let text = voucher.to_text();
+        let proof = &self.shared.proof;
+        let signature = proof.sign_response(&peer.signature, status, &text);
+        HeaderValue::try_from(with_signature(&text, &signature)).ok()
+    }
+
     /// What this node says of its answer to another one.
     pub(crate) fn vouch(
         &self,
         peer: &Peer,
         status: http::StatusCode,
         (outcome, born): (Option<&Outcome>, Option<Born>),
+        request: Option<&Request>,
     ) -> Option<HeaderValue> {
         let mut born = born;
         if let (Some(born), Some(least), Some(Outcome::Forwarded(_))) =
@@ -123,13 +168,12 @@ impl Tier {
                 _ => None,
             },
             born,
+            cost: request
+                .and_then(Request::spent_so_far)
+                .map_or(0, |spent| spent.at_origins()),
+            cut: request.map(cut),
         };
-        let text = voucher.to_text();
-        let signature = self
-            .shared
-            .proof
-            .sign_response(&peer.signature, status, &text);
-        HeaderValue::try_from(with_signature(&text, &signature)).ok()
+        self.sign(peer, status, &voucher)
     }
 }
 
@@ -151,13 +195,19 @@ impl Shared {
         if !self.proof.is_request((asked, shown), text, signature) {
             return Err(Refused::Key);
         }
-        let introduction = Introduction::parse(text).map_err(|error| match error {
-            Unreadable::Version => Refused::Version,
-            Unreadable::Malformed => Refused::Malformed,
-        })?;
+        let introduction = match Introduction::parse(text) {
+            Ok(introduction) => introduction,
+            // It belongs to the tiers, and is told why it gets no answer.
+            Err(Unreadable::Version) => {
+                let peer = Arc::new(Peer::not_understood(signature));
+                return Ok(Sender::Unfit(peer, Refused::Version));
+            }
+            Err(Unreadable::Malformed) => return Err(Refused::Malformed),
+        };
         let place = introduction.least;
         let peer = Arc::new(Peer {
             hops: introduction.hops,
+            asker: introduction.asker,
             scheme: match introduction.scheme {
                 tiered::forwarded::Scheme::Http => Scheme::Http,
                 tiered::forwarded::Scheme::Https => Scheme::Https,
@@ -180,6 +230,12 @@ impl Shared {
             Common::No => Sender::Unfit(peer, Refused::Log),
         })
     }
+}
+
+/// How this node cuts what a request is for.
+pub(super) fn cut(request: &Request) -> Cut {
+    let slicing = request.treatment.settings.slicing;
+    slicing.map_or(Cut::Whole, |slicing| Cut::Slices(slicing.size))
 }
 
 /// Whether a request of another node asks how this one is.

@@ -1,27 +1,31 @@
 //! Connections to one parent: few, multiplexed, and shared by all requests. HTTP/2, with TLS or with prior knowledge.
 
-use std::io;
+use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::task::{Context, Poll};
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
-use h2::client::{Builder, SendRequest};
+use h2::client::{Builder, ResponseFuture, SendRequest};
 use h2::{Reason, RecvStream};
-use http::{HeaderMap, Request, StatusCode};
+use http::{HeaderMap, Request, Response, StatusCode};
 use parking_lot::Mutex;
 use rustls::pki_types::ServerName;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
+use super::heard::{Heard, Stream};
+use crate::cache::Interim;
 use crate::clock::monotonic;
+use crate::egress::{Pool, PortInUse};
 use crate::error::UpstreamError;
+use crate::pingora::fetch::INTERIM_RESPONSES_MAX;
+use crate::pingora::link::{Reached, reach};
 
 /// What a parent may send on one stream before it is read: who does not read holds as much of it in memory.
 const STREAM_WINDOW: u32 = 512 * 1024;
@@ -32,16 +36,14 @@ const HEAD_MAX: u32 = 128 * 1024;
 /// Requests on one connection from which on another one is worth it, if there may be one.
 const BUSY: usize = 64;
 
-/// What carries bytes to a parent.
-trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
-
 /// How connections are made.
 #[derive(Clone)]
 pub(crate) struct Making {
     pub connect: Duration,
     /// With TLS, where the parent is asked for by this name.
     pub tls: Option<(TlsConnector, ServerName<'static>)>,
+    /// The pools that they leave from, in order; none leaves it to the system.
+    pub egress: Arc<[Arc<Pool>]>,
 }
 
 /// The connections to one parent.
@@ -50,6 +52,8 @@ pub(crate) struct Links {
     slots: Box<[Slot]>,
     opened: AtomicU64,
     sent: AtomicU64,
+    /// The last attempt to connect that failed: who waited for it meanwhile makes none of their own.
+    failed: Mutex<Option<Failed>>,
     /// When a byte came from the parent, in milliseconds of the monotonic clock.
     heard: Arc<AtomicU64>,
 }
@@ -60,6 +64,14 @@ impl std::fmt::Debug for Links {
             .field("slots", &self.slots.len())
             .finish_non_exhaustive()
     }
+}
+
+/// An attempt to connect in vain.
+#[derive(Clone, Copy, Debug)]
+struct Failed {
+    /// When it ended, by the monotonic clock.
+    at: Duration,
+    error: LinkError,
 }
 
 /// A place for one connection.
@@ -178,6 +190,7 @@ impl Links {
             slots: (0..connections.max(1)).map(|_| Slot::default()).collect(),
             opened: AtomicU64::default(),
             sent: AtomicU64::default(),
+            failed: Mutex::default(),
             heard: Arc::default(),
         }
     }
@@ -216,7 +229,12 @@ impl Links {
         self.live(addresses).await.map(drop)
     }
 
-    /// Sends a request and waits for the response's head.
+    /// How long a connection may take.
+    pub(crate) const fn patience(&self) -> Duration {
+        self.making.connect
+    }
+
+    /// Sends a request and waits for the response's head. Interim responses go to `tell`.
     ///
     /// # Errors
     /// [`LinkError`]: then there is nothing of a response.
@@ -225,6 +243,7 @@ impl Links {
         addresses: &[SocketAddr],
         (request, content): (Request<()>, Option<Bytes>),
         (first_byte, between_bytes): (Duration, Duration),
+        tell: impl FnMut(Interim),
     ) -> Result<Incoming, LinkError> {
         let live = self.live(addresses).await?;
         self.spread(&live, addresses);
@@ -243,7 +262,7 @@ impl Links {
                 .send_data(content, true)
                 .map_err(|error| broken(&error))?;
         }
-        let response = timeout(first_byte, response).await;
+        let response = timeout(first_byte, final_response(response, tell)).await;
         let response = response.map_err(|_elapsed| LinkError::Late)?;
         let (head, body) = response.map_err(|error| broken(&error))?.into_parts();
         let http::response::Parts {
@@ -277,12 +296,25 @@ impl Links {
         if let Some(live) = self.least_busy() {
             return Ok(live);
         }
+        let came = monotonic();
         let _turn = self.slots[0].connecting.lock().await;
-        // Somebody else may have made it meanwhile.
+        // Somebody else may have made it meanwhile, or tried to in vain: the attempts of all who wait would add up.
         if let Some(live) = self.least_busy() {
             return Ok(live);
         }
-        self.connect(&self.slots[0], addresses).await
+        if let Some(failed) = *self.failed.lock()
+            && failed.at >= came
+        {
+            return Err(failed.error);
+        }
+        let connected = self.connect(&self.slots[0], addresses).await;
+        if let Err(error) = &connected {
+            *self.failed.lock() = Some(Failed {
+                at: monotonic(),
+                error: *error,
+            });
+        }
+        connected
     }
 
     /// Sends no more requests to where the parent was before. Those that are under way come to their end.
@@ -331,25 +363,36 @@ impl Links {
         });
     }
 
+    /// Connects to one of the addresses, all of which have the time of one connection.
     async fn connect(&self, slot: &Slot, addresses: &[SocketAddr]) -> Result<Live, LinkError> {
-        let mut last = UpstreamError::Unresolved;
-        for address in addresses {
-            let made = timeout(self.making.connect, self.connect_to(*address)).await;
-            match made.unwrap_or(Err(UpstreamError::ConnectTimeout)) {
-                Ok(live) => {
-                    *slot.live.lock() = Some(live.clone());
-                    return Ok(live);
-                }
-                Err(error) => last = error,
-            }
-        }
-        Err(LinkError::Unconnected(last))
+        let made = timeout(self.making.connect, self.connect_to_one(addresses)).await;
+        let made = made.unwrap_or(Err(UpstreamError::ConnectTimeout));
+        let live = made.map_err(LinkError::Unconnected)?;
+        *slot.live.lock() = Some(live.clone());
+        Ok(live)
     }
 
-    async fn connect_to(&self, address: SocketAddr) -> Result<Live, UpstreamError> {
-        let socket = TcpStream::connect(address)
-            .await
-            .map_err(|error| unconnected(&error))?;
+    async fn connect_to_one(&self, addresses: &[SocketAddr]) -> Result<Live, UpstreamError> {
+        let mut left = addresses.to_vec();
+        loop {
+            let reached = reach(&self.making.egress, &left).await?;
+            let address = reached.address;
+            match self.begin(reached).await {
+                Ok(live) => return Ok(live),
+                Err(error) if left.len() == 1 => return Err(error),
+                // Who listens there is not the parent, or not well: it may be behind another one of its addresses.
+                Err(_) => left.retain(|it| *it != address),
+            }
+        }
+    }
+
+    /// Begins TLS and HTTP/2 on a new connection.
+    async fn begin(&self, reached: Reached) -> Result<Live, UpstreamError> {
+        let Reached {
+            address,
+            stream: socket,
+            port,
+        } = reached;
         drop(socket.set_nodelay(true));
         let stream: Box<dyn Stream> = match &self.making.tls {
             None => Box::new(socket),
@@ -373,18 +416,8 @@ impl Links {
             .max_header_list_size(HEAD_MAX);
         let made = builder.handshake::<_, Bytes>(stream).await;
         let (send, connection) = made.map_err(|_error| UpstreamError::Malformed)?;
-        let (cut, mut cutting) = watch::channel(false);
-        tokio::spawn(async move {
-            tokio::select! {
-                ended = connection => {
-                    if let Err(error) = ended {
-                        tracing::debug!(%error, "a connection to a parent broke");
-                    }
-                }
-                // One that nobody holds any more ends by itself, after its streams.
-                Ok(_) = cutting.wait_for(|cut| *cut) => {}
-            }
-        });
+        let (cut, cutting) = watch::channel(false);
+        tokio::spawn(run(connection, cutting, port));
         self.opened.fetch_add(1, Ordering::Relaxed);
         Ok(Live {
             address,
@@ -402,64 +435,84 @@ fn broken(error: &h2::Error) -> LinkError {
     }
 }
 
-fn unconnected(error: &io::Error) -> UpstreamError {
-    use io::ErrorKind as E;
-    match error.kind() {
-        E::ConnectionRefused => UpstreamError::Refused,
-        E::HostUnreachable | E::NetworkUnreachable => UpstreamError::Unroutable,
-        E::TimedOut => UpstreamError::ConnectTimeout,
-        _ => UpstreamError::Unavailable,
-    }
-}
-
-/// Notes when something was received.
-struct Heard {
-    stream: Box<dyn Stream>,
-    at: Arc<AtomicU64>,
-}
-
-impl AsyncRead for Heard {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let before = buf.filled().len();
-        let read = Pin::new(&mut self.stream).poll_read(cx, buf);
-        if buf.filled().len() > before {
-            let now = u64::try_from(monotonic().as_millis()).unwrap_or(u64::MAX);
-            self.at.store(now, Ordering::Relaxed);
+/// Runs a connection to its end, or until it is cut. Its port is free again then.
+async fn run<T: AsyncRead + AsyncWrite + Unpin>(
+    connection: h2::client::Connection<T, Bytes>,
+    mut cutting: watch::Receiver<bool>,
+    port: Option<PortInUse>,
+) {
+    tokio::select! {
+        ended = connection => {
+            if let Err(error) = ended {
+                tracing::debug!(%error, "a connection to a parent broke");
+            }
         }
-        read
+        // One that nobody holds any more ends by itself, after its streams.
+        Ok(_) = cutting.wait_for(|cut| *cut) => {}
     }
+    drop(port);
 }
 
-impl AsyncWrite for Heard {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, buf)
+/// Waits for the final response, and hands on interim ones (RFC 9110 §15.2).
+async fn final_response(
+    mut response: ResponseFuture,
+    mut tell: impl FnMut(Interim),
+) -> Result<Response<RecvStream>, h2::Error> {
+    let mut told = 0;
+    poll_fn(|cx| {
+        while let Poll::Ready(Some(interim)) = response.poll_informational(cx) {
+            let (head, ()) = interim?.into_parts();
+            told += 1;
+            if told > INTERIM_RESPONSES_MAX {
+                return Poll::Ready(Err(Reason::ENHANCE_YOUR_CALM.into()));
+            }
+            tell(Interim {
+                status: head.status,
+                headers: head.headers,
+            });
+        }
+        Pin::new(&mut response).poll(cx)
+    })
+    .await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An address where connections hang: its queue is full, and what comes beyond is dropped.
+    fn hanging() -> (socket2::Socket, Vec<std::net::TcpStream>, SocketAddr) {
+        let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None);
+        let socket = socket.unwrap();
+        let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        socket.bind(&any.into()).unwrap();
+        socket.listen(0).unwrap();
+        let address = socket.local_addr().unwrap().as_socket().unwrap();
+        let mut held = Vec::new();
+        let patience = Duration::from_millis(200);
+        while let Ok(stream) = std::net::TcpStream::connect_timeout(&address, patience) {
+            held.push(stream);
+            assert!(held.len() < 64);
+        }
+        (socket, held, address)
     }
 
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, buf)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+    #[tokio::test]
+    async fn who_has_waited_for_a_connection_in_vain_makes_no_attempt_of_their_own() {
+        const CONNECT: Duration = Duration::from_millis(200);
+        let (_socket, _held, address) = hanging();
+        let making = Making {
+            connect: CONNECT,
+            tls: None,
+            egress: Arc::default(),
+        };
+        let links = Links::new(making, 1);
+        let began = monotonic();
+        let addresses = [address];
+        let all = futures::future::join_all((0..100).map(|_| links.warm(&addresses))).await;
+        let late = LinkError::Unconnected(UpstreamError::ConnectTimeout);
+        assert!(all.iter().all(|it| *it == Err(late)), "{all:?}");
+        // One after the other, it would be twenty seconds.
+        assert!(monotonic().saturating_sub(began) < CONNECT * 50);
     }
 }

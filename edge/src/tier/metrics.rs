@@ -4,10 +4,12 @@ use std::time::Duration;
 
 use prometheus::core::Collector;
 use prometheus::{
-    Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+    HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
 };
 
 use purge_api::Parent;
+
+use super::answers::Answers;
 
 /// Seconds: from a hit on the same network to an origin's timeout.
 const DURATIONS: [f64; 12] = [
@@ -20,7 +22,7 @@ pub(crate) struct TierMetrics {
     requests: IntCounterVec,
     turns: IntCounterVec,
     direct: IntCounterVec,
-    hop: Histogram,
+    hop: HistogramVec,
     up: IntGaugeVec,
     in_flight: IntGaugeVec,
     connections: IntGaugeVec,
@@ -31,6 +33,8 @@ pub(crate) struct TierMetrics {
     pub failovers: IntCounter,
     pub repeats: IntCounter,
     resumes: IntCounterVec,
+    differences: IntCounterVec,
+    pub(super) answers: Answers,
 }
 
 impl TierMetrics {
@@ -55,12 +59,13 @@ impl TierMetrics {
                 "Requests that no parent answered, by whether the budget let them go to the origin.",
                 &["budget"],
             )?,
-            hop: Histogram::with_opts(
+            hop: HistogramVec::new(
                 HistogramOpts::new(
                     "tiered_hop_seconds",
                     "From a request to a parent to the head of its response.",
                 )
                 .buckets(DURATIONS.to_vec()),
+                &["parent"],
             )?,
             up: gauges("tiered_parent_up", "Whether a parent is asked.")?,
             in_flight: gauges(
@@ -99,10 +104,17 @@ impl TierMetrics {
                 "Bodies that broke off with a parent, by whether somebody else had the rest.",
                 &["rest"],
             )?,
+            differences: counters(
+                "tiered_slices_differ_total",
+                "Answers of parents that cut what was asked for into other slices than this node does: each slice costs \
+                 more than one of theirs.",
+                &["parent"],
+            )?,
+            answers: Answers::new()?,
         })
     }
 
-    pub(crate) fn collectors(&self) -> [Box<dyn Collector>; 14] {
+    pub(crate) fn collectors(&self) -> [Box<dyn Collector>; 18] {
         [
             Box::new(self.requests.clone()),
             Box::new(self.turns.clone()),
@@ -118,6 +130,10 @@ impl TierMetrics {
             Box::new(self.failovers.clone()),
             Box::new(self.repeats.clone()),
             Box::new(self.resumes.clone()),
+            Box::new(self.differences.clone()),
+            Box::new(self.answers.clients.clone()),
+            Box::new(self.answers.asked.clone()),
+            Box::new(self.answers.peers.clone()),
         ]
     }
 
@@ -125,8 +141,14 @@ impl TierMetrics {
         self.requests.with_label_values(&[parent, said]).inc();
     }
 
-    pub(super) fn took(&self, took: Duration) {
-        self.hop.observe(took.as_secs_f64());
+    pub(super) fn took(&self, parent: &str, took: Duration) {
+        let seconds = took.as_secs_f64();
+        self.hop.with_label_values(&[parent]).observe(seconds);
+    }
+
+    /// A parent cuts something otherwise.
+    pub(super) fn differs(&self, parent: &str) {
+        self.differences.with_label_values(&[parent]).inc();
     }
 
     pub(crate) fn resumed(&self, found: bool) {
@@ -180,6 +202,7 @@ impl TierMetrics {
         ] {
             drop(gauges.remove_label_values(&[parent]));
         }
+        drop(self.hop.remove_label_values(&[parent]));
     }
 }
 

@@ -7,35 +7,45 @@
 //! Nodes of tiers prove to each other that they have one key. What they tell each other (who the client is, how old a
 //! response is in the order of purges) is believed from them alone, and goes to nobody else.
 
+mod answers;
 mod border;
+mod heard;
 mod key;
 mod link;
 mod metrics;
 mod parent;
 mod parents;
+mod passing;
 mod siblings;
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header};
 use parking_lot::Mutex;
-use tiered::introduction::{Introduction, TIERS_MAX};
+use tiered::introduction::{Asker, Introduction, TIERS_MAX};
 use tiered::voucher::{Born, Says, Voucher};
-use tiered::{Bucket, Moment, rendezvous, split_signature, with_signature};
+use tiered::{Bucket, Moment, Unreadable, rendezvous, split_signature, with_signature};
+use tokio::sync::mpsc;
 
+use crate::cache::Interim;
 use crate::clock::{Clock, monotonic};
 use crate::downstream::Scheme;
+use crate::egress::Pool;
 use crate::error::UpstreamError;
 use crate::exchange;
+use crate::metrics::Totals;
 use crate::origins::names::Names;
 use crate::origins::{Certificate, Timeouts};
 use crate::pingora::fetch::{Asking, Through};
+use crate::proxy_status::Supplier;
 use crate::purges::position::Position;
 use crate::telemetry::Open;
+use policy::store::Aging;
 use policy::time::Timestamp;
 
+use answers::{Answerer, Ended};
 pub(crate) use border::{Peer, Sender, is_probe};
 use key::Asked;
 pub(crate) use key::{Key, LARDER_TIER, Proof};
@@ -44,8 +54,9 @@ pub(crate) use metrics::TierMetrics;
 use parent::{Answered, NoAnswer, Parent, Question};
 pub(crate) use parent::{PROBE, Place};
 pub(crate) use parents::{Parents, Plain, Source as Listed, Template};
+pub(crate) use passing::Hop;
+use siblings::Siblings;
 pub(crate) use siblings::{COPY_FRESH, Heat};
-use siblings::{Owner, Siblings};
 
 /// What a parent may take longer than the origin that it asks.
 const HOP: Duration = Duration::from_secs(1);
@@ -66,6 +77,14 @@ impl Source {
         match self {
             Self::Sibling(_, heat) => Some(*heat),
             Self::Origin | Self::Tier(_) => None,
+        }
+    }
+
+    /// By what the age of what comes from there is known. Nodes reckon it truly, whatever their clocks show.
+    pub(crate) const fn aging(&self) -> Aging {
+        match self {
+            Self::Origin => Aging::Conservative,
+            Self::Tier(_) | Self::Sibling(..) => Aging::Told,
         }
     }
 
@@ -90,6 +109,8 @@ pub(crate) struct Settings {
     /// What this node shows them.
     pub certificate: Option<Arc<Certificate>>,
     pub connect: Duration,
+    /// The pools that connections to parents leave from, in order; none leaves it to the system.
+    pub egress: Arc<[Arc<Pool>]>,
 }
 
 /// A node's role.
@@ -138,6 +159,7 @@ pub(crate) struct Whom {
     path: Vec<IpAddr>,
     /// Tiers that the request has passed, with this one.
     hops: u8,
+    asker: Asker,
     /// The place of a purge that the answer must not be older than.
     least: Option<u64>,
 }
@@ -148,6 +170,7 @@ impl Whom {
             scheme: Scheme::Http,
             path: Vec::new(),
             hops: 1,
+            asker: Asker::Before,
             least: None,
         }
     }
@@ -162,6 +185,7 @@ impl Whom {
                 path => path.to_vec(),
             },
             hops: passed.saturating_add(1),
+            asker: Asker::Before,
             least,
         }
     }
@@ -181,27 +205,10 @@ pub(crate) struct Answer {
     /// Who gave it.
     pub parent: String,
     pub source: Source,
+    /// Who had it.
+    pub supplier: Supplier,
     /// When it was asked.
     pub request_time: Timestamp,
-}
-
-/// How a parent is asked that speaks TLS.
-#[derive(Clone, Debug)]
-pub(crate) struct HopTls {
-    /// The name that its certificate is for.
-    pub name: String,
-    /// Who signs that, in DER.
-    pub authorities: Arc<[Vec<u8>]>,
-    /// What it is shown.
-    pub certificate: Option<Arc<Certificate>>,
-}
-
-/// Where Pingora finds a parent, for requests that pass the cache by.
-#[derive(Clone, Debug)]
-pub(crate) struct Hop {
-    pub address: SocketAddr,
-    pub tls: Option<HopTls>,
-    pub connect: Duration,
 }
 
 /// What became of the request at one parent.
@@ -246,10 +253,11 @@ impl Tier {
         all.any(|node| node.is_fit())
     }
 
-    /// How it stands, for the admin API.
-    pub(crate) fn status(&self) -> purge_api::Tier {
+    /// How it stands, for the admin API, where so much was counted.
+    pub(crate) fn status(&self, totals: Totals) -> purge_api::Tier {
         let show = |all: Vec<Arc<Parent>>| all.iter().map(|node| node.show()).collect();
         let metrics = &self.shared.metrics;
+        metrics.answers.update(totals);
         purge_api::Tier {
             role: match self.settings.role {
                 Role::Edge => "edge",
@@ -258,6 +266,8 @@ impl Tier {
             failovers: metrics.failovers.get(),
             direct: metrics.directs(true),
             refused: metrics.directs(false),
+            answers: metrics.answers.show(),
+            origin_requests: metrics.answers.at_origins(),
             parents: show(self.parents.all()),
             siblings: show(self.siblings.others(&self.shared)),
         }
@@ -267,8 +277,21 @@ impl Tier {
         &self.shared.metrics
     }
 
-    /// Sets the metrics that are read rather than counted.
-    pub(crate) fn tell(&self) {
+    /// Counts a request that has ended.
+    pub(crate) fn ended(&self, exchange: &exchange::Exchange) {
+        let (Some(request), Some(outcome)) = (&exchange.request, &exchange.outcome) else {
+            return;
+        };
+        let ended = match request.peer {
+            Some(_) => Ended::Peers,
+            None => Ended::Clients(Answerer::of(outcome, || request.trail.supplier())),
+        };
+        self.shared.metrics.answers.ended(ended);
+    }
+
+    /// Sets the metrics that are read rather than counted, where so much was counted.
+    pub(crate) fn tell(&self, totals: Totals) {
+        self.shared.metrics.answers.update(totals);
         let siblings = self.siblings.others(&self.shared);
         for parent in self.parents.all().into_iter().chain(siblings) {
             self.shared.metrics.tell(&parent.show());
@@ -285,9 +308,10 @@ impl Tier {
         &self,
         asking: &Asking<'_>,
         through: Through<'_>,
+        interim: &mpsc::Sender<Interim>,
     ) -> Result<Way, UpstreamError> {
         let whom = Whom::of(through.request, through.least);
-        if let Some(answer) = self.ask_sibling(asking, through, &whom).await? {
+        if let Some(answer) = self.ask_sibling((asking, interim), through, &whom).await? {
             return Ok(Way::Answered(Box::new(answer)));
         }
         if self.parents.is_none() || whom.hops > TIERS_MAX {
@@ -300,12 +324,13 @@ impl Tier {
                 self.shared.metrics.failovers.inc();
             }
             let request_time = self.shared.clock.now();
-            match self.attempt(&parent, asking, &whom).await {
+            match self.attempt(&parent, (asking, interim), &whom).await {
                 Attempt::Answered(answered) => {
                     let Answered { incoming, voucher } = *answered;
                     return Ok(Way::Answered(Box::new(Answer {
                         incoming,
                         parent: parent.place.id.clone(),
+                        supplier: supplier(&voucher, Supplier::Parent),
                         source: Source::Tier(voucher.born),
                         request_time,
                     })));
@@ -346,10 +371,15 @@ impl Tier {
         }
     }
 
-    async fn attempt(&self, parent: &Parent, asking: &Asking<'_>, whom: &Whom) -> Attempt {
+    async fn attempt(
+        &self,
+        parent: &Parent,
+        (asking, interim): (&Asking<'_>, &mpsc::Sender<Interim>),
+        whom: &Whom,
+    ) -> Attempt {
         let mut step = asking.begin_request(asking.kind);
         let attempted = self
-            .attempt_within(parent, asking, whom, step.as_ref())
+            .attempt_within(parent, (asking, interim), whom, step.as_ref())
             .await;
         if let Some(step) = &mut step {
             step.set("larder.parent", parent.place.id.clone());
@@ -373,7 +403,7 @@ impl Tier {
     async fn attempt_within(
         &self,
         parent: &Parent,
-        asking: &Asking<'_>,
+        (asking, interim): (&Asking<'_>, &mpsc::Sender<Interim>),
         whom: &Whom,
         step: Option<&Open>,
     ) -> Attempt {
@@ -394,12 +424,14 @@ impl Tier {
             signature: &signature,
             first_byte: first_byte + HOP,
             between_bytes: between_bytes + HOP,
+            interim,
         };
         let metrics = &self.shared.metrics;
         let began = monotonic();
         let asked = parent.ask(&self.shared, question).await;
-        metrics.took(monotonic().saturating_sub(began));
         let id = &parent.place.id;
+        let took = monotonic().saturating_sub(began);
+        metrics.took(id, took);
         let answered = match asked {
             Ok(answered) => answered,
             Err(error) => {
@@ -413,6 +445,12 @@ impl Tier {
             }
         };
         metrics.asked(id, answered.voucher.says.as_str());
+        parent.answered(answered.voucher.says, took);
+        metrics.answers.asked_beyond(answered.voucher.cost);
+        asking.spent.asked_beyond(answered.voucher.cost);
+        if let Some(request) = asking.on_behalf {
+            parent.compare(request, answered.voucher.cut, metrics);
+        }
         match answered.voucher.says {
             Says::Hit | Says::Response => Attempt::Answered(Box::new(answered)),
             // Others may reach the origin that this one does not reach; a slow one is slow for all.
@@ -486,6 +524,7 @@ impl Shared {
             node: self.name.clone(),
             at: self.clock.now().unix_millis(),
             hops: whom.hops,
+            asker: whom.asker,
             scheme: match whom.scheme {
                 Scheme::Http => tiered::forwarded::Scheme::Http,
                 Scheme::Https => tiered::forwarded::Scheme::Https,
@@ -511,62 +550,25 @@ impl Shared {
         request: &str,
         status: StatusCode,
         headers: &mut HeaderMap,
-    ) -> Option<Voucher> {
-        let field = headers.remove(LARDER_TIER)?;
-        let (text, signature) = split_signature(field.to_str().ok()?)?;
-        let proven = self.proof.is_response(request, (status, text, signature));
-        proven.then(|| Voucher::parse(text).ok())?
+    ) -> Result<Voucher, NoAnswer> {
+        let field = headers.remove(LARDER_TIER);
+        let text = field.as_ref().and_then(|field| field.to_str().ok());
+        let (text, signature) = text.and_then(split_signature).ok_or(NoAnswer::Unproven)?;
+        if !self.proof.is_response(request, (status, text, signature)) {
+            return Err(NoAnswer::Unproven);
+        }
+        Voucher::parse(text).map_err(|error| match error {
+            Unreadable::Version => NoAnswer::Version,
+            Unreadable::Malformed => NoAnswer::Unproven,
+        })
     }
 }
 
-/// Requests that pass the cache by, through Pingora's own proxying.
-impl Tier {
-    /// The parents that a request that passes the cache by goes to, if it goes to any.
-    pub(crate) async fn passes_to(&self, request: &exchange::Request) -> Vec<Hop> {
-        let invalidates = !request.method().is_safe();
-        let upgrades = request.head.upgrade != wire::Upgrade::None;
-        let wanted = invalidates || self.settings.pass == Pass::Parent;
-        let whom = Whom::of(request, None);
-        if !wanted || upgrades || whom.hops > TIERS_MAX {
-            return Vec::new();
-        }
-        let mut found = Vec::new();
-        let mut hops = Vec::new();
-        if let Owner::Other(owner) = self.owner(request, None)
-            && invalidates
-        {
-            hops.push(owner);
-        }
-        hops.extend(self.candidates(key_of(request), None));
-        for parent in hops {
-            let addresses = parent.addresses(&self.shared).await;
-            let tls = parent.place.secure.then(|| {
-                let authorities = self.settings.authorities.clone();
-                HopTls {
-                    name: parent.place.host_name(),
-                    authorities: authorities.unwrap_or_default(),
-                    certificate: self.settings.certificate.clone(),
-                }
-            });
-            found.extend(addresses.into_iter().map(|address| Hop {
-                address,
-                tls: tls.clone(),
-                connect: self.settings.connect,
-            }));
-        }
-        found
-    }
-
-    /// Introduces a request that passes by to a parent.
-    pub(crate) fn introduce_passing(&self, headers: &mut HeaderMap, request: &exchange::Request) {
-        let authority = request.head.authority.to_string();
-        let whom = Whom::of(request, None);
-        let target = request.origin_target();
-        let (field, _) = self
-            .shared
-            .introduction(request.method(), &authority, &target, &whom);
-        if let Some(field) = field {
-            headers.insert(LARDER_TIER, field);
-        }
+/// Who had what a node says this of.
+fn supplier(voucher: &Voucher, node: Supplier) -> Supplier {
+    match (voucher.says, voucher.cost) {
+        (Says::Hit, _) => node,
+        (_, 0) => Supplier::Further,
+        (_, _) => Supplier::Origin,
     }
 }

@@ -1,21 +1,26 @@
 //! One parent: its connections, its health, and the probes that tell of it.
 
+use std::collections::{BTreeSet, HashMap};
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use http::{Method, Request, StatusCode};
+use http::{Method, StatusCode};
 use parking_lot::Mutex;
 use tiered::health::{Change, Health, Out, Standing};
-use tiered::voucher::Voucher;
+use tiered::voucher::{Cut, Says, Voucher};
 use tiered::{HealthSettings, Moment};
+use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
 
+use super::border::cut;
 use super::link::{Incoming, LinkError, Links, Making};
-use super::{Shared, Whom};
+use super::{Shared, TierMetrics, Whom};
+use crate::cache::Interim;
 use crate::clock::monotonic;
 use crate::error::UpstreamError;
+use crate::exchange::Request;
 use crate::origins::Host;
 
 /// What a parent is asked to find out how it is.
@@ -39,7 +44,7 @@ pub(crate) struct Place {
 impl Place {
     pub(super) fn host_name(&self) -> String {
         match &self.host {
-            Host::Name(name) => name.clone(),
+            Host::Name(name) | Host::Service(name) => name.clone(),
             Host::Address(address) => address.to_string(),
             Host::Socket(path) => path.display().to_string(),
         }
@@ -57,6 +62,13 @@ pub(crate) struct Parent {
     fault: Mutex<Option<String>>,
     /// What it is called by itself, once it was heard.
     name: Mutex<Option<String>>,
+    answers: AtomicU64,
+    /// How many of them it had stored.
+    hits: AtomicU64,
+    /// Microseconds until they began, all together.
+    waited: AtomicU64,
+    /// The sites of which it was told that it cuts them otherwise.
+    told: Mutex<HashMap<String, Cut>>,
 }
 
 /// Passive health is for what probes do not see; they tell at once whether it answers.
@@ -70,12 +82,14 @@ const HEALTH: HealthSettings = HealthSettings {
 
 /// What is asked of a parent.
 pub(crate) struct Question<'a> {
-    pub request: Request<()>,
+    pub request: http::Request<()>,
     pub content: Option<bytes::Bytes>,
     /// The signature of its introduction.
     pub signature: &'a str,
     pub first_byte: Duration,
     pub between_bytes: Duration,
+    /// Where interim responses go.
+    pub interim: &'a mpsc::Sender<Interim>,
 }
 
 /// A parent's answer, and what it says of it.
@@ -90,13 +104,15 @@ pub(crate) enum NoAnswer {
     Link(LinkError),
     /// It did not prove that it has the key: it is no node of the tier, or its key is another one.
     Unproven,
+    /// It belongs to the tiers, and speaks of them in another way.
+    Version,
 }
 
 impl NoAnswer {
     pub(crate) const fn as_upstream(self) -> UpstreamError {
         match self {
             Self::Link(error) => error.as_upstream(),
-            Self::Unproven => UpstreamError::Malformed,
+            Self::Unproven | Self::Version => UpstreamError::Malformed,
         }
     }
 
@@ -107,6 +123,7 @@ impl NoAnswer {
             Self::Link(LinkError::Late) => "no answer in time",
             Self::Link(LinkError::Crowded) => "it takes no more requests",
             Self::Unproven => "it does not prove that it has the tier's key",
+            Self::Version => "it speaks another version of what nodes of tiers say",
         }
     }
 }
@@ -129,6 +146,39 @@ impl Parent {
             in_flight: AtomicUsize::default(),
             fault: Mutex::default(),
             name: Mutex::default(),
+            answers: AtomicU64::default(),
+            hits: AtomicU64::default(),
+            waited: AtomicU64::default(),
+            told: Mutex::default(),
+        }
+    }
+
+    /// An answer of it began.
+    pub(super) fn answered(&self, says: Says, took: Duration) {
+        let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        self.answers.fetch_add(1, Ordering::Relaxed);
+        self.waited.fetch_add(micros, Ordering::Relaxed);
+        if says == Says::Hit {
+            self.hits.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Compares how it cuts what a request is for with how this node does. Ranges are of bytes whatever the slices are,
+    /// so every answer is right: but a slice here costs several of its slices, or parts of two. It is said once.
+    pub(super) fn compare(&self, request: &Request, there: Option<Cut>, metrics: &TierMetrics) {
+        let here = cut(request);
+        let Some(there) = there.filter(|there| *there != here && request.method() == Method::GET)
+        else {
+            return;
+        };
+        metrics.differs(&self.place.id);
+        let site = &request.site.name;
+        if self.told.lock().insert(site.clone(), there).is_none() {
+            tracing::warn!(
+                parent = self.place.id,
+                site,
+                "a parent has {there}, and this node {here}: give all tiers the same `slices`"
+            );
         }
     }
 
@@ -161,6 +211,11 @@ impl Parent {
             Standing::Out(Out::Probes) => "down",
         };
         let (opened, requests) = self.links.counts();
+        let answers = self.answers.load(Ordering::Relaxed);
+        let waited = self.waited.load(Ordering::Relaxed);
+        let told = self.told.lock();
+        let told = told.iter().map(|(site, there)| format!("{site}: {there}"));
+        let told: BTreeSet<String> = told.collect();
         purge_api::Parent {
             id: self.place.id.clone(),
             node: self.name.lock().clone(),
@@ -171,6 +226,10 @@ impl Parent {
             connections: self.links.open() as u64,
             opened,
             requests,
+            answers,
+            hits: self.hits.load(Ordering::Relaxed),
+            hop_ms: (answers > 0).then(|| waited as f64 / answers as f64 / 1000.0),
+            differs: told.into_iter().next(),
         }
     }
 
@@ -198,7 +257,9 @@ impl Parent {
     fn failed(&self, error: NoAnswer, shared: &Shared) {
         let is_fault = matches!(
             error,
-            NoAnswer::Unproven | NoAnswer::Link(LinkError::Unconnected(_) | LinkError::Late)
+            NoAnswer::Unproven
+                | NoAnswer::Version
+                | NoAnswer::Link(LinkError::Unconnected(_) | LinkError::Late)
         );
         let change = is_fault.then(|| self.health.lock().failed(now(), &HEALTH));
         self.turned(change.flatten(), Some(error.as_str()), shared);
@@ -210,22 +271,32 @@ impl Parent {
         question: Question<'_>,
     ) -> Result<Answered, NoAnswer> {
         let addresses = self.addresses(shared).await;
+        let signature = question.signature;
         let sent = self.links.send(
             &addresses,
             (question.request, question.content),
             (question.first_byte, question.between_bytes),
+            |interim| pass_on(interim, shared, signature, question.interim),
         );
         let mut incoming = sent.await.map_err(NoAnswer::Link)?;
         let status = incoming.status;
-        let voucher = shared.voucher(question.signature, status, &mut incoming.headers);
-        let voucher = voucher.ok_or(NoAnswer::Unproven)?;
-        Ok(Answered { incoming, voucher })
+        let voucher = shared.voucher(signature, status, &mut incoming.headers);
+        Ok(Answered {
+            incoming,
+            voucher: voucher?,
+        })
     }
 
+    /// Where it is, as far as that is found out in the time that a connection may take.
     pub(super) async fn addresses(&self, shared: &Shared) -> Vec<SocketAddr> {
+        let found = timeout(self.links.patience(), self.resolve(shared)).await;
+        found.unwrap_or_default()
+    }
+
+    async fn resolve(&self, shared: &Shared) -> Vec<SocketAddr> {
         let port = self.place.port;
         match &self.place.host {
-            Host::Socket(_) => Vec::new(),
+            Host::Socket(_) | Host::Service(_) => Vec::new(),
             Host::Address(address) => vec![SocketAddr::new(*address, port)],
             Host::Name(name) => {
                 let found = shared
@@ -290,8 +361,12 @@ impl Parent {
     /// Its name, where it is ready. What owes a sign of life for too long is cut off, with all that waits for it.
     async fn answer_to_probe(&self, shared: &Shared) -> Result<String, String> {
         let whom = Whom::nobody();
+        let (nobody, _) = mpsc::channel(1);
         let uri = format!("http://{}{PROBE}", shared.name);
-        let request = Request::builder().method(Method::GET).uri(uri).body(());
+        let request = http::Request::builder()
+            .method(Method::GET)
+            .uri(uri)
+            .body(());
         let request = request.map_err(|invalid| invalid.to_string())?;
         let (request, signature) = shared.introduce(request, &shared.name, PROBE, &whom);
         let question = Question {
@@ -300,6 +375,7 @@ impl Parent {
             signature: &signature,
             first_byte: shared.silence * PATIENCE,
             between_bytes: shared.silence * PATIENCE,
+            interim: &nobody,
         };
         let mut exchange = std::pin::pin!(self.exchange(shared, question));
         let answered = loop {
@@ -321,6 +397,16 @@ impl Parent {
             StatusCode::OK => Ok(node),
             status => Err(why.unwrap_or_else(|| format!("it answers {status}"))),
         }
+    }
+}
+
+/// Hands on an interim response, where it is proven that the parent sends it.
+fn pass_on(mut interim: Interim, shared: &Shared, request: &str, to: &mpsc::Sender<Interim>) {
+    let vouched = shared.voucher(request, interim.status, &mut interim.headers);
+    if vouched.is_ok() {
+        policy::hop_by_hop::remove(&mut interim.headers);
+        // A client that does not keep up with interim responses does without them.
+        drop(to.try_send(interim));
     }
 }
 

@@ -12,6 +12,7 @@ use tokio_rustls::TlsConnector;
 
 use super::parent::{Parent, Place};
 use super::{Making, Shared};
+use crate::egress::Pool;
 use crate::origins::Host;
 
 /// Parents of one source; what is more is left out.
@@ -62,6 +63,8 @@ pub(crate) struct Template {
     pub plain: Plain,
     /// To one parent.
     pub connections: usize,
+    /// The pools that they leave from, in order.
+    pub egress: Arc<[Arc<Pool>]>,
 }
 
 /// What becomes of parents without TLS.
@@ -211,17 +214,26 @@ impl Place {
 impl Template {
     fn of(&self, place: &Place) -> Option<Making> {
         let connect = self.connect;
+        let egress = Arc::clone(&self.egress);
         if !place.secure {
             let asked = self.plain == Plain::Asked;
-            return asked.then_some(Making { connect, tls: None });
+            return asked.then_some(Making {
+                connect,
+                tls: None,
+                egress,
+            });
         }
         let name = match &place.host {
             Host::Name(name) => ServerName::try_from(name.clone()).ok()?,
             Host::Address(address) => ServerName::IpAddress(TlsAddress::from(*address)),
-            Host::Socket(_) => return None,
+            Host::Socket(_) | Host::Service(_) => return None,
         };
         let tls = Some((self.tls.clone()?, name));
-        Some(Making { connect, tls })
+        Some(Making {
+            connect,
+            tls,
+            egress,
+        })
     }
 }
 

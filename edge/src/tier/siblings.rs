@@ -6,15 +6,19 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tiered::introduction::Asker;
 use tiered::{Moment, Rates};
+use tokio::sync::mpsc;
 
 use super::parent::{Answered, Parent};
 use super::parents::{self, Parents};
-use super::{Answer, Attempt, Shared, Source, Tier, Whom, key_of};
+use super::{Answer, Attempt, Shared, Source, Tier, Whom, key_of, supplier};
+use crate::cache::Interim;
 use crate::clock::monotonic;
 use crate::error::UpstreamError;
 use crate::exchange;
 use crate::pingora::fetch::{Asking, Through};
+use crate::proxy_status::Supplier;
 
 /// Requests of late from which on a key has a copy beside its owner: about twice as many as in a second.
 const HOT: u32 = 20;
@@ -95,10 +99,14 @@ impl Tier {
     /// [`UpstreamError`] where nobody would do better.
     pub(super) async fn ask_sibling(
         &self,
-        asking: &Asking<'_>,
+        asking: (&Asking<'_>, &mpsc::Sender<Interim>),
         through: Through<'_>,
         whom: &Whom,
     ) -> Result<Option<Answer>, UpstreamError> {
+        let whom = &Whom {
+            asker: Asker::Beside,
+            ..whom.clone()
+        };
         let mut without = through.without.map(str::to_owned);
         // Who does not answer is not asked again: then the next one has the key, or this node.
         while let Owner::Other(owner) = self.owner(through.request, without.as_deref()) {
@@ -109,6 +117,7 @@ impl Tier {
                     let Answered { incoming, voucher } = *answered;
                     return Ok(Some(Answer {
                         incoming,
+                        supplier: supplier(&voucher, Supplier::Sibling),
                         parent: owner.place.id.clone(),
                         source: Source::Sibling(voucher.born, heat),
                         request_time,

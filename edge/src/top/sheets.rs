@@ -368,7 +368,19 @@ fn curve(document: &Value) -> Sheet {
 }
 
 /// The members that say which of them a row is about, first.
-const FIRST: [&str; 6] = ["origin", "node", "id", "site", "state", "role"];
+const FIRST: [&str; 11] = [
+    "origin",
+    "node",
+    "id",
+    "site",
+    "state",
+    "role",
+    "in_flight",
+    "requests",
+    "answers",
+    "hits",
+    "hop_ms",
+];
 /// Columns of a table whose members nobody knows beforehand.
 const COLUMNS_MAX: usize = 9;
 

@@ -42,6 +42,8 @@ pub(super) fn open(
     let settings = settings(volumes, memory, limits);
     let shape = DiskShape {
         bytes: settings.volumes.iter().map(|volume| volume.size).sum(),
+        object_max: settings.object_max,
+        bytes_per_trace: settings.bytes_per_trace,
         // As sites have it unless they say otherwise.
         admit: Admit::default(),
         fresh_percent: settings.fresh_percent,

@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use config::model;
@@ -16,6 +17,8 @@ pub(super) type Pools = HashMap<String, Arc<Pool>>;
 
 /// Where the kernel says which ports it takes for outgoing connections.
 const PORT_RANGE: &str = "/proc/sys/net/ipv4/ip_local_port_range";
+/// Which of them it gives to nobody that does not ask for one by its number.
+const RESERVED: &str = "/proc/sys/net/ipv4/ip_local_reserved_ports";
 /// And whether it takes one again while it is in `TIME_WAIT`.
 const REUSE: &str = "/proc/sys/net/ipv4/tcp_tw_reuse";
 /// With fewer ports, those in `TIME_WAIT` would soon be all.
@@ -99,6 +102,13 @@ fn check(source: &Source) -> Result<(), String> {
             ports.end()
         ));
     }
+    let reserved = std::fs::read_to_string(RESERVED).unwrap_or_default();
+    if let Some((first, last)) = reserved_of(&reserved, ports) {
+        return Err(format!(
+            "the kernel reserves {first}-{last}, and would not give them: take them out of \
+             net.ipv4.ip_local_reserved_ports, or out of the slice"
+        ));
+    }
     let reuse = std::fs::read_to_string(REUSE).ok();
     let reuse = reuse.and_then(|text| text.trim().parse().ok());
     if count < PORTS_WITHOUT_REUSE && !is_reused(reuse, source.address) {
@@ -108,6 +118,15 @@ fn check(source: &Source) -> Result<(), String> {
         ));
     }
     Ok(())
+}
+
+/// The first range of a list such as `8080,9148-9152` that has ports of a slice.
+fn reserved_of(list: &str, ports: &RangeInclusive<u16>) -> Option<(u16, u16)> {
+    let mut ranges = list.trim().split(',').filter_map(|range| {
+        let (first, last) = range.split_once('-').unwrap_or((range, range));
+        Some((first.parse().ok()?, last.parse().ok()?))
+    });
+    ranges.find(|(first, last)| first <= ports.end() && ports.start() <= last)
 }
 
 /// 1 is everywhere, 2 on loopback only. Where the kernel does not say, it is not refused.
@@ -158,6 +177,23 @@ fn probe(pools: &Pools) -> Result<(), StartError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn reserved_ports_are_found_in_a_slice() {
+        #[rustfmt::skip]
+        let rows = [
+            ("",                  None),
+            ("\n",                None),
+            ("8080,39999,40101",  None),
+            ("40100",             Some((40_100, 40_100))),
+            ("1,39000-40000,2",   Some((39_000, 40_000))),
+            ("40050-40060",       Some((40_050, 40_060))),
+            ("30000-50000",       Some((30_000, 50_000))),
+        ];
+        for (list, expected) in rows {
+            assert_eq!(reserved_of(list, &(40_000..=40_100)), expected, "{list}");
+        }
+    }
 
     #[test]
     fn ports_in_time_wait_are_taken_again_where_the_kernel_says_so() {

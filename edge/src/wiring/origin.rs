@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 use tiered::balance::{Manner, Role};
 use tiered::ejection::EjectionSettings;
 use tiered::window::Window;
-use tiered::{Balancer, Breaker, BreakerSettings, HealthSettings, RetryBudget, Rotation};
+use tiered::{Balancer, Breaker, BreakerSettings, HealthSettings, RetryBudget};
 
 use super::caching::statuses;
 use super::egress::{Pools, chosen};
@@ -21,6 +21,7 @@ use super::site::Around;
 use crate::metrics::OriginTally;
 use crate::origins::chosen::ChosenBy;
 use crate::origins::condition::Condition;
+use crate::origins::known::Known;
 use crate::origins::slots::{Cap, Connections, Slots};
 use crate::origins::{
     self, Certificate, Credentials, Origin, Origins, Probing, ProxyProtocol, Through,
@@ -54,9 +55,11 @@ pub(super) fn site_origins(
         ejection,
     } = sharing;
     let ejection = ejection.map(self::ejection);
+    let (health, probing) = self::health(health);
     let watching = Watching {
         breaker: breaker.map(self::breaker),
         recent: ejection.map_or(Duration::ZERO, |ejection| ejection.window),
+        health,
     };
     let all: Vec<_> = all
         .into_iter()
@@ -65,7 +68,6 @@ pub(super) fn site_origins(
             origin(each, &watching, (tally, pools)).map(Arc::new)
         })
         .collect::<Result<_, _>>()?;
-    let (health, probing) = self::health(health);
     Ok(Origins {
         balancer: Mutex::new(Balancer::new(manner(balance), slow_start, all.len())),
         all,
@@ -100,6 +102,7 @@ struct Watching {
     breaker: Option<BreakerSettings>,
     /// How far back requests count.
     recent: Duration,
+    health: HealthSettings,
 }
 
 const fn manner(balance: model::Balance) -> Manner {
@@ -239,7 +242,7 @@ fn origin(
         },
         slots: Slots::new(cap(&caps), connections(&caps)),
         condition: Condition::new(breaker, Window::new(watching.recent), tally),
-        rotation: Rotation::default(),
+        addresses: Known::new(watching.health),
     })
 }
 
@@ -248,6 +251,7 @@ fn host(host: model::OriginHost) -> origins::Host {
         model::OriginHost::Name(name) => origins::Host::Name(name),
         model::OriginHost::Address(address) => origins::Host::Address(address),
         model::OriginHost::Socket(path) => origins::Host::Socket(path),
+        model::OriginHost::Service(name) => origins::Host::Service(name),
     }
 }
 

@@ -78,14 +78,14 @@ fn place(url: model::CollectorUrl, headers: HeaderMap) -> Result<Endpoint, Start
         path,
     } = url;
     let host = match host {
-        model::OriginHost::Name(name) => Host::Name(name),
+        model::OriginHost::Name(name) | model::OriginHost::Service(name) => Host::Name(name),
         model::OriginHost::Address(address) => Host::Address(address),
         model::OriginHost::Socket(path) => Host::Socket(path),
     };
     let authority = match &host {
         Host::Name(name) => format!("{name}:{port}"),
         Host::Address(address) => std::net::SocketAddr::new(*address, port).to_string(),
-        Host::Socket(_) => "localhost".to_owned(),
+        Host::Socket(_) | Host::Service(_) => "localhost".to_owned(),
     };
     Ok(Endpoint {
         host,
@@ -105,7 +105,9 @@ fn secure(
     let name = match host {
         model::OriginHost::Name(name) => ServerName::try_from(name.clone()).map_err(system)?,
         model::OriginHost::Address(address) => ServerName::from(*address),
-        model::OriginHost::Socket(_) => return Err(system("a collector has a name or an address")),
+        model::OriginHost::Socket(_) | model::OriginHost::Service(_) => {
+            return Err(system("a collector has a name or an address"));
+        }
     };
     Ok((connector, name))
 }

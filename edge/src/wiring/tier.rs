@@ -7,6 +7,7 @@ use std::time::Duration;
 use config::model;
 use tokio_rustls::TlsConnector;
 
+use super::egress::{Pools, chosen};
 use super::system;
 use crate::origins::{Certificate, Host};
 use crate::run::StartError;
@@ -23,7 +24,7 @@ pub(super) struct Ready {
 }
 
 /// Reads what `[tier]` names. A parent is sent requests on one connection for each thread, at most.
-pub(super) fn ready(tier: model::Tier, threads: usize) -> Result<Ready, StartError> {
+pub(super) fn ready(tier: model::Tier, threads: usize, pools: &Pools) -> Result<Ready, StartError> {
     let model::Tier {
         role,
         parents,
@@ -35,7 +36,9 @@ pub(super) fn ready(tier: model::Tier, threads: usize) -> Result<Ready, StartErr
         direct,
         connect_timeout,
         silence,
+        egress,
     } = tier;
+    let egress = chosen(&egress, pools);
     let proof = match &key {
         Some(key) => Proof::Key(Box::new(Key::read(key).map_err(system)?)),
         None => Proof::Certificates,
@@ -68,6 +71,7 @@ pub(super) fn ready(tier: model::Tier, threads: usize) -> Result<Ready, StartErr
             Proof::Certificates => Plain::LeftOut,
         },
         connections: threads,
+        egress: Arc::clone(&egress),
     };
     let sources = |all: Vec<model::Parent>| all.into_iter().map(listed).collect();
     let parse = |line: &str| config::parent(line).map(place);
@@ -88,6 +92,7 @@ pub(super) fn ready(tier: model::Tier, threads: usize) -> Result<Ready, StartErr
                 .map(|all| all.iter().map(|it| it.to_vec()).collect::<Arc<_>>()),
             certificate: identity.map(Arc::new),
             connect: connect_timeout,
+            egress,
         },
         proof,
         silence,
@@ -123,7 +128,7 @@ fn place(url: model::ParentUrl) -> Place {
         weight,
         secure,
         host: match host {
-            model::OriginHost::Name(name) => Host::Name(name),
+            model::OriginHost::Name(name) | model::OriginHost::Service(name) => Host::Name(name),
             model::OriginHost::Address(address) => Host::Address(address),
             model::OriginHost::Socket(path) => Host::Socket(path),
         },

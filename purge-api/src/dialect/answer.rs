@@ -10,7 +10,7 @@ use crate::node::{Node, Refusal};
 use crate::order::{Intent, Order, Patience, Scope, Sent};
 use crate::problem::Problem;
 use crate::receipt::Receipt;
-use crate::routes::{Api, Asked, Given, document, give, stamp};
+use crate::routes::{Api, Asked, Given, document, give, of_site, stamp};
 
 impl Api {
     /// Answers a request on a listener for clients, if its method is one that purges.
@@ -66,7 +66,7 @@ impl Api {
                     self.opened(Dialect::Fastly, asked, || self.fastly_grant(asked, node))?;
                 let service = service?;
                 let meant = service.meant.clone();
-                of_site(node, service.site.as_deref(), &meant)?;
+                of_site(node, service.site.as_deref(), &meant.scopes)?;
                 let by = (Dialect::Fastly, Some(grant));
                 let receipt = self.order(asked, node, by, meant).await?;
                 Ok(Bytes::from(service.done(&receipt.order.id).to_string()))
@@ -83,7 +83,7 @@ impl Api {
                     Ok(grant)
                 })?;
                 let zone = zone?;
-                of_site(node, Some(&zone.site), &zone.meant)?;
+                of_site(node, Some(&zone.site), &zone.meant.scopes)?;
                 let by = (Dialect::Cloudflare, Some(grant));
                 let receipt = self.order(asked, node, by, zone.meant).await?;
                 Ok(Bytes::from(cloudflare::done(&receipt.order.id).to_string()))
@@ -164,6 +164,7 @@ impl Api {
             order,
             intent: Intent::Purge,
             patience: Patience::default(),
+            site: None,
         };
         match give(node, grant, sent).await? {
             Given::Receipt(receipt) => Ok(receipt),
@@ -181,23 +182,6 @@ fn words<'a>(asked: &Asked<'a>, site: Option<&'a str>) -> Words<'a> {
         headers: asked.headers,
         site,
     }
-}
-
-/// What is asked of a site is of that site.
-fn of_site<N: Node>(node: &N, site: Option<&str>, meant: &Meant) -> Result<(), Problem> {
-    let Some(site) = site else {
-        return Ok(());
-    };
-    for scope in &meant.scopes {
-        let found = scope.site().cloned().or_else(|| node.site_of(scope));
-        if found.as_deref() != Some(site) {
-            let what = scope.text();
-            return Err(Problem::Invalid(format!(
-                "`{what}` is not of the site `{site}`"
-            )));
-        }
-    }
-    Ok(())
 }
 
 fn ok(receipt: &Receipt) -> Bytes {

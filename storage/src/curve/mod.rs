@@ -16,6 +16,7 @@
 
 mod below;
 mod names;
+mod objects;
 mod sample;
 mod shadow;
 mod tally;
@@ -23,18 +24,22 @@ mod tally;
 use crate::disk::Admit;
 use crate::{Eviction, Key};
 
-use below::DiskShadow;
+use below::DiskShadows;
+use sample::Sampled;
 pub use sample::Sampler;
-use shadow::Shadow;
+use shadow::{Above, Shadow};
 use tally::Tally;
 pub use tally::{Estimate, Measured};
 
 /// The sizes that are looked at, as multiples of the present one.
 pub const FACTORS: [f64; 3] = [0.5, 2.0, 4.0];
 
-/// Objects in all shadows together, and what they remember besides: at some 110 bytes each, tables with room to grow
-/// included, it is below 4 MiB (`tests/curve_memory.rs`).
-const ENTRIES_MAX: usize = 30_000;
+/// Objects in all shadows of memory together: at some 70 bytes each, tables with room to grow included.
+const RESIDENTS_MAX: usize = 14_000;
+
+/// Objects that shadows of disks have or remember: at 112 bytes each, and one place in a table. Together they are below
+/// 4 MiB (`tests/curve_memory.rs`).
+const OBJECTS_BELOW_MAX: usize = 14_000;
 
 /// What the rate of sampling is multiplied by when there are too many objects.
 const THINNING: f64 = 0.8;
@@ -60,6 +65,10 @@ pub struct Shape {
 pub struct DiskShape {
     /// Bytes of all volumes.
     pub bytes: u64,
+    /// The longest response on them, in bytes; with other disks it is as much longer or shorter.
+    pub object_max: u64,
+    /// Bytes for which one key is remembered that was asked for, as the disks' settings have it.
+    pub bytes_per_trace: u64,
     /// When a response is written.
     pub admit: Admit,
     /// Percent of the volume for what was written once.
@@ -108,16 +117,21 @@ pub enum Change {
 impl Change {
     /// What a shadow of a few objects does not tell of a cache, as a share: on five traces, the greatest error by seed
     /// was a little above it. A small one compares a larger part of its objects for each eviction, for example.
-    fn model_error(&self, rate: f64) -> tally::Doubt {
+    fn model_error(&self, rate: f64, disk: Option<DiskShape>) -> tally::Doubt {
         let of_few = match self {
             Self::Memory(_) => 0.006,
             Self::Disk(_) => 0.009,
             Self::Policy(_) => 0.015,
         };
+        // Of all objects: segments, and when something is written, are not in the shadow of a disk.
+        let of_all = match disk {
+            None => 0.002,
+            Some(_) => 0.007,
+        };
         let unsampled = (1.0 - rate).max(0.0);
         tally::Doubt {
             unsampled,
-            model: 0.002 + of_few * unsampled,
+            model: of_all + of_few * unsampled,
         }
     }
 }
@@ -139,9 +153,9 @@ pub struct Curve {
     shape: Shape,
     sampler: Sampler,
     /// As it is, at each of the factors, and under the other policy.
-    memory: [Shadow; FACTORS.len() + 2],
-    /// As they are, and at each of the factors.
-    disk: Option<[DiskShadow; FACTORS.len() + 1]>,
+    memory: [Shadow; MEMORIES],
+    /// As they are below each of those, and at each of the factors.
+    disks: Option<DiskShadows>,
     tally: Tally,
     /// Objects that were new to the largest memory.
     seen: usize,
@@ -151,13 +165,21 @@ pub struct Curve {
 const PRESENT: usize = 0;
 const LARGEST: usize = FACTORS.len();
 const OTHER_POLICY: usize = FACTORS.len() + 1;
-const DISKS: usize = OTHER_POLICY + 1;
+/// The shadows of memory: as it is, and with each of those changes.
+const MEMORIES: usize = OTHER_POLICY + 1;
+const DISKS: usize = MEMORIES;
 const CHANGES: usize = DISKS + FACTORS.len();
 
 impl Curve {
     /// Empty shadows of these tiers.
     pub fn new(shape: Shape) -> Self {
-        let memory = |factor: f64, eviction| Shadow::new(shape.memory as f64 * factor, eviction);
+        let memory = |factor: f64, eviction| {
+            let shadow = Shadow::new(shape.memory as f64 * factor, eviction);
+            match shape.disk {
+                Some(_) => shadow.with_victims(),
+                None => shadow,
+            }
+        };
         let [half, twice, fourfold] = FACTORS.map(|factor| memory(factor, shape.eviction));
         Self {
             memory: [
@@ -167,10 +189,7 @@ impl Curve {
                 fourfold,
                 memory(1.0, other(shape.eviction)),
             ],
-            disk: shape.disk.map(|disk| {
-                let [half, twice, fourfold] = FACTORS.map(|factor| DiskShadow::new(&disk, factor));
-                [DiskShadow::new(&disk, 1.0), half, twice, fourfold]
-            }),
+            disks: shape.disk.map(|disk| DiskShadows::new(&disk)),
             sampler: Sampler::all(),
             tally: Tally::default(),
             seen: 0,
@@ -188,9 +207,10 @@ impl Curve {
         self.sampler = self.sampler.thinned(THINNING);
         for shadow in &mut self.memory {
             shadow.thin(&self.sampler);
+            shadow.victims(); // nobody asked for anything
         }
-        for shadow in self.disk.iter_mut().flatten() {
-            shadow.thin(&self.sampler);
+        if let Some(disks) = &mut self.disks {
+            disks.thin(&self.sampler);
         }
     }
 
@@ -202,25 +222,40 @@ impl Curve {
         let fits = access.bytes <= self.shape.object_max;
         let sampler = self.sampler;
         let memory = self.memory.each_mut();
-        let in_memory = memory.map(|shadow| shadow.asked(&sampled, fits, &sampler));
-        let present = in_memory[PRESENT];
-        self.seen += usize::from(!in_memory[LARGEST]);
-        let mut hits = [false; CHANGES];
-        hits[..DISKS].copy_from_slice(&in_memory);
-        hits[DISKS..].fill(present);
-        if let Some(disks) = &mut self.disk {
-            let [now, others @ ..] = disks
-                .each_mut()
-                .map(|disk| disk.asked(&sampled, present, &sampler));
-            hits[..DISKS].iter_mut().for_each(|hit| *hit |= now);
-            for (hit, other) in hits[DISKS..].iter_mut().zip(others) {
-                *hit |= other;
-            }
+        let above = memory.map(|shadow| shadow.asked(&sampled, fits, &sampler));
+        self.seen += usize::from(!above[LARGEST].is_answered());
+        let mut hits = [above[PRESENT].is_answered(); CHANGES];
+        for (hit, above) in hits.iter_mut().zip(&above) {
+            *hit = above.is_answered();
+        }
+        if let Some(answered) = self.asked_below(&sampled, &above) {
+            let both = hits.iter_mut().zip(answered);
+            both.for_each(|(hit, answered)| *hit |= answered);
         }
         self.tally.count(&sampled, &hits);
-        while self.entries() > ENTRIES_MAX {
+        while self.residents() > RESIDENTS_MAX || self.objects_below() > OBJECTS_BELOW_MAX {
             self.thin();
         }
+    }
+
+    /// What memory made of a request is known: now the disks are asked, if there are any. Whether each has an answer.
+    fn asked_below(
+        &mut self,
+        sampled: &Sampled,
+        above: &[Above; MEMORIES],
+    ) -> Option<[bool; CHANGES]> {
+        let disks = self.disks.as_mut()?;
+        let below = disks.asked(sampled, above, &self.sampler);
+        for (number, (memory, above)) in self.memory.iter_mut().zip(above).enumerate() {
+            match above {
+                Above::Answered { copies, .. } if *copies == below.copies => {}
+                _ => memory.copied(sampled.name, below.copies),
+            }
+            for victim in memory.victims() {
+                disks.evicted(number, &victim, &self.sampler);
+            }
+        }
+        Some(below.answered)
     }
 
     /// What was stored under this key is gone at any size: it was purged, or made invalid.
@@ -229,8 +264,8 @@ impl Curve {
         for shadow in &mut self.memory {
             shadow.forget(name, &self.sampler);
         }
-        for shadow in self.disk.iter_mut().flatten() {
-            shadow.forget(name, &self.sampler);
+        if let Some(disks) = &mut self.disks {
+            disks.forget(name, &self.sampler);
         }
     }
 
@@ -244,15 +279,20 @@ impl Curve {
         if self.sampler.rate() >= 1.0 {
             return self.seen;
         }
-        let disk = self.disk.as_ref().map_or(0, |disks| disks[PRESENT].len());
-        self.memory[PRESENT].len().max(disk)
+        self.memory[PRESENT].len().max(self.objects_below())
     }
 
     /// Objects in all shadows, with what is remembered of others.
     pub fn entries(&self) -> usize {
-        let memory: usize = self.memory.iter().map(Shadow::len).sum();
-        let disk: usize = self.disk.iter().flatten().map(DiskShadow::entries).sum();
-        memory + disk
+        self.residents() + self.objects_below()
+    }
+
+    fn residents(&self) -> usize {
+        self.memory.iter().map(Shadow::len).sum()
+    }
+
+    fn objects_below(&self) -> usize {
+        self.disks.as_ref().map_or(0, DiskShadows::entries)
     }
 
     /// What each change would do, given what was measured in the same windows. Nothing below [`OBJECTS_MIN`].
@@ -267,10 +307,10 @@ impl Curve {
             .chain(disk);
         let mut points = Vec::new();
         for (change, place) in changes.zip(PRESENT + 1..) {
-            if matches!(change, Change::Disk(_)) && self.disk.is_none() {
+            if matches!(change, Change::Disk(_)) && self.disks.is_none() {
                 break;
             }
-            let doubt = change.model_error(self.sampler.rate());
+            let doubt = change.model_error(self.sampler.rate(), self.shape.disk);
             let estimated = self.tally.estimate(place, measured, doubt);
             if let Some((requests, bytes)) = estimated {
                 points.push(Point {

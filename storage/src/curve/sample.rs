@@ -83,7 +83,7 @@ impl Sampler {
         cost as f64 * self.rate / self.chance(cost)
     }
 
-    fn chance(&self, cost: u64) -> f64 {
+    pub(super) fn chance(&self, cost: u64) -> f64 {
         (self.rate * (cost as f64 / SMALL).max(1.0)).min(1.0)
     }
 }

@@ -5,7 +5,9 @@
     reason = "there are fewer residents than places: the entries have a limit"
 )]
 
+use super::RESIDENTS_MAX;
 use super::names::{Names, bytes, units};
+use super::objects::{Copies, Known};
 use super::sample::{Sampled, Sampler};
 use crate::Eviction;
 
@@ -31,6 +33,32 @@ pub(super) struct Shadow {
     oldest: u32,
     newest: u32,
     random: u64,
+    /// Whom it has let go of, where somebody asks.
+    victims: Option<Vec<Victim>>,
+}
+
+/// What memory did with a request.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Above {
+    /// It answered, as so many times since the object is there.
+    Answered { asked: u16, copies: Copies },
+    /// It did not.
+    Missed,
+}
+
+impl Above {
+    pub(super) const fn is_answered(&self) -> bool {
+        matches!(self, Self::Answered { .. })
+    }
+}
+
+/// Who has left memory.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Victim {
+    pub object: Known,
+    /// Requests that it answered.
+    pub asked: u16,
+    pub copies: Copies,
 }
 
 /// An object.
@@ -42,9 +70,30 @@ struct Resident {
     cost: u32,
     until: u32,
     hits: u32,
+    /// Requests that it answered, and which disks have a copy.
+    asked: u16,
+    copies: Copies,
     /// By last use.
     older: u32,
     newer: u32,
+}
+
+impl From<Resident> for Victim {
+    fn from(resident: Resident) -> Self {
+        let Resident {
+            name,
+            cost,
+            until,
+            asked,
+            copies,
+            ..
+        } = resident;
+        Self {
+            object: Known { name, cost, until },
+            asked,
+            copies,
+        }
+    }
 }
 
 impl Shadow {
@@ -53,12 +102,37 @@ impl Shadow {
             eviction,
             capacity,
             used: 0.0,
-            residents: Vec::new(),
+            // All of their room at once: what is not used takes no memory, and nothing is left over from growing.
+            residents: Vec::with_capacity(RESIDENTS_MAX + 1),
             places: Names::default(),
             age: 0.0,
             oldest: NOBODY,
             newest: NOBODY,
             random: 0,
+            victims: None,
+        }
+    }
+
+    /// The same, which says whom it lets go of.
+    pub(super) fn with_victims(self) -> Self {
+        Self {
+            victims: Some(Vec::new()),
+            ..self
+        }
+    }
+
+    /// Whom it has let go of since this was asked last.
+    pub(super) fn victims(&mut self) -> Vec<Victim> {
+        self.victims
+            .as_mut()
+            .map(std::mem::take)
+            .unwrap_or_default()
+    }
+
+    /// Notes where an object has copies.
+    pub(super) fn copied(&mut self, name: u64, copies: Copies) {
+        if let Some(&place) = self.places.get(&name) {
+            self.residents[place as usize].copies = copies;
         }
     }
 
@@ -67,25 +141,33 @@ impl Shadow {
     }
 
     /// Whether it has what is asked for, and may use it. Afterwards it has it, where it `fits` a cache at all.
-    pub(super) fn asked(&mut self, sampled: &Sampled, fits: bool, sampler: &Sampler) -> bool {
+    pub(super) fn asked(&mut self, sampled: &Sampled, fits: bool, sampler: &Sampler) -> Above {
         let cost = units(sampled.cost);
         let Some(&place) = self.places.get(&sampled.name) else {
             if fits {
                 self.admit(sampled, cost, sampler);
             }
-            return false;
+            return Above::Missed;
         };
         let resident = &mut self.residents[place as usize];
         let fresh = sampled.is_answered_by(resident.until);
         resident.until = sampled.until;
+        resident.asked = match fresh {
+            true => resident.asked.saturating_add(1),
+            false => 0, // it is another one
+        };
         if resident.cost != cost {
             self.used -= sampler.taken(bytes(resident.cost));
             self.used += sampler.taken(bytes(cost));
             resident.cost = cost;
         }
+        let (asked, copies) = (resident.asked, resident.copies);
         self.accessed(place);
         self.make_room(0.0, sampler);
-        fresh
+        match fresh {
+            true => Above::Answered { asked, copies },
+            false => Above::Missed,
+        }
     }
 
     pub(super) fn forget(&mut self, name: u64, sampler: &Sampler) {
@@ -122,6 +204,8 @@ impl Shadow {
             cost,
             until: sampled.until,
             hits: 0,
+            asked: 0,
+            copies: Copies::default(),
             older: NOBODY,
             newer: NOBODY,
         });
@@ -146,6 +230,9 @@ impl Shadow {
             self.age = self.age.max(resident.priority);
             self.used -= sampler.taken(bytes(resident.cost));
             self.remove(victim);
+            if let Some(victims) = &mut self.victims {
+                victims.push(resident.into());
+            }
         }
         true
     }

@@ -23,7 +23,7 @@ pub enum Admit {
 
 impl Admit {
     /// How often it must have been asked for before.
-    const fn needed(self) -> u32 {
+    pub(crate) const fn needed(self) -> u32 {
         match self {
             Self::Always => 0,
             Self::Auto | Self::Second => 1,
@@ -62,13 +62,30 @@ const GENERATION_BITS: u32 = 6;
 const GENERATIONS: u32 = 1 << GENERATION_BITS;
 const MARK_SHIFT: u32 = COUNT_BITS + GENERATION_BITS;
 
+/// How many traces there are.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Traces(u64);
+
+impl Traces {
+    /// For disks of this many bytes, with a trace for so many of them.
+    pub(crate) fn of(bytes: u64, bytes_per_trace: u64) -> Self {
+        let count = (bytes / bytes_per_trace.max(1)).clamp(TRACES_MIN, TRACES_MAX);
+        Self(count.next_multiple_of(WAYS as u64))
+    }
+
+    /// New ones until a generation ends, while there are so many objects on the disks.
+    pub(crate) fn per_generation(self, objects: u64) -> u64 {
+        let wanted = objects.saturating_mul(TRACES_PER_OBJECT);
+        wanted.clamp(TRACES_MIN / 2, self.0 / 2)
+    }
+}
+
 impl Asked {
     /// For disks of this many bytes, with a trace for so many of them.
     pub(crate) fn new(bytes: u64, bytes_per_trace: u64) -> Self {
-        let traces = (bytes / bytes_per_trace.max(1)).clamp(TRACES_MIN, TRACES_MAX);
-        let traces = traces.next_multiple_of(WAYS as u64);
+        let Traces(count) = Traces::of(bytes, bytes_per_trace);
         Self {
-            traces: (0..traces).map(|_| AtomicU32::new(0)).collect(),
+            traces: (0..count).map(|_| AtomicU32::new(0)).collect(),
             begun: AtomicU64::new(0),
             turned: AtomicU64::new(0),
             generation: AtomicU32::new(0),
@@ -108,8 +125,7 @@ impl Asked {
 
     /// The present generation, a new one if this one is complete.
     fn generation(&self, objects: u64) -> u32 {
-        let per_generation = objects.saturating_mul(TRACES_PER_OBJECT);
-        let window = per_generation.clamp(TRACES_MIN / 2, self.traces.len() as u64 / 2);
+        let window = Traces(self.traces.len() as u64).per_generation(objects);
         let (begun, turned) = (&self.begun, &self.turned);
         let (now, then) = (
             begun.load(Ordering::Relaxed),

@@ -13,10 +13,16 @@ pub(crate) struct Ghost {
 impl Ghost {
     /// With a trace for this many bytes of a volume.
     pub(crate) fn new(volume: u64, bytes_per_trace: u64) -> Self {
-        let traces = (volume / bytes_per_trace.max(1)).clamp(64, 1 << 26);
         Self {
-            traces: (0..traces).map(|_| AtomicU32::new(0)).collect(),
+            traces: (0..Self::places(volume, bytes_per_trace))
+                .map(|_| AtomicU32::new(0))
+                .collect(),
         }
+    }
+
+    /// How many there is room for. With as many others since, one of three is still remembered.
+    pub(crate) fn places(volume: u64, bytes_per_trace: u64) -> u64 {
+        (volume / bytes_per_trace.max(1)).clamp(64, 1 << 26)
     }
 
     pub(crate) fn remember(&self, tag: u64) {

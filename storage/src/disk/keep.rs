@@ -234,6 +234,7 @@ impl Reclaim<'_> {
             if let Some(gone) = self.shared.index.take(entry.tag, entry.place()) {
                 self.volume.counters.evicted.fetch_add(1, Ordering::Relaxed);
                 self.volume.ghost.remember(entry.tag);
+                self.shared.evicted(gone.stored_at);
                 if gone.is_replacing() {
                     self.shared.bury_older(resident.name, resident.number);
                 }

@@ -73,15 +73,18 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 
 pub use admission::Admit;
+pub(crate) use admission::Traces;
 pub use error::{DiskError, InspectError, OpenError, Refused};
 pub use found::{BodyReader, Found};
+pub(crate) use ghost::Ghost;
 pub use health::Fault;
 pub use inspect::{Report, VolumeReport, inspect, verify};
 pub(crate) use keep::HITS_TO_STAY;
 pub use recovery::Recovery;
 pub use settings::{Engine, Settings, VolumeSettings};
-pub use shared::{Liveness, Worth};
+pub use shared::{Evicting, Liveness, Worth};
 pub use stats::{Stats, VolumeStats};
+pub(crate) use table::Entry;
 pub(crate) use trail::{Trail, TrailReader};
 pub use walk::{Seen, Walk};
 pub use writer::{NewRecord, Writer};
@@ -178,6 +181,11 @@ impl Disk {
     /// From now on reclaim moves on only what this says is worth it.
     pub fn set_worth(&self, worth: Worth) {
         self.shared.set_worth(worth);
+    }
+
+    /// From now on this is told of everything that leaves for others.
+    pub fn watch_evictions(&self, evicting: Evicting) {
+        self.shared.set_evicting(evicting);
     }
 
     /// The stored objects of `key`, as far as the index knows: without a read.
@@ -287,12 +295,7 @@ impl Disk {
         })
     }
 
-    fn remove_target(
-        &self,
-        target: Target,
-        key: Key,
-        goes: impl Fn(&table::Entry) -> bool,
-    ) -> Removed {
+    fn remove_target(&self, target: Target, key: Key, goes: impl Fn(&Entry) -> bool) -> Removed {
         let tag = tag_of(key);
         let _order = self.shared.order(tag);
         let number = self.shared.numbers.take(1);

@@ -27,6 +27,9 @@ pub type Liveness = Arc<dyn Fn(&Key, u64) -> bool + Send + Sync>;
 /// see [`Disk::prove`](super::Disk::prove).
 pub type Worth = Arc<dyn Fn(&Bytes, bool) -> bool + Send + Sync>;
 
+/// Told when what leaves a disk for others was stored: what its [`NewRecord`](super::NewRecord) said.
+pub type Evicting = Arc<dyn Fn(u64) + Send + Sync>;
+
 /// Locks that keep the order of what happens to a key.
 const ORDERS: usize = 64;
 
@@ -45,6 +48,7 @@ pub(crate) struct Shared {
     orders: Box<[Mutex<()>]>,
     liveness: RwLock<Option<Liveness>>,
     worth: RwLock<Option<Worth>>,
+    evicting: RwLock<Option<Evicting>>,
 }
 
 impl Shared {
@@ -70,6 +74,7 @@ impl Shared {
             orders: (0..ORDERS).map(|_| Mutex::default()).collect(),
             liveness: RwLock::default(),
             worth: RwLock::default(),
+            evicting: RwLock::default(),
         })
     }
 
@@ -90,6 +95,17 @@ impl Shared {
 
     pub(crate) fn set_worth(&self, worth: Worth) {
         *self.worth.write() = Some(worth);
+    }
+
+    pub(crate) fn set_evicting(&self, evicting: Evicting) {
+        *self.evicting.write() = Some(evicting);
+    }
+
+    pub(crate) fn evicted(&self, stored_at: u32) {
+        let evicting = self.evicting.read().clone();
+        if let Some(evicting) = evicting {
+            evicting(u64::from(stored_at));
+        }
     }
 
     pub(crate) fn is_worth_keeping(&self, head: &Bytes, is_proven: bool) -> bool {

@@ -1,17 +1,18 @@
 //! One flight as its leader and its followers share it.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use tokio::sync::watch;
 
-use super::{Boarding, Follower, Following, Landing};
+use super::{Boarding, Follower, Following, Landing, Sign};
 use crate::{Head, Reader};
 
 pub(super) struct Flight<H: Head> {
     /// A `watch` lets all followers read at once, and spreads their waiting over several locks.
     landing: watch::Sender<Option<Landing<H>>>,
     followers: AtomicUsize,
+    sign: Arc<OnceLock<Sign>>,
 }
 
 impl<H: Head> Flight<H> {
@@ -19,6 +20,7 @@ impl<H: Head> Flight<H> {
         Arc::new(Self {
             landing: watch::Sender::new(None),
             followers: AtomicUsize::new(0),
+            sign: Arc::default(),
         })
     }
 
@@ -40,12 +42,19 @@ impl<H: Head> Flight<H> {
             Some(Landing::Streaming(reader)) if !has_room(reader, max) => return Boarding::Crowded,
             Some(landing) => Following::Late(landing.told()),
         };
-        Boarding::Follow(Follower(following))
+        Boarding::Follow(Follower {
+            following,
+            sign: Arc::clone(&self.sign),
+        })
     }
 
     pub(super) fn land(&self, landing: Landing<H>) {
         self.landing.send_replace(Some(landing));
         self.park_if_nobody_waits();
+    }
+
+    pub(super) fn sign(&self, sign: Sign) {
+        self.sign.set(sign).unwrap_or_default();
     }
 
     pub(super) fn followers(&self) -> usize {

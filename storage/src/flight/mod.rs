@@ -15,7 +15,7 @@ mod joined;
 mod table;
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use tokio::sync::watch;
 
@@ -138,6 +138,11 @@ impl<H: Head> Lead<H> {
         Airborne { _listing: listing }
     }
 
+    /// Says to those who follow what the fetch is called. Once.
+    pub fn sign(&self, sign: Sign) {
+        self.flight.sign(sign);
+    }
+
     /// How many follow now.
     pub fn followers(&self) -> usize {
         self.flight.followers()
@@ -159,8 +164,15 @@ pub struct Airborne<H: Head> {
     _listing: Option<Listing<H>>,
 }
 
+/// What a fetch is called by whoever leads it. It means nothing here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sign(pub [u8; 24]);
+
 /// One who waits for somebody else's fetch.
-pub struct Follower<H: Head>(Following<H>);
+pub struct Follower<H: Head> {
+    following: Following<H>,
+    sign: Arc<OnceLock<Sign>>,
+}
 
 enum Following<H: Head> {
     /// Boarded before the landing.
@@ -176,18 +188,23 @@ enum Following<H: Head> {
 }
 
 impl<H: Head> Follower<H> {
+    /// What the leader calls its fetch, if it has said so by now.
+    pub fn sign(&self) -> Option<Sign> {
+        self.sign.get().copied()
+    }
+
     /// Waits for the landing; the caller limits for how long. Cancel-safe.
     ///
     /// It is told once; asked again, the answer is [`Landing::Failed`].
     pub async fn landing(&mut self) -> Landing<H> {
-        if let Following::Waiting { landing, .. } = &mut self.0 {
+        if let Following::Waiting { landing, .. } = &mut self.following {
             let landing = match landing.wait_for(Option::is_some).await {
                 Ok(landing) => landing.as_ref().map_or(Landing::Failed, Landing::told),
                 Err(_) => Landing::Failed,
             };
-            self.0 = Following::Late(landing);
+            self.following = Following::Late(landing);
         }
-        match std::mem::replace(&mut self.0, Following::Told) {
+        match std::mem::replace(&mut self.following, Following::Told) {
             Following::Late(landing) => landing,
             Following::Waiting { .. } | Following::Told => Landing::Failed,
         }

@@ -95,17 +95,23 @@ impl<H: Head> Memory<H> {
             .unwrap_or_default();
     }
 
+    /// From now on, `evicting` is shown every victim. Once.
+    pub fn watch_evictions(&self, evicting: impl Fn(&Object<H>) + Send + Sync + 'static) {
+        self.evicting.set(Box::new(evicting)).unwrap_or_default();
+    }
+
     pub(super) fn evict(self: &Arc<Self>, victim: Arc<Object<H>>) {
-        let Some(on_eviction) = self.on_eviction.get() else {
-            if self.take(&victim, Order::evicted) {
-                self.evictions.fetch_add(1, Ordering::Relaxed);
-            }
-            return;
-        };
+        let below = self.on_eviction.get();
         // Before it leaves: who removes the key afterwards finds this claim.
-        let claim = self.claim(victim.key());
-        if self.take(&victim, Order::evicted) {
-            self.evictions.fetch_add(1, Ordering::Relaxed);
+        let below = below.map(|on_eviction| (on_eviction, self.claim(victim.key())));
+        if !self.take(&victim, Order::evicted) {
+            return;
+        }
+        self.evictions.fetch_add(1, Ordering::Relaxed);
+        if let Some(evicting) = self.evicting.get() {
+            evicting(&victim);
+        }
+        if let Some((on_eviction, claim)) = below {
             on_eviction(victim, claim);
         }
     }

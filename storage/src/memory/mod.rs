@@ -63,10 +63,14 @@ pub struct Memory<H: Head> {
     /// What is charged for others than objects and fills.
     reserved: Mutex<Option<Charge>>,
     on_eviction: OnceLock<OnEviction<H>>,
+    evicting: OnceLock<Evicting<H>>,
 }
 
 /// Told of each victim, and given a claim from before it left.
 type OnEviction<H> = Box<dyn Fn(Arc<Object<H>>, Claim<H>) + Send + Sync>;
+
+/// Shown each victim.
+type Evicting<H> = Box<dyn Fn(&Object<H>) + Send + Sync>;
 
 /// Why a response was not stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -122,6 +126,7 @@ impl<H: Head> Memory<H> {
             rejected: AtomicU64::new(0),
             reserved: Mutex::default(),
             on_eviction: OnceLock::new(),
+            evicting: OnceLock::new(),
             settings,
         })
     }

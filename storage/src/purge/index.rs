@@ -1,19 +1,17 @@
 //! Which label was purged last, and how.
 
-use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use parking_lot::RwLock;
+use parking_lot::{RwLock, RwLockUpgradableReadGuard};
 
+use super::labels::{Labels, Purged};
 use super::membership::Known;
+use super::recent::{Named, Recent};
 use super::{Label, Membership, Sequence};
 use crate::Moment;
 
 /// Labels that are forgotten under one lock.
 const FORGET_STEP: usize = 512;
-/// The index gives memory back when less than one place in so many is taken.
-const SPARSE: usize = 4;
 
 /// How a purge is meant.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
@@ -40,41 +38,13 @@ pub enum Life {
     Gone,
 }
 
-/// The last purges of one label.
-#[derive(Clone, Copy, Debug, Default)]
-struct Purged {
-    hard: Sequence,
-    soft: Sequence,
-    soft_at: Moment,
-}
-
-/// A label is a keyed hash already: hashing it again would only take time.
-#[derive(Clone, Copy, Debug, Default)]
-struct Hashed(u64);
-
-impl Hasher for Hashed {
-    fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
-        }
-    }
-
-    fn write_u64(&mut self, label: u64) {
-        self.0 = label;
-    }
-
-    fn finish(&self) -> u64 {
-        self.0
-    }
-}
-
 /// The purges that were applied, by label.
 ///
 /// Purges may be applied more than once and in any order: only the highest sequence counts. Labels that nothing stored
 /// can be older than are forgotten by [`PurgeIndex::forget`].
 #[derive(Debug)]
 pub struct PurgeIndex {
-    labels: RwLock<HashMap<Label, Purged, BuildHasherDefault<Hashed>>>,
+    applied: RwLock<Applied>,
     labels_max: usize,
     latest: AtomicU64,
     /// What was born before and not proven since is gone: the labels that could tell were forgotten.
@@ -83,13 +53,20 @@ pub struct PurgeIndex {
     doubt: AtomicU64,
 }
 
+/// What was applied.
+#[derive(Debug, Default)]
+struct Applied {
+    labels: Labels,
+    recent: Recent,
+}
+
 impl PurgeIndex {
     /// An index that remembers purges of at most so many labels. With the one too many the index begins anew, and
     /// everything that was born before it has to be validated.
     #[must_use]
     pub fn new(labels_max: usize) -> Self {
         Self {
-            labels: RwLock::default(),
+            applied: RwLock::default(),
             labels_max,
             latest: AtomicU64::default(),
             floor: AtomicU64::default(),
@@ -105,9 +82,10 @@ impl PurgeIndex {
 
     /// Applies a purge. When it returns, nothing that it names and that was born before is alive.
     pub fn apply(&self, sequence: Sequence, labels: &[Label], mode: Mode, now: Moment) {
-        let mut purged = self.labels.write();
+        let mut applied = self.applied.write();
+        applied.recent.keep(sequence, labels, self.latest());
         for label in labels {
-            let entry = purged.entry(*label).or_default();
+            let entry = applied.labels.enter(*label);
             match mode {
                 Mode::Hard => entry.hard = entry.hard.max(sequence),
                 Mode::Soft if sequence > entry.soft => {
@@ -117,14 +95,14 @@ impl PurgeIndex {
                 Mode::Soft => {}
             }
         }
-        if purged.len() > self.labels_max {
+        if applied.labels.len() > self.labels_max {
             let (most, upto) = (self.labels_max, sequence.0);
             tracing::warn!(
                 most,
                 upto,
                 "more names are purged than are remembered: everything stored before is validated before it is used"
             );
-            purged.clear();
+            applied.labels.clear();
             self.doubt.fetch_max(sequence.0, Ordering::Release);
         }
         // Under the lock: who sees the new number finds the labels.
@@ -133,7 +111,7 @@ impl PurgeIndex {
 
     /// Casts doubt on everything that was born before: some purges up to this sequence are not known.
     pub fn doubt(&self, sequence: Sequence) {
-        let _purged = self.labels.write();
+        let _applied = self.applied.write();
         self.doubt.fetch_max(sequence.0, Ordering::Release);
         self.latest.fetch_max(sequence.0, Ordering::Release);
     }
@@ -148,13 +126,17 @@ impl PurgeIndex {
     }
 
     fn examine(&self, membership: &Membership) -> Life {
-        let purged = self.labels.read();
+        let applied = self.applied.read();
         let latest = self.latest();
         let floor = Sequence(self.floor.load(Ordering::Acquire));
         if !membership.is_proven(floor) {
             return Life::Gone;
         }
-        for entry in membership.labels().iter().filter_map(|it| purged.get(it)) {
+        let labels = match applied.recent.names(membership) {
+            Named::No => &[],
+            Named::Perhaps => membership.labels(),
+        };
+        for entry in labels.iter().filter_map(|it| applied.labels.get(it)) {
             if entry.hard > membership.born() {
                 return Life::Gone;
             }
@@ -179,36 +161,39 @@ impl PurgeIndex {
     /// Labels with purges that are remembered.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.labels.read().len()
+        self.applied.read().labels.len()
     }
 
     /// Whether no purge is remembered.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.labels.read().is_empty()
+        self.len() == 0
     }
 
     /// Forgets the purges up to `sequence`. From now on, what was born before it is gone unless [`PurgeIndex::life`] was
     /// asked for it since that purge was applied: whoever forgets goes through what is stored before.
     pub fn forget(&self, sequence: Sequence) {
-        let outlived = |purged: &Purged| purged.hard.max(purged.soft) <= sequence;
+        let outlived = |purged: &Purged| purged.last() <= sequence;
         self.floor.fetch_max(sequence.0, Ordering::Release);
-        let labels = self.labels.read();
-        let outlived_labels = labels.iter().filter(|(_, purged)| outlived(purged));
+        let applied = self.applied.read();
+        let outlived_labels = applied.labels.iter().filter(|(_, purged)| outlived(purged));
         let all: Vec<Label> = outlived_labels.map(|(label, _)| *label).collect();
-        drop(labels);
+        drop(applied);
         // In steps: who is being answered waits for one of them at most.
         for some in all.chunks(FORGET_STEP) {
-            let mut labels = self.labels.write();
+            let labels = &mut self.applied.write().labels;
             for label in some {
                 if labels.get(label).is_some_and(outlived) {
                     labels.remove(label);
                 }
             }
         }
-        let mut labels = self.labels.write();
-        if labels.len() < labels.capacity() / SPARSE {
-            labels.shrink_to_fit();
+        if !all.is_empty() {
+            // Purges wait for the new filter, those who are answered do not.
+            let applied = self.applied.upgradable_read();
+            let filter = applied.labels.filter_anew();
+            let mut applied = RwLockUpgradableReadGuard::upgrade(applied);
+            applied.labels.tidy(filter);
         }
     }
 

@@ -15,6 +15,8 @@ const DOUBTFUL: u64 = 0;
 pub struct Membership {
     born: Sequence,
     labels: Box<[Label]>,
+    /// What of them is seen without going to them.
+    signature: Signature,
     /// Whether it had other labels before: what is proven was of them.
     relabelled: bool,
     /// The sequence up to which all purges are accounted for: most checks are one comparison with it.
@@ -31,12 +33,38 @@ pub(super) enum Known {
     Doubtful,
 }
 
+/// Two bits for each label of a response (Bloom, 1970): with a dozen of them, one label in thirty is taken for one of
+/// them that is none.
+#[derive(Clone, Copy, Debug, Default)]
+struct Signature([u64; 2]);
+
+impl Signature {
+    fn of(labels: &[Label]) -> Self {
+        let add = |Self([one, other]), label: &Label| {
+            let [bit, second] = Self::bits(label);
+            Self([one | bit, other | second])
+        };
+        labels.iter().fold(Self::default(), add)
+    }
+
+    const fn may_have(&self, label: &Label) -> bool {
+        let [bit, second] = Self::bits(label);
+        self.0[0] & bit != 0 && self.0[1] & second != 0
+    }
+
+    /// A label is a keyed hash: any of its bits are as good as others.
+    const fn bits(label: &Label) -> [u64; 2] {
+        [1 << (label.0 & 63), 1 << (label.0 >> 6 & 63)]
+    }
+}
+
 impl Membership {
     /// A response whose request was sent when `born` was applied.
     #[must_use]
     pub fn new(born: Sequence, labels: Vec<Label>) -> Self {
         Self {
             born,
+            signature: Signature::of(&labels),
             labels: labels.into_boxed_slice(),
             relabelled: false,
             proven: AtomicU64::new(born.0),
@@ -51,6 +79,7 @@ impl Membership {
         let proven = self.proven.load(Ordering::Acquire);
         Self {
             born: self.born,
+            signature: Signature::of(&labels),
             labels: labels.into_boxed_slice(),
             relabelled: true,
             proven: AtomicU64::new(proven),
@@ -90,6 +119,16 @@ impl Membership {
     #[must_use]
     pub const fn weight(&self) -> usize {
         size_of_val::<[Label]>(&self.labels)
+    }
+
+    /// Whether it may carry one of these: where not, it does not.
+    pub(super) fn may_carry(&self, label: &Label) -> bool {
+        self.signature.may_have(label)
+    }
+
+    /// The sequence up to which all purges are accounted for.
+    pub(super) fn proven(&self) -> Sequence {
+        Sequence(self.proven.load(Ordering::Acquire))
     }
 
     pub(super) fn is_proven(&self, latest: Sequence) -> bool {

@@ -7,8 +7,10 @@
 
 mod index;
 mod label;
+mod labels;
 mod log;
 mod membership;
+mod recent;
 mod witness;
 
 pub use index::{Life, Mode, PurgeIndex};

@@ -29,6 +29,7 @@ use std::sync::atomic::AtomicU64;
 
 use tokio::sync::Semaphore;
 
+pub(crate) use admission::ASKED_ABOVE;
 pub use admission::Admission;
 pub use record::Durable;
 pub use walk::{DiskWalk, OnDisk};
@@ -39,6 +40,8 @@ use crate::memory::{Body, Claim, Memory, Object, Variants};
 use crate::purge::Sequence;
 use crate::{Fate, Fill, Keep, Key, Variant};
 use moves::MOVES_MAX;
+pub(crate) use moves::TOLD_EVERY;
+pub use moves::Tier;
 pub(crate) use writing::{Place, Writing};
 
 /// Stored responses in memory and, where there are any, on disks.

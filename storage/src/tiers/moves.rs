@@ -12,16 +12,37 @@ use crate::disk::{Refused, Writer};
 use crate::fill::settle;
 use crate::memory::{Claim, Copy, Object, Promotion};
 
+/// A tier of stored responses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Tier {
+    /// Memory.
+    Memory,
+    /// The disks.
+    Disk,
+}
+
 /// Moves under way at once. What comes beyond it stays where it is until it is asked for again.
 pub(super) const MOVES_MAX: usize = 64;
 
 /// At every so manieth request for an object in memory the disk hears of it, or it would take it for forgotten.
-const TOLD_EVERY: u32 = 16;
+pub(crate) const TOLD_EVERY: u32 = 16;
 
 /// Bytes that are copied to a disk's buffers before others have a turn.
 const TURN: usize = 1024 * 1024;
 
 impl<H: Durable> Tiers<H> {
+    /// From now on this is told of everything that leaves a tier for others: which tier, and when it was received
+    /// ([`Durable::stored_at`]). Once.
+    pub fn watch_evictions(&self, evicting: impl Fn(Tier, u64) + Clone + Send + Sync + 'static) {
+        if let Some(lower) = &self.lower {
+            let evicting = evicting.clone();
+            let evicting = move |stored_at| evicting(Tier::Disk, stored_at);
+            lower.disk.watch_evictions(Arc::new(evicting));
+        }
+        let evicting = move |victim: &Object<H>| evicting(Tier::Memory, victim.head().stored_at());
+        self.memory.watch_evictions(evicting);
+    }
+
     /// `object` answers a request. It may move to the other tier for that; returns where it is best sent from.
     pub fn accessed(
         self: &Arc<Self>,

@@ -3,7 +3,7 @@
 use bytes::{Bytes, BytesMut};
 use h2::server::SendResponse;
 use h2::{Reason, RecvStream, SendStream};
-use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
@@ -81,6 +81,12 @@ async fn read(stream: &mut RecvStream) -> (Bytes, End) {
 }
 
 async fn send(respond: &mut SendResponse<Bytes>, reply: &Reply, echo: &Bytes) -> Option<()> {
+    for (status, fields) in &reply.interim {
+        let mut interim = Response::new(());
+        *interim.status_mut() = StatusCode::from_u16(*status).expect("a status");
+        *interim.headers_mut() = map(fields);
+        respond.send_informational(interim).ok()?;
+    }
     if let Some(gate) = &reply.before_head {
         gate.passed().await;
     }

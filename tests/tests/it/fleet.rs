@@ -259,6 +259,16 @@ async fn a_purge_may_wait_in_the_outbox_until_the_log_is_back() {
         .await;
     assert_eq!(answer.status, 202, "{}", answer.text());
     assert!(answer.text().contains("\"state\":\"queued\""));
+    let id = answer.json()["id"]
+        .as_str()
+        .expect("an identifier")
+        .to_owned();
+    let state_of = async |node: &Node| {
+        let answer = node.api("GET", &format!("/v1/purges/{id}"), "").await;
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        answer.json()["state"].clone()
+    };
+    assert_eq!(state_of(&nodes[0]).await, "queued");
     // It survives the node, too.
     nodes[0].kill();
     nodes[0].begin_again();
@@ -272,6 +282,11 @@ async fn a_purge_may_wait_in_the_outbox_until_the_log_is_back() {
     nodes[0]
         .metrics_when(|it| it.sum("larder_purge_queued", &[]) == 0.0)
         .await;
+    let end = Instant::now() + SOON;
+    while state_of(&nodes[0]).await != "applied" {
+        assert!(Instant::now() < end, "never told as applied");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
 }
 
 #[tokio::test]

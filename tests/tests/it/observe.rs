@@ -159,7 +159,11 @@ async fn prometheus_reads_a_node_and_every_query_of_the_boards() {
     let known = |name: &str| {
         let family = name.trim_end_matches("_bucket");
         // Of a fleet only, which this node is not in.
-        let of_fleets = ["larder_purge_lag", "larder_purge_propagation"];
+        let of_fleets = [
+            "larder_purge_lag",
+            "larder_purge_propagation",
+            "larder_tiered",
+        ];
         families.types().contains_key(family) || of_fleets.iter().any(|it| name.starts_with(it))
     };
     let mut queries = 0;

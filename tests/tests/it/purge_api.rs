@@ -4,16 +4,12 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use larder_tests::{Client, Node, Origin, Reply, Response, Settings, eventually};
+use larder_tests::{Client, Node, Origin, Reply, Settings, eventually};
 use serde_json::Value;
 use tempfile::TempDir;
 
 const SOON: Duration = Duration::from_secs(5);
 const SHOP: &str = "the-secret-of-the-shop";
-
-fn json(answer: &Response) -> Value {
-    serde_json::from_slice(&answer.body).expect("a document")
-}
 
 /// Two sites; a token named `shop` may purge tags and URLs of `shop`, and read.
 async fn two_sites(origin: &Origin) -> (Node, TempDir) {
@@ -117,7 +113,7 @@ async fn a_purge_is_counted_later_where_nobody_waits() {
     let mut matched = Value::Null;
     while matched.is_null() {
         let one = node.api("GET", &target, "").await;
-        matched = json(&one)["matched"].clone();
+        matched = one.json()["matched"].clone();
     }
     assert_eq!(matched["objects"], 1);
 }
@@ -156,7 +152,7 @@ async fn a_token_opens_what_it_is_for_and_refusals_are_audited() {
     let check = async |body: &str, status: u16| {
         let answer = node.api_as(SHOP, ("POST", "/v1/purges"), body).await;
         assert_eq!(answer.status, status, "{body}: {}", answer.text());
-        json(&answer)
+        answer.json()
     };
     for foreign in [
         r#"{"all":true}"#,
@@ -210,7 +206,7 @@ async fn a_token_that_is_used_too_often_waits() {
     }
     let refused = refused.expect("one too many");
     assert_eq!(refused.header("Retry-After"), Some("1"));
-    assert_eq!(json(&refused)["code"], "too-often");
+    assert_eq!(refused.json()["code"], "too-often");
     let admin = node.api("GET", "/v1/status", "").await;
     assert_eq!(admin.status, 200);
 }
@@ -229,7 +225,7 @@ async fn the_audit_trail_is_filtered_paged_and_survives_the_node() {
         let target = format!("/v1/purges{query}");
         let answer = node.api_as(token, ("GET", &target), "").await;
         assert_eq!(answer.status, 200, "{query}: {}", answer.text());
-        let page = json(&answer);
+        let page = answer.json();
         let purges = page["purges"].as_array().unwrap().iter();
         let sequences: Vec<_> = purges.filter_map(|it| it["sequence"].as_u64()).collect();
         (sequences, page["next"].as_u64())
@@ -257,7 +253,7 @@ async fn the_api_describes_itself() {
     let served = client.get("/v1/openapi.json").await;
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../purge-api/openapi.json");
     assert_eq!(served.text(), fs::read_to_string(file).unwrap());
-    let document = json(&served);
+    let document = served.json();
     for (path, item) in document["paths"].as_object().unwrap() {
         let target = path.replace("{id}", "none");
         for method in item.as_object().unwrap().keys() {

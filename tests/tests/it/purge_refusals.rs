@@ -1,6 +1,6 @@
 //! What is no purge: a precise problem document, nothing applied, and a line in the audit trail that outlives the node.
 
-use larder_tests::{Client, Node, Origin, Reply, Response, Settings};
+use larder_tests::{Client, Node, Origin, Reply, Settings};
 use serde_json::Value;
 
 /// A node with one site, and one response of it stored.
@@ -22,15 +22,11 @@ async fn untouched(node: &Node) {
     assert_eq!(node.metrics().await.sum("larder_purge_sequence", &[]), 0.0);
 }
 
-fn json(answer: &Response) -> Value {
-    serde_json::from_slice(&answer.body).unwrap_or_else(|_| panic!("{}", answer.text()))
-}
-
 /// The last line of the audit trail.
 async fn told(node: &Node) -> Value {
     let answer = node.api("GET", "/v1/refusals?limit=1", "").await;
     assert_eq!(answer.status, 200, "{}", answer.text());
-    json(&answer)["refusals"][0].clone()
+    answer.json()["refusals"][0].clone()
 }
 
 #[tokio::test]
@@ -95,7 +91,7 @@ async fn what_is_no_purge_is_refused_with_its_reason_and_told_of() {
         assert_eq!(answer.status, status, "{shown}: {}", answer.text());
         let kind = answer.header("Content-Type");
         assert_eq!(kind, Some("application/problem+json"), "{shown}");
-        let problem = json(&answer);
+        let problem = answer.json();
         assert_eq!(problem["code"], code, "{shown}");
         assert_eq!(problem["status"], status, "{shown}");
         let said = problem["detail"].as_str().unwrap();
@@ -126,7 +122,7 @@ async fn who_may_not_is_refused_and_told_of() {
         .api_as("a-wrong-token", ("POST", "/v1/purges"), purge)
         .await;
     assert_eq!(wrong.status, 401);
-    assert_eq!(json(&wrong)["code"], "unauthorised");
+    assert_eq!(wrong.json()["code"], "unauthorised");
     assert_eq!(told(&node).await["code"], "unauthorised");
     let mut client = Client::connect(node.admin()).await;
     let none = client
@@ -164,7 +160,7 @@ async fn the_trail_of_refusals_outlives_the_node_and_a_flood_does_not_fill_it() 
     }
     let list = async |node: &Node| {
         let answer = node.api("GET", "/v1/refusals?limit=1000", "").await;
-        json(&answer)["refusals"].as_array().unwrap().clone()
+        answer.json()["refusals"].as_array().unwrap().clone()
     };
     let before = list(&node).await;
     assert!(!before.is_empty());

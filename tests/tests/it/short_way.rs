@@ -413,8 +413,15 @@ async fn who_asks_for_the_same_again_is_told_the_time_and_what_is_there() {
 #[tokio::test]
 async fn who_asks_for_the_same_again_on_http_2_is_told_the_time_and_what_is_there() {
     let (_origin, node) = node().await;
-    let mut client = H2Client::connect(node.address()).await;
+    let narrow = H2Client::connect(node.address()).await;
+    let wide = H2Client::connect_wide(node.address()).await;
     let mut expected = 0;
+    for client in [narrow, wide] {
+        told_the_time(&node, client, &mut expected).await;
+    }
+}
+
+async fn told_the_time(node: &Node, mut client: H2Client, expected: &mut usize) {
     for path in ["/plain", "/marked", "/long", "/empty"] {
         for seconds in [7, 9, 10, 99, 1_000, 3_592] {
             node.stop_the_clock(1_800_000_000_000 + seconds * 1_000);
@@ -428,9 +435,9 @@ async fn who_asks_for_the_same_again_on_http_2_is_told_the_time_and_what_is_ther
             let asked = request("HEAD", path, &[]);
             let head = client.send(asked, None).await.expect("an answer");
             assert_eq!(head.fields, long.fields);
-            expected += 4;
+            *expected += 4;
         }
-        assert_eq!(ready(&node, expected).await, expected, "{path}");
+        assert_eq!(ready(node, *expected).await, *expected, "{path}");
     }
 }
 

@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use larder_tests::{
     Ca, Client, Collector, Gate, Node, Origin, Reply, Settings, Step, Tiers, eventually, free_port,
+    settled,
 };
 
-use crate::SOON;
+use crate::{A_WHILE, SOON};
 
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 const CLIENT: &str = "b7ad6b7169203331";
@@ -208,6 +209,48 @@ async fn hits_revalidations_and_requests_that_pass_by_have_their_steps() {
         seen.field("traceparent")
             .is_some_and(|it| it[36..52] == asked.id)
     );
+}
+
+#[tokio::test]
+async fn who_waits_for_the_fill_of_another_request_is_linked_to_it() {
+    let collector = Collector::start().await;
+    let gate = Gate::closed();
+    let answer = gate.clone();
+    let origin = Origin::start(move |_| Reply::fresh(60, "x").after(&answer)).await;
+    let settings = watched(Settings::origins(&[&origin.url()]), &collector.url());
+    let node = Node::start(settings).await;
+    let mut clients = Vec::new();
+    for number in 0..3 {
+        let mut client = node.client().await;
+        let trace = format!("00-{number:032x}-{CLIENT}-01", number = number + 1);
+        client.ask("GET", "/a", &[("traceparent", &trace)]).await;
+        if number == 0 {
+            // It leads.
+            eventually(SOON, || origin.count("/a") == 1).await;
+        }
+        clients.push(client);
+    }
+    // That they wait shows in nothing that is told before they are answered.
+    settled(A_WHILE, || origin.count("/a") == 1).await;
+    gate.open();
+    for client in &mut clients {
+        assert_eq!(client.answer().await.status, 200);
+    }
+    let served = |steps: &[Step]| steps.iter().filter(|step| step.kind == 2).count();
+    eventually(SOON, || served(&collector.steps()) == 3).await;
+    let mut steps = collector.steps();
+    steps.sort_by(|a, b| a.trace.cmp(&b.trace));
+    let mut fills = steps.iter().filter(|step| step.name == "fill");
+    let fill = fills.next().expect("the first has one");
+    assert!(fills.next().is_none(), "and it alone: {steps:#?}");
+    let served: Vec<_> = steps.iter().filter(|step| step.kind == 2).collect();
+    assert_eq!(served[0].trace, fill.trace);
+    assert_eq!(served[0].links, []);
+    for follower in &served[1..] {
+        assert_eq!(follower.says("larder.collapsed"), "true");
+        let links = [(fill.trace.clone(), fill.id.clone())];
+        assert_eq!(follower.links, links, "{follower:#?}");
+    }
 }
 
 #[tokio::test]

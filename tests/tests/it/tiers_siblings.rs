@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use larder_tests::{Node, Origin, Reply, Response, Settings, Tiers, free_port};
+use larder_tests::{Gate, Node, Origin, Reply, Response, Settings, Tiers, eventually, free_port};
 
 /// Starts siblings with these names, and waits until each asks the others.
 async fn siblings(origin: &Origin, names: &[&str]) -> (Tiers, Vec<Node>) {
@@ -173,4 +173,48 @@ async fn siblings_ask_their_parent_once_for_all() {
     assert!(asked >= 20.0);
     let line = &nodes[0].log_lines()[0];
     assert_eq!(line["tier"], "parent", "{line}");
+}
+
+#[tokio::test]
+async fn a_site_serves_stale_while_its_owner_revalidates_whichever_node_is_asked() {
+    let gate = Gate::closed();
+    let held = gate.clone();
+    let origin = Origin::start(move |seen| {
+        let reply = Reply::ok(seen.nth.to_string())
+            .with("Cache-Control", "max-age=10, stale-while-revalidate=600");
+        match seen.nth {
+            1 => reply,
+            _ => reply.after(&held),
+        }
+    })
+    .await;
+    let (_tiers, mut nodes) = siblings(&origin, &["a", "b"]).await;
+    nodes[0].get("/k").await;
+    let owner = usize::from(from_sibling(&nodes[0].get("/k").await));
+    let other = 1 - owner;
+    assert!(from_sibling(&nodes[other].get("/k").await));
+    for node in &mut nodes {
+        node.advance(Duration::from_secs(20));
+    }
+    // The origin does not answer now, and no client waits for it.
+    let stale = nodes[other].get("/k").await;
+    assert_eq!(stale.text(), "1");
+    assert!(from_sibling(&stale));
+    assert!(
+        (20..=22).contains(&stale.age().unwrap_or(0)),
+        "{:?}",
+        stale.age()
+    );
+    eventually(crate::SOON, || origin.count("/k") == 2).await;
+    assert_eq!(nodes[other].get("/k").await.text(), "1");
+    assert_eq!(nodes[owner].get("/k").await.text(), "1");
+    assert_eq!(origin.count("/k"), 2, "one request for all");
+    gate.open();
+    let end = tokio::time::Instant::now() + crate::SOON;
+    while nodes[other].get("/k").await.text() != "2" {
+        assert!(tokio::time::Instant::now() < end);
+    }
+    let fresh = nodes[other].get("/k").await;
+    assert!(fresh.age().unwrap_or(99) <= 2, "{:?}", fresh.age());
+    assert_eq!(origin.count("/k"), 2);
 }

@@ -291,19 +291,24 @@ impl Lab {
         Node::start(name, address, self.folder.path().join(name), settings)
     }
 
+    pub(crate) fn parent(&self, number: usize) -> SocketAddr {
+        self.parents[number].client_address()
+    }
+
     pub(crate) fn edge(&self, number: usize) -> SocketAddr {
         self.edges[number].client_address()
     }
 
     /// Asks an edge, and does not wait for the answer.
     pub(crate) async fn ask(&self, edge: usize, target: &str) -> Client {
-        let mut client = Client::connect(self.edge(edge)).await;
+        let mut client = Client::connect(self.edge(edge)).await.patient();
         client.ask("GET", target, &[]).await;
         client
     }
 
     pub(crate) async fn get(&self, edge: usize, target: &str) -> Response {
-        Client::connect(self.edge(edge)).await.get(target).await
+        let mut client = Client::connect(self.edge(edge)).await.patient();
+        client.get(target).await
     }
 
     /// Purges what has the tag that everything has, and returns its place in the order.

@@ -19,7 +19,7 @@ pub(crate) async fn a_killed_parent_costs_nothing_and_only_its_keys_move() {
     for target in &targets {
         owners.push(lab.parent_that_answered(&lab.get(0, target).await));
     }
-    let load = Load::start(&lab, "/killed");
+    let load = Load::start(&lab, "/killed", 1);
     tokio::time::sleep(Duration::from_millis(500)).await;
     lab.parents[0].kill();
     tokio::time::sleep(WHILE).await;
@@ -49,7 +49,7 @@ pub(crate) async fn a_parent_that_is_silent_is_left_at_once() {
             .table("tier", "connect_timeout = \"500ms\"")
     })
     .await;
-    let load = Load::start(&lab, "/frozen");
+    let load = Load::start(&lab, "/frozen", 0);
     tokio::time::sleep(Duration::from_millis(300)).await;
     lab.parents[1].signal("STOP");
     tokio::time::sleep(WHILE).await;
@@ -57,7 +57,7 @@ pub(crate) async fn a_parent_that_is_silent_is_left_at_once() {
     lab.parents[1].signal("CONT");
     lab.all_parents_up().await;
 
-    let load = Load::start(&lab, "/partition");
+    let load = Load::start(&lab, "/partition", 1);
     tokio::time::sleep(Duration::from_millis(300)).await;
     lab::link("parent0", "down");
     tokio::time::sleep(WHILE).await;
@@ -65,7 +65,7 @@ pub(crate) async fn a_parent_that_is_silent_is_left_at_once() {
     lab::link("parent0", "up");
     lab.all_parents_up().await;
 
-    let load = Load::start(&lab, "/slow");
+    let load = Load::start(&lab, "/slow", 1);
     for _ in 0..5 {
         lab.parents[0].signal("STOP");
         tokio::time::sleep(Duration::from_millis(250)).await;

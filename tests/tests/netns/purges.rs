@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
 use crate::lab::{EDGES, HERE, Lab};
-use crate::told;
+use crate::{Ran, told};
 
 const DELAY: Duration = Duration::from_secs(5);
 const ROUNDS: usize = 3;
@@ -86,10 +86,9 @@ async fn delay(listener: TcpListener, millis: Arc<AtomicU64>) {
     }
 }
 
-pub(crate) async fn nothing_purged_is_served_though_parents_hear_of_it_late() {
+pub(crate) async fn nothing_purged_is_served_though_parents_hear_of_it_late() -> Ran {
     let Some(_nats) = Nats::start() else {
-        told("purges", "SKIPPED, there is no nats-server");
-        return;
+        return Ran::Skipped("there is no nats-server");
     };
     let late = TcpListener::bind((HERE, 0)).await.expect("an address");
     let far: SocketAddr = late.local_addr().expect("an address");
@@ -134,4 +133,5 @@ pub(crate) async fn nothing_purged_is_served_though_parents_hear_of_it_late() {
     );
     assert!(behind > 0, "the delay delays nothing");
     relay.abort();
+    Ran::Yes
 }

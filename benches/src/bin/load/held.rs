@@ -1,4 +1,4 @@
-//! The memory of connections that wait: each has asked once, and says nothing more.
+//! The memory of connections that wait: they have asked once, and say nothing more.
 
 use std::fs;
 use std::io::{self, Read as _, Write as _};
@@ -22,6 +22,8 @@ const MANY: usize = 10_000;
 const MOST: usize = 50_000;
 /// Files beside connections, of a server as of this process.
 const OTHERS: usize = 600;
+/// Files that a server may have closed since they were counted.
+const SLACK: usize = 20;
 /// How long a server rests before its memory is counted.
 const REST: Duration = Duration::from_secs(2);
 /// How long connections may take until all are there.
@@ -69,7 +71,7 @@ pub(crate) fn measure(bench: &Bench<'_>, table: &mut Table) -> io::Result<()> {
     }
     table.section(
         "Connections that wait (`held`)",
-        &format!("Each has asked for 1 KiB once. A process may have {files} files here."),
+        &format!("Each has asked for 1 KiB once; over TLS, some have only shaken hands. A process may have {files} files here."),
         &head,
         lines,
     );
@@ -93,7 +95,8 @@ fn row(
     number: usize,
 ) -> io::Result<Vec<String>> {
     let setting = Setting {
-        connections: count + OTHERS / 2,
+        // nginx closes connections that wait when the last of its places are taken.
+        connections: count + count / 4,
         ..bench.setting
     };
     let folder = bench.folder.join(format!("held-{protocol:?}-{number}"));
@@ -108,7 +111,7 @@ fn row(
         Protocol::H2 | Protocol::H2Tls => open_h2(&server, count)?,
     };
     let begun = Instant::now();
-    while server.descriptors() < files + count {
+    while server.descriptors() + SLACK < files + count {
         if begun.elapsed() > PATIENCE {
             let there = server.descriptors().saturating_sub(files);
             return Err(io::Error::other(format!("{there} of {count} are there")));
@@ -119,7 +122,7 @@ fn row(
     let after = server.memory();
     let there = server.descriptors().saturating_sub(files);
     drop(held);
-    if there < count {
+    if there + SLACK < count {
         return Err(io::Error::other(format!("{there} of {count} stayed")));
     }
     let mebibytes = |bytes: u64| format!("{:.1}", bytes as f64 / f64::from(1 << 20));

@@ -106,6 +106,9 @@ impl Fill {
         step.set("larder.kind", self.kind().as_str());
         step.set("larder.key", format!("{:?}", self.request.storage_key()));
         step.set("larder.shared", self.audience.lead.is_some());
+        if let (Some(lead), Some(sign)) = (&self.audience.lead, step.sign()) {
+            lead.sign(sign);
+        }
         Some(step)
     }
 
@@ -188,6 +191,7 @@ impl Fill {
             response: &fetched.headers,
             request_time: fetched.request_time,
             response_time: fetched.response_time,
+            aging: fetched.source.aging(),
         }
     }
 

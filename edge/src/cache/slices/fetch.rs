@@ -56,6 +56,10 @@ pub(super) fn fetch(
     let Some(range) = sliced.keys.layout.range(number) else {
         return replies;
     };
+    let sign = request.trace.as_ref().and_then(|trace| trace.sign());
+    if let (Some(lead), Some(sign)) = (&lead, sign) {
+        lead.sign(sign);
+    }
     let fetch = Fetch {
         node: Arc::clone(node),
         request: Arc::clone(request),
@@ -101,6 +105,7 @@ impl Fetch {
             response: &fetched.headers,
             request_time: fetched.request_time,
             response_time: fetched.response_time,
+            aging: fetched.source.aging(),
         };
         match policy::partial::combine(stored, self.wanted, &exchange, &treatment.settings) {
             Combined::Updated(stored) => self.store(fetched, stored).await,

@@ -68,6 +68,16 @@ impl<T> Corked<T> {
         }
     }
 
+    /// Where a whole answer is written behind what is kept. It leaves with it.
+    pub(super) fn behind(&mut self, length: usize) -> &mut BytesMut {
+        self.cork.owe(true);
+        match self.kept.capacity() {
+            0 => self.kept.reserve(KEPT_MAX + length),
+            _ => self.kept.reserve(length),
+        }
+        &mut self.kept
+    }
+
     /// Keeps it, and says how long it was.
     fn keep(&mut self, bufs: &[IoSlice<'_>]) -> usize {
         if self.kept.capacity() == 0 {
@@ -80,6 +90,14 @@ impl<T> Corked<T> {
 }
 
 impl<T: AsyncWrite + Unpin> Corked<T> {
+    /// Makes room for an answer.
+    pub(super) fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.kept.len() < KEPT_MAX {
+            true => Poll::Ready(Ok(())),
+            false => self.poll_kept(cx),
+        }
+    }
+
     /// Writes what is kept.
     fn poll_kept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while !self.kept.is_empty() {

@@ -1,0 +1,323 @@
+//! Heads as blocks of fields (HPACK, RFC 7541), as far as they need no table that changes.
+//!
+//! What is written here names nothing of the dynamic table and puts nothing into it, so that it can stand between the
+//! blocks of an encoder that has one.
+
+use bytes::BufMut;
+use http::StatusCode;
+use http::header::{self, HeaderMap, HeaderName};
+
+/// The static table's entry for a status (RFC 7541 Appendix A): the first, whose name the others share.
+const STATUS_200: u8 = 8;
+const STATUSES: [u16; 7] = [200, 204, 206, 304, 400, 404, 500];
+
+/// Names of the static table that responses have.
+static NAMES: [(HeaderName, u8); 24] = [
+    (header::ACCEPT_RANGES, 18),
+    (header::ACCESS_CONTROL_ALLOW_ORIGIN, 20),
+    (header::AGE, 21),
+    (header::ALLOW, 22),
+    (header::CACHE_CONTROL, 24),
+    (header::CONTENT_DISPOSITION, 25),
+    (header::CONTENT_ENCODING, 26),
+    (header::CONTENT_LANGUAGE, 27),
+    (header::CONTENT_LENGTH, 28),
+    (header::CONTENT_LOCATION, 29),
+    (header::CONTENT_RANGE, 30),
+    (header::CONTENT_TYPE, 31),
+    (header::DATE, 33),
+    (header::ETAG, 34),
+    (header::EXPIRES, 36),
+    (header::LAST_MODIFIED, 44),
+    (header::LINK, 45),
+    (header::LOCATION, 46),
+    (header::REFRESH, 52),
+    (header::RETRY_AFTER, 53),
+    (header::SERVER, 54),
+    (header::SET_COOKIE, 55),
+    (header::STRICT_TRANSPORT_SECURITY, 56),
+    (header::VARY, 59),
+];
+
+/// The first bits of a field that goes into the dynamic table, of a size for it, and of a field that does neither
+/// (RFC 7541 §6).
+const INDEXED: u8 = 0x80;
+const INSERTED: u8 = 0x40;
+const RESIZED: u8 = 0x20;
+/// Bits of the numbers in them.
+const INDEXED_BITS: u32 = 7;
+const LITERAL_BITS: u32 = 4;
+const TEXT_BITS: u32 = 7;
+
+/// Whether a block leaves the dynamic table as it is. Of one that is malformed nothing is said.
+pub(super) fn is_stable(mut block: &[u8]) -> bool {
+    while let Some(first) = block.first() {
+        let rest = match first {
+            first if first & INDEXED != 0 => number(block, INDEXED_BITS).map(|(_, rest)| rest),
+            first if first & (INSERTED | RESIZED) != 0 => None,
+            _ => literal(block),
+        };
+        let Some(rest) = rest else {
+            return false;
+        };
+        block = rest;
+    }
+    true
+}
+
+/// What is behind a literal field.
+fn literal(block: &[u8]) -> Option<&[u8]> {
+    let (name, rest) = number(block, LITERAL_BITS)?;
+    let rest = match name {
+        0 => text(rest)?,
+        _ => rest,
+    };
+    text(rest)
+}
+
+/// What is behind a text.
+fn text(block: &[u8]) -> Option<&[u8]> {
+    let (length, rest) = number(block, TEXT_BITS)?;
+    rest.get(length..)
+}
+
+/// A number in the last bits of a byte and, where it has no room there, in those behind it (RFC 7541 §5.1). There is none
+/// that a block of some kilobytes needs above 2^21.
+fn number(block: &[u8], bits: u32) -> Option<(usize, &[u8])> {
+    let (first, mut rest) = block.split_first()?;
+    let most = (1 << bits) - 1;
+    let mut value = usize::from(first & most);
+    if value < usize::from(most) {
+        return Some((value, rest));
+    }
+    for shift in [0, 7, 14] {
+        let (byte, behind) = rest.split_first()?;
+        rest = behind;
+        value += usize::from(byte & 0x7f) << shift;
+        if byte & 0x80 == 0 {
+            return Some((value, rest));
+        }
+    }
+    None
+}
+
+/// Writes a number behind the first bits of its byte.
+fn put_number(out: &mut impl BufMut, first: u8, bits: u32, value: usize) {
+    let most = (1 << bits) - 1;
+    let Some(mut left) = value.checked_sub(usize::from(most)) else {
+        return out.put_u8(first | u8::try_from(value).unwrap_or_default());
+    };
+    out.put_u8(first | most);
+    while left >= 0x80 {
+        out.put_u8(0x80 | u8::try_from(left & 0x7f).unwrap_or_default());
+        left >>= 7;
+    }
+    out.put_u8(u8::try_from(left).unwrap_or_default());
+}
+
+fn put_text(out: &mut impl BufMut, text: &[u8]) {
+    put_number(out, 0, TEXT_BITS, text.len());
+    out.put_slice(text);
+}
+
+fn put_name(out: &mut impl BufMut, name: &HeaderName) {
+    match NAMES.iter().find(|(known, _)| known == name) {
+        Some((_, index)) => put_number(out, 0, LITERAL_BITS, usize::from(*index)),
+        None => {
+            out.put_u8(0);
+            put_text(out, name.as_str().as_bytes());
+        }
+    }
+}
+
+fn put_status(out: &mut impl BufMut, status: StatusCode) {
+    match STATUSES
+        .iter()
+        .zip(STATUS_200..)
+        .find(|(known, _)| **known == status.as_u16())
+    {
+        Some((_, index)) => put_number(out, INDEXED, INDEXED_BITS, usize::from(index)),
+        None => {
+            put_number(out, 0, LITERAL_BITS, usize::from(STATUS_200));
+            put_text(out, status.as_str().as_bytes());
+        }
+    }
+}
+
+/// A field of which the end of the value varies: a number.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Varying<'a> {
+    pub name: &'a HeaderName,
+    /// What its value begins with.
+    pub fixed: &'a str,
+}
+
+/// The head of a response as a block, but for the two numbers in it.
+#[derive(Debug)]
+pub(crate) struct Packed {
+    pieces: [Box<[u8]>; 3],
+    /// What stands between the pieces: which of the numbers, and before it in the same value.
+    values: [(usize, Box<[u8]>); 2],
+}
+
+impl Packed {
+    /// Of a head that has each of the varying fields once. None where it has not, and where a value is a secret: those
+    /// are for an encoder that knows what they were.
+    pub(crate) fn of(
+        status: StatusCode,
+        headers: &HeaderMap,
+        varying: [Varying<'_>; 2],
+    ) -> Option<Self> {
+        let mut out = Vec::new();
+        let mut pieces = Vec::new();
+        let mut values = Vec::new();
+        put_status(&mut out, status);
+        for (name, value) in headers {
+            if value.is_sensitive() {
+                return None;
+            }
+            put_name(&mut out, name);
+            match varying.iter().position(|it| it.name == name) {
+                None => put_text(&mut out, value.as_bytes()),
+                Some(which) => {
+                    pieces.push(std::mem::take(&mut out).into_boxed_slice());
+                    values.push((which, varying[which].fixed.as_bytes().into()));
+                }
+            }
+        }
+        pieces.push(out.into_boxed_slice());
+        let values: [_; 2] = values.try_into().ok()?;
+        if values[0].0 == values[1].0 {
+            return None;
+        }
+        Some(Self {
+            pieces: pieces.try_into().ok()?,
+            values,
+        })
+    }
+
+    /// Writes it with these numbers, in the order in which the fields were named.
+    pub(crate) fn write(&self, numbers: [&[u8]; 2], out: &mut impl BufMut) {
+        out.put_slice(&self.pieces[0]);
+        for ((which, fixed), piece) in self.values.iter().zip(&self.pieces[1..]) {
+            let number = numbers[*which];
+            put_number(out, 0, TEXT_BITS, fixed.len() + number.len());
+            out.put_slice(fixed);
+            out.put_slice(number);
+            out.put_slice(piece);
+        }
+    }
+
+    /// The most bytes that it takes.
+    pub(crate) fn length_max(&self) -> usize {
+        let pieces: usize = self.pieces.iter().map(|piece| piece.len()).sum();
+        let fixed: usize = self.values.iter().map(|(_, fixed)| fixed.len()).sum();
+        // Two numbers, and the lengths before them.
+        pieces + fixed + 2 * (20 + 4)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    #[test]
+    fn numbers_are_written_as_they_are_read() {
+        for bits in [4, 5, 6, 7] {
+            for value in [
+                0, 9, 10, 14, 15, 16, 30, 31, 127, 128, 254, 255, 1337, 20_000,
+            ] {
+                let mut out = Vec::new();
+                put_number(&mut out, 0, bits, value);
+                assert_eq!(number(&out, bits), Some((value, &[][..])), "{value}");
+            }
+        }
+        // RFC 7541 Appendix C.1.2.
+        let mut out = Vec::new();
+        put_number(&mut out, 0, 5, 1337);
+        assert_eq!(out, [31, 154, 10]);
+        assert_eq!(number(&[0xff, 0xff, 0xff, 0xff, 0xff], 7), None);
+    }
+
+    #[test]
+    fn only_blocks_that_change_no_table_are_stable() {
+        // RFC 7541 Appendix C.2.2 to C.2.4, and what is malformed.
+        let path = b"\x04\x0c/sample/path";
+        let secret = b"\x10\x08password\x06secret";
+        for stable in [&path[..], secret, b"\x82", b"\x82\x84\xbe", b""] {
+            assert!(is_stable(stable), "{stable:?}");
+        }
+        let inserted = b"\x40\x0acustom-key\x0dcustom-header";
+        let both = [&path[..], inserted].concat();
+        let resized = b"\x20\x82";
+        for other in [
+            &inserted[..],
+            &both,
+            resized,
+            &path[..5],
+            b"\x04",
+            b"\xff",
+            b"\0",
+        ] {
+            assert!(!is_stable(other), "{other:?}");
+        }
+    }
+
+    fn head() -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for (name, value) in [
+            ("content-type", "text/plain"),
+            ("age", "7"),
+            ("x-own", "a"),
+            ("cache-status", "n; hit; ttl=53"),
+            ("x-own", "b"),
+        ] {
+            headers.append(name, HeaderValue::from_static(value));
+        }
+        headers
+    }
+
+    static CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
+
+    fn pack(status: StatusCode, headers: &HeaderMap) -> Option<Packed> {
+        let varying = [(&CACHE_STATUS, "n; hit; ttl="), (&header::AGE, "")];
+        let varying = varying.map(|(name, fixed)| Varying { name, fixed });
+        Packed::of(status, headers, varying)
+    }
+
+    #[test]
+    fn a_head_is_packed_with_its_numbers() {
+        let packed = pack(StatusCode::OK, &head()).unwrap();
+        let mut out = Vec::new();
+        packed.write([b"1234", b"99"], &mut out);
+        let expected = b"\x88\x0f\x10\x0atext/plain\x0f\x06\x0299\0\x05x-own\x01a\0\x05x-own\x01b\
+            \0\x0ccache-status\x10n; hit; ttl=1234";
+        assert_eq!(
+            out.escape_ascii().to_string(),
+            expected.escape_ascii().to_string()
+        );
+        assert!(out.len() <= packed.length_max() && is_stable(&out));
+        let packed = pack(StatusCode::GONE, &head()).unwrap();
+        assert!(packed.pieces[0].starts_with(b"\x08\x03410\x0f\x10"));
+    }
+
+    #[test]
+    fn a_head_without_its_numbers_or_with_a_secret_is_not_packed() {
+        let mut twice = head();
+        twice.append(header::AGE, HeaderValue::from_static("7"));
+        let mut without = head();
+        without.remove(header::AGE);
+        let mut other = head();
+        other.insert("cache-status", HeaderValue::from_static("m; fwd=miss"));
+        other.remove(header::AGE);
+        let mut secret = head();
+        let mut value = HeaderValue::from_static("s");
+        value.set_sensitive(true);
+        secret.insert("x-secret", value);
+        for headers in [twice, without, other, secret] {
+            assert!(pack(StatusCode::OK, &headers).is_none());
+        }
+    }
+}

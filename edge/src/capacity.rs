@@ -24,9 +24,9 @@ pub use told::{Point, Told};
 
 /// Accesses that wait to be played; beyond it they are lost, and fewer keys are sampled from then on.
 const WAITING_MAX: usize = 8 * 1024;
-/// Sampled accesses in a second beyond which fewer keys are sampled. At about a microsecond each, they take less than one
-/// percent of a core.
-const PER_SECOND_MAX: u32 = 6 * 1024;
+/// Sampled accesses in a second beyond which fewer keys are sampled. At a tenth of a microsecond each, or nearly two where
+/// most are misses of a disk, they take less than one percent of a core.
+const PER_SECOND_MAX: u32 = 4 * 1024;
 /// Between two looks at what waits, so that the thread is not woken for every access.
 const PAUSE: Duration = Duration::from_millis(20);
 /// What is said is of the last one to two of these.

@@ -296,6 +296,9 @@ impl Tier {
         for parent in self.parents.all().into_iter().chain(siblings) {
             self.shared.metrics.tell(&parent.show());
         }
+        for own in self.siblings.own(&self.shared) {
+            self.shared.metrics.forget(&own.place.id);
+        }
         let left = self.budget.lock().left();
         self.shared.metrics.tell_budget(left);
     }

@@ -66,14 +66,21 @@ impl Siblings {
     /// The others. Who has not been heard may be this node itself.
     pub(super) fn others(&self, shared: &Shared) -> Vec<Arc<Parent>> {
         let mut all = self.nodes.all();
-        all.retain(|node| node.place.id != shared.name && !node.is_called(&shared.name));
+        all.retain(|node| !is_own(node, shared));
+        all
+    }
+
+    /// This node, where it is named among them. It may have been taken for another one before it was heard.
+    pub(super) fn own(&self, shared: &Shared) -> Vec<Arc<Parent>> {
+        let mut all = self.nodes.all();
+        all.retain(|node| is_own(node, shared));
         all
     }
 
     /// Who has a key: of the two it may belong to, the first that can be asked.
     fn owner(&self, key: u64, shared: &Shared, without: Option<&str>) -> Owner {
         for node in self.nodes.candidates(key) {
-            if node.place.id == shared.name || node.is_called(&shared.name) {
+            if is_own(&node, shared) {
                 return Owner::Here;
             }
             if node.is_heard() && node.is_fit() && without != Some(&node.place.id) {
@@ -82,6 +89,10 @@ impl Siblings {
         }
         Owner::Here
     }
+}
+
+fn is_own(node: &Parent, shared: &Shared) -> bool {
+    node.place.id == shared.name || node.is_called(&shared.name)
 }
 
 impl Tier {

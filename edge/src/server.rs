@@ -112,6 +112,7 @@ impl Server {
         });
     }
 
+    /// What a connection seldom needs is boxed: all its time it holds room for whatever it may wait in.
     async fn serve(&self, mut stream: TcpStream, mut client: SocketAddr, below: Below) {
         let Ok(mut local) = stream.local_addr() else {
             return; // it is gone already
@@ -122,7 +123,7 @@ impl Server {
         let patience = self.node.limits.head;
         let Below { tls, announcing } = below;
         if announcing == Announcing::Trusted && self.node.trust.trusts(client.ip()) {
-            match timeout(patience, announced::read(&mut stream)).await {
+            match timeout(patience, Box::pin(announced::read(&mut stream))).await {
                 Ok(Ok(Announced::Of(ends))) => (client, local) = (ends.from, ends.to),
                 Ok(Ok(Announced::Own)) => {}
                 Ok(Err(error)) => {
@@ -145,22 +146,17 @@ impl Server {
                 .serve_plain(stream, facts(Scheme::Http, Shown::Nothing, None))
                 .await;
         };
-        let Ok(Ok(stream)) = timeout(patience, tls.accept(stream)).await else {
+        let Some(shaken) = Box::pin(shake_hands(&tls, stream, patience)).await else {
             return tracing::debug!(%client, "no TLS handshake");
         };
-        let session = stream.get_ref().1;
-        let speaks_h2 = session.alpn_protocol() == Some(b"h2");
-        let shown = match session.peer_certificates() {
-            // It was verified, or there would be no session.
-            Some([_, ..]) => Shown::Certificate,
-            Some([]) | None => Shown::Nothing,
-        };
-        let facts = facts(Scheme::Https, shown, Tls::of(session));
-        let io = Io::Tls(Box::new(stream));
-        if speaks_h2 {
-            self.serve_h2((io, BytesMut::new()), facts).await;
-        } else {
-            self.serve_h1(io, BytesMut::new(), facts).await;
+        let facts = facts(Scheme::Https, shaken.shown, shaken.tls);
+        match shaken.spoken {
+            Spoken::H1 => {
+                self.serve_h1(shaken.io, BytesMut::new(), facts).await;
+            }
+            Spoken::H2 => {
+                Box::pin(self.serve_h2((shaken.io, BytesMut::new()), facts)).await;
+            }
         }
     }
 
@@ -183,7 +179,7 @@ impl Server {
         let io = Io::Plain(stream);
         match sniffed {
             Ok(Ok(())) if read.starts_with(PREFACE) => {
-                self.serve_h2((io, read), facts).await;
+                Box::pin(self.serve_h2((io, read), facts)).await;
             }
             Ok(Ok(())) if !read.is_empty() => self.serve_h1(io, read, facts).await,
             Ok(_) | Err(_) => {}
@@ -215,7 +211,8 @@ impl Server {
             };
             let (status, why) = refused;
             self.node.refused(connection.facts(), status.as_u16(), why);
-            return refuse_h1(connection, status, why, Some(&self.node.name)).await;
+            let refusing = refuse_h1(connection, status, why, Some(&self.node.name));
+            return Box::pin(refusing).await;
         }
     }
 
@@ -284,7 +281,7 @@ impl Server {
         }
         // Responses keep the order of their requests.
         connection.flush().await.ok()?;
-        self.exchange_h1(connection, head, request).await
+        Box::pin(self.exchange_h1(connection, head, request)).await
     }
 
     /// A node that stops has more to say to its connections than answers.
@@ -309,7 +306,7 @@ impl Server {
             return Some(connection);
         }
         connection.flush().await.ok()?;
-        connection.close().await;
+        Box::pin(connection.close()).await;
         None
     }
 
@@ -551,11 +548,62 @@ async fn send_h1(
     body: &Body,
     range: Range<u64>,
 ) -> (u64, Result<(), ClientError>) {
-    let (mut sent, mut all) = (0, body.slice(range));
+    let mut all = body.slice(range);
     if body.contiguous().is_some() {
         let data = all.next().unwrap_or_default();
         return (data.len() as u64, connection.content(data).await);
     }
+    // What many pieces take, no connection without them is to hold.
+    Box::pin(send_pieces(connection, all)).await
+}
+
+/// A TLS connection that is made.
+struct Shaken {
+    io: Io,
+    spoken: Spoken,
+    shown: Shown,
+    tls: Option<Tls>,
+}
+
+/// What was agreed on (RFC 7301).
+#[derive(Clone, Copy)]
+enum Spoken {
+    H1,
+    H2,
+}
+
+async fn shake_hands(
+    acceptor: &TlsAcceptor,
+    stream: TcpStream,
+    patience: Duration,
+) -> Option<Shaken> {
+    let stream = timeout(patience, acceptor.accept(stream))
+        .await
+        .ok()?
+        .ok()?;
+    let session = stream.get_ref().1;
+    let spoken = match session.alpn_protocol() {
+        Some(b"h2") => Spoken::H2,
+        Some(_) | None => Spoken::H1,
+    };
+    let shown = match session.peer_certificates() {
+        // It was verified, or there would be no session.
+        Some([_, ..]) => Shown::Certificate,
+        Some([]) | None => Shown::Nothing,
+    };
+    Some(Shaken {
+        spoken,
+        shown,
+        tls: Tls::of(session),
+        io: Io::Tls(Box::new(stream)),
+    })
+}
+
+async fn send_pieces(
+    connection: &mut h1::Connection,
+    mut all: impl Iterator<Item = Bytes>,
+) -> (u64, Result<(), ClientError>) {
+    let mut sent = 0;
     loop {
         let pieces = Pieces::next_of(&mut all);
         if !pieces.has_remaining() {

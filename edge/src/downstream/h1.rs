@@ -30,7 +30,7 @@ pub(crate) const COPIED_MAX: usize = 4 * 1024;
 /// Heads that are remembered are no longer than this.
 const REMEMBERED_MAX: usize = 1024;
 /// Room for a read of what may come after a long while: all that an idle connection holds.
-const IDLE_SIZE: usize = 2 * 1024;
+const IDLE_SIZE: usize = 1024;
 /// Room for one read.
 const READ_SIZE: usize = 16 * 1024;
 

@@ -236,7 +236,7 @@ fn figures(frame: &mut Frame<'_>, head: Rect, facts: &Facts, screen: &Screen) {
             ("p99 ", millis(stats.origin.p99_ttfb_ms), Color::Reset),
             ("connections ", stats.connections.to_string(), Color::Reset),
             (
-                "log lines lost ",
+                "lines lost ",
                 count(float(stats.log_dropped)),
                 red_if(stats.log_dropped > 0),
             ),

@@ -96,6 +96,10 @@ async fn what_is_there_in_part() {
     let origin = Origin::start(move |seen| served.answer(seen)).await;
     let node = Node::before(&origin.url()).await;
     node.get_with("/part", &[("Range", "bytes=0-9")]).await;
+    // The rest of its slice comes behind the answer.
+    let received = [("kind", "in_flight")];
+    node.metrics_when(|it| it.sum("larder_cache_bytes", &received) == 0.0)
+        .await;
     let other = [("Range", "bytes=0-2000000")];
     assert_eq!(node.get_with("/part", &other).await.status, 206);
     check(&node, "/part", "partial", "3.4").await;

@@ -596,6 +596,22 @@ fn copied(headers: &HeaderMap) -> HeaderMap {
 }
 
 impl Fetched {
+    /// What the policy is to know of it, as the answer to `request`.
+    pub(crate) fn policy_exchange<'a>(
+        &'a self,
+        request: &'a Request,
+    ) -> policy::store::Exchange<'a> {
+        policy::store::Exchange {
+            method: request.method(),
+            request: request.headers(),
+            status: self.status,
+            response: &self.headers,
+            request_time: self.request_time,
+            response_time: self.response_time,
+            aging: self.source.aging(),
+        }
+    }
+
     /// Whether nobody waits for it.
     pub(crate) fn is_behind(&self) -> bool {
         self.spent.is_behind()

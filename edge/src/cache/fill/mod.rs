@@ -184,15 +184,7 @@ impl Fill {
         &'a self,
         fetched: &'a Fetched,
     ) -> policy::store::Exchange<'a> {
-        policy::store::Exchange {
-            method: self.request.method(),
-            request: self.request.headers(),
-            status: fetched.status,
-            response: &fetched.headers,
-            request_time: fetched.request_time,
-            response_time: fetched.response_time,
-            aging: fetched.source.aging(),
-        }
+        fetched.policy_exchange(&self.request)
     }
 
     fn fail(self, error: UpstreamError) {

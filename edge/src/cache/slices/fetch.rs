@@ -98,15 +98,7 @@ impl Fetch {
             return self.fail(UpstreamError::Unasked);
         };
         let treatment = self.request.treatment_of(StatusCode::OK);
-        let exchange = policy::store::Exchange {
-            method: self.request.method(),
-            request: self.request.headers(),
-            status: fetched.status,
-            response: &fetched.headers,
-            request_time: fetched.request_time,
-            response_time: fetched.response_time,
-            aging: fetched.source.aging(),
-        };
+        let exchange = fetched.policy_exchange(&self.request);
         match policy::partial::combine(stored, self.wanted, &exchange, &treatment.settings) {
             Combined::Updated(stored) => self.store(fetched, stored).await,
             Combined::Unstorable(reason) => {

@@ -389,8 +389,8 @@ mod tests {
         check(b"\x05\x02/a\x86", Some((0..4, Some("/a"))));
         check(b"\x82\x84", Some((1..2, Some("/"))));
         check(b"\x85\x82", Some((0..1, Some("/index.html"))));
-        // RFC 7541 Appendix C.4: `/` and then `no-cache`, coded.
-        check(b"\x04\x87\x62\xa3\xac\x41\x92\x72\xff", None);
+        // Coded.
+        check(b"\x04\x83\x62\xa3\xff", Some((0..5, Some("/no"))));
         check(b"\x04\x86\xa8\xeb\x10\x64\x9c\xbf", Some((0..8, None)));
         check(b"\x04\x01a", Some((0..3, None)));
         check(b"\x04\x00", Some((0..2, None)));

@@ -5,7 +5,7 @@
 //! bits are in no path.
 
 /// The shortest code, in bits.
-const SHORTEST: u32 = 5;
+const SHORTEST: usize = 5;
 /// The codes' lengths that are known, from the shortest on.
 const LENGTHS: usize = 11;
 
@@ -28,9 +28,9 @@ static SYMBOLS: [&[u8]; LENGTHS] = [
 #[derive(Clone, Copy)]
 struct Codes {
     /// The first of them.
-    first: u32,
+    first: usize,
     /// The first that is longer, in so many bits.
-    end: u32,
+    end: usize,
 }
 
 const CODES: [Codes; LENGTHS] = {
@@ -38,7 +38,7 @@ const CODES: [Codes; LENGTHS] = {
     let mut next = 0;
     let mut at = 0;
     while at < LENGTHS {
-        let end = next + SYMBOLS[at].len() as u32;
+        let end = next + SYMBOLS[at].len();
         codes[at] = Codes { first: next, end };
         next = end << 1;
         at += 1;
@@ -47,16 +47,16 @@ const CODES: [Codes; LENGTHS] = {
 };
 
 /// What a byte begins with: a symbol, and the bits of its code; none where that is longer than a byte.
-const BY_BYTE: [Option<(u8, u32)>; 256] = {
+const BY_BYTE: [Option<(u8, usize)>; 256] = {
     let mut table = [None; 256];
     let mut byte = 0;
     while byte < 256 {
         let mut at = 0;
-        while SHORTEST + at as u32 <= 8 {
-            let bits = SHORTEST + at as u32;
-            let code = byte as u32 >> (8 - bits);
+        while SHORTEST + at <= 8 {
+            let bits = SHORTEST + at;
+            let code = byte >> (8 - bits);
             if code >= CODES[at].first && code < CODES[at].end && table[byte].is_none() {
-                let symbol = SYMBOLS[at][(code - CODES[at].first) as usize];
+                let symbol = SYMBOLS[at][code - CODES[at].first];
                 table[byte] = Some((symbol, bits));
             }
             at += 1;
@@ -71,12 +71,12 @@ const BY_BYTE: [Option<(u8, u32)>; 256] = {
 pub(super) fn decode(coded: &[u8], out: &mut Vec<u8>) -> Option<()> {
     let mut bytes = coded.iter();
     // The bits that are not decoded are the last `count` of `held`.
-    let (mut held, mut count) = (0_u64, 0_u32);
+    let (mut held, mut count) = (0_u64, 0_usize);
     loop {
         while count <= 56
             && let Some(byte) = bytes.next()
         {
-            held = held << 8 | u64::from(*byte);
+            held = (held << 8) | u64::from(*byte);
             count += 8;
         }
         let Some((symbol, bits)) = symbol(held, count) else {
@@ -90,24 +90,23 @@ pub(super) fn decode(coded: &[u8], out: &mut Vec<u8>) -> Option<()> {
 }
 
 /// The symbol that the last `count` bits begin with, and the bits of its code.
-fn symbol(held: u64, count: u32) -> Option<(u8, u32)> {
-    let first = |bits: u32| match count.checked_sub(bits) {
-        Some(behind) => held >> behind,
-        // As if ones followed: no code that is known consists of them.
-        None => held << (bits - count) | ((1 << (bits - count)) - 1),
+fn symbol(held: u64, count: usize) -> Option<(u8, usize)> {
+    let first = |bits: usize| {
+        let all = match count.checked_sub(bits) {
+            Some(behind) => held >> behind,
+            // As if ones followed: no code that is known consists of them.
+            None => (held << (bits - count)) | ((1 << (bits - count)) - 1),
+        };
+        usize::try_from(all & ((1 << bits) - 1)).unwrap_or_default()
     };
-    let found = match BY_BYTE[usize::try_from(first(8) & 0xff).unwrap_or_default()] {
-        Some(found) => Some(found),
-        None => (9..SHORTEST + LENGTHS as u32).find_map(|bits| {
-            let code = u32::try_from(first(bits) & ((1 << bits) - 1)).ok()?;
-            let Codes { first, end } = CODES[(bits - SHORTEST) as usize];
-            let symbols = SYMBOLS[(bits - SHORTEST) as usize];
-            let symbol = (first..end)
-                .contains(&code)
-                .then(|| symbols[(code - first) as usize]);
-            symbol.map(|symbol| (symbol, bits))
-        }),
-    };
+    let found = BY_BYTE[first(8)].or_else(|| {
+        (9..SHORTEST + LENGTHS).find_map(|bits| {
+            let code = first(bits);
+            let Codes { first, end } = CODES[bits - SHORTEST];
+            let symbol = || SYMBOLS[bits - SHORTEST][code - first];
+            (first..end).contains(&code).then(|| (symbol(), bits))
+        })
+    });
     found.filter(|(_, bits)| *bits <= count)
 }
 
@@ -122,22 +121,20 @@ mod tests {
 
     /// The other way, by the same table.
     fn encoded(text: &[u8]) -> Vec<u8> {
-        let (mut held, mut count, mut out) = (0_u64, 0_u32, Vec::new());
+        let mut bits = String::new();
         for byte in text {
             let at = SYMBOLS.iter().position(|of| of.contains(byte)).unwrap();
             let place = SYMBOLS[at].iter().position(|it| it == byte).unwrap();
-            let bits = SHORTEST + u32::try_from(at).unwrap();
-            held = held << bits | u64::from(CODES[at].first) + place as u64;
-            count += bits;
-            while count >= 8 {
-                count -= 8;
-                out.push((held >> count & 0xff) as u8);
-            }
+            let (code, width) = (CODES[at].first + place, SHORTEST + at);
+            bits += &format!("{code:0width$b}");
         }
-        if count > 0 {
-            out.push((held << (8 - count) & 0xff) as u8 | ((1 << (8 - count)) - 1) as u8);
+        while !bits.len().is_multiple_of(8) {
+            bits.push('1');
         }
-        out
+        let bytes = bits.as_bytes().chunks(8);
+        bytes
+            .map(|byte| u8::from_str_radix(str::from_utf8(byte).unwrap(), 2).unwrap())
+            .collect()
     }
 
     /// RFC 7541 Appendix C.4 and C.6, and the first and last code of each length in Appendix B.
@@ -155,8 +152,8 @@ mod tests {
             (b"\xae\xc3\x77\x1a\x4b", b"private"),
             (b"", b""),
             (b"\x07", b"0"),
-            (b"\xf8\xff", b"&"),
-            (b"\xfd\xff", b"Z"),
+            (b"\xf8", b"&"),
+            (b"\xfd", b"Z"),
             (b"\xfe\x3f", b"!"),
             (b"\xff\xfd", b"{"),
         ];
@@ -170,7 +167,7 @@ mod tests {
     #[test]
     fn every_symbol_that_is_known_comes_back_beside_every_other() {
         let all: Vec<u8> = SYMBOLS.concat();
-        assert_eq!(all.len(), 95 + 1 - 1);
+        assert_eq!(all.len(), 95);
         for one in &all {
             for other in &all {
                 let text = [*one, *other, *one];
@@ -186,7 +183,7 @@ mod tests {
         for coded in [
             // A byte of nothing but ones, zeros at the end, a longer code, one that is cut.
             &b"\xff"[..],
-            b"\x00\xff",
+            b"\x07\xff",
             b"\x00",
             b"\xff\xfe\x1f",
             b"\xff\xff\xff\xff",

@@ -174,6 +174,11 @@ pub fn choose(
     response: &HeaderMap,
     rules: &CodingRules,
 ) -> Choice {
+    // Most of what is stored is none of what is coded: that is asked first.
+    let is_coded = response.contains_key(header::CONTENT_ENCODING);
+    if !is_coded && !is_worthwhile(response, rules, Coding::Identity) {
+        return Choice::Alone;
+    }
     let Some(from) = convertible(status, response, rules) else {
         return Choice::Alone;
     };

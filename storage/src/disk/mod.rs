@@ -61,6 +61,7 @@ mod table;
 mod trail;
 mod volume;
 mod walk;
+mod warmth;
 mod writer;
 
 use std::fmt;
@@ -145,7 +146,7 @@ impl Disk {
             self.spawn("reclaim", volume, keep::serve)?;
             self.spawn("remove", volume, Removals::serve)?;
             for _ in 0..self.shared.settings.io_threads.max(1) {
-                self.spawn("read", volume, |_, volume| volume.pool.serve())?;
+                self.spawn("read", volume, |_, volume| volume.pool.serve(volume))?;
             }
             let bodies = volume.bodies.as_ref();
             self.threads

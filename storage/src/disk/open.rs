@@ -26,6 +26,7 @@ use super::settings::{
     bodies_dir,
 };
 use super::volume::{Counters, Numbers, Volume};
+use super::warmth::Warmth;
 
 /// Numbers that one run of the program may use, enough for petabytes. It takes them when it starts.
 const NUMBERS_PER_START: u64 = 1 << 46;
@@ -285,7 +286,8 @@ fn assemble_one(
         engine: superblock.engine,
         health: Health::new(path.clone()),
         path,
-        pool: Pool::new(Arc::clone(&medium), settings.io_queue),
+        pool: Pool::new(settings.io_queue),
+        warmth: Warmth::default(),
         medium,
         geometry,
         nonce: superblock.nonce,

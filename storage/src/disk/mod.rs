@@ -18,7 +18,7 @@
 //!
 //! ## What holds
 //!
-//! * No thread of the caller waits for a disk. What is not in the page cache is read by other threads.
+//! * No thread of the caller waits for a disk. What is not in the page cache is read, and checked, by other threads.
 //! * A removed object does not come back: removals are numbered in one order with everything that is
 //!   stored, and are durable when [`Disk::sync`] returns.
 //! * Every fault ends in a miss. Bytes that differ from those stored are never returned.

@@ -1,4 +1,7 @@
 //! The file of epochs: a header, and a record for each invalidation.
+//!
+//! An older copy of the file looks as sound as the file. So the greatest number is written down once more, beside what is
+//! stored: a file that does not reach it has lost invalidations, and nothing of it holds.
 
 use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions};
@@ -12,7 +15,7 @@ use siphasher::sip::SipHasher24;
 
 use super::KEYS_MAX;
 use crate::Key;
-use crate::purge::LogId;
+use crate::purge::{LogId, Sequence, Testimony, Witness};
 
 const MAGIC: &[u8; 8] = b"LRDEPOC\x01";
 /// A header: magic, log, base, check. A record: key, number, check.
@@ -26,6 +29,8 @@ pub(super) struct EpochsFile {
     path: PathBuf,
     log: LogId,
     state: Mutex<State>,
+    /// What it says last is the greatest number.
+    witness: Mutex<Option<Witness>>,
 }
 
 enum State {
@@ -52,6 +57,10 @@ impl Saved {
         Self { base, listed }
     }
 
+    fn greatest(&self) -> u64 {
+        self.listed.values().copied().fold(self.base, u64::max)
+    }
+
     /// False if a later one came first: the greater number is in force.
     fn add(&mut self, key: Key, number: u64) -> bool {
         let known = self.listed.get(&key).copied().unwrap_or(self.base);
@@ -65,17 +74,26 @@ impl Saved {
 
 impl EpochsFile {
     /// The file, and what is in it if all of that can be believed.
-    pub(super) fn open(path: &Path, log: LogId) -> (Self, Option<Saved>) {
+    pub(super) fn open(path: &Path, witness: &Path, log: LogId) -> (Self, Option<Saved>) {
         let read = fs::read(path).ok();
+        let witness = Witness::open(witness)
+            .inspect_err(|error| tracing::warn!(%error, "no witness of the epochs"))
+            .ok();
+        let said = witness.as_ref().and_then(Witness::said);
+        let reached = |saved: &Saved| {
+            said.is_some_and(|said| said.log == log && said.last.0 <= saved.greatest())
+        };
         let saved = read.as_deref().and_then(|bytes| parse(bytes, log));
+        let saved = saved.filter(reached);
         let file = Self {
             path: path.to_path_buf(),
             log,
             state: Mutex::new(State::NotBegun),
+            witness: Mutex::new(witness),
         };
         let Some(saved) = saved else {
             if read.is_some() {
-                tracing::warn!(path = %path.display(), "the file of epochs is not this log's or damaged: what is stored of queries is not found");
+                tracing::warn!(path = %path.display(), "the file of epochs is not this log's, an older one, or damaged: what is stored of queries is not found");
                 file.discard();
             }
             return (file, None);
@@ -138,7 +156,8 @@ impl EpochsFile {
         *records += 1;
         let written = file
             .write_all(&record(key, number))
-            .and_then(|()| file.sync_data());
+            .and_then(|()| file.sync_data())
+            .and_then(|()| self.say(number));
         if let Err(error) = written {
             *state = State::Failed;
             self.discard();
@@ -160,7 +179,9 @@ impl EpochsFile {
 
     /// Writes a new file in the place of the old one.
     fn replace_in(&self, state: &mut State, saved: Saved) -> io::Result<()> {
-        match self.write_new(&saved) {
+        let written = self.write_new(&saved);
+        let written = written.and_then(|file| self.say(saved.greatest()).map(|()| file));
+        match written {
             Ok(file) => {
                 let records = saved.listed.len();
                 *state = State::Open {
@@ -193,6 +214,22 @@ impl EpochsFile {
         let folder = self.path.parent().unwrap_or_else(|| Path::new("."));
         File::open(folder)?.sync_all()?;
         Ok(file)
+    }
+
+    /// The witness hears of a number when the file has it.
+    fn say(&self, number: u64) -> io::Result<()> {
+        let mut witness = self.witness.lock();
+        let Some(witness) = &mut *witness else {
+            // The next start believes nothing.
+            return Ok(());
+        };
+        // Two numbers may come in another order than they were given.
+        let said = witness.said().filter(|said| said.log == self.log);
+        let last = Sequence(number.max(said.map_or(0, |said| said.last.0)));
+        witness.say(Testimony {
+            log: self.log,
+            last,
+        })
     }
 
     fn discard(&self) {

@@ -33,6 +33,13 @@ pub(super) struct EpochsFile {
     witness: Mutex<Option<Witness>>,
 }
 
+/// What a new file outlives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Lasts {
+    TheProcess,
+    PowerCuts,
+}
+
 enum State {
     /// There is no file yet.
     NotBegun,
@@ -114,7 +121,8 @@ impl EpochsFile {
     pub(super) fn begin(&self, base: u64) -> io::Result<()> {
         let mut state = self.state.lock();
         match *state {
-            State::NotBegun => self.replace_in(&mut state, Saved::new(base)),
+            // Nothing was invalidated yet: without the file, the next start finds nothing.
+            State::NotBegun => self.replace_in(&mut state, Saved::new(base), Lasts::TheProcess),
             State::Open { .. } | State::Failed => Ok(()),
         }
     }
@@ -132,14 +140,14 @@ impl EpochsFile {
                 renewed.base = base.max(saved.base);
             }
         }
-        self.replace_in(&mut state, renewed)
+        self.replace_in(&mut state, renewed, Lasts::PowerCuts)
     }
 
     /// Adds a record; it survives a power cut when this returns. A file that is not there yet begins with `base`.
     pub(super) fn append(&self, (key, number): (Key, u64), base: u64) -> io::Result<()> {
         let mut state = self.state.lock();
         if let State::NotBegun = *state {
-            self.replace_in(&mut state, Saved::new(base))?;
+            self.replace_in(&mut state, Saved::new(base), Lasts::PowerCuts)?;
         }
         let State::Open {
             file,
@@ -168,20 +176,20 @@ impl EpochsFile {
                 base: saved.base,
                 listed: std::mem::take(&mut saved.listed),
             };
-            return self.replace_in(&mut state, saved);
+            return self.replace_in(&mut state, saved, Lasts::PowerCuts);
         }
         Ok(())
     }
 
     fn replace(&self, saved: Saved) -> io::Result<()> {
-        self.replace_in(&mut self.state.lock(), saved)
+        self.replace_in(&mut self.state.lock(), saved, Lasts::PowerCuts)
     }
 
     /// Writes a new file in the place of the old one.
-    fn replace_in(&self, state: &mut State, saved: Saved) -> io::Result<()> {
-        let written = self.write_new(&saved);
-        let written = written.and_then(|file| self.say(saved.greatest()).map(|()| file));
-        match written {
+    fn replace_in(&self, state: &mut State, saved: Saved, lasts: Lasts) -> io::Result<()> {
+        // The witness first: who finds the file finds it believed.
+        let written = self.say(saved.greatest());
+        match written.and_then(|()| self.write_new(&saved, lasts)) {
             Ok(file) => {
                 let records = saved.listed.len();
                 *state = State::Open {
@@ -199,7 +207,7 @@ impl EpochsFile {
         }
     }
 
-    fn write_new(&self, saved: &Saved) -> io::Result<File> {
+    fn write_new(&self, saved: &Saved, lasts: Lasts) -> io::Result<File> {
         let beside = self.path.with_extension("new");
         let mut options = OpenOptions::new();
         options.write(true).create(true).truncate(true).mode(0o600);
@@ -209,14 +217,18 @@ impl EpochsFile {
             bytes.extend_from_slice(&record(*key, *number));
         }
         file.write_all(&bytes)?;
-        file.sync_data()?;
+        if lasts == Lasts::PowerCuts {
+            file.sync_data()?;
+        }
         fs::rename(&beside, &self.path)?;
-        let folder = self.path.parent().unwrap_or_else(|| Path::new("."));
-        File::open(folder)?.sync_all()?;
+        if lasts == Lasts::PowerCuts {
+            let folder = self.path.parent().unwrap_or_else(|| Path::new("."));
+            File::open(folder)?.sync_all()?;
+        }
         Ok(file)
     }
 
-    /// The witness hears of a number when the file has it.
+    /// Tells the witness of a number that the file has, or is about to have.
     fn say(&self, number: u64) -> io::Result<()> {
         let mut witness = self.witness.lock();
         let Some(witness) = &mut *witness else {

@@ -83,13 +83,14 @@ impl Applier {
             clock,
             ..
         } = &*self.shared;
-        metrics.resets.with_label_values(&[reason.as_str()]).inc();
         // What they said of places may be of others.
         members.doubt();
         let sequence = self.ledger.doubt(reason, &cursor);
         (self.sink.hear)(vec![Event::Doubt { sequence, place }]);
         self.ledger.reached(cursor);
         self.ledger.keep(clock.instant());
+        // Whoever sees it counted finds everything in doubt, and this node where it goes on.
+        metrics.resets.with_label_values(&[reason.as_str()]).inc();
     }
 
     /// Applies messages in their order.

@@ -55,10 +55,14 @@ impl Repeats {
     }
 
     fn place(&self, name: Name) -> (&AtomicU64, u64) {
-        let bits = name.bits();
-        let place = bits as usize % PLACES;
-        (&self.0[place], (bits & !COUNT_MAX).max(COUNT_MAX + 1))
+        let named = (name.bits() & !COUNT_MAX).max(COUNT_MAX + 1);
+        (&self.0[number(name)], named)
     }
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "it is one of few places")]
+const fn number(name: Name) -> usize {
+    name.bits() as usize % PLACES
 }
 
 #[cfg(test)]
@@ -87,8 +91,10 @@ mod tests {
     fn who_shares_a_place_waits_by_itself() {
         let repeats = Repeats::default();
         let all: Vec<Name> = (0..u8::MAX).map(name).collect();
-        let place = |name: &Name| name.bits() as usize % PLACES;
-        let sharing = |one: &Name| all.iter().find(|it| *it != one && place(it) == place(one));
+        let sharing = |one: &Name| {
+            all.iter()
+                .find(|it| *it != one && number(**it) == number(*one))
+        };
         let found = all.iter().find_map(|one| Some((*one, *sharing(one)?)));
         let (one, other) = found.expect("there are many names");
         assert!(!repeats.count(one) && !repeats.count(other) && !repeats.count(other));

@@ -164,12 +164,20 @@ fn long_tail(requests: u64, seed: u64) -> impl Iterator<Item = String> {
     })
 }
 
+async fn ask(node: &Node, targets: impl Iterator<Item = String>) {
+    let mut client = node.client().await;
+    for target in targets {
+        assert_eq!(client.get(&target).await.status, 200);
+    }
+}
+
 /// Fills a disk until things go from it, kills the node, starts it again and has others ask it.
 async fn killed_and_asked_again(origin: &Origin) -> Node {
     let settings = Settings::origins(&[&origin.url()]);
     let settings = settings
         .table("memory", "size = \"16MiB\"")
         .table("memory", "object_max = \"64KiB\"")
+        .site("disk = \"always\"")
         .disk("16MiB");
     let mut node = Node::start(settings).await;
     ask(&node, long_tail(BEFORE, 7)).await;
@@ -179,8 +187,8 @@ async fn killed_and_asked_again(origin: &Origin) -> Node {
     node.metrics_when(|it| it.sum("larder_curve_sampling_rate", &[]) > 0.0)
         .await;
     ask(&node, long_tail(BEFORE, 9)).await;
-    // All that was stored of them has been told.
-    let requests = BEFORE as f64;
+    // What memory has no place for at that moment is not told.
+    let requests = BEFORE as f64 * 0.9;
     node.metrics_when(|it| it.sum("larder_curve_sampled_requests_total", &[]) >= requests)
         .await;
     node
@@ -198,7 +206,7 @@ async fn a_node_that_was_killed_foretells_what_its_disk_lets_it_and_says_what_it
     assert_eq!(told["state"], "told", "{told}");
     let filling = told["filling"].as_array().expect("a list");
     let all = [0.5, 2.0, 4.0].map(|factor| json!({ "change": "disk", "factor": factor }));
-    assert!(filling.len() > 1 && filling.len() <= all.len(), "{told}");
+    assert!(filling.iter().any(|it| it["factor"] == 4.0), "{told}");
     for it in filling {
         let named = json!({ "change": it["change"], "factor": it["factor"] });
         assert!(all.contains(&named), "{told}");

@@ -50,6 +50,12 @@ impl Seen {
         sizes.head + sizes.body
     }
 
+    /// The bytes of its body.
+    #[must_use]
+    pub fn body_len(&self) -> u64 {
+        self.entry.sizes().body
+    }
+
     /// Whether [`Disk::prove`] was told of it.
     pub(crate) fn is_proven(&self) -> bool {
         self.entry.is_proven()
@@ -102,7 +108,7 @@ impl Disk {
         Some(seen)
     }
 
-    async fn look(&self, entry: Entry) -> Result<Seen, DiskError> {
+    pub(super) async fn look(&self, entry: Entry) -> Result<Seen, DiskError> {
         let held = self.shared.hold(&entry).ok_or(DiskError::Gone)?;
         let (volume, life, entry) = held;
         let span = Span {

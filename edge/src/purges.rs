@@ -27,6 +27,7 @@ use storage::Moment;
 use storage::purge::{
     self, Labeller, Life, LogFile, LogId, Membership, PurgeIndex, Sequence, Testimony, Witness,
 };
+use tiered::landmark::Landmark;
 use tiered::voucher::Born;
 use tokio::sync::{Semaphore, watch};
 use tokio::time::timeout;
@@ -40,7 +41,7 @@ pub(crate) use journal::{Applied, Logged};
 use labels::Kind;
 pub(crate) use labels::PREFIX_DEPTH_MAX;
 pub(crate) use local::LocalLog;
-use log::{Event, LogName, Placed, PublishError, Published, PurgeLog, Trace};
+use log::{Event, Placed, PublishError, Published, PurgeLog, Trace};
 pub(crate) use log::{LogState, LogStatus, Reach, Reached, Sink, Trust};
 pub(crate) use names::{host_of, is_within, only_site};
 pub(crate) use open::Tail;
@@ -177,6 +178,7 @@ impl Purges {
                 let placed = Placed {
                     sequence,
                     place: place.cast_unsigned(),
+                    print: None,
                     order,
                 };
                 let since = accepted(&placed.order).map_or(now, |at| Moment(at.0.min(now.0)));
@@ -217,18 +219,18 @@ impl Purges {
                         at: Timestamp::from_unix_millis(now.0),
                         took: begun.map(|begun| instant.saturating_duration_since(begun)),
                     };
-                    let (place, sequence) = (placed.place, placed.sequence);
+                    let (place, print) = (placed.place, placed.print);
+                    let (at, sequence) = (Landmark { place, print }, placed.sequence);
                     tell(&placed, &applied);
                     self.apply(placed, sites, (now, Some(applied)));
-                    self.position.moved(self.log.name(), place, sequence);
+                    self.position.moved(self.log.name(), at, sequence);
                 }
-                Event::Doubt { sequence, place } => {
+                Event::Doubt { sequence, behind } => {
                     self.index.doubt(sequence);
                     self.resets.fetch_add(1, Ordering::Relaxed);
-                    // Which log is followed from here on, the next event tells.
-                    self.position.moved(LogName::Unknown, place, sequence);
+                    self.position.doubted(behind, sequence);
                 }
-                Event::Passed(place) => self.position.passed(self.log.name(), place),
+                Event::Passed(at) => self.position.passed(self.log.name(), at),
             }
         }
         self.testify();
@@ -254,6 +256,7 @@ impl Purges {
             sequence,
             place,
             order,
+            ..
         } = placed;
         let mut labels = Vec::new();
         for scope in &order.scopes {
@@ -417,14 +420,14 @@ impl Purges {
         self.index.forgotten()
     }
 
-    /// What another node, which follows the same log, can hold a response against purges by.
-    pub(crate) fn vouch(&self, membership: &Membership) -> Option<Born> {
-        self.position.vouch(&self.index, membership)
+    /// What another node, which follows the same log and has read it up to `asker`, can hold a response against purges by.
+    pub(crate) fn vouch(&self, membership: &Membership, asker: Option<Landmark>) -> Option<Born> {
+        self.position.vouch(&self.index, membership, asker)
     }
 
     /// The same for a response that is not stored, and was asked for at `begun`.
-    pub(crate) fn vouch_passed(&self, begun: Sequence) -> Option<Born> {
-        self.position.vouch_passed(&self.index, begun)
+    pub(crate) fn vouch_passed(&self, begun: Sequence, asker: Option<Landmark>) -> Option<Born> {
+        self.position.vouch_passed(&self.index, begun, asker)
     }
 
     /// When a response was born that was asked for at `begun`, and came from where `source` says.
@@ -432,7 +435,7 @@ impl Purges {
         match source {
             Source::Origin => begun,
             Source::Tier(born) | Source::Sibling(born, _) => {
-                self.position.born(&self.index, begun, born.as_ref())
+                self.position.born(&self.index, begun, born.as_deref())
             }
         }
     }

@@ -51,8 +51,11 @@ pub struct Exit {
 }
 
 /// Lines that a thread collects from a pipe.
-#[derive(Clone, Debug, Default)]
-struct Lines(Arc<Mutex<Vec<String>>>);
+#[derive(Debug)]
+struct Lines {
+    collected: Arc<Mutex<Vec<String>>>,
+    reader: Option<thread::JoinHandle<()>>,
+}
 
 impl Node {
     /// Starts a node with the defaults of [`Settings`] in front of an origin.
@@ -138,6 +141,13 @@ impl Node {
     pub fn kill(&mut self) {
         self.child.kill().expect("the process can be killed");
         self.child.wait().expect("the process ends");
+        self.said_all();
+    }
+
+    /// Everything that the process has said before it ended is there from now on.
+    fn said_all(&mut self) {
+        self.stdout.end();
+        self.stderr.end();
     }
 
     /// Starts the process that was killed as it was started, and does not wait until it is ready.
@@ -358,7 +368,9 @@ impl Node {
 
     /// Waits until the process has ended by itself.
     pub async fn wait_exit(&mut self) -> ExitStatus {
-        wait(&mut self.child).await.expect("the node ends in time")
+        let status = wait(&mut self.child).await.expect("the node ends in time");
+        self.said_all();
+        status
     }
 
     /// Has the node's wall clock stand at these milliseconds since 1970.
@@ -496,26 +508,35 @@ fn loopback() -> SocketAddr {
 
 impl Lines {
     fn collect(pipe: Option<impl Read + Send + 'static>) -> Self {
-        let lines = Self::default();
+        let collected = Arc::<Mutex<Vec<String>>>::default();
         let pipe = BufReader::new(pipe.expect("a pipe"));
-        let collected = lines.clone();
-        thread::spawn(move || {
+        let lines = Arc::clone(&collected);
+        let reader = thread::spawn(move || {
             for line in pipe.split(b'\n').map_while(Result::ok) {
-                collected
-                    .lock()
-                    .push(String::from_utf8_lossy(&line).into_owned());
+                let line = String::from_utf8_lossy(&line).into_owned();
+                lock(&lines).push(line);
             }
         });
-        lines
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<String>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        Self {
+            collected,
+            reader: Some(reader),
+        }
     }
 
     fn all(&self) -> Vec<String> {
-        self.lock().clone()
+        lock(&self.collected).clone()
     }
+
+    /// Waits for the last line of a process that has ended.
+    fn end(&mut self) {
+        if let Some(reader) = self.reader.take() {
+            reader.join().expect("a reader");
+        }
+    }
+}
+
+fn lock(lines: &Mutex<Vec<String>>) -> std::sync::MutexGuard<'_, Vec<String>> {
+    lines.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn collect_text(pipe: Option<impl Read + Send + 'static>) -> thread::JoinHandle<String> {

@@ -1,6 +1,7 @@
 //! A response as a client saw it.
 
 use bytes::Bytes;
+use tokio::time::Instant;
 
 use crate::wire::{End, Fields, Head, all, first, latin1};
 
@@ -90,6 +91,14 @@ impl Response {
     #[must_use]
     pub fn age(&self) -> Option<u64> {
         self.header("Age").and_then(|age| age.parse().ok())
+    }
+
+    /// Whether it is as old as clocks say that were moved on by so many seconds since `began`, when it was new: within a second
+    /// for each of two nodes, and what the test itself took.
+    #[must_use]
+    pub fn is_aged(&self, moved: u64, began: Instant) -> bool {
+        let most = moved + began.elapsed().as_secs() + 2;
+        (moved..=most).contains(&self.age().unwrap_or(0))
     }
 }
 

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use crate::forwarded::Scheme;
+use crate::landmark::Landmark;
 use crate::parameters::{Reader, Unreadable, Writer};
 
 /// Nodes of tiers that a request may pass, each asking the next. After them, the origin is asked.
@@ -42,8 +43,10 @@ pub struct Introduction {
     pub path: Vec<IpAddr>,
     /// The log of purges that the node follows, where that is a shared one.
     pub log: Option<String>,
-    /// The place in that log of a purge that the answer must not be older than.
-    pub least: Option<u64>,
+    /// The last message of it that the node has read, where the node says so.
+    pub here: Option<Landmark>,
+    /// A purge in that log that the answer must not be older than.
+    pub least: Option<Landmark>,
 }
 
 impl Introduction {
@@ -68,7 +71,10 @@ impl Introduction {
             writer.add("for", path.join(","));
         }
         writer.add_some("log", self.log.as_ref());
-        writer.add_some("least", self.least);
+        writer.add_some("here", self.here);
+        // Its place alone is what older nodes read.
+        writer.add_some("least", self.least.map(|least| least.place));
+        writer.add_some("mark", self.least.filter(|least| least.print.is_some()));
         writer.finish()
     }
 
@@ -101,7 +107,8 @@ impl Introduction {
             scheme,
             path,
             log: reader.text("log").map(str::to_owned),
-            least: reader.number("least")?,
+            here: reader.landmark("here")?,
+            least: least(&reader)?,
         })
     }
 
@@ -109,6 +116,18 @@ impl Introduction {
     #[must_use]
     pub const fn is_timely(&self, now: u64) -> bool {
         self.at.abs_diff(now) <= SKEW_MAX
+    }
+}
+
+/// The purge that an answer must not be older than: its place, and, by those who say so, which message it is.
+fn least(reader: &Reader<'_>) -> Result<Option<Landmark>, Unreadable> {
+    let Some(place) = reader.number("least")? else {
+        return Ok(None);
+    };
+    match reader.landmark("mark")? {
+        None => Ok(Some(Landmark::unknown(place))),
+        Some(mark) if mark.place == place => Ok(Some(mark)),
+        Some(_) => Err(Unreadable::Malformed),
     }
 }
 
@@ -125,7 +144,8 @@ mod tests {
             scheme: Scheme::Https,
             path: vec!["192.0.2.1".parse().unwrap(), "::1".parse().unwrap()],
             log: Some("01J".to_owned()),
-            least: Some(12),
+            here: "13-00000000000000ab".parse().ok(),
+            least: "12-00000000000000cd".parse().ok(),
         }
     }
 
@@ -134,14 +154,15 @@ mod tests {
         let full = introduction();
         assert_eq!(
             full.to_text(),
-            "v=1; node=edge-1; at=1700000000000; hops=1; from=beside; scheme=https; for=192.0.2.1,::1; log=01J; least=12"
+            "v=1; node=edge-1; at=1700000000000; hops=1; from=beside; scheme=https; for=192.0.2.1,::1; log=01J; here=13-00000000000000ab; least=12; mark=12-00000000000000cd"
         );
         assert_eq!(Introduction::parse(&full.to_text()), Ok(full.clone()));
         let bare = Introduction {
             asker: Asker::Before,
             path: Vec::new(),
             log: None,
-            least: None,
+            here: None,
+            least: Some(Landmark::unknown(12)),
             ..full
         };
         assert_eq!(Introduction::parse(&bare.to_text()), Ok(bare));
@@ -162,6 +183,8 @@ mod tests {
             ("::1", "::x"),
             ("least=12", "least="),
             ("least=12", "least"),
+            ("least=12", "least=13"),
+            ("here=13", "here=x"),
             (
                 "for=",
                 "for=10.0.0.1,10.0.0.2,10.0.0.3,10.0.0.4,10.0.0.5,10.0.0.6,10.0.0.7,10.0.0.8,10.0.0.9,10.0.0.10,10.0.0.11,10.0.0.12,10.0.0.13,10.0.0.14,10.0.0.15,",

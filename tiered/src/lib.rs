@@ -4,8 +4,8 @@
 //! names the nodes it went through ([`via`]), who sent it by the word of trusted proxies ([`forwarded`]), whether a peer
 //! is fit to be asked ([`health`], [`breaker`], [`ejection`]), which of several is ([`balance`]), whether and how often it is tried
 //! again ([`retry`], [`budget`]), in which order the addresses of an upstream are tried ([`addresses`], [`services`], [`eyeballs`]), which node of a
-//! tier a key belongs to ([`rendezvous`]), what nodes of tiers tell each other ([`introduction`], [`voucher`]), and which trace
-//! a request belongs to ([`trace_context`]). It reads no clock and knows nothing of what is cached.
+//! tier a key belongs to ([`rendezvous`]), what nodes of tiers tell each other ([`introduction`], [`voucher`]) and whether
+//! they mean the same by it ([`landmark`]), and which trace a request belongs to ([`trace_context`]). It reads no clock and knows nothing of what is cached.
 #![forbid(unsafe_code)]
 
 pub mod addresses;
@@ -18,6 +18,7 @@ pub mod eyeballs;
 pub mod forwarded;
 pub mod health;
 pub mod introduction;
+pub mod landmark;
 pub mod loop_detection;
 mod moment;
 mod parameters;

@@ -2,6 +2,8 @@
 
 use std::fmt::{Display, Write as _};
 
+use crate::landmark::Landmark;
+
 /// Bytes of a field that are read.
 pub(crate) const FIELD_MAX: usize = 2_048;
 /// The version that is written. What has a higher one may mean something else.
@@ -87,6 +89,10 @@ impl<'a> Reader<'a> {
         let digits = text.bytes().all(|byte| byte.is_ascii_digit());
         let number = text.parse().ok().filter(|_| digits);
         number.ok_or(Unreadable::Malformed).map(Some)
+    }
+
+    pub(crate) fn landmark(&self, name: &str) -> Result<Option<Landmark>, Unreadable> {
+        self.text(name).map(str::parse).transpose()
     }
 
     pub(crate) fn required_number<T: std::str::FromStr>(

@@ -1,6 +1,10 @@
 //! What a node of a tier says of its answer to a node of the tier before.
 
+use crate::landmark::Landmark;
 use crate::parameters::{Reader, Unreadable, Writer};
+
+/// How it is said that the node that asks has read what the one that answers has read.
+const COMMON: &str = "common";
 
 /// What kind of answer it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,6 +46,19 @@ pub struct Born {
     pub log: String,
     /// The place in it.
     pub place: u64,
+    /// The last message of it that the node had read when it said so, where it tells.
+    pub here: Option<Landmark>,
+    /// How far whoever asked had read it, seen from the node that answers.
+    pub asker: Reading,
+}
+
+/// Whether a node that asks reads what the node that is asked has read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reading {
+    /// The last message that it has read is one that this node has read, too.
+    Common,
+    /// That is not known here: it may be further along.
+    Unknown,
 }
 
 /// In which parts a node stores what it is asked for, if it stores it in parts.
@@ -89,7 +106,8 @@ pub struct Voucher {
     pub why: Option<String>,
     /// What the response can be held against purges by, where the node follows a shared log.
     pub born: Option<Born>,
-    /// Requests that origins got for it before it began, from the node and from those beyond.
+    /// Requests that origins got for it before it began, from the node and from those beyond. With the answer to a probe:
+    /// for answers to the same node, after those began.
     pub cost: u64,
     /// How the node cuts what it was asked for, where it says so.
     pub cut: Option<Cut>,
@@ -103,9 +121,13 @@ impl Voucher {
         writer.add("node", &self.node);
         writer.add("says", self.says.as_str());
         writer.add_some("why", self.why.as_ref());
-        if let Some(Born { log, place }) = &self.born {
-            writer.add("log", log);
-            writer.add("born", place);
+        if let Some(born) = &self.born {
+            writer.add("log", &born.log);
+            writer.add("born", born.place);
+            writer.add_some("here", born.here);
+            if born.asker == Reading::Common {
+                writer.add("asker", COMMON);
+            }
         }
         if self.cost > 0 {
             writer.add("cost", self.cost);
@@ -127,6 +149,11 @@ impl Voucher {
             (Some(log), Some(place)) => Some(Born {
                 log: log.to_owned(),
                 place,
+                here: reader.landmark("here")?,
+                asker: match reader.text("asker") {
+                    Some(COMMON) => Reading::Common,
+                    _ => Reading::Unknown,
+                },
             }),
             (None, None) => None,
             _ => return Err(Unreadable::Malformed),
@@ -158,6 +185,11 @@ mod tests {
                     born: born.map(|(log, place)| Born {
                         log: log.to_owned(),
                         place,
+                        here: (place == 7).then(|| Landmark::unknown(9)),
+                        asker: match place {
+                            7 => Reading::Unknown,
+                            _ => Reading::Common,
+                        },
                     }),
                     cost: born.map_or(0, |_| 3),
                     cut: born.map(|(_, place)| Cut::of(place - 7)),
@@ -176,6 +208,7 @@ mod tests {
             "v=1; node=a; says=hit; born=1",
             "v=1; node=a; says=hit; log=x",
             "v=1; node=a; says=hit; log=x; born=y",
+            "v=1; node=a; says=hit; log=x; born=7; here=y",
             "v=1; node=a; says=hit; cost=-1",
             "v=1; node=a; says=hit; slice=1MiB",
             "v=1; says=hit",

@@ -8,6 +8,7 @@ use policy::store::Stored;
 use serde::{Deserialize, Serialize};
 use storage::Durable;
 use storage::purge::{Label, Life, Membership, Sequence};
+use tiered::landmark::Landmark;
 use tiered::voucher::Born;
 
 use crate::purges::Purges;
@@ -249,12 +250,12 @@ impl Head {
         }
     }
 
-    /// What another node, which follows the same log of purges, can hold it against them by.
-    pub(crate) fn vouch(&self, purges: &Purges) -> Option<Born> {
+    /// What another node, which follows the same log of purges and has read it up to `asker`, can hold it against them by.
+    pub(crate) fn vouch(&self, purges: &Purges, asker: Option<Landmark>) -> Option<Born> {
         match self {
-            Self::Stored(cached) => purges.vouch(&cached.membership),
-            Self::Slice(slice) => purges.vouch(&slice.membership),
-            Self::PassedOn(begun) => purges.vouch_passed(*begun),
+            Self::Stored(cached) => purges.vouch(&cached.membership, asker),
+            Self::Slice(slice) => purges.vouch(&slice.membership, asker),
+            Self::PassedOn(begun) => purges.vouch_passed(*begun, asker),
         }
     }
 

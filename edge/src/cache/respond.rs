@@ -352,8 +352,8 @@ pub(super) fn finish_head(
 
 /// Notes what another node can hold a response against purges by, where one asks.
 pub(super) fn note_birth(node: &Node, exchange: &mut Exchange, head: &Head) {
-    if exchange.peer.is_some() {
-        exchange.born = head.vouch(&node.purges);
+    if let Some(peer) = &exchange.peer {
+        exchange.born = head.vouch(&node.purges, peer.here);
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use policy::time::Timestamp;
 use storage::purge::Sequence;
+use tiered::landmark::{Landmark, Print};
 
 use super::cursor::Cursor;
 use super::follow::Interruption;
@@ -39,7 +40,7 @@ impl Applier {
         let start = found.start(self.ledger.cursor(), &self.sink.trail).await?;
         let continuity = match start.continuity {
             // The file lost what it had.
-            Continuity::Proven if self.ledger.would_repeat(start.place) => {
+            Continuity::Proven if self.ledger.would_repeat(start.cursor.place) => {
                 Continuity::Broken(Reason::Damage)
             }
             continuity => continuity,
@@ -51,15 +52,10 @@ impl Applier {
     }
 
     /// Goes on there.
-    pub(super) fn begin(&mut self, start: Start, log: &str) {
+    pub(super) fn begin(&mut self, start: Start) {
         if let Continuity::Broken(reason) = start.continuity {
-            let cursor = Cursor {
-                log: log.to_owned(),
-                place: start.place,
-                id: start.id,
-            };
             self.shared.view.incomplete();
-            self.doubt(reason, cursor);
+            self.doubt(reason, start.cursor);
         }
     }
 
@@ -86,7 +82,8 @@ impl Applier {
         // What they said of places may be of others.
         members.doubt();
         let sequence = self.ledger.doubt(reason, &cursor);
-        (self.sink.hear)(vec![Event::Doubt { sequence, place }]);
+        let behind = cursor.landmark();
+        (self.sink.hear)(vec![Event::Doubt { sequence, behind }]);
         self.ledger.reached(cursor);
         self.ledger.keep(clock.instant());
         // Whoever sees it counted finds everything in doubt, and this node where it goes on.
@@ -106,6 +103,7 @@ impl Applier {
                     log: log.to_owned(),
                     place: read.place - 1,
                     id: String::new(),
+                    stamp: None,
                 };
                 self.doubt(Reason::Gap, cursor);
             }
@@ -122,6 +120,7 @@ impl Applier {
             log: log.to_owned(),
             place: last.place,
             id: last.id.clone(),
+            stamp: u64::try_from(last.stamp.as_nanos()).ok(),
         };
         let (stamp, pending) = (last.stamp, last.pending);
         let ticked = batch.iter().any(|read| read.meaning == Meaning::Nothing);
@@ -140,8 +139,9 @@ impl Applier {
 
     fn event(&self, read: Read) -> Event {
         let place = read.place;
+        let print = Some(Print::of(&read.id, read.stamp));
         let (order, site) = match read.meaning {
-            Meaning::Nothing => return Event::Passed(place),
+            Meaning::Nothing => return Event::Passed(Landmark { place, print }),
             Meaning::Purge { order, site } => (order, site),
             Meaning::Unknown { order, site } => {
                 self.unknown(place, &read.id);
@@ -158,6 +158,7 @@ impl Applier {
         Event::Purge(Placed {
             sequence: self.ledger.sequence(place),
             place,
+            print,
             order,
         })
     }

@@ -20,6 +20,8 @@ use super::{ANSWER, Access, Shared};
 const PING: Duration = Duration::from_secs(2);
 /// The longest pause between two attempts to connect.
 const RECONNECT_MAX: Duration = Duration::from_secs(1);
+/// How long the server may take for a command of an operator: a stream on several servers is not made at once.
+const COMMAND: Duration = Duration::from_secs(20);
 /// Complaints of servers that are told one by one, for each connection.
 const COMPLAINTS_MAX: usize = 16;
 
@@ -104,7 +106,7 @@ impl Shared {
         loop {
             match self.client().await {
                 Ok(client) => {
-                    self.client.send_replace(Some(context(client)));
+                    self.client.send_replace(Some(context(client, ANSWER)));
                     return;
                 }
                 Err(why) if why != told => {
@@ -118,7 +120,7 @@ impl Shared {
     }
 
     async fn client(&self) -> Result<Client, String> {
-        let options = options(&self.settings.access, &self.settings.servers).await?;
+        let options = options(&self.settings.access, &self.settings.servers, ANSWER).await?;
         let options = options.name(format!("larder {}", self.settings.node));
         let (line, reconnects) = (Arc::clone(&self.line), self.metrics.reconnects.clone());
         let options = options.event_callback(move |event| {
@@ -163,7 +165,7 @@ pub(super) async fn once(
 ) -> Result<(Context, Arc<Line>), String> {
     let line = Arc::new(Line::default());
     let heard = Arc::clone(&line);
-    let options = options(access, servers)
+    let options = options(access, servers, COMMAND)
         .await?
         .event_callback(move |event| {
             if let Event::ServerError(ServerError::Other(why)) = event {
@@ -173,18 +175,22 @@ pub(super) async fn once(
         });
     let client = options.connect(servers).await;
     let client = client.map_err(|error| sentence(&error))?;
-    Ok((context(client), line))
+    Ok((context(client, COMMAND), line))
 }
 
-fn context(client: Client) -> Context {
+fn context(client: Client, answer: Duration) -> Context {
     ContextBuilder::new()
-        .timeout(ANSWER)
-        .ack_timeout(ANSWER)
+        .timeout(answer)
+        .ack_timeout(answer)
         .build(client)
 }
 
-/// How connections are made.
-async fn options(access: &Access, servers: &[String]) -> Result<ConnectOptions, String> {
+/// How connections are made; the server has so long for each of its answers.
+async fn options(
+    access: &Access,
+    servers: &[String],
+    answer: Duration,
+) -> Result<ConnectOptions, String> {
     let Access {
         credentials,
         ca,
@@ -192,8 +198,8 @@ async fn options(access: &Access, servers: &[String]) -> Result<ConnectOptions, 
     } = access;
     let mut options = ConnectOptions::new()
         .ping_interval(PING)
-        .connection_timeout(ANSWER)
-        .request_timeout(Some(ANSWER))
+        .connection_timeout(answer)
+        .request_timeout(Some(answer))
         .reconnect_delay_callback(|attempts| {
             let shift = u32::try_from(attempts.min(10)).unwrap_or(10);
             RECONNECT_MAX.min(Duration::from_millis(1 << shift))

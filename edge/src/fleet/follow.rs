@@ -103,14 +103,14 @@ impl Follower {
             return Err(Interruption::Reconnected);
         }
         let applied = Stamped {
-            place: start.place,
+            place: start.cursor.place,
             stamp: start.stamp,
         };
         let last = Stamped {
             place: info.state.last_sequence,
             stamp: stamp(info.state.last_timestamp.unix_timestamp_nanos()),
         };
-        self.applier.begin(start, &log);
+        self.applier.begin(start);
         let Shared {
             members,
             view,

@@ -137,8 +137,12 @@ fn at_the_end(kept: Cursor, tail: Tail) -> Cursor {
     if place <= kept.place {
         return kept;
     }
-    let log = kept.log;
-    Cursor { log, place, id }
+    Cursor {
+        log: kept.log,
+        place,
+        id,
+        stamp: None,
+    }
 }
 
 const fn signed(number: u64) -> i64 {
@@ -156,6 +160,7 @@ mod tests {
             log: "l".to_owned(),
             place,
             id: "kept".to_owned(),
+            stamp: None,
         };
         let last = last.map(|sequence| (Sequence(sequence), "last".to_owned()));
         let cursor = at_the_end(kept, Tail { offset, last });

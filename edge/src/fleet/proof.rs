@@ -15,10 +15,8 @@ use crate::purges::record::Reason;
 /// Where a node goes on.
 #[derive(Debug)]
 pub(super) struct Start {
-    /// Everything up to here is applied, or behind this node for good.
-    pub place: u64,
-    /// The id of the message there; empty where it is not known.
-    pub id: String,
+    /// Everything up to here is applied, or behind this node for good. Its id is empty where it is not known.
+    pub cursor: Cursor,
     /// When that message was stamped, or, where it is not there any more, the log's first.
     pub stamp: Duration,
     pub continuity: Continuity,
@@ -71,12 +69,9 @@ impl Found<'_> {
         };
         let common = self.last_in_common(&self.within(trail())).await?;
         Ok(match common {
-            Some((trace, stamp)) => Start {
-                place: trace.place,
-                id: trace.id,
-                stamp,
-                continuity: Continuity::Broken(reason),
-            },
+            Some((Trace { place, id }, stamp)) => {
+                self.behind((place, id), stamp, Continuity::Broken(reason))
+            }
             None => self.before_the_first(reason),
         })
     }
@@ -85,12 +80,24 @@ impl Found<'_> {
     async fn joining(&self) -> Result<Start, Interruption> {
         let place = self.info.state.last_sequence;
         let message = message_at(self.stream, place).await?;
-        Ok(Start {
-            place,
-            id: message.as_ref().map(id_of).unwrap_or_default(),
-            stamp: stamp(self.info.state.last_timestamp.unix_timestamp_nanos()),
-            continuity: Continuity::Broken(Reason::Joined),
-        })
+        let last = self.info.state.last_timestamp.unix_timestamp_nanos();
+        let stamp = message.as_ref().map_or_else(|| stamp(last), stamp_of);
+        let id = message.as_ref().map(id_of).unwrap_or_default();
+        Ok(self.behind((place, id), stamp, Continuity::Broken(Reason::Joined)))
+    }
+
+    /// Goes on behind a message that has this id, or is not known, and was stamped so.
+    fn behind(&self, (place, id): (u64, String), stamp: Duration, continuity: Continuity) -> Start {
+        Start {
+            cursor: Cursor {
+                log: self.log.to_owned(),
+                place,
+                stamp: u64::try_from(stamp.as_nanos()).ok(),
+                id,
+            },
+            stamp,
+            continuity,
+        }
     }
 
     /// Whether the cursor's message stands where it stood.
@@ -105,12 +112,11 @@ impl Found<'_> {
         }
         Ok(match message_at(self.stream, cursor.place).await? {
             None => Proof::No(Reason::Expired),
-            Some(message) if id_of(&message) == cursor.id => Proof::Proven(Start {
-                place: cursor.place,
-                id: cursor.id.clone(),
-                stamp: stamp(message.time.unix_timestamp_nanos()),
-                continuity: Continuity::Proven,
-            }),
+            Some(message) if cursor.is(&id_of(&message), stamp_of(&message)) => {
+                let place = (cursor.place, cursor.id.clone());
+                let start = self.behind(place, stamp_of(&message), Continuity::Proven);
+                Proof::Proven(start)
+            }
             Some(_) => Proof::No(Reason::Rewound),
         })
     }
@@ -134,8 +140,7 @@ impl Found<'_> {
             let trace = &trail[middle];
             match message_at(self.stream, trace.place).await? {
                 Some(message) if id_of(&message) == trace.id => {
-                    let stamp = stamp(message.time.unix_timestamp_nanos());
-                    last = Some((trace.clone(), stamp));
+                    last = Some((trace.clone(), stamp_of(&message)));
                     known = middle + 1;
                 }
                 Some(_) | None => unknown = middle,
@@ -146,12 +151,9 @@ impl Found<'_> {
 
     fn before_the_first(&self, reason: Reason) -> Start {
         let state = &self.info.state;
-        Start {
-            place: state.first_sequence.saturating_sub(1),
-            id: String::new(),
-            stamp: stamp(state.first_timestamp.unix_timestamp_nanos()),
-            continuity: Continuity::Broken(reason),
-        }
+        let nothing = (state.first_sequence.saturating_sub(1), String::new());
+        let stamp = stamp(state.first_timestamp.unix_timestamp_nanos());
+        self.behind(nothing, stamp, Continuity::Broken(reason))
     }
 }
 
@@ -168,6 +170,11 @@ async fn message_at(stream: &Stream, place: u64) -> Result<Option<StreamMessage>
 fn id_of(message: &StreamMessage) -> String {
     let id = message.headers.get(NATS_MESSAGE_ID);
     id.map(|id| id.as_str().to_owned()).unwrap_or_default()
+}
+
+/// When the server took a message.
+fn stamp_of(message: &StreamMessage) -> Duration {
+    stamp(message.time.unix_timestamp_nanos())
 }
 
 /// A time of the server since its epoch.

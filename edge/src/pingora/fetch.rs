@@ -13,6 +13,7 @@ use pingora_core::{Error, ErrorType};
 use pingora_http::RequestHeader;
 use policy::time::Timestamp;
 use tiered::SpanId;
+use tiered::landmark::Landmark;
 use tiered::retry::Replay;
 use tokio::sync::mpsc;
 use wire::{Authority, Lie, UnknownCoding};
@@ -76,8 +77,8 @@ pub(crate) struct Asking<'a> {
 #[derive(Clone, Copy)]
 pub(crate) struct Through<'a> {
     pub request: &'a Request,
-    /// The place in the purge log that the answer must not be older than.
-    pub least: Option<u64>,
+    /// A purge that the answer must not be older than.
+    pub least: Option<Landmark>,
     /// The request once more, where a body that breaks off is to be gone on with.
     pub again: Option<&'a Arc<Request>>,
     /// A parent that is not to be asked.
@@ -190,7 +191,7 @@ impl Fetcher {
         check(status, &headers, Version::HTTP_2, unknown)?;
         policy::hop_by_hop::remove(&mut headers);
         let resume = through.again.and_then(|again| {
-            let from = (parent, source.place());
+            let from = (parent, source.here());
             Resume::new(self, (asking, again), from, (status, &headers))
         });
         Ok(Fetched {

@@ -375,8 +375,8 @@ pub(super) async fn take_response(
         ..Told::default()
     };
     cache::mark(node, &mut headers, &outcome, told);
-    if exchange.peer.is_some() {
-        exchange.born = begun.and_then(|begun| node.purges.vouch_passed(begun));
+    if let Some(peer) = &exchange.peer {
+        exchange.born = begun.and_then(|begun| node.purges.vouch_passed(begun, peer.here));
     }
     cache::vouch(node, exchange, status, &mut headers);
     exchange.begins(node.clock.instant(), status, &headers);

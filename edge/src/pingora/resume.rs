@@ -9,6 +9,7 @@ use http::{HeaderMap, HeaderName, Method, StatusCode, header};
 use policy::partial::Part;
 use policy::range::ByteRange;
 use policy::slices::Strong;
+use tiered::landmark::Landmark;
 use tokio::sync::mpsc;
 
 use super::fetch::{Asking, Carrier, Fetched, Fetcher, Through};
@@ -59,7 +60,7 @@ enum Proof {
     /// By what there is so far, which the other response has to begin with. It must not be older than the first.
     Beginning {
         hash: digest::Context,
-        least: Option<u64>,
+        least: Option<Landmark>,
     },
 }
 
@@ -71,12 +72,12 @@ pub(super) enum Rest {
 }
 
 impl Resume {
-    /// For the answer of `parent` to what is asked, proven up to `place` in the log of purges. None where the request
+    /// For the answer of `parent` to what is asked, which had read the log of purges up to `here`. None where the request
     /// cannot be sent once more.
     pub(super) fn new(
         fetcher: &Arc<Fetcher>,
         (asking, again): (&Asking<'_>, &Arc<Request>),
-        (parent, place): (String, Option<u64>),
+        (parent, here): (String, Option<Landmark>),
         (status, headers): (StatusCode, &HeaderMap),
     ) -> Option<Box<Self>> {
         if asking.method != Method::GET || asking.content.is_some() {
@@ -98,7 +99,10 @@ impl Resume {
                 Some(part) => Proof::Validator(part),
                 None => Proof::Beginning {
                     hash: digest::Context::new(&digest::SHA256),
-                    least: least.max(place),
+                    least: match (least, here) {
+                        (Some(least), Some(here)) => Some(least.further(here)),
+                        (least, here) => least.or(here),
+                    },
                 },
             },
             received: 0,

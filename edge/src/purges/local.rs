@@ -183,6 +183,7 @@ const fn event(sequence: Sequence, order: Order) -> Event {
     Event::Purge(Placed {
         sequence,
         place: sequence.0,
+        print: None,
         order,
     })
 }

@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use policy::time::Timestamp;
 use purge_api::{Fleet, Order};
 use storage::purge::{LogError, Sequence};
+use tiered::landmark::{Landmark, Print};
 
 /// What a log has to tell, in the order of the log.
 #[derive(Clone, Debug)]
@@ -18,11 +19,11 @@ pub(crate) enum Event {
     Doubt {
         /// Its place in this node's own order.
         sequence: Sequence,
-        /// Where the log is followed from now on.
-        place: u64,
+        /// Behind which message the log is followed from now on.
+        behind: Landmark,
     },
-    /// There is nothing to apply up to this place.
-    Passed(u64),
+    /// There is nothing to apply up to this message.
+    Passed(Landmark),
 }
 
 impl Event {
@@ -30,7 +31,7 @@ impl Event {
     pub(crate) const fn place(&self) -> u64 {
         match self {
             Self::Purge(placed) => placed.place,
-            Self::Doubt { place, .. } | Self::Passed(place) => *place,
+            Self::Doubt { behind: at, .. } | Self::Passed(at) => at.place,
         }
     }
 }
@@ -42,6 +43,8 @@ pub(crate) struct Placed {
     pub sequence: Sequence,
     /// In the log, which is the same for all who follow it.
     pub place: u64,
+    /// Which message that is, where others read it as well.
+    pub print: Option<Print>,
     /// What to purge.
     pub order: Order,
 }

@@ -3,9 +3,11 @@
 use http::{HeaderValue, Method};
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use storage::purge::Sequence;
 use tiered::introduction::{Asker, Introduction, TIERS_MAX};
+use tiered::landmark::{Landmark, Seen};
 use tiered::voucher::{Born, Cut, Says, Voucher};
 use tiered::{Unreadable, split_signature, with_signature};
 use wire::RequestHead;
@@ -14,12 +16,14 @@ use super::key::{Asked, LARDER_TIER};
 use super::{PROBE, Shared, Tier};
 use crate::downstream::{Facts, Scheme, Shown};
 use crate::exchange::Request;
-use crate::outcome::{Answer, Forwarded, Outcome};
+use crate::outcome::{Answer, Forwarded, Local, Outcome};
 use crate::purges::position::Common;
 
 /// Another node that asks this one.
 #[derive(Debug)]
 pub(crate) struct Peer {
+    /// What it is called.
+    pub node: String,
     /// Tiers that the request has passed.
     pub hops: u8,
     /// Where it is, seen from this node.
@@ -29,6 +33,10 @@ pub(crate) struct Peer {
     pub path: Vec<IpAddr>,
     /// What is stored must not be older than this, if the node does not know of all purges up to it.
     pub least: Option<Least>,
+    /// The last message that it has read of the log that both follow.
+    pub here: Option<Landmark>,
+    /// Requests to origins that it was told of with the head of the answer.
+    told: AtomicU64,
     signature: String,
 }
 
@@ -36,13 +44,21 @@ impl Peer {
     /// One of which nothing is known but that it belongs to the tiers.
     fn not_understood(signature: &str) -> Self {
         Self {
+            node: String::new(),
             hops: TIERS_MAX,
             asker: Asker::Before,
             scheme: Scheme::Http,
             path: Vec::new(),
             least: None,
+            here: None,
+            told: AtomicU64::new(0),
             signature: signature.to_owned(),
         }
+    }
+
+    /// Those of so many requests to origins that it was not told of with the head of the answer.
+    pub(super) fn untold(&self, at_origins: u64) -> u64 {
+        at_origins.saturating_sub(self.told.load(Ordering::Relaxed))
     }
 
     /// How the request came to the first node.
@@ -59,8 +75,9 @@ impl Peer {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Least {
     /// In the log.
-    pub place: u64,
-    /// In this node's own order.
+    pub at: Landmark,
+    /// In this node's own order. Where this node cannot tell whether it knows of that purge, nothing that is stored is behind
+    /// it.
     pub own: Sequence,
 }
 
@@ -156,9 +173,10 @@ impl Tier {
         let mut born = born;
         if let (Some(born), Some(least), Some(Outcome::Forwarded(_))) =
             (&mut born, peer.least, outcome)
+            && least.at.print.is_some()
         {
             // It was asked for because of that purge, and so after it.
-            born.place = born.place.max(least.place);
+            born.place = born.place.max(least.at.place);
         }
         let voucher = Voucher {
             node: self.shared.name.clone(),
@@ -168,12 +186,23 @@ impl Tier {
                 _ => None,
             },
             born,
-            cost: request
-                .and_then(Request::spent_so_far)
-                .map_or(0, |spent| spent.at_origins()),
+            cost: self.cost(peer, outcome, request),
             cut: request.map(cut),
         };
         self.sign(peer, status, &voucher)
+    }
+}
+
+impl Tier {
+    /// What an answer cost origins so far; what earlier ones cost after their heads is told with a probe's.
+    fn cost(&self, peer: &Peer, outcome: Option<&Outcome>, request: Option<&Request>) -> u64 {
+        if let Some(Outcome::Local(Local::Probed(_))) = outcome {
+            return self.owed.take(&peer.node);
+        }
+        let spent = request.and_then(Request::spent_so_far);
+        let cost = spent.map_or(0, |spent| spent.at_origins());
+        peer.told.store(cost, Ordering::Relaxed);
+        cost
     }
 }
 
@@ -204,20 +233,18 @@ impl Shared {
             }
             Err(Unreadable::Malformed) => return Err(Refused::Malformed),
         };
-        let place = introduction.least;
+        let (least, least_is_common) = self.least(introduction.least);
         let peer = Arc::new(Peer {
+            node: introduction.node.clone(),
             hops: introduction.hops,
             asker: introduction.asker,
             scheme: match introduction.scheme {
                 tiered::forwarded::Scheme::Http => Scheme::Http,
                 tiered::forwarded::Scheme::Https => Scheme::Https,
             },
-            least: place
-                .filter(|place| *place > self.position.place())
-                .map(|place| Least {
-                    place,
-                    own: self.position.sequence_of(place),
-                }),
+            least,
+            here: introduction.here,
+            told: AtomicU64::new(0),
             signature: signature.to_owned(),
             path: introduction.path.clone(),
         });
@@ -225,10 +252,26 @@ impl Shared {
             return Ok(Sender::Unfit(peer, Refused::Skew));
         }
         let log = introduction.log.as_deref();
-        Ok(match self.position.has_in_common(log) {
-            Common::Yes => Sender::Peer(peer),
-            Common::No => Sender::Unfit(peer, Refused::Log),
+        let common = self.position.has_in_common(log, introduction.here);
+        Ok(match (common, least_is_common) {
+            (Common::Yes, Common::Yes) => Sender::Peer(peer),
+            _ => Sender::Unfit(peer, Refused::Log),
         })
+    }
+
+    /// What a purge that a peer knows of means for what is stored here, and whether it stands in the log as this node has
+    /// read it.
+    fn least(&self, least: Option<Landmark>) -> (Option<Least>, Common) {
+        let Some(at) = least else {
+            return (None, Common::Yes);
+        };
+        let own = match self.position.compare(at) {
+            Seen::Same => return (None, Common::Yes),
+            Seen::Other => return (None, Common::No),
+            Seen::Ahead => self.position.sequence_of(at.place),
+            Seen::Unknown => Sequence(u64::MAX),
+        };
+        (Some(Least { at, own }), Common::Yes)
     }
 }
 

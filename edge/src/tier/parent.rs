@@ -16,7 +16,8 @@ use tokio::time::{sleep, timeout};
 
 use super::border::cut;
 use super::link::{Incoming, LinkError, Links, Making};
-use super::{Shared, TierMetrics, Whom};
+use super::said::Whom;
+use super::{Shared, TierMetrics};
 use crate::cache::Interim;
 use crate::clock::monotonic;
 use crate::error::UpstreamError;
@@ -392,7 +393,11 @@ impl Parent {
             }
             error.as_str().to_owned()
         })?;
-        let Voucher { node, why, .. } = answered.voucher;
+        let Voucher {
+            node, why, cost, ..
+        } = answered.voucher;
+        // Of answers that were told before.
+        shared.metrics.answers.asked_beyond(cost);
         match answered.incoming.status {
             StatusCode::OK => Ok(node),
             status => Err(why.unwrap_or_else(|| format!("it answers {status}"))),

@@ -8,9 +8,11 @@ use http::HeaderMap;
 use tiered::introduction::TIERS_MAX;
 use tokio::time::sleep;
 
+use super::ask::key_of;
 use super::parent::Parent;
+use super::said::Whom;
 use super::siblings::Owner;
-use super::{LARDER_TIER, Pass, Tier, Whom, key_of};
+use super::{LARDER_TIER, Pass, Tier};
 use crate::clock::monotonic;
 use crate::egress::Pool;
 use crate::exchange;

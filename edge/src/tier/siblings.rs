@@ -6,13 +6,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tiered::introduction::Asker;
 use tiered::{Moment, Rates};
 use tokio::sync::mpsc;
 
+use super::ask::{Answer, Attempt, key_of, supplier};
 use super::parent::{Answered, Parent};
 use super::parents::{self, Parents};
-use super::{Answer, Attempt, Shared, Source, Tier, Whom, key_of, supplier};
+use super::said::Whom;
+use super::{Shared, Source, Tier};
 use crate::cache::Interim;
 use crate::clock::monotonic;
 use crate::error::UpstreamError;
@@ -114,10 +115,7 @@ impl Tier {
         through: Through<'_>,
         whom: &Whom,
     ) -> Result<Option<Answer>, UpstreamError> {
-        let whom = &Whom {
-            asker: Asker::Beside,
-            ..whom.clone()
-        };
+        let whom = &whom.clone().beside();
         let mut without = through.without.map(str::to_owned);
         // Who does not answer is not asked again: then the next one has the key, or this node.
         while let Owner::Other(owner) = self.owner(through.request, without.as_deref()) {
@@ -130,7 +128,7 @@ impl Tier {
                         incoming,
                         supplier: supplier(&voucher, Supplier::Sibling),
                         parent: owner.place.id.clone(),
-                        source: Source::Sibling(voucher.born, heat),
+                        source: Source::Sibling(voucher.born.map(Box::new), heat),
                         request_time,
                     }));
                 }

@@ -1,5 +1,7 @@
 //! The screen on a real terminal: it draws what is known, asks the node again and again, and listens to keys.
 
+use std::io::{self, IsTerminal as _};
+use std::mem::ManuallyDrop;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError, sync_channel};
 use std::time::Duration;
@@ -19,6 +21,9 @@ use super::screen::{Motion, Pressed, Scope, Screen};
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// Answers and scopes on their way between the two threads.
 const UNDER_WAY_MAX: usize = 16;
+
+/// It is never dropped: what it cannot give back it would complain of on standard error, which is gone with the terminal.
+type Drawn = Mutex<ManuallyDrop<DefaultTerminal>>;
 
 /// An answer, and what was asked about.
 struct Heard {
@@ -43,25 +48,32 @@ pub(super) fn watch(
     let (end, ended) = sync_channel(1);
     end_at_a_signal(end.clone()).map_err(|error| in_terminal(&error))?;
     let terminal = ratatui::try_init().map_err(|error| in_terminal(&error))?;
-    let terminal = Arc::new(Mutex::new(terminal));
+    let terminal: Arc<Drawn> = Arc::new(Mutex::new(ManuallyDrop::new(terminal)));
     let mut screen = Screen::new(scope, every);
     screen.heard(&first);
     // Whoever reads keys from a terminal that is gone may never return: nobody waits for that thread.
     let drawn_on = Arc::clone(&terminal);
     std::thread::spawn(move || {
-        let outcome = run(&drawn_on, &mut screen, first, (&wanted, &heard));
+        let outcome = match run(&drawn_on, &mut screen, first, (&wanted, &heard)) {
+            // It ends with its terminal, whether or not a signal has said so yet.
+            Err(Trouble::Terminal(_)) if is_gone() => Ok(()),
+            Err(Trouble::Terminal(error)) => Err(in_terminal(&error)),
+            Err(Trouble::NobodyAsks) => Err("the node is not asked any more".to_owned()),
+            Ok(()) => Ok(()),
+        };
         drop(end.try_send(outcome));
     });
     let outcome = ended.recv().unwrap_or(Ok(()));
     // Nothing is drawn on it after it was given back.
-    let _kept = terminal.lock();
+    let mut kept = terminal.lock();
     // It cannot be given back where it is gone.
+    drop(kept.show_cursor());
     drop(ratatui::try_restore());
     outcome
 }
 
 /// Ends it when a signal says so: the terminal is given back before the program ends.
-fn end_at_a_signal(end: SyncSender<Result<(), String>>) -> std::io::Result<()> {
+fn end_at_a_signal(end: SyncSender<Result<(), String>>) -> io::Result<()> {
     let runtime = Builder::new_current_thread().enable_io().build()?;
     let (mut terminate, mut hangup) = {
         let _within = runtime.enter();
@@ -82,28 +94,40 @@ fn end_at_a_signal(end: SyncSender<Result<(), String>>) -> std::io::Result<()> {
     Ok(())
 }
 
-fn in_terminal(error: &std::io::Error) -> String {
+/// Why nothing is shown any more.
+enum Trouble {
+    Terminal(io::Error),
+    NobodyAsks,
+}
+
+impl From<io::Error> for Trouble {
+    fn from(error: io::Error) -> Self {
+        Self::Terminal(error)
+    }
+}
+
+/// Whether there is no terminal any more: its window was closed, or its connection. What fails then fails in many ways.
+fn is_gone() -> bool {
+    !io::stdout().is_terminal()
+}
+
+fn in_terminal(error: &io::Error) -> String {
     format!("the terminal cannot be used: {error}; `larder top | cat` prints text")
 }
 
 fn run(
-    terminal: &Mutex<DefaultTerminal>,
+    terminal: &Drawn,
     screen: &mut Screen,
     mut facts: Facts,
     (wanted, heard): (&SyncSender<Scope>, &Receiver<Heard>),
-) -> Result<(), String> {
+) -> Result<(), Trouble> {
     loop {
-        {
-            let mut terminal = terminal.lock();
-            let drawn = terminal.draw(|frame| draw(frame, &facts, screen));
-            drawn.map_err(|error| in_terminal(&error))?;
-        }
+        terminal.lock().draw(|frame| draw(frame, &facts, screen))?;
         let mut changed = false;
         while !changed {
-            if event::poll(LOOK_EVERY).map_err(|error| in_terminal(&error))? {
+            if event::poll(LOOK_EVERY)? {
                 changed = true;
-                let event = event::read().map_err(|error| in_terminal(&error))?;
-                let Event::Key(key) = event else {
+                let Event::Key(key) = event::read()? else {
                     continue; // it has another size
                 };
                 if key.kind == KeyEventKind::Release {
@@ -124,7 +148,7 @@ fn run(
                     }
                     Err(TryRecvError::Empty) => break,
                     Err(TryRecvError::Disconnected) => {
-                        return Err("the node is not asked any more".to_owned());
+                        return Err(Trouble::NobodyAsks);
                     }
                 }
             }

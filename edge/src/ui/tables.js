@@ -105,7 +105,8 @@ function showTables(stats, narrow) {
 function showBeyond(stats, status, origins, curve) {
   table("table-parents", [
     text("parent", (it) => it.node || it.id), text("state", (it) => it.state),
-    amount("in flight", (it) => it.in_flight, count), amount("requests", (it) => it.requests, count),
+    amount("in flight", (it) => it.in_flight, count), amount("answers", (it) => it.answers, count),
+    amount("stored there", (it) => (it.answers ? it.hits / it.answers : null), percent), amount("hop", (it) => it.hop_ms, millis),
     text("last fault", (it) => it.fault),
   ], status?.tier?.parents || [], "None: what is missing comes from the origins.");
   if (origins?.origins) {
@@ -122,12 +123,17 @@ function showBeyond(stats, status, origins, curve) {
   }
   const change = (it) => (it.change === "policy" ? `${it.policy} instead` : `${it.change} × ${it.factor}`);
   const band = (it, name) => `${percent(it[name])} ± ${(it[`${name}_error`] * 100).toFixed(1)}`;
-  const points = curve?.points || [];
-  const quiet = curve ? `Too little is known yet: ${count(curve.sampled_objects)} of ${count(curve.sampled_objects_min)} sampled objects.` : "This node does not measure other sizes.";
+  const filling = (it) => it.filled !== undefined;
+  const sizes = [...(curve?.points || []), ...(curve?.state === "told" ? curve.filling : [])];
+  const quiet = {
+    reading: () => "The disks are being read back.",
+    "no-requests": () => "There were no requests yet.",
+  }[curve?.state] || (() => `Too little is known yet: ${count(curve.sampled_objects)} of ${count(curve.sampled_objects_min)} sampled objects.`);
   table("table-curve", [
     text("with", change),
-    text("hits", (it) => band(it, "request_hit_ratio")), text("bytes", (it) => band(it, "byte_hit_ratio")),
-  ], points, quiet);
+    text("hits", (it) => (filling(it) ? `filling: ${percent(it.filled)}` : band(it, "request_hit_ratio"))),
+    text("bytes", (it) => (filling(it) ? NONE : band(it, "byte_hit_ratio"))),
+  ], sizes, curve ? quiet() : "This node does not measure other sizes.");
   showMap(stats, status);
 }
 
@@ -149,7 +155,8 @@ function showMap(stats, status) {
   const parents = status?.tier?.parents || [];
   if (parents.length || of("parent")) {
     const up = parents.filter((it) => it.state === "up").length;
-    steps.push(step("Parents", share(of("parent")), answers(of("parent")), `${up} of ${parents.length} up`));
+    const cost = status?.tier ? [`${count(status.tier.origin_requests)} requests at origins, all told`] : [];
+    steps.push(step("Parents", share(of("parent")), answers(of("parent")), `${up} of ${parents.length} up`, ...cost));
   }
   steps.push(step("Origins", share(of("origin")), answers(of("origin")), `${count(stats.window.origin_requests_per_second)}/s asked, first byte ${millis(stats.origin.p50_ttfb_ms)}`));
   by("map").replaceChildren(...steps);

@@ -5,7 +5,7 @@ mod cluster;
 mod command;
 mod lag;
 mod losses;
-mod set_back;
+pub(crate) mod set_back;
 
 use std::fs;
 use std::net::SocketAddr;

@@ -88,6 +88,7 @@ mod tiers_links;
 mod tiers_purge;
 mod tiers_resume;
 mod tiers_seen;
+mod tiers_set_back;
 mod tiers_siblings;
 mod tiers_slices;
 mod tiers_versions;

@@ -247,7 +247,7 @@ async fn an_origins_failure_never_puts_a_parent_out() {
 async fn ages_add_up_through_three_tiers() {
     let origin = Origin::start(|_| {
         Reply::ok("x")
-            .with("Cache-Control", "max-age=100")
+            .with("Cache-Control", "max-age=110")
             .with("ETag", "\"e\"")
     })
     .await;
@@ -258,6 +258,7 @@ async fn ages_add_up_through_three_tiers() {
         .table("tier", "role = \"parent\"");
     let mut middle = Node::start(middle).await;
     let mut edge = Node::start(tiers.edge("edge", &[&middle])).await;
+    let began = Instant::now();
     top.get("/a").await;
     for node in [&mut top, &mut middle, &mut edge] {
         node.advance(Duration::from_secs(30));
@@ -267,28 +268,21 @@ async fn ages_add_up_through_three_tiers() {
         chain(&answer),
         ["top; hit", "middle; fwd=uri-miss", "edge; fwd=uri-miss"]
     );
-    assert!(
-        (30..=32).contains(&answer.age().unwrap_or(0)),
-        "{:?}",
-        answer.age()
-    );
+    assert!(answer.is_aged(30, began), "{:?}", answer.age());
     for node in [&mut top, &mut middle, &mut edge] {
         node.advance(Duration::from_secs(60));
     }
     let answer = edge.get("/a").await;
     assert!(answer.is_hit());
-    assert!(
-        (90..=92).contains(&answer.age().unwrap_or(0)),
-        "{:?}",
-        answer.age()
-    );
+    assert!(answer.is_aged(90, began), "{:?}", answer.age());
     // All are stale now, and each asks the next with its validator.
     for node in [&mut top, &mut middle, &mut edge] {
         node.advance(Duration::from_secs(30));
     }
+    let began = Instant::now();
     let answer = edge.get("/a").await;
     assert_eq!(answer.forwarded(), Some("stale"));
-    assert!(answer.age().unwrap_or(0) <= 1);
+    assert!(answer.is_aged(0, began), "{:?}", answer.age());
     assert_eq!(origin.count("/a"), 2);
     assert!(origin.requests()[1].is_conditional());
 }
@@ -297,15 +291,16 @@ async fn ages_add_up_through_three_tiers() {
 async fn only_the_tier_that_faces_the_client_serves_stale_while_it_revalidates() {
     let origin = Origin::start(|seen| {
         Reply::ok(seen.nth.to_string())
-            .with("Cache-Control", "max-age=10, stale-while-revalidate=600")
+            .with("Cache-Control", "max-age=100, stale-while-revalidate=600")
     })
     .await;
     let tiers = Tiers::before(&origin.url());
     let mut parent = Node::start(tiers.parent("parent")).await;
     let mut edge = Node::start(tiers.edge("edge", &[&parent])).await;
     assert_eq!(edge.get("/a").await.text(), "1");
-    parent.advance(Duration::from_secs(20));
-    edge.advance(Duration::from_secs(20));
+    parent.advance(Duration::from_secs(200));
+    edge.advance(Duration::from_secs(200));
+    let began = Instant::now();
     let stale = edge.get("/a").await;
     assert_eq!(stale.text(), "1");
     // What the edge gets is new: its parent did not answer with what is stale.
@@ -315,10 +310,7 @@ async fn only_the_tier_that_faces_the_client_serves_stale_while_it_revalidates()
         assert!(Instant::now() < end);
     }
     let fresh = edge.get("/a").await;
-    assert!(
-        fresh.is_hit() && fresh.age().unwrap_or(99) <= 2,
-        "{fresh:?}"
-    );
+    assert!(fresh.is_hit() && fresh.is_aged(0, began), "{fresh:?}");
     assert_eq!(origin.count("/a"), 2);
 }
 

@@ -51,6 +51,8 @@ async fn many_requests_under_way_share_few_connections_between_tiers() {
     let edge = tiers
         .edge("edge", &[&parent])
         .table("log", "access = \"off\"")
+        // So many at once are work for the parent: it is not to be given up for it.
+        .table("tier", "silence = \"1m\"")
         .table("limits", &format!("h2_streams = {STREAMS}"));
     let edge = Node::start(edge).await;
     edge.metrics_when(|metrics| metrics.sum("larder_tiered_parent_up", &[]) == 1.0)

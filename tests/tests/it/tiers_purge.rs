@@ -13,7 +13,7 @@ use tokio::time::Instant;
 const SOON: Duration = Duration::from_secs(15);
 
 /// Makes the stream, as an operator does.
-async fn init(settings: &Settings) {
+pub(super) async fn init(settings: &Settings) {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let token = folder.path().join("token");
     fs::write(&token, "a-token-for-the-tests-of-32-chars").expect("a writable folder");
@@ -25,7 +25,7 @@ async fn init(settings: &Settings) {
     assert_eq!(exit.code, Some(0), "{}", exit.stderr);
 }
 
-fn member(settings: Settings, url: &str) -> Settings {
+pub(super) fn member(settings: Settings, url: &str) -> Settings {
     settings
         .table("log", "access = \"off\"")
         .table("fleet", &format!("servers = [\"{url}\"]"))
@@ -33,7 +33,7 @@ fn member(settings: Settings, url: &str) -> Settings {
         .table("fleet", "publish_timeout = \"5s\"")
 }
 
-async fn purge(node: &Node, body: &str) -> f64 {
+pub(super) async fn purge(node: &Node, body: &str) -> f64 {
     let bearer = format!("Bearer {}", node.token());
     let fields = [("Authorization", bearer.as_str())];
     let mut client = Client::connect(node.admin()).await;
@@ -45,7 +45,7 @@ async fn purge(node: &Node, body: &str) -> f64 {
     receipt["sequence"].as_f64().expect("a sequence")
 }
 
-async fn applied(node: &Node, sequence: f64) {
+pub(super) async fn applied(node: &Node, sequence: f64) {
     node.metrics_when(|metrics| metrics.sum("larder_purge_sequence", &[]) >= sequence)
         .await;
 }
@@ -90,7 +90,7 @@ async fn fleet(origin: &Origin) -> Fleet {
     }
 }
 
-fn chain_length(answer: &larder_tests::Response) -> usize {
+pub(super) fn chain_length(answer: &larder_tests::Response) -> usize {
     answer
         .headers("Cache-Status")
         .join(", ")
@@ -98,7 +98,7 @@ fn chain_length(answer: &larder_tests::Response) -> usize {
         .count()
 }
 
-async fn tagged() -> Origin {
+pub(super) async fn tagged() -> Origin {
     Origin::start(|seen| {
         Reply::fresh(600, seen.nth.to_string())
             .with("Surrogate-Key", "tag")

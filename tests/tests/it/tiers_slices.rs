@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use larder_tests::{File, Node, Origin, Settings, Tiers, Told};
+use larder_tests::{File, Metrics, Node, Origin, Settings, Tiers, Told};
 
 use crate::SOON;
 
@@ -60,6 +60,11 @@ async fn check(parent_cuts: &str, edge_cuts: &str) -> (Node, Node, f64) {
     // And what is stored by now is as good.
     let whole = edge.get("/f").await;
     assert!(whole.body == File::bytes(1, 0..LENGTH), "other bytes");
+    // Each request that the origin got is known to the edge, those behind the heads of its parent's answers too.
+    let known = |it: &Metrics| it.sum("larder_tiered_origin_requests_total", &[]);
+    let total = origin.total() as f64;
+    edge.metrics_when(|it| known(it) >= total).await;
+    assert_eq!(known(&edge.metrics().await), total);
     // Another version is another one at once.
     file.replace();
     let differs = edge.metrics().await;

@@ -113,7 +113,8 @@ async fn it_ends_with_its_terminal() {
     let mut terminal = watch(&node, 80, 24);
     terminal.shows(&["hits"]).await;
     terminal.take_away("3");
-    assert_eq!(terminal.wait_exit().await.code(), Some(0));
+    let status = terminal.wait_exit().await;
+    assert!(status.success(), "{status}");
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 use http::{Method, StatusCode};
 use policy::stale::Failure;
 use storage::purge::Life;
+use tiered::landmark::Landmark;
 
 use super::Fill;
 use crate::cache::stale_instead;
@@ -12,11 +13,14 @@ use crate::origins::slots::Queueing;
 use crate::pingora::fetch::{Asking, Fetched, Through};
 use crate::tier::Source;
 
+/// A place that no log has come to.
+const FAR: u64 = i64::MAX.unsigned_abs();
+
 impl Fill {
     /// Asks, and asks again where a parent's answer is older than a purge: then for one that is not.
     pub(super) async fn fetch(&mut self) -> Result<Fetched, UpstreamError> {
         let peer = self.request.peer.as_ref();
-        let wanted = peer.and_then(|peer| peer.least).map(|least| least.place);
+        let wanted = peer.and_then(|peer| peer.least).map(|least| least.at);
         let begun = self.node.purges.latest();
         let fetched = self.ask(wanted).await?;
         self.born = self.node.purges.born(begun, &fetched.source);
@@ -24,13 +28,19 @@ impl Fill {
         if !self.is_outdated(&fetched) {
             return Ok(fetched);
         }
+        let says_where_it_is = fetched.source.here().is_some();
         fetched.release().await;
         if let Some(tier) = &self.node.tier {
             tier.metrics().repeats.inc();
         }
         let begun = self.node.purges.latest();
-        let applied = self.node.purges.position.place();
-        let fetched = self.ask(Some(applied.max(wanted.unwrap_or(0)))).await?;
+        let here = match says_where_it_is {
+            true => self.node.purges.position.here(),
+            // Whatever it has read, it asks once more.
+            false => Landmark::unknown(FAR),
+        };
+        let least = wanted.map_or(here, |wanted| wanted.further(here));
+        let fetched = self.ask(Some(least)).await?;
         self.born = self.node.purges.born(begun, &fetched.source);
         self.heat = fetched.source.heat();
         Ok(fetched)
@@ -51,7 +61,7 @@ impl Fill {
         purges.life(&membership) != Life::Alive
     }
 
-    async fn ask(&self, least: Option<u64>) -> Result<Fetched, UpstreamError> {
+    async fn ask(&self, least: Option<Landmark>) -> Result<Fetched, UpstreamError> {
         let marks = self.node.marks();
         let mut headers = outbound::headers(&self.request, &marks);
         policy::validation::strip_preconditions(&mut headers);

@@ -13,11 +13,11 @@ use super::losses::Pair;
 use super::{SOON, counting, fleet_of, has_applied, init, member, purge_many, sequence, trail};
 
 /// What the log had at some time.
-pub(super) struct Copy(TempDir);
+pub(crate) struct Copy(TempDir);
 
 impl Copy {
     /// Of what it has now. Its server is killed for it.
-    pub(super) fn of(nats: &mut Nats) -> Self {
+    pub(crate) fn of(nats: &mut Nats) -> Self {
         let copy = Self(tempfile::tempdir().expect("a temporary folder"));
         nats.kill();
         nats.save(&copy.0.path().join("store"));
@@ -26,7 +26,7 @@ impl Copy {
     }
 
     /// The log is as it was then.
-    pub(super) fn bring_back(&self, nats: &mut Nats) {
+    pub(crate) fn bring_back(&self, nats: &mut Nats) {
         nats.kill();
         nats.restore(&self.0.path().join("store"));
         nats.begin();

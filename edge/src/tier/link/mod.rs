@@ -1,50 +1,31 @@
 //! Connections to one parent: few, multiplexed, and shared by all requests. HTTP/2, with TLS or with prior knowledge.
 
-use std::future::poll_fn;
+mod heard;
+mod incoming;
+mod making;
+
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::task::Poll;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use h2::client::{Builder, ResponseFuture, SendRequest};
-use h2::{Reason, RecvStream};
-use http::{HeaderMap, Request, Response, StatusCode};
+use h2::Reason;
+use http::Request;
 use parking_lot::Mutex;
-use rustls::pki_types::ServerName;
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::watch;
 use tokio::time::timeout;
-use tokio_rustls::TlsConnector;
 
-use super::heard::{Heard, Stream};
 use crate::cache::Interim;
 use crate::clock::monotonic;
-use crate::egress::{Pool, PortInUse};
 use crate::error::UpstreamError;
-use crate::pingora::fetch::INTERIM_RESPONSES_MAX;
-use crate::pingora::link::{Reached, reach};
 
-/// What a parent may send on one stream before it is read: who does not read holds as much of it in memory.
-const STREAM_WINDOW: u32 = 512 * 1024;
-/// The same for a connection: a slow stream holds up no other.
-const CONNECTION_WINDOW: u32 = 256 * 1024 * 1024;
-/// Bytes of a response's head.
-const HEAD_MAX: u32 = 128 * 1024;
+use incoming::final_response;
+pub(crate) use incoming::{Broken, Incoming};
+pub(crate) use making::Making;
+use making::{Counted, Live};
+
 /// Requests on one connection from which on another one is worth it, if there may be one.
 const BUSY: usize = 64;
-
-/// How connections are made.
-#[derive(Clone)]
-pub(crate) struct Making {
-    pub connect: Duration,
-    /// With TLS, where the parent is asked for by this name.
-    pub tls: Option<(TlsConnector, ServerName<'static>)>,
-    /// The pools that they leave from, in order; none leaves it to the system.
-    pub egress: Arc<[Arc<Pool>]>,
-}
 
 /// The connections to one parent.
 pub(crate) struct Links {
@@ -82,39 +63,6 @@ struct Slot {
     connecting: tokio::sync::Mutex<()>,
 }
 
-/// An open connection.
-#[derive(Clone)]
-struct Live {
-    address: SocketAddr,
-    send: SendRequest<Bytes>,
-    streams: Arc<AtomicUsize>,
-    /// Ends the connection, with all that is on it.
-    cut: Arc<watch::Sender<bool>>,
-}
-
-impl Live {
-    fn is_open(&self) -> bool {
-        // The task of the connection listens as long as there is one.
-        !self.cut.is_closed()
-    }
-}
-
-/// A stream that counts until it is dropped.
-struct Counted(Arc<AtomicUsize>);
-
-impl Counted {
-    fn new(streams: &Arc<AtomicUsize>) -> Self {
-        streams.fetch_add(1, Ordering::Relaxed);
-        Self(Arc::clone(streams))
-    }
-}
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
 /// Why there is no response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum LinkError {
@@ -135,49 +83,6 @@ impl LinkError {
             Self::Broken => UpstreamError::Terminated,
             Self::Late => UpstreamError::ResponseTimeout,
             Self::Crowded => UpstreamError::Unavailable,
-        }
-    }
-}
-
-/// Why content ends before its end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Broken {
-    /// The connection is lost, and what was on it.
-    Connection,
-    /// This message alone.
-    Message(UpstreamError),
-}
-
-/// A response, its content still to come.
-pub(crate) struct Incoming {
-    pub status: StatusCode,
-    pub headers: HeaderMap,
-    /// Where it came from.
-    pub address: SocketAddr,
-    body: RecvStream,
-    between_bytes: Duration,
-    _counted: Counted,
-}
-
-impl Incoming {
-    /// The next content; `None` at its regular end.
-    ///
-    /// # Errors
-    /// [`Broken`] where it ends otherwise.
-    pub(crate) async fn next(&mut self) -> Result<Option<Bytes>, Broken> {
-        let next = timeout(self.between_bytes, self.body.data()).await;
-        match next.map_err(|_elapsed| Broken::Message(UpstreamError::ResponseTimeout))? {
-            None => Ok(None),
-            // The parent lives, and has no more of it.
-            Some(Err(error)) if error.is_reset() && error.is_remote() => {
-                Err(Broken::Message(UpstreamError::Cut))
-            }
-            Some(Err(_)) => Err(Broken::Connection),
-            Some(Ok(data)) => {
-                // It fails where the stream is at its end, and nobody needs room any more.
-                drop(self.body.flow_control().release_capacity(data.len()));
-                Ok(Some(data))
-            }
         }
     }
 }
@@ -365,66 +270,13 @@ impl Links {
 
     /// Connects to one of the addresses, all of which have the time of one connection.
     async fn connect(&self, slot: &Slot, addresses: &[SocketAddr]) -> Result<Live, LinkError> {
-        let made = timeout(self.making.connect, self.connect_to_one(addresses)).await;
+        let making = self.making.connect_to_one(addresses, &self.heard);
+        let made = timeout(self.making.connect, making).await;
         let made = made.unwrap_or(Err(UpstreamError::ConnectTimeout));
         let live = made.map_err(LinkError::Unconnected)?;
+        self.opened.fetch_add(1, Ordering::Relaxed);
         *slot.live.lock() = Some(live.clone());
         Ok(live)
-    }
-
-    async fn connect_to_one(&self, addresses: &[SocketAddr]) -> Result<Live, UpstreamError> {
-        let mut left = addresses.to_vec();
-        loop {
-            let reached = reach(&self.making.egress, &left).await?;
-            let address = reached.address;
-            match self.begin(reached).await {
-                Ok(live) => return Ok(live),
-                Err(error) if left.len() == 1 => return Err(error),
-                // Who listens there is not the parent, or not well: it may be behind another one of its addresses.
-                Err(_) => left.retain(|it| *it != address),
-            }
-        }
-    }
-
-    /// Begins TLS and HTTP/2 on a new connection.
-    async fn begin(&self, reached: Reached) -> Result<Live, UpstreamError> {
-        let Reached {
-            address,
-            stream: socket,
-            port,
-        } = reached;
-        drop(socket.set_nodelay(true));
-        let stream: Box<dyn Stream> = match &self.making.tls {
-            None => Box::new(socket),
-            Some((connector, name)) => {
-                let stream = connector.connect(name.clone(), socket).await;
-                Box::new(stream.map_err(|error| {
-                    tracing::debug!(%address, %error, "no TLS session with a parent");
-                    UpstreamError::TlsHandshake
-                })?)
-            }
-        };
-        let stream = Heard {
-            stream,
-            at: Arc::clone(&self.heard),
-        };
-        let mut builder = Builder::new();
-        builder
-            .enable_push(false)
-            .initial_window_size(STREAM_WINDOW)
-            .initial_connection_window_size(CONNECTION_WINDOW)
-            .max_header_list_size(HEAD_MAX);
-        let made = builder.handshake::<_, Bytes>(stream).await;
-        let (send, connection) = made.map_err(|_error| UpstreamError::Malformed)?;
-        let (cut, cutting) = watch::channel(false);
-        tokio::spawn(run(connection, cutting, port));
-        self.opened.fetch_add(1, Ordering::Relaxed);
-        Ok(Live {
-            address,
-            send,
-            streams: Arc::default(),
-            cut: Arc::new(cut),
-        })
     }
 }
 
@@ -433,47 +285,6 @@ fn broken(error: &h2::Error) -> LinkError {
         Some(Reason::REFUSED_STREAM | Reason::ENHANCE_YOUR_CALM) => LinkError::Crowded,
         _ => LinkError::Broken,
     }
-}
-
-/// Runs a connection to its end, or until it is cut. Its port is free again then.
-async fn run<T: AsyncRead + AsyncWrite + Unpin>(
-    connection: h2::client::Connection<T, Bytes>,
-    mut cutting: watch::Receiver<bool>,
-    port: Option<PortInUse>,
-) {
-    tokio::select! {
-        ended = connection => {
-            if let Err(error) = ended {
-                tracing::debug!(%error, "a connection to a parent broke");
-            }
-        }
-        // One that nobody holds any more ends by itself, after its streams.
-        Ok(_) = cutting.wait_for(|cut| *cut) => {}
-    }
-    drop(port);
-}
-
-/// Waits for the final response, and hands on interim ones (RFC 9110 §15.2).
-async fn final_response(
-    mut response: ResponseFuture,
-    mut tell: impl FnMut(Interim),
-) -> Result<Response<RecvStream>, h2::Error> {
-    let mut told = 0;
-    poll_fn(|cx| {
-        while let Poll::Ready(Some(interim)) = response.poll_informational(cx) {
-            let (head, ()) = interim?.into_parts();
-            told += 1;
-            if told > INTERIM_RESPONSES_MAX {
-                return Poll::Ready(Err(Reason::ENHANCE_YOUR_CALM.into()));
-            }
-            tell(Interim {
-                status: head.status,
-                headers: head.headers,
-            });
-        }
-        Pin::new(&mut response).poll(cx)
-    })
-    .await
 }
 
 #[cfg(test)]

@@ -187,7 +187,9 @@ mod tests {
             Problem::TooLarge,
             Problem::Malformed(text()),
             Problem::Invalid(text()),
+            Problem::Question(text()),
             Problem::Busy,
+            Problem::Crowded(""),
             Problem::Unavailable(text()),
         ];
         let codes: BTreeSet<String> = all.iter().map(|it| it.code().to_owned()).collect();

@@ -1,8 +1,11 @@
 //! What more or less memory or disk would do, estimated while serving: a sample of the requests is told to a thread that
 //! plays it through shadows of the tiers (`storage::curve`).
 //!
-//! A request that is not sampled costs one comparison for it, a sampled one a place in a queue.
+//! A request that is not sampled costs one comparison for it, a sampled one a place in a queue, and one that is asked for
+//! again while it waits there, a number.
 
+mod begin;
+mod repeats;
 mod told;
 
 use std::sync::Arc;
@@ -12,21 +15,27 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use policy::time::Timestamp;
-use storage::curve::{Access, Curve, Measured, Sampler, Seen, Shape};
-use storage::{Fill, Head as _, Key, Object, Variant};
+use storage::curve::{Access, Curve, Measured, Name, Residents, Sampler, Seen, Shape, Work};
+use storage::{Fill, Head as _, Object};
 use tokio::time::timeout;
 
 use crate::cache::Head;
 use crate::clock::monotonic;
 use crate::metrics::Requests;
 use crate::node::Node;
-pub use told::{Point, Told};
+pub(crate) use begin::begin;
+use repeats::Repeats;
+pub use told::{Filling, Point, State, Told};
 
 /// Accesses that wait to be played; beyond it they are lost, and fewer keys are sampled from then on.
 const WAITING_MAX: usize = 8 * 1024;
-/// Sampled accesses in a second beyond which fewer keys are sampled. At a tenth of a microsecond each, or nearly two where
-/// most are misses of a disk, they take less than one percent of a core.
-const PER_SECOND_MAX: u32 = 4 * 1024;
+/// Work in a second beyond which fewer keys are sampled. An access to what all shadows have takes a tenth of a microsecond,
+/// one that is a miss of disks nearly two: less than one percent of a core in all.
+const WORK_MAX: u32 = 64 * 1024;
+const LITTLE: u32 = 1;
+const MUCH: u32 = 16;
+/// Where no second of a window had more, more keys are sampled: less than the next step takes.
+const WORK_LOW: u32 = WORK_MAX / 2;
 /// Between two looks at what waits, so that the thread is not woken for every access.
 const PAUSE: Duration = Duration::from_millis(20);
 /// What is said is of the last one to two of these.
@@ -37,7 +46,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(10);
 /// What a thread is told.
 enum Event {
     Access(Access),
-    Gone(Key),
+    Gone(Name),
 }
 
 /// The shadows of a node's tiers, and what is measured beside them.
@@ -46,40 +55,54 @@ pub(crate) struct Capacity {
     /// The rate of sampling, as the bits of an `f64`.
     rate: Arc<AtomicU64>,
     events: SyncSender<Event>,
+    repeats: Arc<Repeats>,
     lost: Arc<AtomicU64>,
     /// What was fetched and stored, as a request that another cache might have spared.
     misses: AtomicU64,
     missed_bytes: AtomicU64,
     overhead: u64,
     began: Timestamp,
-    state: Arc<Mutex<State>>,
+    state: Arc<Mutex<Shadows>>,
 }
 
 #[derive(Debug)]
-struct State {
+struct Shadows {
     curve: Curve,
+    /// Whether they know what they begin with.
+    begun: bool,
     played: u64,
+    /// The most work in one second of this window.
+    most_work: u32,
     /// What had been measured when the last window began, and the one before.
     windows: [Measured; 2],
     turned: Duration,
 }
 
 impl Capacity {
-    /// Shadows of these tiers, in which a response costs so much beside its head and body.
+    /// Shadows of these tiers, in which a response costs so much beside its head and body. Where there is a disk, they
+    /// begin later: see [`begin`].
     pub(crate) fn new(shape: Shape, overhead: usize, now: Timestamp) -> Self {
         let (events, played) = sync_channel(WAITING_MAX);
         let curve = Curve::new(shape);
+        let begun = shape.disk.is_none();
+        let sampler = match begun {
+            true => curve.sampler(),
+            false => Sampler::none(),
+        };
         let capacity = Self {
-            rate: Arc::new(AtomicU64::new(curve.sampler().rate().to_bits())),
+            rate: Arc::new(AtomicU64::new(sampler.rate().to_bits())),
             events,
+            repeats: Arc::default(),
             lost: Arc::default(),
             misses: AtomicU64::new(0),
             missed_bytes: AtomicU64::new(0),
             overhead: overhead as u64,
             began: now,
-            state: Arc::new(Mutex::new(State {
+            state: Arc::new(Mutex::new(Shadows {
                 curve,
+                begun,
                 played: 0,
+                most_work: 0,
                 windows: [Measured::default(); 2],
                 turned: monotonic(),
             })),
@@ -88,6 +111,7 @@ impl Capacity {
             events: played,
             state: Arc::clone(&capacity.state),
             rate: Arc::clone(&capacity.rate),
+            repeats: Arc::clone(&capacity.repeats),
             lost: Arc::clone(&capacity.lost),
             lost_before: 0,
             second: Second::default(),
@@ -101,7 +125,7 @@ impl Capacity {
 
     /// A stored response answered a request, as it was or validated.
     pub(crate) fn hit(&self, object: &Object<Head>, now: Timestamp) {
-        let name = (object.key(), object.variant());
+        let name = Name::of(object.key(), object.variant());
         let response = (object.head().as_ref(), object.body().len());
         self.access(name, response, Seen::Stored, now);
     }
@@ -115,37 +139,35 @@ impl Capacity {
         self.missed_bytes
             .fetch_add(fill.written(), Ordering::Relaxed);
         let response = (fill.head().as_ref(), fill.written());
-        self.access(fill.name(), response, Seen::Fetched, now);
+        let (key, variant) = fill.name();
+        self.access(Name::of(key, variant), response, Seen::Fetched, now);
     }
 
     /// A stored response was found to be purged.
     pub(crate) fn gone(&self, object: &Object<Head>) {
-        let key = shadow_key(object.key(), object.variant());
-        if self.takes(key, self.cost(object.head(), object.body().len())) {
-            self.send(Event::Gone(key));
+        let name = Name::of(object.key(), object.variant());
+        if self.takes(name, self.cost(object.head(), object.body().len())) {
+            self.send(Event::Gone(name));
         }
     }
 
-    fn access(
-        &self,
-        (key, variant): (Key, Variant),
-        (head, bytes): (&Head, u64),
-        seen: Seen,
-        now: Timestamp,
-    ) {
-        let key = shadow_key(key, variant);
+    fn access(&self, name: Name, (head, bytes): (&Head, u64), seen: Seen, now: Timestamp) {
         let cost = self.cost(head, bytes);
-        if !self.takes(key, cost) {
+        if !self.takes(name, cost) || seen == Seen::Stored && self.repeats.count(name) {
             return;
         }
-        self.send(Event::Access(Access {
-            key,
+        let is_sent = self.send(Event::Access(Access {
+            name,
             bytes,
             cost,
             now: self.seconds(now),
             until: self.until(head, now),
             seen,
+            times: 1,
         }));
+        if !is_sent {
+            self.repeats.take(name); // nobody else will
+        }
     }
 
     /// What a response costs in memory.
@@ -155,15 +177,18 @@ impl Capacity {
             .saturating_add(head.weight() as u64)
     }
 
-    fn takes(&self, key: Key, cost: u64) -> bool {
+    fn takes(&self, name: Name, cost: u64) -> bool {
         let rate = f64::from_bits(self.rate.load(Ordering::Relaxed));
-        Sampler::of_rate(rate).takes(key, cost)
+        Sampler::of_rate(rate).takes(name, cost)
     }
 
-    fn send(&self, event: Event) {
-        if self.events.try_send(event).is_err() {
+    /// Whether it waits to be played now.
+    fn send(&self, event: Event) -> bool {
+        let is_sent = self.events.try_send(event).is_ok();
+        if !is_sent {
             self.lost.fetch_add(1, Ordering::Relaxed);
         }
+        is_sent
     }
 
     /// Since the node was started.
@@ -206,15 +231,35 @@ impl Capacity {
         measured
     }
 
+    /// The first window begins, with what is on the disks.
+    fn begin(&self, residents: &Residents, requests: &Requests) {
+        let mut state = self.state.lock();
+        state.curve.seed(residents);
+        state.begun = true;
+        state.turned = monotonic();
+        state.windows = [self.measured(requests); 2];
+        self.set_rate(&state);
+    }
+
     /// Begins another window, if it is time.
     fn turn(&self, requests: &Requests) {
         let mut state = self.state.lock();
-        if monotonic().saturating_sub(state.turned) >= WINDOW {
-            let now = self.measured(requests);
-            state.turned = monotonic();
-            state.windows = [now, state.windows[0]];
-            state.curve.turn();
+        if !state.begun || monotonic().saturating_sub(state.turned) < WINDOW {
+            return;
         }
+        let now = self.measured(requests);
+        state.turned = monotonic();
+        state.windows = [now, state.windows[0]];
+        state.curve.turn();
+        if std::mem::take(&mut state.most_work) <= WORK_LOW {
+            state.curve.raise();
+        }
+        self.set_rate(&state);
+    }
+
+    fn set_rate(&self, state: &Shadows) {
+        let rate = state.curve.sampler().rate().to_bits();
+        self.rate.store(rate, Ordering::Relaxed);
     }
 
     /// What other sizes would do, and by what that is known.
@@ -222,10 +267,14 @@ impl Capacity {
         let now = self.measured(requests);
         let state = self.state.lock();
         let measured = since(&now, &state.windows[1]);
-        Told {
+        let told = Told {
             sampled_requests: state.played,
             lost: self.lost.load(Ordering::Relaxed),
             ..Told::new(&state.curve, &measured)
+        };
+        match state.begun {
+            true => told,
+            false => told.before_the_beginning(),
         }
     }
 }
@@ -236,13 +285,6 @@ pub(crate) async fn keep(node: Arc<Node>) {
     while timeout(LOOK_EVERY, stopping.changed()).await.is_err() {
         node.capacity.turn(&node.metrics.requests);
     }
-}
-
-/// Variants are objects of their own.
-fn shadow_key(Key(mut key): Key, Variant(variant): Variant) -> Key {
-    let pairs = key.iter_mut().zip(variant);
-    pairs.for_each(|(key, variant)| *key ^= variant);
-    Key(key)
 }
 
 fn since(now: &Measured, then: &Measured) -> Measured {
@@ -259,18 +301,19 @@ fn since(now: &Measured, then: &Measured) -> Measured {
 /// The thread that plays what was sampled.
 struct Player {
     events: Receiver<Event>,
-    state: Arc<Mutex<State>>,
+    state: Arc<Mutex<Shadows>>,
     rate: Arc<AtomicU64>,
+    repeats: Arc<Repeats>,
     lost: Arc<AtomicU64>,
     lost_before: u64,
     second: Second,
 }
 
-/// What was played in the present second.
+/// What was done in the present second.
 #[derive(Debug, Default)]
 struct Second {
     began: Duration,
-    played: u32,
+    work: u32,
 }
 
 impl Player {
@@ -288,16 +331,23 @@ impl Player {
         let mut state = self.state.lock();
         let waiting = self.events.try_iter().take(WAITING_MAX);
         for event in std::iter::once(first).chain(waiting) {
-            match event {
-                Event::Access(access) => {
-                    state.played += 1;
-                    state.curve.record(&access);
+            let work = match event {
+                Event::Access(mut access) => {
+                    if access.seen == Seen::Stored {
+                        access.times += self.repeats.take(access.name);
+                    }
+                    state.played += u64::from(access.times);
+                    state.curve.record(&access)
                 }
-                Event::Gone(key) => state.curve.forget(key),
-            }
-            if self.second.is_full(now) {
+                Event::Gone(name) => {
+                    state.curve.forget(name);
+                    Work::Little
+                }
+            };
+            if self.second.is_full(now, work) {
                 state.curve.thin();
             }
+            state.most_work = state.most_work.max(self.second.work);
         }
         let lost = self.lost.load(Ordering::Relaxed);
         if lost > self.lost_before {
@@ -310,18 +360,22 @@ impl Player {
 }
 
 impl Second {
-    /// Counts one; whether there were more than there should be. Then it begins anew.
-    fn is_full(&mut self, now: Duration) -> bool {
+    /// Adds some; whether it is more than there should be. Then it begins anew.
+    fn is_full(&mut self, now: Duration, work: Work) -> bool {
         if now.saturating_sub(self.began) >= Duration::from_secs(1) {
             *self = Self {
                 began: now,
-                played: 0,
+                work: 0,
             };
         }
-        self.played += 1;
-        let full = self.played > PER_SECOND_MAX;
+        self.work += match work {
+            Work::None => 0,
+            Work::Little => LITTLE,
+            Work::Much => MUCH,
+        };
+        let full = self.work > WORK_MAX;
         if full {
-            self.played = 0;
+            self.work = 0;
         }
         full
     }

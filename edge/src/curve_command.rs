@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use crate::admin_client::Client;
-pub use crate::capacity::{Point, Told};
+pub use crate::capacity::{Filling, Point, State, Told};
 
 /// Asks a node.
 ///
@@ -26,10 +26,14 @@ impl Told {
     /// As lines for people.
     #[must_use]
     pub fn lines(&self) -> String {
-        let (Some(requests), Some(bytes)) = (self.request_hit_ratio, self.byte_hit_ratio) else {
-            return "there were no requests yet\n".to_owned();
+        let (requests, bytes) = match (self.state, self.request_hit_ratio, self.byte_hit_ratio) {
+            (State::Reading, ..) => {
+                return "too early to tell: the disks are being read back\n".to_owned();
+            }
+            (_, Some(requests), Some(bytes)) => (requests, bytes),
+            _ => return "there were no requests yet\n".to_owned(),
         };
-        if self.points.is_empty() {
+        if self.state != State::Told {
             return format!(
                 "too early to tell: {} of {} objects have been sampled; now {} of the requests and {} of the bytes\n",
                 self.sampled_objects,
@@ -65,16 +69,30 @@ impl Told {
                 points(*bytes_error),
             );
         }
+        for filling in &self.filling {
+            let Filling {
+                change,
+                factor,
+                filled,
+            } = filling;
+            let title = format!("{change} × {factor}");
+            let filled = percent(*filled);
+            let _infallible = writeln!(lines, "{title:<18}{:>11} {filled}", "filling:");
+        }
         lines + &self.footing()
     }
 
     fn footing(&self) -> String {
-        format!(
+        let mut lines = format!(
             "from {} requests, {} sampled objects, {} of the small ones\n",
             self.requests,
             self.sampled_objects,
             percent(self.sampling_rate),
-        )
+        );
+        if !self.filling.is_empty() {
+            lines += "what other disks would have kept from before the start is not known: they are told once that has come again\n";
+        }
+        lines
     }
 
     /// As a picture: the ratios over the sizes, with their errors, for memory and for disks.
@@ -268,6 +286,7 @@ mod tests {
             byte_hit_ratio_error: 0.0123,
         };
         Told {
+            state: State::Told,
             request_hit_ratio: Some(0.8),
             byte_hit_ratio: Some(0.4),
             requests: 12_345,
@@ -280,6 +299,7 @@ mod tests {
                 point("memory", 2.0, None),
                 point("policy", 1.0, Some("lru")),
             ],
+            filling: Vec::new(),
         }
     }
 
@@ -301,15 +321,46 @@ from 12345 requests, 4321 sampled objects, 25.0 % of the small ones
     #[test]
     fn too_little_is_said_to_be_so() {
         let told = Told {
+            state: State::FewObjects,
+            sampled_objects: 321,
             points: Vec::new(),
             ..told()
         };
-        assert!(told.lines().starts_with("too early to tell: 4321 of 1000"));
+        assert!(told.lines().starts_with("too early to tell: 321 of 1000"));
         let nothing = Told {
+            state: State::NoRequests,
             request_hit_ratio: None,
-            ..told
+            ..told.clone()
         };
         assert_eq!(nothing.lines(), "there were no requests yet\n");
+        let reading = Told {
+            state: State::Reading,
+            ..told
+        };
+        let lines = reading.lines();
+        assert_eq!(lines, "too early to tell: the disks are being read back\n");
+    }
+
+    #[test]
+    fn what_is_filling_is_said_to_be_so() {
+        let filling = Filling {
+            change: "disk".to_owned(),
+            factor: 4.0,
+            filled: 0.532,
+        };
+        let told = Told {
+            filling: vec![filling],
+            ..told()
+        };
+        let lines = told.lines();
+        assert!(
+            lines.contains("\ndisk × 4             filling: 53.2 %\n"),
+            "{lines}"
+        );
+        assert!(
+            lines.ends_with("they are told once that has come again\n"),
+            "{lines}"
+        );
     }
 
     #[test]

@@ -116,6 +116,7 @@ pub fn start(config: config::Config, token: Token) -> Result<Running, StartError
     let sweeping = purges::sweep(Arc::clone(&node));
     sweeping.map_err(|error| StartError::System(error.to_string()))?;
     tokio::spawn(crate::observe::keep(Arc::clone(&node)));
+    tokio::spawn(crate::capacity::begin(Arc::clone(&node)));
     tokio::spawn(crate::capacity::keep(Arc::clone(&node)));
     telemetry::start(&node);
     probes::start(&node);

@@ -295,7 +295,10 @@ impl Around<'_> {
     fn epochs(&self, log: LogId) -> Arc<Epochs> {
         let start = moment(self.clock).0 << EPOCH_BITS;
         match self.state.zip(self.witness) {
-            Some((state, _)) => Epochs::open(&state.join("queries.epochs"), log, start),
+            Some((state, witness)) => {
+                let witness = disks::witness_of(witness, "queries");
+                Epochs::open(&state.join("queries.epochs"), &witness, log, start)
+            }
             None => Epochs::volatile(start),
         }
     }

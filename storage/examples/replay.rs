@@ -37,7 +37,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use larder_storage::curve::{Access, Curve, DiskShape, Measured, Point, Seen, Shape};
+use larder_storage::curve::{Access, Curve, DiskShape, Measured, Name, Point, Seen, Shape};
 use larder_storage::disk::{self, Admit, Disk, NewRecord, Recovery, VolumeSettings};
 use larder_storage::{Admission, Eviction, Head, Key, Memory, Settings, Variant};
 
@@ -472,14 +472,15 @@ impl Node {
         let mut sampled = 0;
         for request in requests {
             let access = Access {
-                key: spread(request.key ^ options.seed << 32),
+                name: Name::of(spread(request.key ^ options.seed << 32), VARIANT),
                 bytes: request.size as u64,
                 cost: request.size as u64 + overhead,
                 now: 0,
                 until: u32::MAX,
                 seen: Seen::Fetched,
+                times: 1,
             };
-            if curve.sampler().takes(access.key, access.cost) {
+            if curve.sampler().takes(access.name, access.cost) {
                 sampled += 1;
                 curve.record(&access);
             }

@@ -10,8 +10,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use larder_storage::curve::{Access, Change, Curve, DiskShape, Measured, Seen, Shape};
-use larder_storage::disk::{self, Admit, Disk, Recovery, VolumeSettings};
+use larder_storage::curve::{
+    Access, Change, Curve, DiskShape, Measured, Name, Point, Resident, Residents, Sampler, Seen,
+    Shape,
+};
+use larder_storage::disk::{self, Admit, Disk, Picked, Recovery, VolumeSettings};
 use larder_storage::purge::Sequence;
 use larder_storage::{Admission, Durable, Eviction, Head, Key, Memory, Settings, Tiers, Variant};
 
@@ -115,29 +118,38 @@ fn disk_of(folder: &tempfile::TempDir, size: u64) -> Arc<Disk> {
     disk
 }
 
+fn tiers_of(folder: &tempfile::TempDir, memory: u64, disk: u64) -> Arc<Tiers<NoHead>> {
+    let memory = Memory::new(Settings::new(memory as usize));
+    Tiers::above(memory, disk_of(folder, disk), 1)
+}
+
 /// What the real tiers of these sizes do.
 async fn measured(requests: &[Request], memory: u64, disk: u64) -> Measured {
     let folder = tempfile::tempdir().expect("a directory");
-    let memory = Memory::new(Settings::new(memory as usize));
-    let tiers = Tiers::above(memory, disk_of(&folder, disk), 1);
+    let tiers = tiers_of(&folder, memory, disk);
+    let measured = replay(requests, &tiers).await;
+    tiers.close().await;
+    measured
+}
+
+async fn replay(requests: &[Request], tiers: &Arc<Tiers<NoHead>>) -> Measured {
     let mut measured = Measured::default();
     for request in requests {
         measured.requests += 1;
         measured.bytes += request.bytes;
-        if answer(&tiers, *request).await {
+        if answer(tiers, *request).await {
             measured.hits += 1;
             measured.hit_bytes += request.bytes;
         } else {
             measured.misses += 1;
             measured.missed_bytes += request.bytes;
-            wait_for_room(&tiers);
+            wait_for_room(tiers);
         }
         // What moves between the tiers has a task of its own.
         tokio::task::yield_now().await;
     }
     let refused = tiers.disk().expect("it is there").stats().volumes[0].refused_busy;
     assert!(refused < 20, "{refused} were refused, which no shadow does");
-    tiers.close().await;
     measured
 }
 
@@ -173,13 +185,27 @@ fn wait_for_room(tiers: &Tiers<NoHead>) {
     }
 }
 
-fn foretold(requests: &[Request], rate: f64) -> Curve {
+/// Requests come so fast here that half of a disk may be on its way to it.
+fn wait_until_written(tiers: &Tiers<NoHead>) {
+    let unwritten = || {
+        let stats = tiers.disk().expect("it is there").stats();
+        stats.volumes[0].bytes_unwritten
+    };
+    while unwritten() > 0 {
+        std::thread::yield_now();
+    }
+}
+
+fn overhead() -> u64 {
+    Memory::<NoHead>::new(Settings::new(MEMORY as usize)).object_overhead() as u64
+}
+
+fn empty() -> Curve {
     let memory = Settings::new(MEMORY as usize);
-    let overhead = Memory::<NoHead>::new(memory).object_overhead() as u64;
     let defaults = disk::Settings::new(vec![VolumeSettings::new("volume".into(), DISK)], || {
         Duration::ZERO
     });
-    let mut curve = Curve::new(Shape {
+    Curve::new(Shape {
         memory: MEMORY,
         object_max: memory.object_max,
         eviction: Eviction::SampledGdsf,
@@ -191,21 +217,31 @@ fn foretold(requests: &[Request], rate: f64) -> Curve {
             fresh_percent: defaults.fresh_percent,
             kept_percent: defaults.kept_percent,
         }),
-    });
+    })
+}
+
+fn foretold(requests: &[Request], rate: f64) -> Curve {
+    let mut curve = empty();
     while curve.sampler().rate() > rate {
         curve.thin();
     }
+    record(&mut curve, requests);
+    curve
+}
+
+fn record(curve: &mut Curve, requests: &[Request]) {
+    let overhead = overhead();
     for request in requests {
         curve.record(&Access {
-            key: key(request.number),
+            name: Name::of(key(request.number), V),
             bytes: request.bytes,
             cost: request.bytes + overhead,
             now: 0,
             until: u32::MAX,
             seen: Seen::Fetched,
+            times: 1,
         });
     }
-    curve
 }
 
 async fn check(requests: Vec<Request>) {
@@ -248,4 +284,123 @@ async fn half_and_twice_the_tiers_are_foretold_for_requests_as_the_web_has_them(
 #[tokio::test]
 async fn they_are_foretold_where_what_is_popular_changes() {
     check(changing()).await;
+}
+
+/// What is on the disks, all of it or a part.
+async fn residents(tiers: &Tiers<NoHead>, sampler: Sampler) -> Residents {
+    let disk = tiers.disk().expect("it is there");
+    let pick = |part| disk.pick(part, |name, bytes| sampler.takes(name, bytes + overhead()));
+    let mut picked: Vec<Picked> = (0..).map_while(pick).flatten().collect();
+    picked.sort_by_key(|one| one.age);
+    let mut objects = Vec::new();
+    for one in &picked {
+        let found = tiers.look_at(one).await.expect("it can be read");
+        objects.push(Resident {
+            name: one.name,
+            cost: found.body_len() + overhead(),
+            until: u32::MAX,
+            queue: one.queue,
+        });
+    }
+    Residents {
+        sampler,
+        objects,
+        had_no_room: disk.has_no_room(),
+    }
+}
+
+/// What the tiers do after a start with what they were left with, as if the process had been killed.
+async fn restarted(
+    (before, after): (&[Request], &[Request]),
+    (memory, disk): (u64, u64),
+    rate: f64,
+) -> (Measured, Residents) {
+    let folder = tempfile::tempdir().expect("a directory");
+    let tiers = tiers_of(&folder, memory, disk);
+    replay(before, &tiers).await;
+    wait_until_written(&tiers);
+    drop(tiers);
+    let tiers = tiers_of(&folder, memory, disk);
+    let residents = residents(&tiers, Sampler::of_rate(rate)).await;
+    let measured = replay(after, &tiers).await;
+    tiers.close().await;
+    (measured, residents)
+}
+
+fn ratio(measured: &Measured) -> f64 {
+    measured.hits as f64 / measured.requests as f64
+}
+
+fn told(points: &[Point], change: Change) -> Option<&Point> {
+    points.iter().find(|point| point.change == change)
+}
+
+#[tokio::test]
+async fn what_outlived_the_process_is_known_to_the_shadows() {
+    let requests = web();
+    let halves = requests.split_at(REQUESTS * 5 / 8);
+    let (present, residents) = restarted(halves, (MEMORY, DISK), 0.8).await;
+    assert!(residents.had_no_room && residents.objects.len() > 500);
+    let (more_memory, _) = restarted(halves, (2 * MEMORY, DISK), 0.8).await;
+
+    let mut curve = empty();
+    curve.seed(&residents);
+    let untold: Vec<Change> = curve.untold().iter().map(|it| it.0).collect();
+    assert_eq!(untold, [0.5, 2.0, 4.0].map(Change::Disk));
+    record(&mut curve, halves.1);
+    let points = curve.points(&present);
+    check_point(&points, Change::Memory(2.0), &more_memory);
+    // It is not full, and will not be with so few requests.
+    assert_eq!(told(&points, Change::Disk(4.0)), None);
+}
+
+fn check_point(points: &[Point], change: Change, truth: &Measured) {
+    let point = told(points, change).expect("it is told");
+    let off = (point.requests.ratio - ratio(truth)).abs();
+    assert!(off < 0.015, "{point:?}, and it is {truth:?}");
+    let bytes = truth.hit_bytes as f64 / truth.bytes as f64;
+    let off = (point.bytes.ratio - bytes).abs();
+    assert!(off < 0.03, "{point:?}, and it is {truth:?}");
+}
+
+/// Where nobody comes back, the shadows have what they lack after a while, and are told from then on.
+#[tokio::test]
+async fn what_was_lacking_is_told_once_it_has_come_again() {
+    let requests = changing();
+    let (before, after) = requests.split_at(REQUESTS * 5 / 8);
+    let (_, residents) = restarted((before, &[]), (MEMORY, DISK), 1.0).await;
+    let mut curve = empty();
+    curve.seed(&residents);
+    let mut before = curve.untold();
+    assert_eq!(before.len(), 3);
+    for round in 0..12 {
+        if before.is_empty() {
+            break;
+        }
+        let again = after
+            .iter()
+            .map(|it| request(it.number + round * 1_000_000));
+        record(&mut curve, &again.collect::<Vec<_>>());
+        let now = curve.untold();
+        for (change, filled) in &now {
+            let found = before.iter().find(|it| it.0 == *change);
+            assert!(
+                found.is_some_and(|it| it.1 <= *filled),
+                "{before:?}, {now:?}"
+            );
+        }
+        before = now;
+    }
+    assert_eq!(before, []);
+}
+
+#[tokio::test]
+async fn a_disk_that_never_was_full_says_what_a_larger_one_would_do_at_once() {
+    let requests = web();
+    let halves = requests.split_at(2000);
+    let (_, residents) = restarted(halves, (MEMORY, DISK), 1.0).await;
+    assert!(!residents.had_no_room && !residents.objects.is_empty());
+    let mut curve = empty();
+    curve.seed(&residents);
+    assert_eq!(curve.untold(), []);
 }

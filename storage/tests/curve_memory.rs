@@ -2,9 +2,9 @@
 
 use std::fs;
 
-use larder_storage::curve::{Access, Curve, DiskShape, Seen, Shape};
+use larder_storage::curve::{Access, Curve, DiskShape, Name, Seen, Shape};
 use larder_storage::disk::Admit;
-use larder_storage::{Eviction, Key};
+use larder_storage::{Eviction, Key, Variant};
 
 /// Bytes of this process that are in memory, but for those of files: of the program itself.
 fn resident() -> u64 {
@@ -54,14 +54,15 @@ fn they_take_less_than_four_mebibytes_whatever_comes() {
         };
         let bytes = 500 + number % 50_000;
         let access = Access {
-            key: key(number),
+            name: Name::of(key(number), Variant([0; 16])),
             bytes,
             cost: bytes + 600,
             now: 0,
             until: u32::MAX,
             seen: Seen::Fetched,
+            times: 1,
         };
-        if curve.sampler().takes(access.key, access.cost) {
+        if curve.sampler().takes(access.name, access.cost) {
             curve.record(&access);
         }
         if number % 10_000 == 0 {

@@ -1,14 +1,15 @@
 //! Hits that have to wait for the disk, beside hits in memory on the same thread: whether the second notice.
 //!
-//! A hit in memory is measured twice: looked up, and as a client gets it, with its head and body copied. What of the
-//! difference is the caches of the processor shows beside bytes that are copied instead, as many and as often as those from
-//! the disk, without any disk.
+//! A hit in memory is measured twice: looked up, and as a client gets it, with its head and body copied, as those from the
+//! disk are. What of the difference is the bytes themselves, in the caches of the processor, shows beside as many copies
+//! from memory, without any disk. All that at full load, where the thread never rests, and at a part of it.
 
 use std::fs::File;
 use std::future::Future;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -18,7 +19,7 @@ use storage::disk::{Disk, Engine};
 use storage::{Memory, Variant};
 
 use crate::thread::{Account, Accounts, ran};
-use crate::{HEAD, Volume, get, key, put, runtime, scatter, until_written};
+use crate::{HEAD, Volume, get_each, key, put, runtime, scatter, until_written};
 
 const LEN: usize = 65_536;
 const OBJECTS: u64 = 8_000;
@@ -30,7 +31,10 @@ const SHORT: usize = 16 * 1024;
 const READERS: u64 = 16;
 
 /// How long each part takes.
-const TIME: Duration = Duration::from_secs(4);
+const TIME: Duration = Duration::from_secs(2);
+
+/// How often the page cache forgets the volume.
+const FORGET_EVERY: Duration = Duration::from_millis(20);
 
 /// How often each of them is repeated, in turns.
 const ROUNDS: usize = 3;
@@ -45,6 +49,21 @@ impl storage::Head for NoHead {
         0
     }
 }
+
+/// How much is asked for.
+#[derive(Clone, Copy)]
+enum Load {
+    /// As much as the thread can do.
+    Full,
+    /// So many hits in memory in each millisecond, and hits on the disk in a second.
+    Part { hits: u64, disk_hits: u64 },
+}
+
+/// Hits in memory take about an eighth of the thread, and those on the disk less than a fifth.
+const PART: Load = Load::Part {
+    hits: 60,
+    disk_hits: 4_000,
+};
 
 /// What goes on beside the hits in memory.
 #[derive(Clone, Copy)]
@@ -68,14 +87,22 @@ pub(crate) fn run(dir: &Path) {
     let file = File::open(&volume.path).expect("the volume");
     file.sync_all().expect("no dirty pages");
 
+    at_load("all it can", &volume, Load::Full);
+    at_load("a part of it", &volume, PART);
+}
+
+fn at_load(name: &str, volume: &Volume, load: Load) {
     println!(
-        "\nmemory hits on one thread        looked up p50, p99 (µs)   sent p50, p99 (µs)   beside   waited"
+        "\none thread does {name:<14}   looked up p50, p99 (µs)   sent p50, p99 (µs)   busy   beside   waited"
     );
     let runtime = runtime();
+    let bytes = vec![7; 256 << 20];
     let turn = |name: &str, beside| {
         let waited = || volume.disk.stats().volumes[0].reads_waited;
         let before = waited();
-        let mut part = runtime.block_on(part(&volume.disk, &file, beside));
+        let forgetter = Forgetter::start(&volume.path);
+        let mut part = runtime.block_on(part(&volume.disk, load, beside, &bytes));
+        drop(forgetter);
         part.waited = waited() - before;
         part.print(name);
         part
@@ -90,6 +117,37 @@ pub(crate) fn run(dir: &Path) {
     }
     compare(&all);
     turn("watched", Beside::WatchedDiskHits).print_stalls();
+}
+
+/// As with far more on the disk than in memory: the page cache has nothing. It goes on until this is dropped.
+struct Forgetter {
+    done: Arc<AtomicBool>,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+impl Forgetter {
+    fn start(volume: &Path) -> Self {
+        let path: PathBuf = volume.to_owned();
+        let done = Arc::new(AtomicBool::new(false));
+        let until = Arc::clone(&done);
+        let thread = std::thread::spawn(move || {
+            let file = File::open(path).expect("the volume");
+            while !until.load(Ordering::Relaxed) {
+                rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed).expect("advice");
+                std::thread::sleep(FORGET_EVERY);
+            }
+        });
+        let thread = Some(thread);
+        Self { done, thread }
+    }
+}
+
+impl Drop for Forgetter {
+    fn drop(&mut self) {
+        self.done.store(true, Ordering::Relaxed);
+        let ended = self.thread.take().map(std::thread::JoinHandle::join);
+        assert!(ended.is_some_and(|ended| ended.is_ok()));
+    }
 }
 
 /// The medians of the rounds, as ratios.
@@ -122,6 +180,8 @@ struct Part {
     looked_up: Vec<Duration>,
     sent: Vec<Duration>,
     polls: Polls,
+    /// The share of the time in which the thread ran.
+    busy: f64,
     /// What was done beside.
     count: u64,
     waited: u64,
@@ -136,8 +196,9 @@ struct Polls {
     stalls: Vec<(Duration, Account)>,
 }
 
-async fn part(disk: &Arc<Disk>, file: &File, beside: Beside) -> Part {
+async fn part(disk: &Arc<Disk>, load: Load, beside: Beside, bytes: &[u8]) -> Part {
     let polls = Arc::new(Mutex::new(Polls::default()));
+    let begun = ran();
     let until = Instant::now() + TIME;
     let readers = match beside {
         Beside::DiskHits | Beside::WatchedDiskHits => READERS,
@@ -147,49 +208,66 @@ async fn part(disk: &Arc<Disk>, file: &File, beside: Beside) -> Part {
     for reader in 0..readers {
         let watched = matches!(beside, Beside::WatchedDiskHits);
         tasks.push(tokio::spawn(Timed {
-            inner: Box::pin(read(Arc::clone(disk), reader, until)),
+            inner: Box::pin(read(Arc::clone(disk), reader, load, until)),
             polls: Arc::clone(&polls),
             accounts: watched.then(Accounts::open),
         }));
     }
-    let forget = (readers > 0).then_some(file);
     let copies = match beside {
-        Beside::Copies(count) => count,
-        Beside::Nothing | Beside::DiskHits | Beside::WatchedDiskHits => 0,
+        Beside::Copies(count) => Some(Copies::new(count, bytes)),
+        Beside::Nothing | Beside::DiskHits | Beside::WatchedDiskHits => None,
     };
-    let mut part = memory_hits(forget, copies, until).await;
+    let mut part = memory_hits(load, copies, until).await;
     for task in tasks {
         part.count += task.await.expect("a reader");
     }
     part.polls = std::mem::take(&mut *polls.lock());
+    part.busy = (ran() - begun).as_secs_f64() / TIME.as_secs_f64();
     part
 }
 
 /// One client after the other asks for what is on the disk.
-async fn read(disk: Arc<Disk>, reader: u64, until: Instant) -> u64 {
+async fn read(disk: Arc<Disk>, reader: u64, load: Load, until: Instant) -> u64 {
     let mut hits = 0;
+    let mut client = vec![0; LEN];
+    let mut pace = match load {
+        Load::Full => None,
+        Load::Part { disk_hits, .. } => {
+            let each = Duration::from_secs(READERS) / u32::try_from(disk_hits).expect("a rate");
+            Some(tokio::time::interval(each))
+        }
+    };
     while Instant::now() < until {
         let number = scatter(reader << 32 | hits) % OBJECTS;
-        assert_eq!(get(&disk, number).await, Some(LEN + HEAD));
+        let got = get_each(&disk, number, |piece| {
+            client[..piece.len()].copy_from_slice(piece);
+            std::hint::black_box(&client);
+        });
+        assert_eq!(got.await, Some(LEN + HEAD));
         hits += 1;
-        tokio::task::yield_now().await;
+        match &mut pace {
+            Some(pace) => drop(pace.tick().await),
+            None => tokio::task::yield_now().await,
+        }
     }
     hits
 }
 
-/// Copies of as many bytes as a disk hit has, evenly over the time, from memory that is in no cache.
-struct Copies {
-    from: Vec<u8>,
+/// Copies of as many bytes as a disk hit has, evenly over the time, from memory that is in no cache of the core.
+struct Copies<'a> {
+    from: &'a [u8],
+    to: Vec<u8>,
     pause: Duration,
     next: Instant,
     done: u64,
 }
 
-impl Copies {
-    fn new(count: u64) -> Self {
+impl<'a> Copies<'a> {
+    fn new(count: u64, from: &'a [u8]) -> Self {
         let nanoseconds = TIME.as_nanos() / u128::from(count.max(1));
         Self {
-            from: vec![7; 64 << 20],
+            from,
+            to: vec![0; LEN],
             pause: Duration::from_nanos(u64::try_from(nanoseconds).expect("some seconds")),
             next: Instant::now(),
             done: 0,
@@ -202,15 +280,15 @@ impl Copies {
             return;
         }
         let at = usize::try_from(scatter(self.done)).expect("64 bits") % (self.from.len() - LEN);
-        std::hint::black_box(self.from[at..at + LEN].to_vec());
+        self.to.copy_from_slice(&self.from[at..at + LEN]);
+        std::hint::black_box(&self.to);
         self.next += self.pause;
         self.done += 1;
     }
 }
 
 /// What a hit in memory takes; between hits, others have their turn.
-async fn memory_hits(forget: Option<&File>, copies: u64, until: Instant) -> Part {
-    let mut copies = (copies > 0).then(|| Copies::new(copies));
+async fn memory_hits(load: Load, mut copies: Option<Copies<'_>>, until: Instant) -> Part {
     let memory = Memory::new(storage::Settings::new(64 << 20));
     let body = Bytes::from(vec![7; SHORT]);
     for number in 0..1024 {
@@ -219,18 +297,11 @@ async fn memory_hits(forget: Option<&File>, copies: u64, until: Instant) -> Part
     }
     let mut client = vec![0; HEAD + SHORT];
     let mut part = Part::default();
-    let mut forgotten = Instant::now();
+    let mut pause = tokio::time::interval(Duration::from_millis(1));
     for number in 0.. {
         let begin = Instant::now();
         if begin > until {
             break;
-        }
-        // As with far more on the disk than in memory: the page cache has nothing.
-        if let Some(file) = forget
-            && begin - forgotten > Duration::from_millis(20)
-        {
-            rustix::fs::fadvise(file, 0, None, rustix::fs::Advice::DontNeed).expect("advice");
-            forgotten = Instant::now();
         }
         if let Some(copies) = &mut copies {
             copies.turn(begin);
@@ -245,7 +316,10 @@ async fn memory_hits(forget: Option<&File>, copies: u64, until: Instant) -> Part
         client[HEAD..].copy_from_slice(body);
         std::hint::black_box(&client);
         part.sent.push(begin.elapsed());
-        tokio::task::yield_now().await;
+        match load {
+            Load::Part { hits, .. } if number.is_multiple_of(hits) => drop(pause.tick().await),
+            Load::Part { .. } | Load::Full => tokio::task::yield_now().await,
+        }
     }
     part.count = copies.map_or(0, |copies| copies.done);
     part.looked_up.sort();
@@ -292,11 +366,12 @@ fn at(sorted: &[Duration], percent: usize) -> f64 {
 impl Part {
     fn print(&self, name: &str) {
         println!(
-            "{name:<30} {:>14.2}  {:>9.2}  {:>13.2}  {:>8.2}   {:>6}   {:>6}",
+            "{name:<30} {:>14.2}  {:>9.2}  {:>13.2}  {:>8.2}   {:>4.2}   {:>6}   {:>6}",
             at(&self.looked_up, 50),
             at(&self.looked_up, 99),
             at(&self.sent, 50),
             at(&self.sent, 99),
+            self.busy,
             self.count,
             self.waited,
         );

@@ -1,10 +1,11 @@
 //! The disk tier: hits that are in the page cache, hits that are not, starts, and what is written.
 //!
 //! ```text
-//! cargo bench -p larder-benches --bench disk --features foyer -- [DIRECTORY] [OBJECTS]
+//! cargo bench -p larder-benches --bench disk --features foyer -- [DIRECTORY] [OBJECTS] [PART]
 //! ```
 //!
 //! DIRECTORY is where the volumes are made, a temporary one if it is not said; OBJECTS are those of the start, a million.
+//! PART is one of `hits`, `cold` (a minute), `start` and `written`, all of them if it is not said.
 //! Without the feature there is no baseline. Processor time is of the whole process: what other threads do for a hit
 //! counts. Compare ratios of one run, not figures of two.
 
@@ -40,10 +41,20 @@ fn main() {
     let objects = arguments
         .next()
         .map_or(1_000_000, |count| count.parse().expect("a number"));
-    hits::run(&dir);
-    cold::run(&dir);
-    restart::run(&dir, objects);
-    written::run(&dir);
+    let part = arguments.next();
+    let is_wanted = |name: &str| part.as_deref().is_none_or(|part| part == name);
+    if is_wanted("hits") {
+        hits::run(&dir);
+    }
+    if is_wanted("cold") {
+        cold::run(&dir);
+    }
+    if is_wanted("start") {
+        restart::run(&dir, objects);
+    }
+    if is_wanted("written") {
+        written::run(&dir);
+    }
 }
 
 fn runtime() -> tokio::runtime::Runtime {
@@ -135,12 +146,18 @@ fn put(disk: &Disk, number: u64, body: &Bytes) {
 
 /// Reads an object whole; none if it is not there.
 async fn get(disk: &Disk, number: u64) -> Option<usize> {
+    get_each(disk, number, |_| {}).await
+}
+
+/// The same, where something is done with each piece.
+async fn get_each(disk: &Disk, number: u64, mut each: impl FnMut(&[u8])) -> Option<usize> {
     let found = disk.find(key(number)).pop()?;
     disk.accessed(&found);
     let head = disk.head(&found).await.ok()?;
     let mut len = head.len();
     let mut reader = disk.body(&found, 0..found.body_len());
     while let Some(bytes) = reader.next().await.ok()? {
+        each(&bytes);
         len += bytes.len();
     }
     Some(len)

@@ -4,9 +4,25 @@ use serde::{Deserialize, Serialize};
 use storage::Eviction;
 use storage::curve::{Change, Curve, Estimate, Measured, OBJECTS_MIN};
 
+/// Whether something is told of other sizes, and why not.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum State {
+    /// What is on the disks is being read back.
+    Reading,
+    /// There were no requests yet.
+    NoRequests,
+    /// Too few objects have been sampled.
+    FewObjects,
+    /// There are estimates.
+    Told,
+}
+
 /// What other sizes would do.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct Told {
+    /// Whether there are estimates, and why not.
+    pub state: State,
     /// The share of the requests that were answered from what is stored, lately; none if there were no requests.
     pub request_hit_ratio: Option<f64>,
     /// The share of the content bytes that came from what is stored.
@@ -25,6 +41,20 @@ pub struct Told {
     pub lost: u64,
     /// What each change would do.
     pub points: Vec<Point>,
+    /// The changes of which nothing can be said yet: other disks, after a start with one that was in use. What they
+    /// would have kept from before is not known.
+    pub filling: Vec<Filling>,
+}
+
+/// A change of which nothing can be said before its shadow has taken what it lacks.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct Filling {
+    /// What would be changed: `disk`.
+    pub change: String,
+    /// So many times the present size.
+    pub factor: f64,
+    /// How much of that it has taken, from 0 to 1.
+    pub filled: f64,
 }
 
 /// What a change would do.
@@ -50,8 +80,18 @@ pub struct Point {
 impl Told {
     pub(super) fn new(curve: &Curve, measured: &Measured) -> Self {
         let part = |some: u64, all: u64| (all > 0).then(|| some as f64 / all as f64);
-        let points = curve.points(measured).into_iter();
+        let points: Vec<Point> = curve
+            .points(measured)
+            .into_iter()
+            .map(Point::from)
+            .collect();
+        let state = match (measured.requests, curve.objects()) {
+            (0, _) => State::NoRequests,
+            (_, ..OBJECTS_MIN) => State::FewObjects,
+            _ => State::Told,
+        };
         Self {
+            state,
             request_hit_ratio: part(measured.hits, measured.requests),
             byte_hit_ratio: part(measured.hit_bytes, measured.bytes),
             requests: measured.requests,
@@ -60,7 +100,53 @@ impl Told {
             sampled_objects_min: OBJECTS_MIN as u64,
             sampled_requests: 0,
             lost: 0,
-            points: points.map(Point::from).collect(),
+            points,
+            filling: curve.untold().into_iter().map(Filling::from).collect(),
+        }
+    }
+
+    /// The same, while it is not known what the shadows begin with.
+    pub(super) fn before_the_beginning(self) -> Self {
+        Self {
+            state: State::Reading,
+            sampling_rate: 0.0,
+            points: Vec::new(),
+            filling: Vec::new(),
+            ..self
+        }
+    }
+}
+
+/// A change as it is told.
+struct Named {
+    change: &'static str,
+    factor: f64,
+    policy: Option<&'static str>,
+}
+
+impl From<Change> for Named {
+    fn from(change: Change) -> Self {
+        let (change, factor, policy) = match change {
+            Change::Memory(factor) => ("memory", factor, None),
+            Change::Disk(factor) => ("disk", factor, None),
+            Change::Policy(Eviction::Lru) => ("policy", 1.0, Some("lru")),
+            Change::Policy(Eviction::SampledGdsf) => ("policy", 1.0, Some("gdsf")),
+        };
+        Self {
+            change,
+            factor,
+            policy,
+        }
+    }
+}
+
+impl From<(Change, f64)> for Filling {
+    fn from((change, filled): (Change, f64)) -> Self {
+        let Named { change, factor, .. } = change.into();
+        Self {
+            change: change.to_owned(),
+            factor,
+            filled,
         }
     }
 }
@@ -72,12 +158,11 @@ impl From<storage::curve::Point> for Point {
             requests,
             bytes,
         } = point;
-        let (change, factor, policy) = match change {
-            Change::Memory(factor) => ("memory", factor, None),
-            Change::Disk(factor) => ("disk", factor, None),
-            Change::Policy(Eviction::Lru) => ("policy", 1.0, Some("lru")),
-            Change::Policy(Eviction::SampledGdsf) => ("policy", 1.0, Some("gdsf")),
-        };
+        let Named {
+            change,
+            factor,
+            policy,
+        } = change.into();
         let Estimate { ratio, error } = requests;
         Self {
             change: change.to_owned(),

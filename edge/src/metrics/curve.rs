@@ -1,7 +1,7 @@
 //! What other sizes of the tiers would do, as gauges.
 
 use prometheus::core::Collector;
-use prometheus::{GaugeVec, IntGauge, Opts};
+use prometheus::{Gauge, GaugeVec, IntGauge, Opts};
 
 use crate::capacity::Told;
 
@@ -10,6 +10,8 @@ use crate::capacity::Told;
 pub(super) struct CurveMetrics {
     ratio: GaugeVec,
     error: GaugeVec,
+    filled: GaugeVec,
+    rate: Gauge,
     objects: IntGauge,
     requests: IntGauge,
     lost: IntGauge,
@@ -30,6 +32,17 @@ impl CurveMetrics {
                 "curve_hit_ratio_error",
                 "How far off the estimated hit ratio may be, in 95 of 100 cases.",
             )?,
+            filled: GaugeVec::new(
+                Opts::new(
+                    "curve_filled_ratio",
+                    "How much the shadow of a disk of another size has taken of what it lacks since the start; at 1 it is told.",
+                ),
+                &["change", "to"],
+            )?,
+            rate: Gauge::new(
+                "curve_sampling_rate",
+                "The share of small responses that is sampled; 0 while the disks are being read back.",
+            )?,
             objects: IntGauge::new(
                 "curve_sampled_objects",
                 "Objects that the estimated hit ratios rest on.",
@@ -49,6 +62,8 @@ impl CurveMetrics {
         vec![
             Box::new(self.ratio.clone()),
             Box::new(self.error.clone()),
+            Box::new(self.filled.clone()),
+            Box::new(self.rate.clone()),
             Box::new(self.objects.clone()),
             Box::new(self.requests.clone()),
             Box::new(self.lost.clone()),
@@ -66,6 +81,12 @@ impl CurveMetrics {
             let (ratio, error) = (point.byte_hit_ratio, point.byte_hit_ratio_error);
             self.tell(["bytes", &point.change, to], ratio, error);
         }
+        self.filled.reset();
+        for it in &told.filling {
+            let labels = [&*it.change, &*it.factor.to_string()];
+            self.filled.with_label_values(&labels).set(it.filled);
+        }
+        self.rate.set(told.sampling_rate);
         self.objects.set(super::gauge(told.sampled_objects));
         self.requests.set(super::gauge(told.sampled_requests));
         self.lost.set(super::gauge(told.lost));

@@ -94,8 +94,9 @@ fn busy() -> Facts {
         json!({ "role": "edge", "parents": [{ "id": "shield-1", "state": "up", "in_flight": 3 }] }),
     );
     facts.curve = Some(
-        json!({ "points": [{ "change": "memory", "factor": 2.0, "request_hit_ratio": 0.9,
-        "request_hit_ratio_error": 0.008, "byte_hit_ratio": 0.8, "byte_hit_ratio_error": 0.02 }] }),
+        json!({ "state": "told", "points": [{ "change": "memory", "factor": 2.0, "request_hit_ratio": 0.9,
+        "request_hit_ratio_error": 0.008, "byte_hit_ratio": 0.8, "byte_hit_ratio_error": 0.02 }],
+        "filling": [{ "change": "disk", "factor": 4.0, "filled": 0.53 }] }),
     );
     facts
 }

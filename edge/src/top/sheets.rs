@@ -338,15 +338,43 @@ fn storage(memory: &Memory, disks: &[Volume]) -> Sheet {
     }
 }
 
+fn change(it: &Value) -> String {
+    match (it["policy"].as_str(), it["change"].as_str(), &it["factor"]) {
+        (Some(policy), ..) => format!("{policy} instead"),
+        (None, Some(what), factor) => format!("{what} × {factor}"),
+        (None, None, _) => NONE.to_owned(),
+    }
+}
+
+/// Why nothing is said of other sizes.
+fn untold(document: &Value) -> Option<String> {
+    let count = |name: &str| document[name].as_u64().unwrap_or(0);
+    match document["state"].as_str()? {
+        "reading" => Some("the disks are being read back".to_owned()),
+        "few-objects" => Some(format!(
+            "too early to tell: {} of {} objects sampled",
+            count("sampled_objects"),
+            count("sampled_objects_min"),
+        )),
+        _ => None,
+    }
+}
+
 /// What each change of the sizes, or of the policy, would do; in 95 of 100 cases no farther off than it says.
 fn curve(document: &Value) -> Sheet {
     let points = document["points"].as_array().into_iter().flatten();
+    let filling = document["filling"].as_array().into_iter().flatten();
+    let empty = || Cell::amount(String::new(), None);
+    let said = |what: &str, text: &str| {
+        let first = Cell::amount(text.to_owned(), None);
+        vec![Cell::text(what), first, empty(), empty(), empty()]
+    };
+    let untold = untold(document).map(|text| said(&text, ""));
+    let filling = filling.map(|it| {
+        let filled = it["filled"].as_f64().unwrap_or(0.0) * 100.0;
+        said(&change(it), &format!("filling: {filled:.0} %"))
+    });
     let row = |it: &Value| {
-        let change = match (it["policy"].as_str(), it["change"].as_str(), &it["factor"]) {
-            (Some(policy), ..) => format!("{policy} instead"),
-            (None, Some(what), factor) => format!("{what} × {factor}"),
-            (None, None, _) => NONE.to_owned(),
-        };
         let part = |name: &str| Cell::part(it[name].as_f64());
         let error = |name: &str| {
             let error = it[name].as_f64();
@@ -354,7 +382,7 @@ fn curve(document: &Value) -> Sheet {
             Cell::amount(text, error)
         };
         vec![
-            Cell::text(&change),
+            Cell::text(&change(it)),
             part("request_hit_ratio"),
             error("request_hit_ratio_error"),
             part("byte_hit_ratio"),
@@ -363,7 +391,7 @@ fn curve(document: &Value) -> Sheet {
     };
     Sheet {
         columns: columns(&["with"], &["hits", "", "bytes", ""]),
-        rows: points.map(row).collect(),
+        rows: points.map(row).chain(filling).chain(untold).collect(),
     }
 }
 

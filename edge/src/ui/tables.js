@@ -123,12 +123,17 @@ function showBeyond(stats, status, origins, curve) {
   }
   const change = (it) => (it.change === "policy" ? `${it.policy} instead` : `${it.change} × ${it.factor}`);
   const band = (it, name) => `${percent(it[name])} ± ${(it[`${name}_error`] * 100).toFixed(1)}`;
-  const points = curve?.points || [];
-  const quiet = curve ? `Too little is known yet: ${count(curve.sampled_objects)} of ${count(curve.sampled_objects_min)} sampled objects.` : "This node does not measure other sizes.";
+  const filling = (it) => it.filled !== undefined;
+  const sizes = [...(curve?.points || []), ...(curve?.state === "told" ? curve.filling : [])];
+  const quiet = {
+    reading: () => "The disks are being read back.",
+    "no-requests": () => "There were no requests yet.",
+  }[curve?.state] || (() => `Too little is known yet: ${count(curve.sampled_objects)} of ${count(curve.sampled_objects_min)} sampled objects.`);
   table("table-curve", [
     text("with", change),
-    text("hits", (it) => band(it, "request_hit_ratio")), text("bytes", (it) => band(it, "byte_hit_ratio")),
-  ], points, quiet);
+    text("hits", (it) => (filling(it) ? `filling: ${percent(it.filled)}` : band(it, "request_hit_ratio"))),
+    text("bytes", (it) => (filling(it) ? NONE : band(it, "byte_hit_ratio"))),
+  ], sizes, curve ? quiet() : "This node does not measure other sizes.");
   showMap(stats, status);
 }
 

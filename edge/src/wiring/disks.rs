@@ -1,6 +1,6 @@
 //! From `[[cache.disk]]` to the disk tier.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use config::model;
@@ -117,6 +117,11 @@ fn witness(first: &VolumeSettings) -> PathBuf {
     let mut name = first.file().into_os_string();
     name.push(".purges");
     name.into()
+}
+
+/// Another witness beside the one of the purges.
+pub(super) fn witness_of(witness: &Path, what: &str) -> PathBuf {
+    witness.with_extension(what)
 }
 
 /// An error and all its causes in one line, with what can be done.

@@ -4,22 +4,16 @@
 //! What decides here is what decides there: [`Admission`](crate::Admission) and `tiers::moves` when something is
 //! written, `disk::keep` what stays.
 
-use super::names::bytes;
-use super::objects::{Copies, Known, Object, Objects, OnDisk, Part, Trace, stands_for, weight};
-use super::sample::{Sampled, Sampler};
+use std::cmp::Ordering;
+
+use super::disk::{At, Behind, DiskShadow};
+use super::names::units;
+use super::objects::{Copies, Known, Object, Objects};
+use super::rate::FULL;
+use super::sample::{Name, Sampled, Sampler};
+use super::seed::{Resident, Residents};
 use super::shadow::{Above, Victim};
 use super::{CHANGES, DISKS, DiskShape, FACTORS, MEMORIES, PRESENT};
-use crate::disk::{Admit, Entry, Ghost, HITS_TO_STAY, Traces};
-use crate::tiers::{ASKED_ABOVE, TOLD_EVERY};
-
-/// What a disk reclaims at a time, as a share of it, if its segments are as many as it has by default.
-const SEGMENT: f64 = 1.0 / 256.0;
-
-/// Segments that are free or half full while others are reclaimed.
-const SEGMENTS_FREE: f64 = 5.0;
-
-/// A disk of which so much is in use is not one that fills up any more.
-const FILLED: f64 = 2.0 / 3.0;
 
 /// What the disks did with it.
 #[derive(Clone, Copy, Debug, Default)]
@@ -35,31 +29,6 @@ pub(super) struct Below {
 pub(super) struct DiskShadows {
     objects: Objects,
     disks: [DiskShadow; CHANGES],
-}
-
-/// A disk of a few objects that stand for all.
-#[derive(Debug)]
-struct DiskShadow {
-    /// Which one of them.
-    number: usize,
-    admit: Admit,
-    /// Bytes, as all others that are not said to be of a sample.
-    capacity: f64,
-    object_max: f64,
-    fresh_share: f64,
-    kept_share: f64,
-    /// What may be written again.
-    budget: f64,
-    /// How much is remembered of what it does not have.
-    traces: Traces,
-    generation: u8,
-    /// New traces in this generation, those included that a sampled one stands for.
-    begun: f64,
-    /// Whether it never was nearly full.
-    is_filling: bool,
-    /// Places of those that were forgotten, and how many were.
-    ghosts: f64,
-    forgotten: f64,
 }
 
 impl DiskShadows {
@@ -107,9 +76,15 @@ impl DiskShadows {
             };
             below.answered[number] = fresh && at.on(number).part.is_some();
             let copied = match above[memory_above(number)] {
-                Above::Answered { asked, copies } => {
-                    disk.answered_above(&mut at, asked, copies.on(number))
-                }
+                Above::Answered {
+                    asked,
+                    is_told,
+                    copies,
+                } => match copies.on(number) {
+                    true if is_told => disk.tell(&mut at),
+                    true => true,
+                    false => disk.answered_above(&mut at, asked),
+                },
                 Above::Missed => disk.asked(&mut at, fresh),
             };
             below.copies.set(number, copied);
@@ -143,8 +118,47 @@ impl DiskShadows {
         }
     }
 
+    /// What they begin with.
+    pub(super) fn seed(&mut self, residents: &Residents) {
+        let sampler = &residents.sampler;
+        for resident in &residents.objects {
+            let place = self.objects.enter(known(resident), sampler);
+            for disk in &self.disks {
+                disk.begin_with(&mut self.objects, place, resident.queue, sampler);
+            }
+        }
+        let present = self.disks[PRESENT].capacity;
+        for disk in &mut self.disks {
+            disk.make_room(&mut self.objects, sampler);
+            // As a disk that is opened again.
+            (disk.is_filling, disk.forgotten) = (false, 0.0);
+            disk.behind = match disk.capacity.total_cmp(&present) {
+                // Which ones a smaller disk would have kept is not known: it has to go round once.
+                Ordering::Less if disk.was_full => Some(Behind::of(disk.capacity)),
+                Ordering::Greater if residents.had_no_room => {
+                    Some(Behind::of(disk.capacity - disk.used(&self.objects)))
+                }
+                _ => None,
+            };
+        }
+        self.objects.forget_all_others();
+        self.let_go(sampler);
+    }
+
+    /// How far a disk has come of which nothing can be said yet.
+    pub(super) fn filling(&self, disk: usize) -> Option<f64> {
+        let behind = self.disks[disk].behind.as_ref()?;
+        Some((1.0 - behind.left / behind.of).clamp(0.0, 1.0))
+    }
+
+    pub(super) fn is_settled(&self) -> bool {
+        let is_settled =
+            |disk: &DiskShadow| !disk.was_full || disk.used(&self.objects) >= disk.capacity * FULL;
+        self.disks.iter().all(is_settled)
+    }
+
     /// Keeps those that are sampled still.
-    pub(super) fn thin(&mut self, sampler: &Sampler) {
+    pub(super) fn resample(&mut self, sampler: &Sampler) {
         self.let_go(sampler);
         for disk in &mut self.disks {
             disk.make_room(&mut self.objects, sampler);
@@ -176,240 +190,27 @@ const fn memory_above(change: usize) -> usize {
     if change < MEMORIES { change } else { PRESENT }
 }
 
+fn known(resident: &Resident) -> Known {
+    let Name(name) = resident.name;
+    Known {
+        name,
+        cost: units(resident.cost),
+        until: resident.until,
+    }
+}
+
 /// Where all memories have answered, and nothing is to be said to the disks: where their copies are.
 fn settled(above: &[Above; MEMORIES]) -> Option<Copies> {
     let mut all = Copies::default();
     for change in 0..CHANGES {
         match above[memory_above(change)] {
-            Above::Answered { asked, copies }
-                if copies.on(change) && !u32::from(asked).is_multiple_of(TOLD_EVERY) =>
-            {
-                all.set(change, true);
-            }
+            Above::Answered {
+                is_told: false,
+                copies,
+                ..
+            } if copies.on(change) => all.set(change, true),
             Above::Answered { .. } | Above::Missed => return None,
         }
     }
     Some(all)
-}
-
-/// An object among all others.
-struct At<'a> {
-    objects: &'a mut Objects,
-    place: u32,
-    sampler: &'a Sampler,
-}
-
-impl At<'_> {
-    fn on(&mut self, disk: usize) -> &mut OnDisk {
-        self.objects.on(disk, self.place)
-    }
-
-    fn cost(&self) -> u32 {
-        self.objects.object(self.place).cost
-    }
-}
-
-impl DiskShadow {
-    fn new(number: usize, shape: &DiskShape, factor: f64) -> Self {
-        let capacity = shape.bytes as f64 * factor;
-        let kept_share = f64::from(shape.kept_percent) / 100.0;
-        Self {
-            number,
-            admit: shape.admit,
-            capacity: capacity * (1.0 - SEGMENTS_FREE * SEGMENT),
-            // A share of the disk, if nothing else is said.
-            object_max: shape.object_max as f64 * factor,
-            fresh_share: f64::from(shape.fresh_percent) / 100.0,
-            kept_share,
-            budget: capacity * kept_share,
-            traces: Traces::of(whole(capacity), shape.bytes_per_trace),
-            generation: 0,
-            begun: 0.0,
-            is_filling: true,
-            ghosts: Ghost::places(whole(capacity), 2 * shape.bytes_per_trace) as f64,
-            forgotten: 0.0,
-        }
-    }
-
-    /// Whether it has an object, or remembers it.
-    fn knows(&self, object: &Object) -> bool {
-        let on = &object.on[self.number];
-        on.part.is_some()
-            || on.trace.recalled(self.generation) > 0
-            || self.remembers(object.name, on)
-    }
-
-    /// Whether it remembers having forgotten an object: nobody has taken its place since, out of so many.
-    fn remembers(&self, name: u64, on: &OnDisk) -> bool {
-        on.forgotten().is_some_and(|then| {
-            let others = number_of(self.forgotten).wrapping_sub(then);
-            f64::from(others) < -even(name).ln() * self.ghosts
-        })
-    }
-
-    /// A request that memory does not answer; whether the disk has it then.
-    fn asked(&mut self, at: &mut At<'_>, fresh: bool) -> bool {
-        let on = at.on(self.number);
-        let had = on.part;
-        if had.is_some() && fresh {
-            on.hits = on.hits.saturating_add(1).min(Entry::HITS_MAX);
-            return true;
-        }
-        let admitted = self.admits(at);
-        match had {
-            // What takes the place of something was worth writing before.
-            Some(part) => {
-                at.objects.take(self.number, at.place, at.sampler);
-                self.write_to(part, at)
-            }
-            None => admitted && self.write(at),
-        }
-    }
-
-    /// A request that memory answers, as `Tiers::accessed`.
-    fn answered_above(&mut self, at: &mut At<'_>, asked: u16, copied: bool) -> bool {
-        if copied {
-            if u32::from(asked).is_multiple_of(TOLD_EVERY) {
-                self.tell(at);
-            }
-            return true;
-        }
-        let is_due = self.admit != Admit::Auto || u32::from(asked) >= ASKED_ABOVE;
-        let admitted = self.admits(at);
-        admitted && is_due && (at.on(self.number).part.is_some() || self.write(at))
-    }
-
-    /// What memory has is asked for. If the disk has let go of it, it gets it again.
-    fn tell(&mut self, at: &mut At<'_>) {
-        let on = at.on(self.number);
-        if on.part.is_some() {
-            on.hits = on.hits.saturating_add(1).min(Entry::HITS_MAX);
-        } else {
-            self.write(at);
-        }
-    }
-
-    /// Counts a request for what it does not have, and says whether that is worth writing.
-    fn admits(&mut self, at: &mut At<'_>) -> bool {
-        let needed = self.admit.needed();
-        if needed == 0 {
-            return true;
-        }
-        let (cost, generation) = (at.cost(), self.generation);
-        let trace = &mut at.on(self.number).trace;
-        let before = trace.recalled(generation);
-        *trace = Trace {
-            generation,
-            count: before.saturating_add(1),
-        };
-        if before == 0 {
-            self.begun += weight(cost, at.sampler);
-        }
-        u32::from(before) >= needed || self.admit == Admit::Auto && self.is_filling
-    }
-
-    /// Begins another generation, if this one is complete; whether it did.
-    fn turn(&mut self, objects: &Objects) -> bool {
-        let complete = self.begun
-            >= self
-                .traces
-                .per_generation(whole(objects.resident(self.number))) as f64;
-        if complete {
-            self.begun = 0.0;
-            self.generation = self.generation.wrapping_add(1);
-        }
-        complete
-    }
-
-    /// Writes it to where it stays for longer, if it was there before.
-    fn write(&mut self, at: &mut At<'_>) -> bool {
-        let name = at.objects.object(at.place).name;
-        let part = match self.remembers(name, at.on(self.number)) {
-            true => Part::Kept,
-            false => Part::Fresh,
-        };
-        self.write_to(part, at)
-    }
-
-    fn write_to(&mut self, part: Part, at: &mut At<'_>) -> bool {
-        let takes = bytes(at.cost()) as f64;
-        if takes > self.object_max || takes > self.capacity {
-            return false;
-        }
-        at.objects
-            .push(self.number, part, (at.place, 0), at.sampler);
-        self.make_room(at.objects, at.sampler);
-        true
-    }
-
-    fn make_room(&mut self, objects: &mut Objects, sampler: &Sampler) {
-        loop {
-            let [fresh, kept] = [Part::Fresh, Part::Kept].map(|it| objects.used(self.number, it));
-            self.is_filling &= fresh + kept < self.capacity * FILLED;
-            if fresh + kept <= self.capacity {
-                return;
-            }
-            let is_full = fresh > self.capacity * self.fresh_share;
-            let part = match is_full || objects.oldest(self.number, Part::Kept).is_none() {
-                true => Part::Fresh,
-                false => Part::Kept,
-            };
-            self.reclaim(part, objects, sampler);
-        }
-    }
-
-    /// A segment goes; what was asked for often is written once more, that which was asked for most first.
-    fn reclaim(&mut self, part: Part, objects: &mut Objects, sampler: &Sampler) {
-        let mut segment = Vec::new();
-        let mut freed = 0.0;
-        while freed < self.capacity * SEGMENT
-            && let Some(place) = objects.oldest(self.number, part)
-        {
-            freed += stands_for(objects.object(place).cost, sampler);
-            segment.push((place, objects.on(self.number, place).hits));
-            objects.take(self.number, place, sampler);
-        }
-        let most = self.capacity * self.kept_share;
-        self.budget = (self.budget + freed * self.kept_share).min(most);
-        segment.sort_by_key(|(_, hits)| std::cmp::Reverse(*hits));
-        for (place, hits) in segment {
-            let takes = stands_for(objects.object(place).cost, sampler);
-            if hits >= HITS_TO_STAY && self.budget >= takes {
-                self.budget -= takes;
-                let hits = match part {
-                    Part::Fresh => 0,
-                    Part::Kept => hits - 1,
-                };
-                objects.push(self.number, Part::Kept, (place, hits), sampler);
-            } else {
-                self.forgotten += weight(objects.object(place).cost, sampler);
-                objects.forget(self.number, place, number_of(self.forgotten));
-            }
-        }
-    }
-}
-
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "counts and bytes are positive"
-)]
-fn whole(number: f64) -> u64 {
-    number as u64
-}
-
-/// Counts may begin anew: only how far they are apart matters.
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "its low bits"
-)]
-fn number_of(count: f64) -> u32 {
-    count as u64 as u32
-}
-
-/// A number from 0 to 1 that a name always has.
-fn even(name: u64) -> f64 {
-    let bits = name.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40;
-    (bits + 1) as f64 / (1_u64 << 24) as f64
 }

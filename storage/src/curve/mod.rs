@@ -13,20 +13,27 @@
 //! proportion to their size. A shadow is a cache of the same proportions scaled down, as in miniature simulation
 //! (Waldspurger et al., ATC 2017), where every sampled object takes its size times the chance of a short one over its
 //! own. So a single long response does not fill a shadow, and ratios of bytes are as good as those of requests.
+//!
+//! Shadows begin as their tiers do: those of memory empty, those of disks with what is on the disk ([`Curve::seed`]).
 
 mod below;
+mod disk;
 mod names;
 mod objects;
+mod rate;
 mod sample;
+mod seed;
 mod shadow;
 mod tally;
 
+use crate::Eviction;
 use crate::disk::Admit;
-use crate::{Eviction, Key};
 
 use below::DiskShadows;
+use rate::Newcomers;
 use sample::Sampled;
-pub use sample::Sampler;
+pub use sample::{Name, Sampler};
+pub use seed::{RESIDENTS_PICKED_MAX, Resident, Residents};
 use shadow::{Above, Shadow};
 use tally::Tally;
 pub use tally::{Estimate, Measured};
@@ -40,9 +47,6 @@ const RESIDENTS_MAX: usize = 14_000;
 /// Objects that shadows of disks have or remember: at 112 bytes each, and one place in a table. Together they are below
 /// 4 MiB (`tests/curve_memory.rs`).
 const OBJECTS_BELOW_MAX: usize = 14_000;
-
-/// What the rate of sampling is multiplied by when there are too many objects.
-const THINNING: f64 = 0.8;
 
 /// Sampled objects that a statement needs.
 pub const OBJECTS_MIN: usize = 1000;
@@ -80,8 +84,8 @@ pub struct DiskShape {
 /// A request that could be answered from what is stored.
 #[derive(Clone, Copy, Debug)]
 pub struct Access {
-    /// What its response is stored under, the variant included.
-    pub key: Key,
+    /// What its response is stored under.
+    pub name: Name,
     /// Bytes of its body.
     pub bytes: u64,
     /// What the response costs in memory: its body, its head, and what is kept beside them, in bytes.
@@ -92,6 +96,19 @@ pub struct Access {
     pub until: u32,
     /// What it was answered by.
     pub seen: Seen,
+    /// How many requests it stands for that came one after the other: more than one only of what is stored.
+    pub times: u32,
+}
+
+/// How much there was to do for a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Work {
+    /// It is not sampled any more.
+    None,
+    /// All shadows have what was asked for.
+    Little,
+    /// Some do not: they have it now, in the place of others.
+    Much,
 }
 
 /// What a request was answered by.
@@ -152,6 +169,9 @@ pub struct Point {
 pub struct Curve {
     shape: Shape,
     sampler: Sampler,
+    /// Whose misses are counted: those keys that the shadows know as well as any.
+    counted: Sampler,
+    newcomers: Newcomers,
     /// As it is, at each of the factors, and under the other policy.
     memory: [Shadow; MEMORIES],
     /// As they are below each of those, and at each of the factors.
@@ -191,33 +211,23 @@ impl Curve {
             ],
             disks: shape.disk.map(|disk| DiskShadows::new(&disk)),
             sampler: Sampler::all(),
+            counted: Sampler::all(),
+            newcomers: Newcomers::default(),
             tally: Tally::default(),
             seen: 0,
             shape,
         }
     }
 
-    /// Which requests are to be told; it changes when there are too many objects.
+    /// Which requests are to be told; it changes when there are too many objects, or few.
     pub fn sampler(&self) -> Sampler {
         self.sampler
     }
 
-    /// Lets fewer keys be sampled from now on, for example because there are too many requests.
-    pub fn thin(&mut self) {
-        self.sampler = self.sampler.thinned(THINNING);
-        for shadow in &mut self.memory {
-            shadow.thin(&self.sampler);
-            shadow.victims(); // nobody asked for anything
-        }
-        if let Some(disks) = &mut self.disks {
-            disks.thin(&self.sampler);
-        }
-    }
-
-    /// A request that the [`Sampler`] takes; another one is passed over.
-    pub fn record(&mut self, access: &Access) {
+    /// A request that the [`Sampler`] takes; another one is passed over. How much there was to do.
+    pub fn record(&mut self, access: &Access) -> Work {
         let Some(sampled) = self.sampler.sample(access) else {
-            return;
+            return Work::None;
         };
         let fits = access.bytes <= self.shape.object_max;
         let sampler = self.sampler;
@@ -232,9 +242,20 @@ impl Curve {
             let both = hits.iter_mut().zip(answered);
             both.for_each(|(hit, answered)| *hit |= answered);
         }
-        self.tally.count(&sampled, &hits);
+        let chance = self.counted.chance(access.cost);
+        let is_counted = self.counted.takes(access.name, access.cost);
+        if is_counted {
+            self.tally.count(&sampled, chance, &hits);
+        }
+        if chance < 1.0 && hits == [false; CHANGES] {
+            self.newcomers.missed(is_counted);
+        }
         while self.residents() > RESIDENTS_MAX || self.objects_below() > OBJECTS_BELOW_MAX {
             self.thin();
+        }
+        match hits == [true; CHANGES] {
+            true => Work::Little,
+            false => Work::Much,
         }
     }
 
@@ -259,8 +280,7 @@ impl Curve {
     }
 
     /// What was stored under this key is gone at any size: it was purged, or made invalid.
-    pub fn forget(&mut self, key: Key) {
-        let name = sample::name(key);
+    pub fn forget(&mut self, Name(name): Name) {
         for shadow in &mut self.memory {
             shadow.forget(name, &self.sampler);
         }
@@ -272,6 +292,7 @@ impl Curve {
     /// Begins another window: what is said is of the last two.
     pub fn turn(&mut self) {
         self.tally.turn();
+        self.welcome();
     }
 
     /// Sampled objects that the statements rest on.
@@ -300,17 +321,12 @@ impl Curve {
         if self.objects() < OBJECTS_MIN {
             return Vec::new();
         }
-        let memory = FACTORS.iter().map(|factor| Change::Memory(*factor));
-        let disk = FACTORS.iter().map(|factor| Change::Disk(*factor));
-        let changes = memory
-            .chain([Change::Policy(other(self.shape.eviction))])
-            .chain(disk);
         let mut points = Vec::new();
-        for (change, place) in changes.zip(PRESENT + 1..) {
-            if matches!(change, Change::Disk(_)) && self.disks.is_none() {
-                break;
+        for (place, change) in self.changes() {
+            if self.filling(place).is_some() {
+                continue;
             }
-            let doubt = change.model_error(self.sampler.rate(), self.shape.disk);
+            let doubt = change.model_error(self.counted.rate(), self.shape.disk);
             let estimated = self.tally.estimate(place, measured, doubt);
             if let Some((requests, bytes)) = estimated {
                 points.push(Point {
@@ -321,6 +337,29 @@ impl Curve {
             }
         }
         points
+    }
+
+    /// Changes of which nothing is said yet, since it is not known what would have been kept from before the start, and
+    /// how far they have come, from 0 to 1.
+    pub fn untold(&self) -> Vec<(Change, f64)> {
+        let filling = |(place, change)| Some((change, self.filling(place)?));
+        self.changes().filter_map(filling).collect()
+    }
+
+    /// The changes that there are shadows of, with their place in the tally.
+    fn changes(&self) -> impl Iterator<Item = (usize, Change)> + use<> {
+        let memory = FACTORS.iter().map(|factor| Change::Memory(*factor));
+        let disks = self.disks.iter().flat_map(|_| FACTORS.iter());
+        let disks: Vec<Change> = disks.map(|factor| Change::Disk(*factor)).collect();
+        let changes = memory
+            .chain([Change::Policy(other(self.shape.eviction))])
+            .chain(disks);
+        (PRESENT + 1..).zip(changes)
+    }
+
+    /// How far the shadow of a disk has come that does not know what it would have kept from before the start.
+    fn filling(&self, place: usize) -> Option<f64> {
+        self.disks.as_ref()?.filling(place)
     }
 }
 

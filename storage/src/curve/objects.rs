@@ -266,6 +266,13 @@ impl Objects {
         }
     }
 
+    /// Has the disks remember nothing that they do not have.
+    pub(super) fn forget_all_others(&mut self) {
+        let all = self.objects.iter_mut().flat_map(|object| &mut object.on);
+        all.filter(|on| on.part.is_none())
+            .for_each(|on| *on = OnDisk::nowhere());
+    }
+
     fn sum(&mut self, sampler: &Sampler) {
         self.resident = [0.0; CHANGES];
         self.queues

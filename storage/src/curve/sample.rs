@@ -1,10 +1,35 @@
 //! Which keys the shadows see, and what each stands for.
 
+use super::rate::THINNING;
 use super::{Access, Seen};
-use crate::Key;
+use crate::disk::tag_of;
+use crate::{Key, Variant};
 
 /// Responses that cost up to this are sampled alike; a larger one in proportion to its cost.
 const SMALL: f64 = 32.0 * 1024.0;
+
+/// What an object is called here: the index of the disks knows as much of it without a read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Name(pub(super) u64);
+
+impl Name {
+    /// Of what is stored under this key and variant.
+    pub fn of(key: Key, variant: Variant) -> Self {
+        Self::of_tag(tag_of(key), variant)
+    }
+
+    /// It as a number, spread evenly.
+    #[must_use]
+    pub const fn bits(self) -> u64 {
+        self.0
+    }
+
+    pub(crate) fn of_tag(tag: u64, Variant(variant): Variant) -> Self {
+        let mut half = [0; 8];
+        half.copy_from_slice(&variant[..8]);
+        Self(tag ^ u64::from_le_bytes(half))
+    }
+}
 
 /// Which keys are sampled.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -23,8 +48,7 @@ pub(super) struct Sampled {
     pub now: u32,
     pub until: u32,
     pub seen: Seen,
-    /// The chance that it was sampled.
-    pub chance: f64,
+    pub times: u32,
 }
 
 impl Sampled {
@@ -40,6 +64,11 @@ impl Sampler {
         Self { rate: 1.0 }
     }
 
+    /// None, for the time in which nothing is to be told.
+    pub const fn none() -> Self {
+        Self { rate: 0.0 }
+    }
+
     /// Keys at that rate, for whoever carries it from one thread to another.
     pub const fn of_rate(rate: f64) -> Self {
         Self { rate }
@@ -50,27 +79,41 @@ impl Sampler {
         self.rate
     }
 
-    pub(super) fn thinned(self, by: f64) -> Self {
+    /// Fewer of them.
+    #[must_use]
+    pub fn thinned(self) -> Self {
+        self.times(THINNING)
+    }
+
+    /// At another rate, of all at most.
+    pub(super) fn times(self, factor: f64) -> Self {
         Self {
-            rate: self.rate * by,
+            rate: (self.rate * factor).min(1.0),
+        }
+    }
+
+    /// That of the two which takes less.
+    pub(super) fn least(self, other: Self) -> Self {
+        Self {
+            rate: self.rate.min(other.rate),
         }
     }
 
     /// Whether a request is to be told to the shadows: the one question for each request.
-    pub fn takes(&self, key: Key, cost: u64) -> bool {
-        self.keeps(name(key), cost)
+    pub fn takes(&self, Name(name): Name, cost: u64) -> bool {
+        self.keeps(name, cost)
     }
 
     pub(super) fn sample(&self, access: &Access) -> Option<Sampled> {
-        let (name, cost) = (name(access.key), access.cost);
-        self.keeps(name, cost).then(|| Sampled {
+        let (Name(name), cost) = (access.name, access.cost);
+        self.keeps(name, cost).then_some(Sampled {
             name,
             cost,
             bytes: access.bytes,
             now: access.now,
             until: access.until,
             seen: access.seen,
-            chance: self.chance(cost),
+            times: access.times,
         })
     }
 
@@ -91,11 +134,6 @@ impl Sampler {
 /// The bits of a name that are its lot: not those that maps look at.
 const LOT_SHIFT: u32 = 24;
 const LOTS: u64 = 1 << 24;
-
-/// What a key is called here.
-pub(super) fn name(key: Key) -> u64 {
-    (u128::from_le_bytes(key.0) >> 64) as u64
-}
 
 /// From 0 to 1, evenly.
 fn lot(name: u64) -> f64 {

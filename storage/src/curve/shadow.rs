@@ -8,8 +8,10 @@
 use super::RESIDENTS_MAX;
 use super::names::{Names, bytes, units};
 use super::objects::{Copies, Known};
+use super::rate::FULL;
 use super::sample::{Sampled, Sampler};
 use crate::Eviction;
+use crate::tiers::TOLD_EVERY;
 
 /// How many residents are compared for one eviction, as in the memory tier.
 const SAMPLE: usize = 64;
@@ -33,6 +35,8 @@ pub(super) struct Shadow {
     oldest: u32,
     newest: u32,
     random: u64,
+    /// Whether there was no room for something.
+    was_full: bool,
     /// Whom it has let go of, where somebody asks.
     victims: Option<Vec<Victim>>,
 }
@@ -40,8 +44,12 @@ pub(super) struct Shadow {
 /// What memory did with a request.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Above {
-    /// It answered, as so many times since the object is there.
-    Answered { asked: u16, copies: Copies },
+    /// It answered, as so many times since the object is there, and it may be time to tell the disks so.
+    Answered {
+        asked: u16,
+        is_told: bool,
+        copies: Copies,
+    },
     /// It did not.
     Missed,
 }
@@ -109,6 +117,7 @@ impl Shadow {
             oldest: NOBODY,
             newest: NOBODY,
             random: 0,
+            was_full: false,
             victims: None,
         }
     }
@@ -152,20 +161,27 @@ impl Shadow {
         let resident = &mut self.residents[place as usize];
         let fresh = sampled.is_answered_by(resident.until);
         resident.until = sampled.until;
+        let before = resident.asked;
+        let times = u16::try_from(sampled.times).unwrap_or(u16::MAX);
         resident.asked = match fresh {
-            true => resident.asked.saturating_add(1),
+            true => before.saturating_add(times),
             false => 0, // it is another one
         };
+        let is_told = u32::from(before) / TOLD_EVERY != u32::from(resident.asked) / TOLD_EVERY;
         if resident.cost != cost {
             self.used -= sampler.taken(bytes(resident.cost));
             self.used += sampler.taken(bytes(cost));
             resident.cost = cost;
         }
         let (asked, copies) = (resident.asked, resident.copies);
-        self.accessed(place);
+        self.accessed(place, sampled.times);
         self.make_room(0.0, sampler);
         match fresh {
-            true => Above::Answered { asked, copies },
+            true => Above::Answered {
+                asked,
+                is_told,
+                copies,
+            },
             false => Above::Missed,
         }
     }
@@ -177,8 +193,13 @@ impl Shadow {
         }
     }
 
+    /// Whether it is full, if there ever was no room for something.
+    pub(super) fn is_settled(&self, sampler: &Sampler) -> bool {
+        !self.was_full || self.used >= self.capacity * sampler.rate() * FULL
+    }
+
     /// Keeps those that are sampled still.
-    pub(super) fn thin(&mut self, sampler: &Sampler) {
+    pub(super) fn resample(&mut self, sampler: &Sampler) {
         let mut place = 0;
         while let Some(resident) = self.residents.get(place) {
             if sampler.keeps(resident.name, bytes(resident.cost)) {
@@ -212,7 +233,7 @@ impl Shadow {
         self.places.insert(sampled.name, place);
         self.used += takes;
         self.link(place);
-        self.accessed(place);
+        self.accessed(place, sampled.times);
     }
 
     /// Lets objects go until there is room; whether there is.
@@ -222,6 +243,7 @@ impl Shadow {
             return false;
         }
         while self.used + takes > capacity {
+            self.was_full = true;
             let Some(victim) = self.victim() else {
                 self.used = 0.0; // what rounding has left of the sum
                 return true;
@@ -237,14 +259,14 @@ impl Shadow {
         true
     }
 
-    fn accessed(&mut self, place: u32) {
+    fn accessed(&mut self, place: u32, times: u32) {
         if self.eviction == Eviction::Lru {
             self.unlink(place);
             self.link(place);
             return;
         }
         let resident = &mut self.residents[place as usize];
-        resident.hits = resident.hits.saturating_add(1);
+        resident.hits = resident.hits.saturating_add(times);
         resident.priority = self.age + f64::from(resident.hits) / bytes(resident.cost) as f64;
     }
 

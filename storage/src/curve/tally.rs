@@ -61,13 +61,14 @@ struct Group {
 }
 
 impl Tally {
-    pub(super) fn count(&mut self, sampled: &Sampled, hits: &[bool; CHANGES]) {
-        let group = match sampled.chance < 1.0 {
+    /// Counts a request that stands for others, as its chance says.
+    pub(super) fn count(&mut self, sampled: &Sampled, chance: f64, hits: &[bool; CHANGES]) {
+        let group = match chance < 1.0 {
             true => (sampled.name >> 48) as usize % GROUPS,
             false => CERTAIN,
         };
         let group = &mut self.windows[0][group];
-        let stands_for = 1.0 / sampled.chance;
+        let stands_for = 1.0 / chance;
         for (change, hit) in hits.iter().enumerate() {
             if !hit {
                 group.requests[change] += stands_for;

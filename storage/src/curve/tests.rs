@@ -4,8 +4,10 @@
     reason = "they are made to be small"
 )]
 
+use std::sync::Arc;
+
 use super::*;
-use crate::{Head, Memory, Settings, Variant};
+use crate::{Head, Key, Memory, Settings, Variant};
 use bytes::Bytes;
 
 struct NoHead;
@@ -29,6 +31,10 @@ fn key(number: u64) -> Key {
     Key(number.to_le_bytes())
 }
 
+fn name(number: u64) -> Name {
+    Name::of(key(number), Variant([0; 16]))
+}
+
 fn shape(memory: usize, eviction: Eviction) -> Shape {
     Shape {
         memory: memory as u64,
@@ -40,17 +46,22 @@ fn shape(memory: usize, eviction: Eviction) -> Shape {
 
 fn access(number: u64, bytes: u64) -> Access {
     Access {
-        key: key(number),
+        name: name(number),
         bytes,
         cost: bytes + 500,
         now: 0,
         until: u32::MAX,
         seen: Seen::Fetched,
+        times: 1,
     }
 }
 
 /// Requests as the web has them: few objects are asked for often, most are short, a few are long.
 fn requests() -> Vec<(u64, usize)> {
+    requests_of(80_000)
+}
+
+fn requests_of(count: usize) -> Vec<(u64, usize)> {
     let mut state = 7_u64;
     let mut random = move || {
         state = state
@@ -68,18 +79,26 @@ fn requests() -> Vec<(u64, usize)> {
         };
         (number, size)
     };
-    (0..80_000).map(request).collect()
+    (0..count).map(request).collect()
 }
 
-fn measured(requests: &[(u64, usize)], capacity: usize, eviction: Eviction) -> Measured {
-    let memory = Memory::new(Settings {
+fn tier(capacity: usize, eviction: Eviction) -> Arc<Memory<NoHead>> {
+    Memory::new(Settings {
         eviction,
         // The same at any size: what is compared is the size.
         object_max: MIB as u64 / 2,
         ..Settings::new(capacity)
-    });
-    let zeros = Bytes::from(vec![0; MIB]);
+    })
+}
+
+fn measured(requests: &[(u64, usize)], capacity: usize, eviction: Eviction) -> Measured {
     let mut measured = Measured::default();
+    measure(&tier(capacity, eviction), requests, &mut measured);
+    measured
+}
+
+fn measure(memory: &Arc<Memory<NoHead>>, requests: &[(u64, usize)], measured: &mut Measured) {
+    let zeros = Bytes::from(vec![0; MIB]);
     for (number, size) in requests {
         measured.requests += 1;
         measured.bytes += *size as u64;
@@ -94,7 +113,6 @@ fn measured(requests: &[(u64, usize)], capacity: usize, eviction: Eviction) -> M
             drop(memory.insert_ready(key(*number), Variant([0; 16]), NoHead, body));
         }
     }
-    measured
 }
 
 fn ratios(measured: &Measured) -> (f64, f64) {
@@ -133,7 +151,6 @@ impl Truth {
 const CAPACITY: usize = 16 * MIB;
 
 fn foretold(requests: &[(u64, usize)], eviction: Eviction, rate: f64) -> Curve {
-    let overhead = Memory::<NoHead>::new(Settings::new(CAPACITY)).object_overhead() as u64;
     let mut curve = Curve::new(Shape {
         object_max: MIB as u64 / 2,
         ..shape(CAPACITY, eviction)
@@ -141,6 +158,12 @@ fn foretold(requests: &[(u64, usize)], eviction: Eviction, rate: f64) -> Curve {
     while curve.sampler().rate() > rate {
         curve.thin();
     }
+    play(&mut curve, requests);
+    curve
+}
+
+fn play(curve: &mut Curve, requests: &[(u64, usize)]) {
+    let overhead = Memory::<NoHead>::new(Settings::new(CAPACITY)).object_overhead() as u64;
     for (number, size) in requests {
         let bytes = *size as u64;
         curve.record(&Access {
@@ -148,7 +171,6 @@ fn foretold(requests: &[(u64, usize)], eviction: Eviction, rate: f64) -> Curve {
             ..access(*number, bytes)
         });
     }
-    curve
 }
 
 /// Estimates at one size are held against the real memory tier at the others.
@@ -222,10 +244,10 @@ fn there_are_never_more_entries_than_the_limit() {
         assert!(curve.entries() <= RESIDENTS_MAX + OBJECTS_BELOW_MAX);
     }
     assert!(curve.sampler().rate() < 1.0);
-    let passed_over = (0..20_000).filter(|number| !curve.sampler().takes(key(*number), 1500));
+    let passed_over = (0..20_000).filter(|number| !curve.sampler().takes(name(*number), 1500));
     let share = passed_over.count() as f64 / 20_000.0;
     assert!((share - (1.0 - curve.sampler().rate())).abs() < 0.02);
-    let takes_long = curve.sampler().takes(key(1), 1 << 40);
+    let takes_long = curve.sampler().takes(name(1), 1 << 40);
     assert!(takes_long, "what is long is always sampled");
 }
 
@@ -255,7 +277,7 @@ fn what_expires_or_is_purged_is_missed_at_any_size() {
     assert_eq!(missed(&mut curve, 9, 10), [1.0; 3], "fresh");
     assert_eq!(missed(&mut curve, 10, 20), [2.0; 3], "expired");
     assert_eq!(missed(&mut curve, 11, 20), [2.0; 3], "fresh again");
-    curve.forget(key(1));
+    curve.forget(name(1));
     assert_eq!(missed(&mut curve, 12, 20), [3.0; 3], "purged");
     assert_eq!(missed(&mut curve, 13, 20), [3.0; 3], "stored again");
     curve.record(&Access {
@@ -320,4 +342,99 @@ fn what_is_said_is_of_the_last_two_windows() {
     assert_eq!(curve.tally.missed(PRESENT), 1.0);
     curve.turn();
     assert_eq!(curve.tally.missed(PRESENT), 0.0);
+}
+
+/// What was measured between two moments.
+fn between(then: &Measured, now: &Measured) -> Measured {
+    Measured {
+        requests: now.requests - then.requests,
+        hits: now.hits - then.hits,
+        bytes: now.bytes - then.bytes,
+        hit_bytes: now.hit_bytes - then.hit_bytes,
+        misses: now.misses - then.misses,
+        missed_bytes: now.missed_bytes - then.missed_bytes,
+    }
+}
+
+/// What is measured up to the end of each window.
+fn by_window(requests: &[(u64, usize)], capacity: f64, each: usize) -> Vec<Measured> {
+    let tier = tier(capacity as usize, Eviction::SampledGdsf);
+    let mut all = vec![Measured::default()];
+    for window in requests.chunks(each) {
+        let mut measured = all[all.len() - 1];
+        measure(&tier, window, &mut measured);
+        all.push(measured);
+    }
+    all
+}
+
+#[test]
+fn the_rate_rises_again_window_by_window_and_what_is_said_stays_true() {
+    let requests = requests_of(200_000);
+    let each = requests.len() / WINDOWS;
+    let truths: Vec<Vec<Measured>> = [0.5, 1.0, 2.0, 4.0]
+        .map(|factor| by_window(&requests, CAPACITY as f64 * factor, each))
+        .into();
+    let mut curve = foretold(&[], Eviction::SampledGdsf, 0.2);
+    let lowest = curve.sampler().rate();
+    for (number, window) in requests.chunks(each).enumerate() {
+        play(&mut curve, window);
+        let of_two = |factor: usize| {
+            let then = truths[factor][number.saturating_sub(1)];
+            between(&then, &truths[factor][number + 1])
+        };
+        let points = curve.points(&of_two(1)).into_iter();
+        for (point, factor) in points.zip([0, 2, 3]) {
+            let (hits, bytes) = ratios(&of_two(factor));
+            let off = (point.requests.ratio - hits).abs();
+            let error = point.requests.error.max(0.015);
+            assert!(off < error, "{number}: {point:?}, and it is {hits}");
+            let off = (point.bytes.ratio - bytes).abs();
+            let error = point.bytes.error.max(0.03);
+            assert!(off < error, "{number}: {point:?}, and it is {bytes}");
+        }
+        curve.turn();
+        curve.raise();
+    }
+    let rate = curve.sampler().rate();
+    assert!(rate > 1.5 * lowest, "{rate}");
+}
+
+const WINDOWS: usize = 14;
+
+#[test]
+fn the_rate_does_not_rise_where_it_would_fall_again() {
+    let mut curve = Curve::new(shape(1 << 40, Eviction::Lru));
+    for number in 0..20_000 {
+        curve.record(&access(number, 1000));
+    }
+    let rate = curve.sampler().rate();
+    assert!(rate < 1.0);
+    curve.turn();
+    curve.raise();
+    assert_eq!(curve.sampler().rate(), rate, "there is no room");
+}
+
+#[test]
+fn requests_that_come_at_once_count_as_they_would_one_by_one() {
+    let run = |times: u32| {
+        let mut curve = Curve::new(shape(64 * 1024, Eviction::SampledGdsf));
+        let mut state = 7_u64;
+        for number in 0..4000 {
+            curve.record(&access(number, 1000));
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1);
+            let again = Access {
+                seen: Seen::Stored,
+                times,
+                ..access(state >> 33 & 31, 1000)
+            };
+            for _ in 0..12 / times {
+                curve.record(&again);
+            }
+        }
+        curve.tally.missed(PRESENT)
+    };
+    assert_eq!(run(1), run(12));
 }

@@ -4,13 +4,17 @@
 //! number that no other body had or will have, and what it answers is checked like anything that is
 //! read. Whatever it forgets, keeps too long or brings back is a miss, or is never asked for.
 
+use std::io;
 use std::thread::JoinHandle;
 
 use bytes::Bytes;
+use tokio::sync::oneshot;
 
 use super::allowance::Held;
 use super::error::{DiskError, Refused};
-use super::pool::Answer;
+
+/// The answer of another engine: a body.
+pub(crate) type Elsewhere = oneshot::Receiver<io::Result<Vec<u8>>>;
 
 /// An engine for bodies.
 pub(crate) trait Bodies: Send + Sync + 'static {
@@ -22,7 +26,7 @@ pub(crate) trait Bodies: Send + Sync + 'static {
     fn put(&self, id: u64, body: Bytes, held: Held) -> Result<(), Refused>;
 
     /// Asks for a body. What is not there is answered by `NotFound`.
-    fn get(&self, id: u64) -> Result<Answer, DiskError>;
+    fn get(&self, id: u64) -> Result<Elsewhere, DiskError>;
 
     /// Bytes written to the disk so far.
     fn bytes_written(&self) -> u64;

@@ -7,14 +7,15 @@ use std::sync::{Arc, OnceLock};
 use bytes::Bytes;
 
 use super::Shared;
+use super::bodies::Elsewhere;
 use super::error::DiskError;
 use super::format::{ELSEWHERE, Extent, Header, Name, Sums, length};
-use super::front::{self, BodyPlace};
+use super::front::{self, BodyPlace, Front};
 use super::health::Fault;
 use super::life::{Class, Life};
 use super::pool::Answer;
 use super::table::Entry;
-use super::volume::{Reading, Volume};
+use super::volume::{Reading, Span, Volume};
 use crate::{Key, Variant};
 
 /// An object that the index knows of. While it, or a reader of its body, lives, what has been found
@@ -37,9 +38,9 @@ pub(crate) struct Object {
 /// waits loses no read.
 #[derive(Default)]
 struct Loading {
-    record: Option<Answer>,
+    record: Option<Answer<Front>>,
     /// The record, and its body from elsewhere.
-    body: Option<(Loaded, Answer)>,
+    body: Option<(Loaded, Elsewhere)>,
 }
 
 /// What the record says, once it has been read.
@@ -164,30 +165,37 @@ impl Object {
         let Some((_, answer)) = &mut loading.body else {
             return Err(DiskError::Gone);
         };
-        let bytes = self.wait(answer).await;
+        let patience = self.shared.settings.patience;
+        let bytes = self.volume.wait_elsewhere(answer, patience).await;
         let (loaded, _) = loading.body.take().ok_or(DiskError::Gone)?;
         self.with_body(loaded, bytes?)
     }
 
-    async fn read_front(&self, record: &mut Option<Answer>) -> Result<Loaded, DiskError> {
-        let (volume, life, entry) = (&self.volume, &self.life, &self.entry);
+    async fn read_front(&self, record: &mut Option<Answer<Front>>) -> Result<Loaded, DiskError> {
         if record.is_none() {
-            let len = front::span(volume, entry);
-            match volume.read(life, entry.place().at(), len, 0)? {
-                Reading::Ready(bytes) => return self.take_apart(&bytes),
+            let span = Span {
+                at: self.entry.place().at(),
+                len: front::span(&self.volume, &self.entry),
+                ahead: 0,
+            };
+            let (life, entry) = (Arc::clone(&self.life), self.entry);
+            let parse =
+                move |volume: &Volume, bytes: Bytes| front::parse(volume, &life, &entry, &bytes);
+            match self.volume.read(&self.life, span, parse)? {
+                Reading::Ready(front) => return self.take_apart(front),
                 Reading::Waiting(answer) => *record = Some(answer),
             }
         }
         let Some(answer) = record else {
             return Err(DiskError::Gone);
         };
-        let bytes = self.wait(answer).await;
+        let front = self.wait(answer).await;
         *record = None;
-        self.take_apart(&bytes?)
+        self.take_apart(front?)
     }
 
     /// Asks another engine for the body, if one has it.
-    fn ask_elsewhere(&self, loaded: &Loaded) -> Result<Option<Answer>, DiskError> {
+    fn ask_elsewhere(&self, loaded: &Loaded) -> Result<Option<Elsewhere>, DiskError> {
         let Body::Elsewhere { extents, .. } = &loaded.body else {
             return Ok(None);
         };
@@ -211,9 +219,7 @@ impl Object {
         Ok(Loaded { body, ..loaded })
     }
 
-    fn take_apart(&self, bytes: &Bytes) -> Result<Loaded, DiskError> {
-        let (volume, life, entry) = (&self.volume, &self.life, &self.entry);
-        let front = front::parse(volume, life, entry, bytes)?;
+    fn take_apart(&self, front: Front) -> Result<Loaded, DiskError> {
         // A tag stands for a key, and so do others; the record has the key.
         let header = &front.header;
         let same = header.name.key == self.key && header.name.variant == self.class.variant;
@@ -259,7 +265,7 @@ impl Object {
         Ok(Body::Chunks(chunks))
     }
 
-    async fn wait(&self, answer: &mut Answer) -> Result<Bytes, DiskError> {
+    async fn wait<T>(&self, answer: &mut Answer<T>) -> Result<T, DiskError> {
         self.volume
             .wait(answer, self.shared.settings.patience)
             .await
@@ -304,7 +310,7 @@ pub struct BodyReader {
     found: Found,
     /// What is still to be returned.
     rest: Range<u64>,
-    waiting: Option<(Piece, Answer)>,
+    waiting: Option<(Piece, Answer<Bytes>)>,
 }
 
 /// One read: whole blocks of one chunk.
@@ -317,6 +323,27 @@ struct Piece {
     len: usize,
     /// What of the range follows in the chunk.
     ahead: u64,
+}
+
+impl Piece {
+    /// Reads it without waiting, or has it read and checked.
+    fn read(&self, object: &Object, chunk: &Chunk) -> Result<Reading<Bytes>, DiskError> {
+        let span = Span {
+            at: chunk.at + self.from,
+            len: self.len,
+            ahead: self.ahead,
+        };
+        let (first, sums) = (self.block, chunk.sums);
+        let check = move |volume: &Volume, bytes: Bytes| {
+            front::check_blocks(volume, &bytes, first, &sums).map(|()| bytes)
+        };
+        object.volume.read(&chunk.life, span, check)
+    }
+
+    /// Where in the body it begins.
+    fn begin(&self, object: &Object) -> u64 {
+        self.chunk as u64 * u64::from(object.volume.geometry.chunk) + self.from
+    }
 }
 
 /// Blocks read at once. With two, each buffer is new memory from the system, and costs more than the
@@ -356,11 +383,8 @@ impl BodyReader {
         let piece = self.piece(object);
         let chunk = chunks.get(piece.chunk).ok_or(DiskError::Gone)?;
         if self.waiting.is_none() {
-            match object
-                .volume
-                .read(&chunk.life, chunk.at + piece.from, piece.len, piece.ahead)?
-            {
-                Reading::Ready(bytes) => return self.check(object, chunk, piece, &bytes),
+            match piece.read(object, chunk)? {
+                Reading::Ready(bytes) => return Ok(self.take(&bytes, piece.begin(object))),
                 Reading::Waiting(answer) => self.waiting = Some((piece, answer)),
             }
         }
@@ -370,7 +394,7 @@ impl BodyReader {
         let piece = *piece;
         let bytes = object.wait(answer).await;
         self.waiting = None;
-        self.check(object, chunk, piece, &bytes?)
+        Ok(self.take(&bytes?, piece.begin(object)))
     }
 
     fn piece(&self, object: &Object) -> Piece {
@@ -390,18 +414,6 @@ impl BodyReader {
             len: length(to.saturating_sub(from)),
             ahead: wanted.min(chunk_len).saturating_sub(to),
         }
-    }
-
-    fn check(
-        &mut self,
-        object: &Object,
-        chunk: &Chunk,
-        piece: Piece,
-        bytes: &Bytes,
-    ) -> Result<Bytes, DiskError> {
-        front::check_blocks(&object.volume, bytes, piece.block, &chunk.sums)?;
-        let begin = piece.chunk as u64 * u64::from(object.volume.geometry.chunk) + piece.from;
-        Ok(self.take(bytes, begin))
     }
 
     /// The part of `bytes`, which begin at `begin` of the body, that comes next.

@@ -27,9 +27,8 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::timeout;
 
 use super::allowance::Held;
-use super::bodies::{Bodies, Ending};
+use super::bodies::{Bodies, Elsewhere, Ending};
 use super::error::{DiskError, Refused};
-use super::pool::Answer;
 use super::settings::Settings;
 
 type Cache = HybridCache<u64, Bytes>;
@@ -326,7 +325,7 @@ impl Bodies for Foyer {
         Ok(())
     }
 
-    fn get(&self, id: u64) -> Result<Answer, DiskError> {
+    fn get(&self, id: u64) -> Result<Elsewhere, DiskError> {
         let (answer, receiver) = oneshot::channel();
         let pending = self.pending.lock().get(&id).map(|(body, _)| body.to_vec());
         if let Some(body) = pending {

@@ -2,7 +2,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, IoSlice, IoSliceMut};
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -32,6 +32,9 @@ pub(crate) trait Medium: Send + Sync + 'static {
     /// Returns when all that was written would survive a power cut.
     fn sync(&self) -> io::Result<()>;
 }
+
+/// What the system counts the room of a file in.
+const BLOCK: u64 = 512;
 
 /// A file on a file system.
 #[derive(Debug)]
@@ -83,6 +86,8 @@ impl VolumeFile {
 
     /// Makes the file exactly this long, with all of its room taken from the file system now.
     pub(crate) fn reserve(&self, size: u64) -> Result<(), NoFile> {
+        let before = self.len().map_err(NoFile::Unusable)?.min(size);
+        self.ask_for_room(size)?;
         self.file
             .set_len(size)
             .map_err(|error| match error.kind() {
@@ -93,8 +98,8 @@ impl VolumeFile {
             // Not every file system can promise room; there, a write may fail later.
             Ok(()) | Err(Errno::OPNOTSUPP) => {}
             Err(error) => {
-                // What was taken in vain goes back at once.
-                let shrunk = self.file.set_len(0);
+                // What was taken in vain goes back at once; what was there before stays.
+                let shrunk = self.file.set_len(before);
                 return Err(NoFile::NoRoom(shrunk.err().unwrap_or_else(|| error.into())));
             }
         }
@@ -102,6 +107,20 @@ impl VolumeFile {
         // A file system that takes no advice works as well.
         rustix::fs::fadvise(&self.file, 0, None, Advice::Random).unwrap_or_default();
         Ok(())
+    }
+
+    /// Some file systems take all that is free before they say that it does not suffice: nobody else could write meanwhile.
+    fn ask_for_room(&self, size: u64) -> Result<(), NoFile> {
+        let taken = self.file.metadata().map_err(NoFile::Unusable)?.blocks() * BLOCK;
+        // Where the system does not tell, the attempt will.
+        let Ok(told) = rustix::fs::fstatvfs(&self.file) else {
+            return Ok(());
+        };
+        let free = told.f_bfree.saturating_mul(told.f_frsize);
+        match size.saturating_sub(taken) > free {
+            true => Err(NoFile::NoRoom(io::ErrorKind::StorageFull.into())),
+            false => Ok(()),
+        }
     }
 
     pub(crate) fn len(&self) -> io::Result<u64> {

@@ -18,7 +18,7 @@
 //!
 //! ## What holds
 //!
-//! * No thread of the caller waits for a disk. What is not in the page cache is read by other threads.
+//! * No thread of the caller waits for a disk. What is not in the page cache is read, and checked, by other threads.
 //! * A removed object does not come back: removals are numbered in one order with everything that is
 //!   stored, and are durable when [`Disk::sync`] returns.
 //! * Every fault ends in a miss. Bytes that differ from those stored are never returned.
@@ -54,6 +54,7 @@ mod place;
 mod pool;
 mod recovery;
 mod removals;
+mod sample;
 mod settings;
 mod shared;
 mod stats;
@@ -61,6 +62,7 @@ mod table;
 mod trail;
 mod volume;
 mod walk;
+mod warmth;
 mod writer;
 
 use std::fmt;
@@ -78,9 +80,11 @@ pub use error::{DiskError, InspectError, OpenError, Refused};
 pub use found::{BodyReader, Found};
 pub(crate) use ghost::Ghost;
 pub use health::Fault;
+pub(crate) use index::tag_of;
 pub use inspect::{Report, VolumeReport, inspect, verify};
 pub(crate) use keep::HITS_TO_STAY;
 pub use recovery::Recovery;
+pub use sample::{Picked, Queue};
 pub use settings::{Engine, Settings, VolumeSettings};
 pub use shared::{Evicting, Liveness, Worth};
 pub use stats::{Stats, VolumeStats};
@@ -94,7 +98,6 @@ use allowance::Allowance;
 use bodies::Ending;
 use format::{Extent, Header, Kind, Removal, Target, checksum, table};
 use found::{Body, Loaded};
-use index::tag_of;
 use log::{Phase, Record};
 use open::Prepared;
 use removals::Removals;
@@ -145,7 +148,7 @@ impl Disk {
             self.spawn("reclaim", volume, keep::serve)?;
             self.spawn("remove", volume, Removals::serve)?;
             for _ in 0..self.shared.settings.io_threads.max(1) {
-                self.spawn("read", volume, |_, volume| volume.pool.serve())?;
+                self.spawn("read", volume, |_, volume| volume.pool.serve(volume))?;
             }
             let bodies = volume.bodies.as_ref();
             self.threads

@@ -26,6 +26,7 @@ use super::settings::{
     bodies_dir,
 };
 use super::volume::{Counters, Numbers, Volume};
+use super::warmth::Warmth;
 
 /// Numbers that one run of the program may use, enough for petabytes. It takes them when it starts.
 const NUMBERS_PER_START: u64 = 1 << 46;
@@ -96,6 +97,7 @@ fn prepare_one(settings: &VolumeSettings, segment: u64) -> Result<Prepared, Open
         segment,
         needed: size_for(segment),
     })?;
+    let was_there = path.exists();
     let (file, is_new) =
         VolumeFile::open(&path).map_err(|error| refused(&path, &geometry, error))?;
     let found = if is_new {
@@ -104,7 +106,12 @@ fn prepare_one(settings: &VolumeSettings, segment: u64) -> Result<Prepared, Open
         read_superblock(&file, &path, &geometry, settings.engine)?
     };
     let reserved = file.reserve(geometry.size);
-    reserved.map_err(|error| refused(&path, &geometry, error))?;
+    if let Err(error) = reserved {
+        if !was_there && let Err(error) = std::fs::remove_file(&path) {
+            tracing::warn!(path = %path.display(), %error, "a file that was made in vain stays");
+        }
+        return Err(refused(&path, &geometry, error));
+    }
 
     let superblock = found.unwrap_or_else(|| Superblock {
         geometry,
@@ -285,7 +292,8 @@ fn assemble_one(
         engine: superblock.engine,
         health: Health::new(path.clone()),
         path,
-        pool: Pool::new(Arc::clone(&medium), settings.io_queue),
+        pool: Pool::new(settings.io_queue),
+        warmth: Warmth::default(),
         medium,
         geometry,
         nonce: superblock.nonce,

@@ -1,58 +1,99 @@
 //! Threads that wait for a disk, so that no other thread has to.
+//!
+//! They do there, too, what has to be done with every byte that was read: they check it, while it is in the caches of their
+//! processor. Whoever asked gets what was made of it.
 
 use std::collections::VecDeque;
-use std::io;
-use std::sync::Arc;
 
+use bytes::Bytes;
 use parking_lot::{Condvar, Mutex};
+use rustix::process::setpriority_process;
 use tokio::sync::oneshot;
 
 use super::error::DiskError;
-use super::medium::Medium;
+use super::volume::Volume;
 
-/// The answer to a read: its bytes.
-pub(crate) type Answer = oneshot::Receiver<io::Result<Vec<u8>>>;
+/// The answer to a read: what was made of its bytes.
+pub(crate) type Answer<T> = oneshot::Receiver<Result<T, DiskError>>;
 
-struct Read {
-    buffer: Vec<u8>,
-    offset: u64,
-    /// Bytes behind it that will be asked for next.
-    ahead: u64,
-    answer: oneshot::Sender<io::Result<Vec<u8>>>,
+/// How far these threads stand behind those that serve (`nice(2)`): who has just been woken by a disk takes no processor
+/// from a thread that answers others from memory. Where all cores are busy, a thread has a tenth of a share.
+const NICE: i32 = 10;
+
+/// Which bytes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Wanted {
+    pub(crate) offset: u64,
+    pub(crate) len: usize,
+    /// Bytes behind them that will be asked for next.
+    pub(crate) ahead: u64,
+    /// Whether the page cache has been asked for them.
+    pub(crate) tried: Tried,
+}
+
+/// Whether somebody has looked into the page cache.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Tried {
+    No,
+    Yes,
+}
+
+/// Who waits for a read, and what is to be made of it.
+trait Job: Send {
+    fn is_wanted(&self) -> bool;
+    fn end(self: Box<Self>, volume: &Volume, read: Result<Bytes, DiskError>);
+}
+
+struct Asked<T, F> {
+    make: F,
+    answer: oneshot::Sender<Result<T, DiskError>>,
+}
+
+impl<T, F> Job for Asked<T, F>
+where
+    T: Send,
+    F: FnOnce(&Volume, Bytes) -> Result<T, DiskError> + Send,
+{
+    fn is_wanted(&self) -> bool {
+        !self.answer.is_closed()
+    }
+
+    fn end(self: Box<Self>, volume: &Volume, read: Result<Bytes, DiskError>) {
+        let Self { make, answer } = *self;
+        // An answer comes back if whoever asked has gone.
+        drop(answer.send(read.and_then(|bytes| make(volume, bytes))));
+    }
 }
 
 /// Reads that wait for a thread.
 #[derive(Default)]
 struct Queue {
-    reads: VecDeque<Read>,
+    reads: VecDeque<(Wanted, Box<dyn Job>)>,
     closed: bool,
 }
 
 /// The queue of one volume. Its threads end when it is closed.
 pub(crate) struct Pool {
-    medium: Arc<dyn Medium>,
     queue: Mutex<Queue>,
     more: Condvar,
     queue_max: usize,
 }
 
 impl Pool {
-    pub(crate) fn new(medium: Arc<dyn Medium>, queue_max: usize) -> Self {
+    pub(crate) fn new(queue_max: usize) -> Self {
         Self {
-            medium,
             queue: Mutex::default(),
             more: Condvar::new(),
             queue_max,
         }
     }
 
-    /// Asks for as many bytes as `buffer` is long, and has so many behind them brought to the page cache.
-    pub(crate) fn read(
+    /// Asks for bytes, and for what `make` makes of them.
+    pub(crate) fn read<T: Send + 'static>(
         &self,
-        buffer: Vec<u8>,
-        offset: u64,
-        ahead: u64,
-    ) -> Result<Answer, DiskError> {
+        wanted: Wanted,
+        make: impl FnOnce(&Volume, Bytes) -> Result<T, DiskError> + Send + 'static,
+    ) -> Result<Answer<T>, DiskError> {
         let (answer, receiver) = oneshot::channel();
         let mut queue = self.queue.lock();
         if queue.closed {
@@ -61,12 +102,8 @@ impl Pool {
         if queue.reads.len() >= self.queue_max {
             return Err(DiskError::Busy);
         }
-        queue.reads.push_back(Read {
-            buffer,
-            offset,
-            ahead,
-            answer,
-        });
+        let job = Box::new(Asked { make, answer });
+        queue.reads.push_back((wanted, job));
         drop(queue);
         self.more.notify_one();
         Ok(receiver)
@@ -82,22 +119,18 @@ impl Pool {
     }
 
     /// The life of one of the threads.
-    pub(crate) fn serve(&self) {
-        while let Some(mut read) = self.next() {
-            if read.answer.is_closed() {
-                continue;
+    pub(crate) fn serve(&self, volume: &Volume) {
+        if let Err(error) = setpriority_process(None, NICE) {
+            tracing::warn!(%error, "reading from disks is as urgent as serving");
+        }
+        while let Some((wanted, job)) = self.next() {
+            if job.is_wanted() {
+                job.end(volume, volume.read_for_others(wanted));
             }
-            if read.ahead > 0 {
-                let behind = read.offset + read.buffer.len() as u64;
-                self.medium.will_read(behind, read.ahead);
-            }
-            let outcome = self.medium.read(&mut read.buffer, read.offset);
-            // An answer comes back if whoever asked has gone.
-            drop(read.answer.send(outcome.map(|()| read.buffer)));
         }
     }
 
-    fn next(&self) -> Option<Read> {
+    fn next(&self) -> Option<(Wanted, Box<dyn Job>)> {
         let mut queue = self.queue.lock();
         loop {
             if let Some(read) = queue.reads.pop_front() {

@@ -45,7 +45,7 @@ pub struct VolumeStats {
     pub bytes_written: u64,
     /// Bytes that were stored, and are not in the file yet.
     pub bytes_unwritten: u64,
-    /// Reads that were not in the page cache.
+    /// Reads that other threads did: what was not in the page cache, or was not expected to be.
     pub reads_waited: u64,
     /// Objects that were refused because the disk could not keep up.
     pub refused_busy: u64,

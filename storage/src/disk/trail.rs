@@ -9,11 +9,11 @@ use parking_lot::{Mutex, MutexGuard};
 
 use super::allowance::Held;
 use super::error::{DiskError, Refused};
-use super::format::{Extent, Sums, length};
+use super::format::{Extent, length};
 use super::front;
 use super::life::Life;
 use super::pool::Answer;
-use super::volume::{Reading, Volume};
+use super::volume::{Reading, Span, Volume};
 
 /// The bytes of a body that a [`Writer`](super::Writer) has taken.
 pub(crate) struct Trail {
@@ -152,10 +152,22 @@ impl Trail {
 }
 
 impl Block {
-    /// What of it follows `at`, if it is as it was written.
-    fn check(&self, volume: &Volume, bytes: &Bytes, at: u64) -> Result<Bytes, DiskError> {
-        let sums: &Sums = &self.extent.sums;
-        front::check_blocks(volume, bytes, self.number, sums)?;
+    /// Reads it without waiting, or has it read and checked.
+    fn read(&self, volume: &Volume, life: &Life) -> Result<Reading<Bytes>, DiskError> {
+        let span = Span {
+            at: u64::from(self.extent.at) + self.from,
+            len: self.len,
+            ahead: self.ahead,
+        };
+        let (first, sums) = (self.number, self.extent.sums);
+        let check = move |volume: &Volume, bytes: Bytes| {
+            front::check_blocks(volume, &bytes, first, &sums).map(|()| bytes)
+        };
+        volume.read(life, span, check)
+    }
+
+    /// What of it follows `at`.
+    fn from(&self, bytes: &Bytes, at: u64) -> Result<Bytes, DiskError> {
         let skipped = at.checked_sub(self.begin).map(length);
         let skipped = skipped.filter(|skipped| *skipped < bytes.len());
         Ok(bytes.slice(skipped.ok_or(DiskError::Gone)?..))
@@ -168,7 +180,7 @@ pub(crate) struct TrailReader {
     pins: VecDeque<Pin>,
     /// So many chunks have been looked at.
     pinned: usize,
-    waiting: Option<(Block, Answer)>,
+    waiting: Option<(Block, Answer<Bytes>)>,
 }
 
 /// A segment held fast.
@@ -205,9 +217,8 @@ impl TrailReader {
         let volume = &self.trail.volume;
         let bytes = volume.wait(answer, self.trail.patience).await;
         let (block, _) = self.waiting.take().ok_or(DiskError::Gone)?;
-        block
-            .check(volume, &bytes?, at)
-            .inspect_err(|error| self.failed(*error))
+        let bytes = bytes.inspect_err(|error| self.failed(*error))?;
+        block.from(&bytes, at)
     }
 
     /// The bytes, if they are there without waiting.
@@ -218,12 +229,9 @@ impl TrailReader {
         };
         let life = self.pin(&block).ok_or(DiskError::Gone)?;
         let volume = &self.trail.volume;
-        let place = u64::from(block.extent.at) + block.from;
-        match volume.read(&life, place, block.len, block.ahead)? {
-            Reading::Ready(bytes) => {
-                let checked = block.check(volume, &bytes, at);
-                checked.inspect_err(|error| self.failed(*error)).map(Some)
-            }
+        let reading = block.read(volume, &life);
+        match reading.inspect_err(|error| self.failed(*error))? {
+            Reading::Ready(bytes) => block.from(&bytes, at).map(Some),
             Reading::Waiting(answer) => {
                 self.waiting = Some((block, answer));
                 Ok(None)

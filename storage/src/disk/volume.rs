@@ -10,7 +10,7 @@ use bytes::Bytes;
 use parking_lot::{Condvar, Mutex};
 
 use super::allowance::Buffers;
-use super::bodies::Bodies;
+use super::bodies::{Bodies, Elsewhere};
 use super::error::DiskError;
 use super::format::{Geometry, SUPERBLOCKS, Superblock};
 use super::ghost::Ghost;
@@ -18,9 +18,10 @@ use super::health::{Fault, Health};
 use super::life::{Life, Lives};
 use super::log::Log;
 use super::medium::Medium;
-use super::pool::{Answer, Pool};
+use super::pool::{Answer, Pool, Tried, Wanted};
 use super::removals::Removals;
 use super::settings::Engine;
+use super::warmth::Warmth;
 
 /// The order of everything that is stored or removed, on all volumes.
 #[derive(Debug)]
@@ -62,6 +63,7 @@ pub(crate) struct Volume {
     pub(crate) buffers: Arc<Buffers>,
     pub(crate) removals: Removals,
     pub(crate) pool: Pool,
+    pub(crate) warmth: Warmth,
     /// Who keeps the bodies, if it is not the log.
     pub(crate) bodies: Option<Arc<dyn Bodies>>,
     pub(crate) engine: Engine,
@@ -90,37 +92,108 @@ pub(crate) struct Counters {
 }
 
 /// The answer to a read.
-pub(crate) enum Reading {
-    Ready(Bytes),
-    Waiting(Answer),
+pub(crate) enum Reading<T> {
+    Ready(T),
+    Waiting(Answer<T>),
+}
+
+/// How the page cache is asked.
+type Look = fn(&Volume, u64, usize) -> Result<Option<Bytes>, DiskError>;
+
+/// Bytes of a segment.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Span {
+    pub(crate) at: u64,
+    pub(crate) len: usize,
+    /// Bytes behind them that will be asked for next.
+    pub(crate) ahead: u64,
 }
 
 impl Volume {
-    /// Reads from a segment without waiting, or has it read; and then so many bytes behind it as well,
-    /// which will be asked for next.
-    pub(crate) fn read(
+    /// Reads from a segment without waiting, or has it read; what `make` makes of it.
+    pub(crate) fn read<T: Send + 'static>(
         &self,
         life: &Life,
-        at: u64,
-        len: usize,
-        ahead: u64,
-    ) -> Result<Reading, DiskError> {
+        span: Span,
+        make: impl FnOnce(&Self, Bytes) -> Result<T, DiskError> + Send + 'static,
+    ) -> Result<Reading<T>, DiskError> {
+        match self.warmth.is_worth_a_look() {
+            true => self.read_after(Some(Self::look_and_note), life, span, make),
+            false => self.read_after(None, life, span, make),
+        }
+    }
+
+    /// The same of what no request is for: whether it is in the page cache says nothing of what is asked for.
+    pub(crate) fn read_unasked<T: Send + 'static>(
+        &self,
+        life: &Life,
+        span: Span,
+        make: impl FnOnce(&Self, Bytes) -> Result<T, DiskError> + Send + 'static,
+    ) -> Result<Reading<T>, DiskError> {
+        self.read_after(Some(Self::look), life, span, make)
+    }
+
+    fn read_after<T: Send + 'static>(
+        &self,
+        look: Option<Look>,
+        life: &Life,
+        span: Span,
+        make: impl FnOnce(&Self, Bytes) -> Result<T, DiskError> + Send + 'static,
+    ) -> Result<Reading<T>, DiskError> {
+        let Span { at, len, ahead } = span;
         if self.health.is_offline() {
             return Err(DiskError::Offline);
         }
         if let Some(bytes) = self.not_yet_written(life, at, len) {
-            return Ok(Reading::Ready(bytes));
+            return make(self, bytes).map(Reading::Ready);
         }
         let offset = self.geometry.offset(life.segment, at);
+        if let Some(look) = look
+            && let Some(bytes) = look(self, offset, len)?
+        {
+            return make(self, bytes).map(Reading::Ready);
+        }
+        self.counters.waited.fetch_add(1, Ordering::Relaxed);
+        let wanted = Wanted {
+            offset,
+            len,
+            ahead,
+            tried: look.map_or(Tried::No, |_| Tried::Yes),
+        };
+        self.pool.read(wanted, make).map(Reading::Waiting)
+    }
+
+    /// The bytes, if the page cache has them all.
+    fn look(&self, offset: u64, len: usize) -> Result<Option<Bytes>, DiskError> {
         let mut buffer = vec![0; len];
         let cached = self.medium.read_cached(&mut buffer, offset);
-        match cached.map_err(|error| self.read_failed(&error))? {
-            read if read == len => Ok(Reading::Ready(self.have_read(buffer))),
-            _ => {
-                self.counters.waited.fetch_add(1, Ordering::Relaxed);
-                self.pool.read(buffer, offset, ahead).map(Reading::Waiting)
-            }
+        let is_there = cached.map_err(|error| self.read_failed(&error))? == len;
+        Ok(is_there.then(|| self.have_read(buffer)))
+    }
+
+    fn look_and_note(&self, offset: u64, len: usize) -> Result<Option<Bytes>, DiskError> {
+        let found = self.look(offset, len)?;
+        self.warmth.note(found.is_some());
+        Ok(found)
+    }
+
+    /// Reads on a thread of the pool.
+    pub(crate) fn read_for_others(&self, wanted: Wanted) -> Result<Bytes, DiskError> {
+        let Wanted {
+            offset,
+            len,
+            ahead,
+            tried,
+        } = wanted;
+        if ahead > 0 {
+            self.medium.will_read(offset + len as u64, ahead);
         }
+        if tried == Tried::No
+            && let Some(bytes) = self.look_and_note(offset, len)?
+        {
+            return Ok(bytes);
+        }
+        self.read_at(offset, len)
     }
 
     /// Reads from a segment, on a thread that may wait.
@@ -143,34 +216,51 @@ impl Volume {
         at: u64,
         len: usize,
     ) -> Result<Bytes, DiskError> {
+        self.read_at(self.geometry.offset(segment, at), len)
+    }
+
+    fn read_at(&self, offset: u64, len: usize) -> Result<Bytes, DiskError> {
         let mut buffer = vec![0; len];
-        let read = self
-            .medium
-            .read(&mut buffer, self.geometry.offset(segment, at));
+        let read = self.medium.read(&mut buffer, offset);
         read.map_err(|error| self.read_failed(&error))?;
         Ok(self.have_read(buffer))
     }
 
     /// Waits for a read, but no longer than `patience`.
-    pub(crate) async fn wait(
+    pub(crate) async fn wait<T>(
         &self,
-        answer: &mut Answer,
+        answer: &mut Answer<T>,
+        patience: Duration,
+    ) -> Result<T, DiskError> {
+        match tokio::time::timeout(patience, answer).await {
+            Ok(Ok(outcome)) => outcome,
+            Ok(Err(_closed)) => Err(DiskError::Offline),
+            Err(_elapsed) => Err(self.given_up()),
+        }
+    }
+
+    fn given_up(&self) -> DiskError {
+        self.health.fault(Fault::Slow, &"given up");
+        DiskError::Slow
+    }
+
+    /// Waits for another engine, but no longer than `patience`.
+    pub(crate) async fn wait_elsewhere(
+        &self,
+        answer: &mut Elsewhere,
         patience: Duration,
     ) -> Result<Bytes, DiskError> {
         match tokio::time::timeout(patience, answer).await {
             Ok(Ok(Ok(buffer))) => Ok(self.have_read(buffer)),
-            // Another engine has forgotten it. No disk fails so.
+            // It has forgotten it. No disk fails so.
             Ok(Ok(Err(error))) if error.kind() == ErrorKind::NotFound => {
                 self.counters.forgotten.fetch_add(1, Ordering::Relaxed);
                 Err(DiskError::Gone)
             }
             Ok(Ok(Err(error))) if error.kind() == ErrorKind::WouldBlock => Err(DiskError::Busy),
             Ok(Ok(Err(error))) => Err(self.read_failed(&error)),
-            Ok(Err(_)) => Err(DiskError::Offline),
-            Err(_) => {
-                self.health.fault(Fault::Slow, &"given up");
-                Err(DiskError::Slow)
-            }
+            Ok(Err(_closed)) => Err(DiskError::Offline),
+            Err(_elapsed) => Err(self.given_up()),
         }
     }
 

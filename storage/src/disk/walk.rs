@@ -11,7 +11,7 @@ use super::front;
 use super::life::Life;
 use super::recovery::Recovery;
 use super::table::Entry;
-use super::volume::Reading;
+use super::volume::{Reading, Span, Volume};
 use crate::{Key, Variant};
 
 /// Objects that moved while they were looked at, and are looked at again, in one walk.
@@ -48,6 +48,12 @@ impl Seen {
     pub fn bytes(&self) -> u64 {
         let sizes = self.entry.sizes();
         sizes.head + sizes.body
+    }
+
+    /// The bytes of its body.
+    #[must_use]
+    pub fn body_len(&self) -> u64 {
+        self.entry.sizes().body
     }
 
     /// Whether [`Disk::prove`] was told of it.
@@ -102,23 +108,28 @@ impl Disk {
         Some(seen)
     }
 
-    async fn look(&self, entry: Entry) -> Result<Seen, DiskError> {
+    pub(super) async fn look(&self, entry: Entry) -> Result<Seen, DiskError> {
         let held = self.shared.hold(&entry).ok_or(DiskError::Gone)?;
         let (volume, life, entry) = held;
-        let span = HEADER + length(entry.sizes().head);
-        let bytes = match volume.read(&life, entry.place().at(), span, 0)? {
-            Reading::Ready(bytes) => bytes,
+        let span = Span {
+            at: entry.place().at(),
+            len: HEADER + length(entry.sizes().head),
+            ahead: 0,
+        };
+        let held = Arc::clone(&life);
+        let parse =
+            move |volume: &Volume, bytes: Bytes| front::parse_head(volume, &held, &entry, &bytes);
+        let (header, head) = match volume.read_unasked(&life, span, parse)? {
+            Reading::Ready(parsed) => parsed,
             Reading::Waiting(answer) => {
                 let patience = self.shared.settings.patience;
                 match tokio::time::timeout(patience, answer).await {
-                    Ok(Ok(Ok(buffer))) => volume.have_read(buffer),
-                    Ok(Ok(Err(error))) => return Err(volume.read_failed(&error)),
+                    Ok(Ok(outcome)) => outcome?,
                     Ok(Err(_closed)) => return Err(DiskError::Offline),
                     Err(_elapsed) => return Err(DiskError::Slow),
                 }
             }
         };
-        let (header, head) = front::parse_head(volume, &life, &entry, &bytes)?;
         Ok(Seen {
             key: header.name.key,
             variant: header.name.variant,

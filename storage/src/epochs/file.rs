@@ -1,4 +1,7 @@
 //! The file of epochs: a header, and a record for each invalidation.
+//!
+//! An older copy of the file looks as sound as the file. So the greatest number is written down once more, beside what is
+//! stored: a file that does not reach it has lost invalidations, and nothing of it holds.
 
 use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions};
@@ -12,7 +15,7 @@ use siphasher::sip::SipHasher24;
 
 use super::KEYS_MAX;
 use crate::Key;
-use crate::purge::LogId;
+use crate::purge::{LogId, Sequence, Testimony, Witness};
 
 const MAGIC: &[u8; 8] = b"LRDEPOC\x01";
 /// A header: magic, log, base, check. A record: key, number, check.
@@ -26,6 +29,15 @@ pub(super) struct EpochsFile {
     path: PathBuf,
     log: LogId,
     state: Mutex<State>,
+    /// What it says last is the greatest number.
+    witness: Mutex<Option<Witness>>,
+}
+
+/// What a new file outlives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Lasts {
+    TheProcess,
+    PowerCuts,
 }
 
 enum State {
@@ -52,6 +64,10 @@ impl Saved {
         Self { base, listed }
     }
 
+    fn greatest(&self) -> u64 {
+        self.listed.values().copied().fold(self.base, u64::max)
+    }
+
     /// False if a later one came first: the greater number is in force.
     fn add(&mut self, key: Key, number: u64) -> bool {
         let known = self.listed.get(&key).copied().unwrap_or(self.base);
@@ -65,17 +81,26 @@ impl Saved {
 
 impl EpochsFile {
     /// The file, and what is in it if all of that can be believed.
-    pub(super) fn open(path: &Path, log: LogId) -> (Self, Option<Saved>) {
+    pub(super) fn open(path: &Path, witness: &Path, log: LogId) -> (Self, Option<Saved>) {
         let read = fs::read(path).ok();
+        let witness = Witness::open(witness)
+            .inspect_err(|error| tracing::warn!(%error, "no witness of the epochs"))
+            .ok();
+        let said = witness.as_ref().and_then(Witness::said);
+        let reached = |saved: &Saved| {
+            said.is_some_and(|said| said.log == log && said.last.0 <= saved.greatest())
+        };
         let saved = read.as_deref().and_then(|bytes| parse(bytes, log));
+        let saved = saved.filter(reached);
         let file = Self {
             path: path.to_path_buf(),
             log,
             state: Mutex::new(State::NotBegun),
+            witness: Mutex::new(witness),
         };
         let Some(saved) = saved else {
             if read.is_some() {
-                tracing::warn!(path = %path.display(), "the file of epochs is not this log's or damaged: what is stored of queries is not found");
+                tracing::warn!(path = %path.display(), "the file of epochs is not this log's, an older one, or damaged: what is stored of queries is not found");
                 file.discard();
             }
             return (file, None);
@@ -96,7 +121,8 @@ impl EpochsFile {
     pub(super) fn begin(&self, base: u64) -> io::Result<()> {
         let mut state = self.state.lock();
         match *state {
-            State::NotBegun => self.replace_in(&mut state, Saved::new(base)),
+            // Nothing was invalidated yet: without the file, the next start finds nothing.
+            State::NotBegun => self.replace_in(&mut state, Saved::new(base), Lasts::TheProcess),
             State::Open { .. } | State::Failed => Ok(()),
         }
     }
@@ -114,14 +140,14 @@ impl EpochsFile {
                 renewed.base = base.max(saved.base);
             }
         }
-        self.replace_in(&mut state, renewed)
+        self.replace_in(&mut state, renewed, Lasts::PowerCuts)
     }
 
     /// Adds a record; it survives a power cut when this returns. A file that is not there yet begins with `base`.
     pub(super) fn append(&self, (key, number): (Key, u64), base: u64) -> io::Result<()> {
         let mut state = self.state.lock();
         if let State::NotBegun = *state {
-            self.replace_in(&mut state, Saved::new(base))?;
+            self.replace_in(&mut state, Saved::new(base), Lasts::PowerCuts)?;
         }
         let State::Open {
             file,
@@ -138,7 +164,8 @@ impl EpochsFile {
         *records += 1;
         let written = file
             .write_all(&record(key, number))
-            .and_then(|()| file.sync_data());
+            .and_then(|()| file.sync_data())
+            .and_then(|()| self.say(number));
         if let Err(error) = written {
             *state = State::Failed;
             self.discard();
@@ -149,18 +176,20 @@ impl EpochsFile {
                 base: saved.base,
                 listed: std::mem::take(&mut saved.listed),
             };
-            return self.replace_in(&mut state, saved);
+            return self.replace_in(&mut state, saved, Lasts::PowerCuts);
         }
         Ok(())
     }
 
     fn replace(&self, saved: Saved) -> io::Result<()> {
-        self.replace_in(&mut self.state.lock(), saved)
+        self.replace_in(&mut self.state.lock(), saved, Lasts::PowerCuts)
     }
 
     /// Writes a new file in the place of the old one.
-    fn replace_in(&self, state: &mut State, saved: Saved) -> io::Result<()> {
-        match self.write_new(&saved) {
+    fn replace_in(&self, state: &mut State, saved: Saved, lasts: Lasts) -> io::Result<()> {
+        // The witness first: who finds the file finds it believed.
+        let written = self.say(saved.greatest());
+        match written.and_then(|()| self.write_new(&saved, lasts)) {
             Ok(file) => {
                 let records = saved.listed.len();
                 *state = State::Open {
@@ -178,7 +207,7 @@ impl EpochsFile {
         }
     }
 
-    fn write_new(&self, saved: &Saved) -> io::Result<File> {
+    fn write_new(&self, saved: &Saved, lasts: Lasts) -> io::Result<File> {
         let beside = self.path.with_extension("new");
         let mut options = OpenOptions::new();
         options.write(true).create(true).truncate(true).mode(0o600);
@@ -188,11 +217,31 @@ impl EpochsFile {
             bytes.extend_from_slice(&record(*key, *number));
         }
         file.write_all(&bytes)?;
-        file.sync_data()?;
+        if lasts == Lasts::PowerCuts {
+            file.sync_data()?;
+        }
         fs::rename(&beside, &self.path)?;
-        let folder = self.path.parent().unwrap_or_else(|| Path::new("."));
-        File::open(folder)?.sync_all()?;
+        if lasts == Lasts::PowerCuts {
+            let folder = self.path.parent().unwrap_or_else(|| Path::new("."));
+            File::open(folder)?.sync_all()?;
+        }
         Ok(file)
+    }
+
+    /// Tells the witness of a number that the file has, or is about to have.
+    fn say(&self, number: u64) -> io::Result<()> {
+        let mut witness = self.witness.lock();
+        let Some(witness) = &mut *witness else {
+            // The next start believes nothing.
+            return Ok(());
+        };
+        // Two numbers may come in another order than they were given.
+        let said = witness.said().filter(|said| said.log == self.log);
+        let last = Sequence(number.max(said.map_or(0, |said| said.last.0)));
+        witness.say(Testimony {
+            log: self.log,
+            last,
+        })
     }
 
     fn discard(&self) {

@@ -80,10 +80,11 @@ impl Epochs {
         })
     }
 
-    /// The numbers in the file at `path`, if it is of this log and all that was written; and otherwise new ones.
-    pub fn open(path: &Path, log: LogId, start: u64) -> Arc<Self> {
+    /// The numbers in the file at `path`, if it is of this log and all that was written; and otherwise new ones. The
+    /// `witness` is a file beside what is stored, which says how far the first must reach.
+    pub fn open(path: &Path, witness: &Path, log: LogId, start: u64) -> Arc<Self> {
         let mut known = Known::new(start);
-        let (file, saved) = EpochsFile::open(path, log);
+        let (file, saved) = EpochsFile::open(path, witness, log);
         if let Some(saved) = saved {
             known.base = saved.base;
             known.asked = Asked::Ever;

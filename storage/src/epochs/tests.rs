@@ -22,8 +22,16 @@ impl Place {
         self.0.path().join("epochs")
     }
 
+    fn witness(&self) -> std::path::PathBuf {
+        self.0.path().join("witness")
+    }
+
     fn open(&self, start: u64) -> Arc<Epochs> {
-        Epochs::open(&self.path(), LOG, start)
+        self.open_of(LOG, start)
+    }
+
+    fn open_of(&self, log: LogId, start: u64) -> Arc<Epochs> {
+        Epochs::open(&self.path(), &self.witness(), log, start)
     }
 }
 
@@ -130,7 +138,12 @@ fn a_file_that_is_damaged_cut_or_another_logs_is_not_believed() {
     invalidate(&epochs, key(2));
     let listed = epochs.of(key(2));
     drop(epochs);
-    let sound = std::fs::read(place.path()).unwrap();
+    let read = || [place.path(), place.witness()].map(|path| std::fs::read(path).unwrap());
+    let write = |file: &[u8], witness: &[u8]| {
+        std::fs::write(place.path(), file).unwrap();
+        std::fs::write(place.witness(), witness).unwrap();
+    };
+    let [sound, witness] = read();
     let mut files: Vec<Vec<u8>> = (0..sound.len())
         .map(|at| {
             let mut bytes = sound.clone();
@@ -138,22 +151,48 @@ fn a_file_that_is_damaged_cut_or_another_logs_is_not_believed() {
             bytes
         })
         .collect();
-    files.extend(
-        (0..sound.len())
-            .filter(|at| *at != 32)
-            .map(|at| sound[..at].to_vec()),
-    );
+    files.extend((0..sound.len()).map(|at| sound[..at].to_vec()));
     for bytes in files {
-        std::fs::write(place.path(), bytes).unwrap();
+        write(&bytes, &witness);
         let epochs = place.open(99);
         let now = [used(&epochs, key(1)), used(&epochs, key(2))];
         assert!(!now.contains(&old) && !now.contains(&listed));
     }
-    std::fs::write(place.path(), &sound).unwrap();
-    let other = Epochs::open(&place.path(), LogId(4), 99);
-    assert_ne!(used(&other, key(1)), old);
-    std::fs::write(place.path(), &sound).unwrap();
+    write(&sound, &witness);
+    assert_ne!(used(&place.open_of(LogId(4), 99), key(1)), old);
+    write(&sound, &[]);
+    assert_ne!(used(&place.open(99), key(1)), old);
+    write(&sound, &witness);
     assert_eq!(used(&place.open(99), key(1)), old);
+}
+
+#[test]
+fn an_older_copy_of_the_file_is_not_believed() {
+    let place = Place::new();
+    let epochs = place.open(10);
+    let old = [1, 2].map(|number| used(&epochs, key(number)));
+    let copy = std::fs::read(place.path()).unwrap();
+    invalidate(&epochs, key(1));
+    drop(epochs);
+    std::fs::write(place.path(), copy).unwrap();
+    let epochs = place.open(1000);
+    assert!([1, 2].map(|number| epochs.of(key(number))) != old);
+    assert!(!old.contains(&epochs.of(key(1))));
+}
+
+#[test]
+fn numbers_that_are_written_in_another_order_than_given_are_all_in_force() {
+    let place = Place::new();
+    let epochs = place.open(10);
+    used(&epochs, key(1));
+    let first = epochs.invalidate(key(1)).unwrap();
+    let second = epochs.invalidate(key(2)).unwrap();
+    second.write().unwrap();
+    first.write().unwrap();
+    let now = [1, 2].map(|number| epochs.of(key(number)));
+    drop(epochs);
+    let epochs = place.open(1000);
+    assert_eq!([1, 2].map(|number| epochs.of(key(number))), now);
 }
 
 #[test]

@@ -13,7 +13,7 @@ use std::sync::atomic::Ordering;
 
 use super::record::{self, Durable};
 use super::{Lower, Tiers};
-use crate::disk::{Seen, Walk};
+use crate::disk::{Picked, Seen, Walk};
 use crate::purge::Sequence;
 use crate::{Fate, Key, Variant};
 
@@ -49,6 +49,12 @@ impl<H> OnDisk<H> {
     #[must_use]
     pub fn bytes(&self) -> u64 {
         self.seen.bytes()
+    }
+
+    /// The bytes of its body.
+    #[must_use]
+    pub fn body_len(&self) -> u64 {
+        self.seen.body_len()
     }
 }
 
@@ -89,6 +95,19 @@ impl<H: Durable> Tiers<H> {
         };
         if seen.is_proven() {
             head.outlive(walk.swept);
+        }
+        Some(OnDisk { head, seen })
+    }
+
+    /// Reads the head of what was picked on the disks; none if it is gone, or cannot be used.
+    pub async fn look_at(&self, picked: &Picked) -> Option<OnDisk<H>> {
+        let lower = self.lower.as_ref()?;
+        // Before the index is asked: what it says is of this walk, or of a later one.
+        let swept = lower.swept();
+        let seen = lower.disk.look_at(picked).await.ok()?;
+        let (_, head) = record::decode::<H>(lower.epoch, &seen.head)?;
+        if seen.is_proven() {
+            head.outlive(swept);
         }
         Some(OnDisk { head, seen })
     }

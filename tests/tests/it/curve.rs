@@ -1,7 +1,7 @@
 //! What a node says of other sizes, held against nodes that have them.
 
 use larder_tests::{Client, Exit, Node, Origin, Reply, Settings, run_to_exit};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// Requests of a replay.
 const REQUESTS: u64 = 6000;
@@ -145,4 +145,79 @@ async fn the_command_prints_a_table_draws_a_picture_and_says_what_is_wrong() {
     let refused = run_to_exit(&refused, node.folder()).await;
     assert_eq!(refused.code, Some(1), "{}", refused.stdout);
     assert_eq!(refused.stderr.lines().count(), 1, "{}", refused.stderr);
+}
+
+/// Requests before the node is killed, and after it.
+const BEFORE: u64 = 3000;
+
+fn long_tail(requests: u64, seed: u64) -> impl Iterator<Item = String> {
+    let mut state = seed;
+    let mut random = move || {
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
+        f64::from(u32::try_from(state >> 32).unwrap_or(0)) / f64::from(u32::MAX)
+    };
+    (0..requests).map(move |_| {
+        let (one, other) = (random(), random());
+        format!("/{:.0}", 9000_f64.powf(one) * (0.5 + other))
+    })
+}
+
+async fn ask(node: &Node, targets: impl Iterator<Item = String>) {
+    let mut client = node.client().await;
+    for target in targets {
+        assert_eq!(client.get(&target).await.status, 200);
+    }
+}
+
+/// Fills a disk until things go from it, kills the node, starts it again and has others ask it.
+async fn killed_and_asked_again(origin: &Origin) -> Node {
+    let settings = Settings::origins(&[&origin.url()]);
+    let settings = settings
+        .table("memory", "size = \"16MiB\"")
+        .table("memory", "object_max = \"64KiB\"")
+        .site("disk = \"always\"")
+        .disk("16MiB");
+    let mut node = Node::start(settings).await;
+    ask(&node, long_tail(BEFORE, 7)).await;
+    node.metrics_when(|it| it.sum("larder_disk_unwritten_bytes", &[]) == 0.0)
+        .await;
+    node.kill_and_restart(|_| {}).await;
+    node.metrics_when(|it| it.sum("larder_curve_sampling_rate", &[]) > 0.0)
+        .await;
+    ask(&node, long_tail(BEFORE, 9)).await;
+    // What memory has no place for at that moment is not told.
+    let requests = BEFORE as f64 * 0.9;
+    node.metrics_when(|it| it.sum("larder_curve_sampled_requests_total", &[]) >= requests)
+        .await;
+    node
+}
+
+#[tokio::test]
+async fn a_node_that_was_killed_foretells_what_its_disk_lets_it_and_says_what_it_does_not_know() {
+    let origin = Origin::start(|seen| {
+        let number: usize = seen.target[1..].parse().unwrap_or(0);
+        Reply::fresh(3600, "x".repeat(500 + number % 7 * 5000))
+    })
+    .await;
+    let node = killed_and_asked_again(&origin).await;
+    let told = curve(&node).await;
+    assert_eq!(told["state"], "told", "{told}");
+    let filling = told["filling"].as_array().expect("a list");
+    let all = [0.5, 2.0, 4.0].map(|factor| json!({ "change": "disk", "factor": factor }));
+    assert!(filling.iter().any(|it| it["factor"] == 4.0), "{told}");
+    for it in filling {
+        let named = json!({ "change": it["change"], "factor": it["factor"] });
+        assert!(all.contains(&named), "{told}");
+        let points = told["points"].as_array().expect("points");
+        let same = |point: &&Value| point["change"] == "disk" && point["factor"] == it["factor"];
+        assert_eq!(points.iter().find(same), None, "{told}");
+    }
+    let metrics = node.metrics().await;
+    let fourfold = [("change", "disk"), ("to", "4")];
+    assert_eq!(metrics.sum("larder_curve_hit_ratio", &fourfold), 0.0);
+    let table = command(&node, &[]).await.stdout;
+    assert!(table.contains("disk × 4             filling: "), "{table}");
+    ratio(&told, "memory", 2.0);
 }

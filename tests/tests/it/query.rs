@@ -1,6 +1,7 @@
 //! The QUERY method (RFC 10008): what it asks is in its content, and so is what it is stored under.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use larder_tests::{Client, Gate, Node, Origin, Reply, Response, Settings, eventually};
 
@@ -196,6 +197,15 @@ async fn on_a_disk() -> (Node, Origin) {
     (Node::start(settings.disk("32MiB")).await, origin)
 }
 
+/// How long a file may take on a busy machine.
+const WRITTEN: Duration = Duration::from_secs(30);
+
+/// Waits until so many answers are on the disk, and the file is there that says which of them hold.
+async fn stored(node: &Node, answers: usize) {
+    on_disk(node, answers).await;
+    eventually(WRITTEN, || epochs(node.folder()).is_some()).await;
+}
+
 async fn restart(node: &mut Node, kill: bool) {
     if kill {
         node.kill_and_restart(|_| {}).await;
@@ -210,7 +220,7 @@ async fn answers_to_queries_outlive_the_process() {
         let (mut node, origin) = on_a_disk().await;
         let first = query(&node, JSON, "a").await;
         query(&node, JSON, "b").await;
-        on_disk(&node, 2).await;
+        stored(&node, 2).await;
         restart(&mut node, kill).await;
         let again = query(&node, JSON, "a").await;
         assert!(again.is_hit(), "killed: {kill}, {}", again.cache_status());
@@ -225,13 +235,13 @@ async fn an_invalidation_of_queries_outlives_the_process() {
     for kill in [false, true] {
         let (mut node, origin) = on_a_disk().await;
         let first = query(&node, JSON, "a").await;
-        on_disk(&node, 1).await;
+        stored(&node, 1).await;
         assert_eq!(node.request("POST", "/q", &[]).await.status, 200);
         restart(&mut node, kill).await;
         let second = query(&node, JSON, "a").await;
         assert!(!second.is_hit(), "killed: {kill}");
         assert_ne!(second.body, first.body);
-        on_disk(&node, 1).await;
+        stored(&node, 1).await;
 
         // One that another process makes, of what nobody asked for since.
         restart(&mut node, kill).await;
@@ -239,7 +249,7 @@ async fn an_invalidation_of_queries_outlives_the_process() {
         restart(&mut node, kill).await;
         let third = query(&node, JSON, "a").await;
         assert!(!third.is_hit(), "killed: {kill}");
-        on_disk(&node, 1).await;
+        stored(&node, 1).await;
 
         restart(&mut node, kill).await;
         let again = query(&node, JSON, "a").await;
@@ -254,7 +264,7 @@ async fn without_the_file_of_epochs_nothing_from_before_is_found() {
     for damaged in [false, true] {
         let (mut node, origin) = on_a_disk().await;
         query(&node, JSON, "a").await;
-        on_disk(&node, 1).await;
+        stored(&node, 1).await;
         node.stop_and_restart(|folder| {
             let file = epochs(folder).expect("a file of epochs");
             if damaged {

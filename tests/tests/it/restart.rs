@@ -450,6 +450,7 @@ async fn bad_disks_are_one_clear_error_at_start() {
         std::fs::read(folder.path().join("diary")).unwrap(),
         b"dear diary"
     );
+    assert!(!folder.path().join("large.volume").exists());
 }
 
 #[tokio::test]

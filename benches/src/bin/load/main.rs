@@ -12,6 +12,7 @@
 //! one core, and drivers on the other with the origin; as root, all of them go before what else runs there. That hits are none of the origin's is counted there.
 //!
 //! - `rate` finds out what each server can do with nine hits to one miss, and asks for 80 % of it at a constant rate.
+//! - `cold` asks for hits in memory at a constant rate, beside hits that wait for a disk.
 //! - `scale` compares the cost of a hit with few and many objects, purges and sites.
 //! - `cores` compares the cost of a hit with one worker and with two.
 //! - `held` counts the memory of connections that wait.
@@ -26,6 +27,7 @@ mod account;
 mod admin;
 mod answer;
 mod client;
+mod cold;
 mod cores;
 mod driver;
 mod held;
@@ -105,8 +107,9 @@ fn main() -> io::Result<()> {
         table.push(work, works::measure(&bench, work));
         table.show_last()?;
     }
-    let others: [(&str, Measure); 4] = [
+    let others: [(&str, Measure); 5] = [
         ("rate", rates::measure),
+        ("cold", cold::measure),
         ("cores", cores::measure),
         ("scale", scale::measure),
         ("held", held::measure),

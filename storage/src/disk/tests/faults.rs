@@ -337,17 +337,31 @@ fn a_removal_that_cannot_be_made_durable_is_not_acknowledged() {
 #[test]
 fn a_file_system_without_room_is_one_clear_error() {
     let place = Place::new();
-    let mut settings = place.settings;
-    settings.volumes[0].size = 1 << 46;
-    settings.segment = 64 << 20;
-    let refused = Disk::open(settings.clone());
-    let text = refused.unwrap_err().to_string();
-    assert!(
-        text.contains("no room for") || text.contains("cannot open"),
-        "{text}"
-    );
-    let len = std::fs::metadata(settings.volumes[0].file()).map_or(0, |file| file.len());
-    assert_eq!(len, 0, "what was taken in vain is given back");
+    let refuses = |size: u64| {
+        let mut settings = place.settings.clone();
+        settings.volumes[0].size = size;
+        settings.segment = 64 << 20;
+        let refused = Disk::open(settings);
+        let text = refused.unwrap_err().to_string();
+        assert!(
+            text.contains("no room for") || text.contains("cannot open"),
+            "{text}"
+        );
+    };
+    for size in [1 << 43, 1 << 46] {
+        refuses(size);
+        assert!(!place.file().exists(), "what was made in vain is gone");
+    }
+
+    // What there was before is still there.
+    let disk = place.open();
+    fill(&disk, 0..10);
+    block_on(disk.close());
+    drop(disk);
+    for size in [1 << 43, 1 << 46] {
+        refuses(size);
+    }
+    assert_eq!(check(&place.open(), 0..10), 10);
 }
 
 #[test]

@@ -90,6 +90,7 @@ mod tests {
             OriginStatus {
                 site: String::new(),
                 origin: String::new(),
+                server: None,
                 role: "primary",
                 weight: 1,
                 state: "up",

@@ -90,6 +90,7 @@ mod tests {
             OriginStatus {
                 site: String::new(),
                 origin: String::new(),
+                server: None,
                 role: "primary",
                 weight: 1,
                 state: "up",
@@ -187,7 +188,9 @@ mod tests {
             Problem::TooLarge,
             Problem::Malformed(text()),
             Problem::Invalid(text()),
+            Problem::Question(text()),
             Problem::Busy,
+            Problem::Crowded(""),
             Problem::Unavailable(text()),
         ];
         let codes: BTreeSet<String> = all.iter().map(|it| it.code().to_owned()).collect();

@@ -27,8 +27,12 @@ pub enum Problem {
     Malformed(String),
     /// The request's content is no purge that this node can apply.
     Invalid(String),
+    /// The request asks for what this node cannot tell.
+    Question(String),
     /// Something of its kind is under way.
     Busy,
+    /// As many as may be do the same.
+    Crowded(&'static str),
     /// The purge could not be made durable, and was not applied.
     Unavailable(String),
 }
@@ -46,12 +50,12 @@ impl Problem {
         match self {
             Self::Unauthorised => StatusCode::UNAUTHORIZED,
             Self::Forbidden(_) => StatusCode::FORBIDDEN,
-            Self::TooOften(_) | Self::Busy => StatusCode::TOO_MANY_REQUESTS,
+            Self::TooOften(_) | Self::Busy | Self::Crowded(_) => StatusCode::TOO_MANY_REQUESTS,
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::Method => StatusCode::METHOD_NOT_ALLOWED,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Malformed(_) => StatusCode::BAD_REQUEST,
-            Self::Invalid(_) => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::Invalid(_) | Self::Question(_) => StatusCode::UNPROCESSABLE_ENTITY,
             Self::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
@@ -67,8 +71,8 @@ impl Problem {
             Self::Method => "method",
             Self::TooLarge => "too-large",
             Self::Malformed(_) => "malformed",
-            Self::Invalid(_) => "invalid",
-            Self::Busy => "busy",
+            Self::Invalid(_) | Self::Question(_) => "invalid",
+            Self::Busy | Self::Crowded(_) => "busy",
             Self::Unavailable(_) => "unavailable",
         }
     }
@@ -83,7 +87,9 @@ impl Problem {
             Self::TooLarge => "the content is too long",
             Self::Malformed(_) => "nothing was purged: the request cannot be read",
             Self::Invalid(_) => "nothing was purged: the request is not valid",
+            Self::Question(_) => "the question is not valid",
             Self::Busy => "nothing was done: another dry run is under way",
+            Self::Crowded(_) => "nothing was done: too many at once",
             Self::Unavailable(_) => "nothing was purged: the log cannot be written",
         }
     }
@@ -106,9 +112,11 @@ impl Problem {
             Self::TooLarge => "a purge has at most 256 KiB; send several".to_owned(),
             Self::Busy => "try again when it has been answered".to_owned(),
             Self::TooOften(denied) => denied.to_string(),
+            Self::Crowded(why) => (*why).to_owned(),
             Self::Forbidden(why)
             | Self::Malformed(why)
             | Self::Invalid(why)
+            | Self::Question(why)
             | Self::Unavailable(why) => why.clone(),
         }
     }
@@ -145,7 +153,7 @@ impl Problem {
     pub(crate) fn retry_after(&self) -> Option<u64> {
         match self {
             Self::TooOften(Denied::Rate { after, .. }) => Some(after.as_secs() + 1),
-            Self::Busy | Self::Unavailable(_) => Some(1),
+            Self::Busy | Self::Crowded(_) | Self::Unavailable(_) => Some(1),
             _ => None,
         }
     }

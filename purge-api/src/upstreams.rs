@@ -44,6 +44,8 @@ pub struct OriginStatus {
     pub site: String,
     /// Its URL.
     pub origin: String,
+    /// One of its servers, where SRV records name them: its name and port.
+    pub server: Option<String>,
     /// `primary`, or `backup`.
     pub role: &'static str,
     /// Its share compared with that of the others.

@@ -16,9 +16,11 @@ const FILTER_MAX: usize = 1024;
 const DEPTH_MAX: usize = 16;
 
 /// The fields that lines have.
-const FIELDS: [&str; 36] = [
+const FIELDS: [&str; 41] = [
     "ts",
     "id",
+    "node",
+    "trace_id",
     "kind",
     "client",
     "site",
@@ -28,6 +30,8 @@ const FIELDS: [&str; 36] = [
     "host",
     "path",
     "protocol",
+    "tls",
+    "cipher",
     "status",
     "bytes",
     "cached_bytes",
@@ -48,6 +52,7 @@ const FIELDS: [&str; 36] = [
     "origin_requests",
     "origin_bytes",
     "origin_ms",
+    "upstream",
     "duration_ms",
     "ttfb_ms",
     "referer",

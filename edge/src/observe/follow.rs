@@ -77,6 +77,9 @@ impl Followers {
         let mut all = self.all.lock();
         all.retain(|it| !it.lines.is_closed());
         if all.len() >= FOLLOWERS_MAX {
+            // Who is gone is noticed by the second one at the latest.
+            let signs = all.iter().flat_map(|it| [&it.lines; 2]);
+            signs.for_each(|it| it.try_send(Bytes::from_static(b"\n")).unwrap_or_default());
             return Err(Crowded);
         }
         all.push(follower);

@@ -23,7 +23,7 @@ use purge_api::{Asked, Problem, Reader};
 use serde::Serialize;
 
 use crate::exchange::Request;
-use crate::metrics::{NO_SITE, Requests};
+use crate::metrics::{NO_SITE, OTHER, Requests};
 use crate::node::Node;
 use filter::Filter;
 pub(crate) use follow::Following;
@@ -98,9 +98,19 @@ fn is_read(method: &Method) -> Result<(), Problem> {
 fn stats(node: &Node, asked: &Asked<'_>, query: &str) -> Response<Bytes> {
     node.api.read(asked, node, |reader| {
         is_read(asked.method)?;
-        let wanted = stats::Wanted::parse(query).map_err(Problem::Invalid)?;
+        let wanted = stats::Wanted::parse(query).map_err(Problem::Question)?;
+        if let Some(site) = wanted.site()
+            && !is_told(node, site)
+        {
+            return Err(Problem::Question(format!("there is no site {site:?}")));
+        }
         json(&stats::answer(node, &wanted, reader))
     })
+}
+
+/// Whether figures are kept under this name.
+fn is_told(node: &Node, site: &str) -> bool {
+    [NO_SITE, OTHER].contains(&site) || node.sites.names().any(|name| name == site)
 }
 
 /// It is of all sites together.
@@ -123,16 +133,16 @@ enum Explained {
 async fn explain(node: &Node, asked: &Asked<'_>, query: &str) -> Response<Bytes> {
     let explained = node.api.reading(asked, node, |reader| {
         is_read(asked.method)?;
-        match Question::parse(query).map_err(Problem::Invalid)? {
+        match Question::parse(query).map_err(Problem::Question)? {
             Question::Past(id) => {
                 let missed = node.observed.recent.by_id(&id);
                 let missed = missed.filter(|missed| sees(reader, &missed.site));
-                let missed = missed.ok_or_else(|| Problem::Invalid(not_remembered(&id)))?;
+                let missed = missed.ok_or_else(|| Problem::Question(not_remembered(&id)))?;
                 let line = serde_json::from_slice(&missed.line).unwrap_or_default();
                 json(&explain_line(line)).map(Explained::Past)
             }
             Question::WhatIf(wanted) => {
-                let request = wanted.request(node).map_err(Problem::Invalid)?;
+                let request = wanted.request(node).map_err(Problem::Question)?;
                 if !reader.sees(&request.site.name) {
                     return Err(Problem::NotFound);
                 }
@@ -168,15 +178,22 @@ pub(crate) fn follow(node: &Node, asked: &Asked<'_>) -> Result<Following, Box<Re
         let mut filter = Filter::All;
         for (name, value) in form_urlencoded::parse(query.as_bytes()) {
             match &*name {
-                "where" => filter = Filter::parse(&value).map_err(Problem::Invalid)?,
-                other => return Err(Problem::Invalid(format!("there is no parameter {other:?}"))),
+                "where" => filter = Filter::parse(&value).map_err(Problem::Question)?,
+                other => {
+                    return Err(Problem::Question(format!(
+                        "there is no parameter {other:?}"
+                    )));
+                }
             }
         }
         let sites = node.sites.names();
         let followed = node.observed.followers.follow(filter, reader, sites);
-        followed.map_err(|Crowded| Problem::Busy)
+        followed.map_err(|Crowded| Problem::Crowded(CROWDED))
     })
 }
+
+/// Those who are gone are noticed by the next line that they are sent.
+const CROWDED: &str = "as many follow the log as may; try again in a moment";
 
 fn not_remembered(id: &str) -> String {
     format!(

@@ -67,6 +67,11 @@ impl Wanted {
         Ok(wanted)
     }
 
+    /// The one site that is asked for.
+    pub(super) fn site(&self) -> Option<&str> {
+        self.site.as_deref()
+    }
+
     fn is_of_site(&self, site: &str) -> bool {
         self.site.as_ref().is_none_or(|wanted| wanted == site)
     }

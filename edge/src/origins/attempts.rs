@@ -14,6 +14,7 @@ use wire::proxy_protocol::Announced;
 
 use super::condition::Verdict;
 use super::names::Names;
+use super::servers::UnderWay;
 use super::slots::{Queueing, Slot};
 use super::{Origin, moment};
 use crate::egress::Pool;
@@ -91,6 +92,8 @@ pub(crate) struct Candidate {
     reached: Mutex<Option<SocketAddr>>,
     /// None where it is a probe.
     _slot: Option<Slot>,
+    /// One of several servers of the origin.
+    _server: Option<UnderWay>,
 }
 
 impl Attempts {
@@ -126,16 +129,21 @@ impl Attempts {
             };
             self.tried.add(index);
             let origin = &origins.all[index];
-            let Some(place) = origin.place(names, now).await else {
-                unresolved = true;
-                let verdict = Verdict::Failed(UpstreamError::Unresolved.proxy_status());
-                origin
-                    .condition
-                    .ended(&origin.label, verdict, at, &origins.health);
-                continue;
+            let place = match origin.place(names, now).await {
+                Ok(place) => place,
+                Err(UpstreamError::Barred) => continue,
+                Err(error) => {
+                    unresolved = true;
+                    let verdict = Verdict::Failed(error.proxy_status());
+                    origin
+                        .condition
+                        .ended(&origin.label, verdict, at, &origins.health);
+                    continue;
+                }
             };
             let slot = origin.slots.take(self.plan.queueing).await?;
             origin.condition.begin(at);
+            let server = origin.addresses.begin(&place, at);
             return Ok(Candidate {
                 origin: Arc::clone(origin),
                 place,
@@ -144,6 +152,7 @@ impl Attempts {
                 site: Arc::clone(&site),
                 reached: Mutex::default(),
                 _slot: Some(slot),
+                _server: server,
             });
         }
     }
@@ -278,6 +287,14 @@ impl Candidate {
         origin
             .condition
             .ended(&origin.label, verdict, now, &origins.health);
+        if let Some(server) = origin.addresses.ended(&self.place, verdict.ending(), now) {
+            origin.condition.tally.went_out("breaker");
+            tracing::warn!(
+                origin = origin.label,
+                server,
+                "a server's circuit is open: most of its requests failed"
+            );
+        }
         origins.eject(origin, now);
     }
 
@@ -291,6 +308,7 @@ impl Candidate {
             site: Arc::clone(site),
             reached: Mutex::default(),
             _slot: None,
+            _server: None,
         }
     }
 }

@@ -35,8 +35,8 @@ pub(crate) enum Verdict {
     Spared(&'static str),
 }
 
-/// How an origin fares, in words.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+/// How an origin fares, in words; the best first.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub(crate) enum State {
     Up,
     /// It came back, and one request finds out for how long.
@@ -57,6 +57,30 @@ impl State {
             Self::Failing => "failing",
             Self::Unwell => "unwell",
             Self::Broken => "broken",
+        }
+    }
+}
+
+impl State {
+    /// Of a server whose addresses stand so: the best of them counts.
+    pub(crate) fn of(lets: Lets, standings: impl Iterator<Item = Standing>) -> Self {
+        let of = |standing| match (lets, standing) {
+            (Lets::None, _) => Self::Broken,
+            (_, Standing::Out(Out::Probes)) => Self::Unwell,
+            (_, Standing::Out(Out::Requests { .. })) => Self::Failing,
+            (_, Standing::Out(Out::OnTrial) | Standing::Trial) | (Lets::One, _) => Self::Trial,
+            (Lets::All, Standing::Up { .. }) => Self::Up,
+        };
+        standings.map(of).min().unwrap_or(Self::Up)
+    }
+}
+
+impl Verdict {
+    /// How the request ended.
+    pub(crate) fn ending(self) -> Ending {
+        match self {
+            Self::Answered(status) if !status.is_server_error() => Ending::Answered,
+            Self::Answered(_) | Self::Failed(_) | Self::Spared(_) => Ending::Failed,
         }
     }
 }
@@ -88,13 +112,8 @@ impl Condition {
     /// The same in words.
     pub(crate) fn state(&self, now: Moment) -> State {
         let watched = self.watched.lock();
-        match (watched.lets(now), watched.health.standing(now)) {
-            (Lets::None, _) => State::Broken,
-            (_, Standing::Out(Out::Probes)) => State::Unwell,
-            (_, Standing::Out(Out::Requests { .. })) => State::Failing,
-            (_, Standing::Out(Out::OnTrial) | Standing::Trial) | (Lets::One, _) => State::Trial,
-            (Lets::All, Standing::Up { .. }) => State::Up,
-        }
+        let standing = watched.health.standing(now);
+        State::of(watched.lets(now), std::iter::once(standing))
     }
 
     pub(crate) fn is_out(&self, now: Moment) -> bool {
@@ -124,10 +143,7 @@ impl Condition {
         now: Moment,
         settings: &HealthSettings,
     ) {
-        let ending = match verdict {
-            Verdict::Answered(status) if !status.is_server_error() => Ending::Answered,
-            Verdict::Answered(_) | Verdict::Failed(_) | Verdict::Spared(_) => Ending::Failed,
-        };
+        let ending = verdict.ending();
         let mut watched = self.watched.lock();
         watched.recent.count(ending, now);
         let broke = match &mut watched.breaker {

@@ -5,12 +5,17 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 use tiered::addresses::Addresses;
+use tiered::breaker::Lets;
 use tiered::health::{Change, Standing};
 use tiered::services::{self, Service};
+use tiered::window::{Count, Ending};
 use tiered::{HealthSettings, Moment};
 
 use super::attempts::Place;
+use super::condition::State;
 use super::moment;
+use super::servers::{Servers, UnderWay, Watching};
+use crate::error::UpstreamError;
 
 /// What is known of an origin's addresses.
 #[derive(Debug)]
@@ -21,8 +26,8 @@ pub(crate) struct Known {
     settings: HealthSettings,
     /// How many servers were chosen.
     draws: AtomicU64,
-    /// Where the servers were the last time.
-    servers: Mutex<Vec<SocketAddr>>,
+    /// What is known of the servers themselves.
+    servers: Servers,
 }
 
 /// A server that SRV records name.
@@ -35,14 +40,43 @@ pub(crate) struct Server {
     pub addresses: Vec<SocketAddr>,
 }
 
+impl Server {
+    /// What it is called: its name and port.
+    pub(super) fn label(&self) -> String {
+        label(&self.name, &self.addresses)
+    }
+
+    /// Whether another record means the same server.
+    pub(super) fn is(&self, other: &Self) -> bool {
+        let port = |it: &Self| it.addresses.first().map(SocketAddr::port);
+        self.name == other.name && port(self) == port(other)
+    }
+}
+
+/// All addresses of a server have one port.
+fn label(name: &str, addresses: &[SocketAddr]) -> String {
+    let port = addresses.first().map_or(0, SocketAddr::port);
+    format!("{name}:{port}")
+}
+
+/// How one of an origin's servers fares.
+#[derive(Debug)]
+pub(crate) struct ServerRow {
+    pub server: String,
+    pub weight: u16,
+    pub state: State,
+    pub under_way: u32,
+    pub recent: Count,
+}
+
 impl Known {
-    pub(crate) fn new(settings: HealthSettings) -> Self {
+    pub(crate) fn new(settings: HealthSettings, watching: Watching) -> Self {
         Self {
             addresses: Mutex::default(),
             several: AtomicBool::new(false),
             settings,
             draws: AtomicU64::new(0),
-            servers: Mutex::default(),
+            servers: Servers::new(watching),
         }
     }
 
@@ -52,12 +86,24 @@ impl Known {
         self.addresses.lock().order(found, now)
     }
 
-    /// The server that is asked this time; none where there is none.
-    pub(crate) fn choose(&self, mut servers: Vec<Server>, now: Moment) -> Option<Place> {
-        let all = servers.iter().flat_map(|server| &server.addresses);
-        let all: Vec<_> = all.copied().collect();
-        self.several.store(all.len() > 1, Ordering::Relaxed);
-        *self.servers.lock() = all;
+    /// The server that is asked this time.
+    ///
+    /// # Errors
+    /// [`UpstreamError::Unresolved`] where there is none, [`UpstreamError::Barred`] where the circuits of all are open.
+    pub(crate) fn choose(
+        &self,
+        mut servers: Vec<Server>,
+        now: Moment,
+    ) -> Result<Place, UpstreamError> {
+        let addresses = servers.iter().map(|server| server.addresses.len());
+        self.several
+            .store(addresses.sum::<usize>() > 1, Ordering::Relaxed);
+        self.servers.follow(&servers);
+        let named = servers.len();
+        servers.retain(|server| self.servers.lets(server, now) != Lets::None);
+        if servers.is_empty() && named > 0 {
+            return Err(UpstreamError::Barred);
+        }
         let mut known = self.addresses.lock();
         let may_be_asked = |address: &SocketAddr| {
             matches!(
@@ -74,14 +120,49 @@ impl Known {
             })
             .collect();
         let draw = self.draws.fetch_add(1, Ordering::Relaxed);
+        let chosen = services::choose(&fit, draw).ok_or(UpstreamError::Unresolved)?;
         let Server {
             name, addresses, ..
-        } = servers.swap_remove(services::choose(&fit, draw)?);
+        } = servers.swap_remove(chosen);
         let addresses = known.order(&addresses, now);
         if let Some(first) = addresses.first() {
             known.begin(*first, now);
         }
-        Some(Place::Server { name, addresses })
+        Ok(Place::Server { name, addresses })
+    }
+
+    /// A request goes to a place.
+    pub(crate) fn begin(&self, place: &Place, now: Moment) -> Option<UnderWay> {
+        match place {
+            Place::Server { name, addresses } => self.servers.begin(&label(name, addresses), now),
+            Place::Addresses(_) | Place::Socket(_) => None,
+        }
+    }
+
+    /// A request ended at a place. The server there, where its circuit breaks by it.
+    pub(crate) fn ended(&self, place: &Place, ending: Ending, now: Moment) -> Option<String> {
+        let Place::Server { name, addresses } = place else {
+            return None;
+        };
+        let server = label(name, addresses);
+        let broke = self.servers.ended(&server, ending, now);
+        broke.then_some(server)
+    }
+
+    /// How each of the servers fares; none where the origin is no service.
+    pub(crate) fn rows(&self, now: Moment) -> Vec<ServerRow> {
+        let known = self.addresses.lock();
+        let rows = self.servers.rows(now).into_iter().map(|row| {
+            let standings = row.addresses.iter().map(|it| known.standing(*it, now));
+            ServerRow {
+                state: State::of(row.lets, standings),
+                server: row.server,
+                weight: row.weight,
+                under_way: row.under_way,
+                recent: row.recent,
+            }
+        });
+        rows.collect()
     }
 
     /// Whether one of them may be tried without a doubt.
@@ -93,7 +174,13 @@ impl Known {
     /// Whether a place is one of several servers, and another one is fit.
     pub(crate) fn has_other_server(&self, place: &Place) -> bool {
         match place {
-            Place::Server { .. } => self.has_fit(&self.servers.lock(), moment()),
+            Place::Server { .. } => {
+                let now = moment();
+                let rows = self.servers.rows(now).into_iter();
+                let asked = rows.filter(|row| row.lets != Lets::None);
+                let all: Vec<_> = asked.flat_map(|row| row.addresses).collect();
+                self.has_fit(&all, now)
+            }
             Place::Addresses(_) | Place::Socket(_) => false,
         }
     }

@@ -8,6 +8,7 @@ pub(crate) mod known;
 pub(crate) mod names;
 pub(crate) mod outbound;
 pub(crate) mod probes;
+pub(crate) mod servers;
 pub(crate) mod slots;
 pub(crate) mod status;
 
@@ -32,6 +33,7 @@ use wire::UnknownCoding;
 
 use crate::clock;
 use crate::egress::Pool;
+use crate::error::UpstreamError;
 use crate::metrics::RetryTally;
 use attempts::Place;
 use chosen::ChosenBy;
@@ -281,15 +283,26 @@ pub(crate) fn moment() -> Moment {
 }
 
 impl Origin {
-    /// Where it is; none where its name, or that of the proxy before it, does not resolve.
-    pub(crate) async fn place(&self, names: &Arc<Names>, now: Instant) -> Option<Place> {
+    /// Where it is.
+    ///
+    /// # Errors
+    /// [`UpstreamError::Unresolved`] where its name, or that of the proxy before it, does not resolve;
+    /// [`UpstreamError::Barred`] where none of its servers is to be asked.
+    pub(crate) async fn place(
+        &self,
+        names: &Arc<Names>,
+        now: Instant,
+    ) -> Result<Place, UpstreamError> {
         let found = match self.found(names, now).await {
-            Found::Socket(path) => return Some(Place::Socket(path)),
+            Found::Socket(path) => return Ok(Place::Socket(path)),
             Found::Servers(servers) => return self.addresses.choose(servers, moment()),
             Found::Addresses(found) => found,
         };
         let fit = self.addresses.order(&found, moment());
-        (!fit.is_empty()).then_some(Place::Addresses(fit))
+        match fit.is_empty() {
+            true => Err(UpstreamError::Unresolved),
+            false => Ok(Place::Addresses(fit)),
+        }
     }
 
     /// Each of the places where it may be, fit or not.

@@ -5,8 +5,10 @@ use std::sync::Arc;
 
 use purge_api::{EgressList, EgressStatus, OriginList, OriginStatus};
 use serde_json::Value;
+use tiered::Moment;
 use tiered::balance::Role;
 
+use super::condition::State;
 use super::{Origin, moment};
 use crate::egress::{Pool, Source};
 use crate::sites::{Site, Sites};
@@ -16,18 +18,43 @@ pub(crate) fn list(sites: &Sites) -> OriginList {
     let origins = sites
         .all()
         .into_iter()
-        .flat_map(|site| site.origins.all.iter().map(|origin| status(site, origin)));
+        .flat_map(|site| site.origins.all.iter().map(move |it| (site, it)))
+        .flat_map(|(site, origin)| rows(site, origin));
     OriginList {
         origins: origins.collect(),
     }
 }
 
-fn status(site: &Site, origin: &Origin) -> OriginStatus {
+/// An origin, and behind it its servers, where records name several or one.
+fn rows(site: &Site, origin: &Origin) -> Vec<OriginStatus> {
     let now = moment();
+    let whole = status(site, origin, now);
+    let servers = origin.addresses.rows(now);
+    let best = servers.iter().map(|row| row.state).min();
+    let servers = servers.into_iter().map(|row| OriginStatus {
+        server: Some(row.server),
+        weight: row.weight.into(),
+        state: row.state.as_str(),
+        under_way: row.under_way,
+        waiting: 0,
+        recent_requests: row.recent.requests,
+        recent_failures: row.recent.failures,
+        ..whole.clone()
+    });
+    let mut rows = vec![whole.clone()];
+    rows.extend(servers);
+    if best == Some(State::Broken) {
+        rows[0].state = State::Broken.as_str();
+    }
+    rows
+}
+
+fn status(site: &Site, origin: &Origin, now: Moment) -> OriginStatus {
     let recent = origin.condition.count(now);
     OriginStatus {
         site: site.name.clone(),
         origin: origin.label.clone(),
+        server: None,
         role: match origin.role {
             Role::Primary => "primary",
             Role::Backup => "backup",
@@ -107,12 +134,16 @@ pub(crate) fn lines(document: &Value) -> String {
     let mut lines = String::new();
     for origin in document["origins"].as_array().into_iter().flatten() {
         let text = |name: &str| text(&origin[name]);
+        let called = match &origin["server"] {
+            Value::String(server) => format!("  {server}"),
+            _ => text("origin"),
+        };
         // A string takes everything.
         writeln!(
             lines,
             "{:<16} {:<40} {:<8} {:<8} {} under way, {} waiting, {} of {} failed lately",
             text("site"),
-            text("origin"),
+            called,
             text("role"),
             text("state"),
             text("under_way"),

@@ -111,7 +111,7 @@ function showBeyond(stats, status, origins, curve) {
   ], status?.tier?.parents || [], "None: what is missing comes from the origins.");
   if (origins?.origins) {
     table("table-origins", [
-      text("origin", (it) => it.origin), text("site", (it) => it.site), text("state", (it) => it.state),
+      text("origin", (it) => it.server || it.origin), text("site", (it) => it.site), text("state", (it) => it.state),
       amount("under way", (it) => it.under_way, count), amount("waiting", (it) => it.waiting, count),
       amount("lately", (it) => it.recent_requests, count), amount("failed", (it) => it.recent_failures, count),
     ], origins.origins, "None.");

@@ -22,6 +22,7 @@ use crate::metrics::OriginTally;
 use crate::origins::chosen::ChosenBy;
 use crate::origins::condition::Condition;
 use crate::origins::known::Known;
+use crate::origins::servers;
 use crate::origins::slots::{Cap, Connections, Slots};
 use crate::origins::{
     self, Certificate, Credentials, Origin, Origins, Probing, ProxyProtocol, Through,
@@ -209,7 +210,13 @@ fn origin(
             sni,
         },
     };
-    let breaker = watching.breaker.map(Breaker::new);
+    // The servers of a service have a circuit each.
+    let is_service = matches!(host, model::OriginHost::Service(_)) && proxy.is_none();
+    let breaker = watching.breaker.filter(|_| !is_service).map(Breaker::new);
+    let servers = servers::Watching {
+        breaker: watching.breaker,
+        recent: watching.recent,
+    };
     Ok(Origin {
         host: self::host(host),
         port,
@@ -242,7 +249,7 @@ fn origin(
         },
         slots: Slots::new(cap(&caps), connections(&caps)),
         condition: Condition::new(breaker, Window::new(watching.recent), tally),
-        addresses: Known::new(watching.health),
+        addresses: Known::new(watching.health, servers),
     })
 }
 

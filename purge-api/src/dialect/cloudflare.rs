@@ -90,7 +90,7 @@ pub(crate) fn done(id: &str) -> Value {
 pub(crate) fn failed(problem: &Problem) -> Bytes {
     let code = match problem {
         Problem::Unauthorised | Problem::Forbidden(_) => 10000,
-        Problem::TooOften(_) | Problem::Busy => 10429,
+        Problem::TooOften(_) | Problem::Busy | Problem::Crowded(_) => 10429,
         _ => 1012,
     };
     let error = json!({ "code": code, "message": problem.detail() });

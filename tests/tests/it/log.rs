@@ -230,4 +230,16 @@ async fn what_cannot_be_followed_is_one_clear_message() {
         assert_eq!(head.status, if place < 8 { 200 } else { 429 }, "{place}");
         followers.push(client);
     }
+    // Who has gone makes room, though nothing happens that they would be told.
+    drop(followers);
+    let follows = async || {
+        let mut client = Client::connect(node.admin()).await;
+        client
+            .ask("GET", "/v1/log", &[("Authorization", &bearer)])
+            .await;
+        client.answer_head().await.expect("an answer").status == 200
+    };
+    let again = async { while !follows().await {} };
+    let again = tokio::time::timeout(super::SOON, again).await;
+    again.expect("there is room again");
 }

@@ -222,6 +222,49 @@ async fn servers_that_records_name_share_requests_by_their_weights_and_back_each
 }
 
 #[tokio::test]
+async fn a_server_that_answers_with_errors_breaks_its_own_circuit_and_has_a_line_of_its_own() {
+    let dns = Dns::start().await;
+    let (good, good_port) = server("good").await;
+    let ill = Origin::start(|_| Reply::status(500).with("Cache-Control", "no-store")).await;
+    let ill_port = ill.address().port();
+    for host in ["good.test", "ill.test"] {
+        dns.set(host, &["127.0.0.1"], 60);
+    }
+    let all = [
+        (1, 10, good_port, "good.test"),
+        (1, 10, ill_port, "ill.test"),
+    ];
+    dns.set_servers("_http._tcp.app.test", &all, 60);
+    let settings = settings(&dns, "dns+srv://_http._tcp.app.test")
+        .site("breaker = { percent = 50, requests = 4, pause = \"1h\" }")
+        .site("retries = 0");
+    let node = Node::start(settings).await;
+    let mut number = 0;
+    let mut get = async || {
+        number += 1;
+        node.get(&format!("/{number}")).await.status
+    };
+    // Half of all fail, until the one that does is left alone.
+    while ill.total() < 4 {
+        get().await;
+    }
+    let before = good.total();
+    for _ in 0..20 {
+        assert_eq!(get().await, 200);
+    }
+    assert_eq!((ill.total(), good.total()), (4, before + 20));
+    let shown = origins(&node).await;
+    let line = |of: &str| shown.lines().find(|line| line.contains(of)).expect(of);
+    assert!(line("good.test:").contains(" up "), "{shown}");
+    assert!(line("ill.test:").contains(" broken "), "{shown}");
+    assert!(
+        line("ill.test:").contains("4 of 4 failed lately"),
+        "{shown}"
+    );
+    assert!(line("dns+srv://").contains(" up "), "{shown}");
+}
+
+#[tokio::test]
 async fn a_server_over_tls_is_asked_by_its_own_name() {
     use larder_tests::Ca;
     let dns = Dns::start().await;

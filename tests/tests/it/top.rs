@@ -155,8 +155,12 @@ async fn without_a_terminal_it_prints_once() {
     let document: Value = serde_json::from_str(&exit.stdout).expect("a line of JSON");
     assert_eq!(document["stats"]["window"]["hit_ratio"], 0.5);
     let exit = print(&node, &["--json", "--site", "nobody"]).await;
-    let document: Value = serde_json::from_str(&exit.stdout).expect("a line of JSON");
-    assert_eq!(document["stats"]["window"]["requests"], 0);
+    assert_eq!(exit.code, Some(1), "{}", exit.stdout);
+    assert!(
+        exit.stderr.contains("there is no site \"nobody\""),
+        "{}",
+        exit.stderr
+    );
 }
 
 #[tokio::test]

@@ -56,6 +56,14 @@ pub(crate) struct Request {
     spent: OnceLock<Arc<Spent>>,
 }
 
+/// What becomes of a request that is given another target.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Turned {
+    SameTreatment,
+    /// Other rules hold for it.
+    OtherTreatment,
+}
+
 /// What earlier requests taught about keys.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Learnt<'a> {
@@ -107,6 +115,53 @@ impl Request {
         }
     }
 
+    /// The same request once more, for [`Self::turn_to`].
+    pub(crate) fn again(&self) -> Self {
+        Self {
+            head: Arc::new(RequestHead::clone(&self.head)),
+            facts: Arc::clone(&self.facts),
+            site: Arc::clone(&self.site),
+            treatment: Arc::clone(&self.treatment),
+            terms: self.terms.clone(),
+            key: self.key.clone(),
+            search: self.search.clone(),
+            content: Content::Unread,
+            path: self.path.clone(),
+            trail: Trail::default(),
+            peer: None,
+            trace: None,
+            spent: OnceLock::new(),
+        }
+    }
+
+    /// Makes it the request that differs from it in its target only. It has asked nobody for anything so far.
+    ///
+    /// None where somebody still looks at what it was.
+    pub(crate) fn turn_to(&mut self, target: &str, learnt: Learnt<'_>) -> Option<Turned> {
+        let head = Arc::get_mut(&mut self.head)?;
+        head.target.clear();
+        head.target.push_str(target);
+        let treatment = self.site.treatment(&asked(&self.head), None);
+        let turned = match Arc::ptr_eq(&treatment, &self.treatment) {
+            true => Turned::SameTreatment,
+            false => {
+                let Self { head, .. } = self;
+                self.terms = RequestTerms::read(&head.method, &head.headers, &treatment.settings);
+                self.treatment = treatment;
+                Turned::OtherTreatment
+            }
+        };
+        let parts = (&*self.head, &*self.facts, &*self.site);
+        let target = key_target(parts, &self.head.target);
+        let headers = &self.head.headers;
+        let search = learnt
+            .searches
+            .recall(|| path_key(&target, &self.treatment, headers));
+        self.key = cache_key(&target, &self.treatment, headers, search.as_deref());
+        self.search = search;
+        Some(turned)
+    }
+
     pub(crate) fn method(&self) -> &Method {
         &self.head.method
     }
@@ -133,6 +188,12 @@ impl Request {
 
     pub(crate) fn storage_key(&self) -> storage::Key {
         storage::Key(self.key.hash())
+    }
+
+    /// The URI within the key, for people.
+    pub(crate) fn key_text(&self) -> String {
+        let parts = (&*self.head, &*self.facts, &*self.site);
+        self.key.text(&key_target(parts, &self.head.target))
     }
 
     /// Whether a response under the request's key says itself that its query is equal to the request's.

@@ -143,6 +143,13 @@ impl Node {
         tracer.trace(request.headers(), sent_by)
     }
 
+    /// Whether requests may have traces.
+    pub(crate) fn has_traces(&self) -> bool {
+        self.telemetry
+            .as_ref()
+            .is_some_and(|telemetry| telemetry.tracer.is_some())
+    }
+
     /// How the node names itself towards others.
     pub(crate) fn marks(&self) -> Marks<'_> {
         Marks {

@@ -19,7 +19,7 @@ use wire::Persistence;
 use wire::proxy_protocol::Announced;
 
 use crate::announced;
-use crate::cache::{self, Fields, Known, Ready, Written};
+use crate::cache::{self, Fields, Known, Like, Ready, Written};
 use crate::downstream::alarm::Stopping;
 use crate::downstream::pieces::Pieces;
 use crate::downstream::{self, ClientError, Facts, Io, Scheme, Shown, Tls, h1, h2};
@@ -36,6 +36,9 @@ pub(crate) const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Content of one response that waits in an HTTP/2 connection, for the client's window or its socket, in bytes: as
 /// much as one frame has.
 const WAITING_MAX: u64 = 16 * 1024;
+/// The longest block of fields that is written past the framing: with room to spare, what any frame may have (RFC 9113
+/// §4.2).
+const BLOCK_MAX: usize = 4 * 1024;
 /// What an HTTP/2 client with prior knowledge sends first (RFC 9113 §3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
@@ -190,14 +193,30 @@ impl Server {
         let limits = Arc::clone(&self.node.limits);
         let mut connection = h1::Connection::new(io, read, facts, limits);
         let mut stopping = Stopping::new(self.stopping.clone());
-        let mut known = None;
+        let mut last = None;
         loop {
-            let refused = match connection.next_request(&mut stopping).await {
+            let next = match connection.next(&mut stopping).await {
+                h1::Brought::Next(next) => next,
+                h1::Brought::Like(head) => {
+                    match self.answer_like_h1(&mut connection, &head, last.as_mut()) {
+                        Liked::Answered => continue,
+                        Liked::Begun(begun) => {
+                            match self.go_on_h1(connection, &head, *begun).await {
+                                Some(again) => connection = again,
+                                None => return,
+                            }
+                            continue;
+                        }
+                        Liked::No => connection.parse().await,
+                    }
+                }
+            };
+            let refused = match next {
                 h1::Next::Request(head) => {
-                    if self.answer_again_h1(&mut connection, &head, known.as_ref()) {
+                    if self.answer_again_h1(&mut connection, &head, last.as_ref()) {
                         continue;
                     }
-                    match self.respond_h1(connection, head, &mut known).await {
+                    match self.respond_h1(connection, head, &mut last).await {
                         Some(again) => {
                             connection = again;
                             continue;
@@ -222,22 +241,22 @@ impl Server {
         &self,
         connection: &mut h1::Connection,
         head: &Arc<wire::RequestHead>,
-        known: Option<&Known<Written>>,
+        last: Option<&LastH1>,
     ) -> bool {
-        let Some(last) =
-            known.filter(|last| last.is_of(head) && last.is_short(h1::COPIED_MAX as u64))
+        let known = last.and_then(|last| last.known.as_ref());
+        let Some(known) =
+            known.filter(|known| known.is_of(head) && known.is_short(h1::COPIED_MAX as u64))
         else {
             return false;
         };
-        let stays = head.persistence == Persistence::KeepAlive && !self.is_stopping();
-        if !stays || !connection.has_room() {
+        if !self.goes_on_at_once(connection, head) {
             return false;
         }
-        let Some(again) = self.short_way.again(&self.node, last) else {
+        let Some(again) = self.short_way.again(&self.node, known) else {
             return false;
         };
         let answered = self.node.clock.instant();
-        last.write(&again, connection.out());
+        known.write(&again, connection.out());
         let mut sent = 0;
         if head.method != Method::HEAD
             && let Some(data) = again.body().contiguous()
@@ -245,8 +264,63 @@ impl Server {
             connection.out().extend_from_slice(data);
             sent = data.len() as u64;
         }
-        self.node.finished(&last.exchange(&again, answered), sent);
+        self.node.finished(&known.exchange(&again, answered), sent);
         true
+    }
+
+    /// Whether a short answer needs no wait, neither before nor behind it.
+    fn goes_on_at_once(&self, connection: &h1::Connection, head: &wire::RequestHead) -> bool {
+        let stays = head.persistence == Persistence::KeepAlive && !self.is_stopping();
+        stays && connection.has_room()
+    }
+
+    /// Answers a request that is like the last one, but for its target.
+    fn answer_like_h1(
+        &self,
+        connection: &mut h1::Connection,
+        head: &Arc<wire::RequestHead>,
+        last: Option<&mut LastH1>,
+    ) -> Liked {
+        let at_once = self.goes_on_at_once(connection, head);
+        let Some(last) = last.filter(|last| at_once && last.is_of(head)) else {
+            return Liked::No;
+        };
+        let like = last.like.of(&self.node, &last.request);
+        let (Some(like), Some(target)) = (like, connection.other_target()) else {
+            return Liked::No;
+        };
+        // What is asked for twice in a row is worth to be remembered as a whole.
+        if like.target() == target {
+            return Liked::No;
+        }
+        let Some(plain) = self.short_way.like(&self.node, like, target) else {
+            return Liked::No;
+        };
+        let Some(draft) = plain.draft(&self.node, like) else {
+            return Liked::No;
+        };
+        connection.take_other();
+        like.accept(&self.node, &plain);
+        let (body, status) = (plain.body(), plain.status());
+        connection.respond_with(head, status, (draft.fields(), body.len()));
+        let exchange = like.exchange(&plain, self.node.clock.instant());
+        let content = body.contiguous();
+        match content {
+            Some(data) if data.len() <= h1::COPIED_MAX || head.method == Method::HEAD => {
+                let data: &[u8] = match head.method {
+                    Method::HEAD => &[],
+                    _ => data,
+                };
+                connection.out().extend_from_slice(data);
+                self.node.finished(&exchange, data.len() as u64);
+                Liked::Answered
+            }
+            _ => Liked::Begun(Box::new(BegunAnswer {
+                exchange,
+                range: 0..content_length(head, body),
+                body: body.clone(),
+            })),
+        }
     }
 
     /// Answers a request by the shortest way there is.
@@ -254,17 +328,19 @@ impl Server {
         &self,
         mut connection: h1::Connection,
         head: Arc<wire::RequestHead>,
-        known: &mut Option<Known<Written>>,
+        last: &mut Option<LastH1>,
     ) -> Option<h1::Connection> {
         let mut request = None;
         if !self.is_stopping() {
-            if let Some(last) = known
-                && last.is_of(&head)
-                && let Some(again) = self.short_way.again(&self.node, last)
+            let repeated = last.as_mut().filter(|last| last.is_of(&head));
+            if let Some(LastH1 {
+                known: Some(known), ..
+            }) = &repeated
+                && let Some(again) = self.short_way.again(&self.node, known)
             {
-                last.write(&again, connection.out());
+                known.write(&again, connection.out());
                 let length = content_length(&head, again.body());
-                let exchange = last.exchange(&again, self.node.clock.instant());
+                let exchange = known.exchange(&again, self.node.clock.instant());
                 let content = (&exchange, again.body(), 0..length);
                 return self.content_h1(connection, &head, content).await;
             }
@@ -272,7 +348,14 @@ impl Server {
                 Ok(ready) => {
                     let written = connection.respond(&head, ready.status, &ready.headers);
                     let answered = (&ready.head, &ready.body);
-                    *known = Known::of_written(&self.node, &ready.exchange, answered, written);
+                    match repeated {
+                        // Twice is not once: what is asked for once need not be known.
+                        Some(last) => {
+                            let (node, exchange) = (&self.node, &ready.exchange);
+                            last.known = Known::of_written(node, exchange, answered, written);
+                        }
+                        None => *last = LastH1::of(&ready),
+                    }
                     let content = (&ready.exchange, &ready.body, ready.range);
                     return self.content_h1(connection, &head, content).await;
                 }
@@ -287,6 +370,16 @@ impl Server {
     /// A node that stops has more to say to its connections than answers.
     fn is_stopping(&self) -> bool {
         self.stopping.has_changed().unwrap_or(true)
+    }
+
+    async fn go_on_h1(
+        &self,
+        connection: h1::Connection,
+        head: &wire::RequestHead,
+        begun: BegunAnswer,
+    ) -> Option<h1::Connection> {
+        let content = (&begun.exchange, &begun.body, begun.range);
+        self.content_h1(connection, head, content).await
     }
 
     /// Sends the content of a response whose head is written, and tells how it went.
@@ -345,6 +438,7 @@ impl Server {
         };
         let busy = Arc::new(Semaphore::new(limits.h2_streams as usize));
         let mut last = None;
+        let mut path = String::new();
         while let Some(brought) = connection.accept(&busy).await {
             let accepted = match brought {
                 h2::Brought::Stream(accepted) => accepted,
@@ -352,14 +446,22 @@ impl Server {
                     self.answer_repeated(&connection, last.as_ref());
                     continue;
                 }
+                h2::Brought::Like => {
+                    connection.read_path(&mut path);
+                    if !self.answer_like(&connection, last.as_mut(), &path) {
+                        connection.pass_on();
+                    }
+                    continue;
+                }
             };
             let stream = h2::stream_of(&accepted);
             if let Some(accepted) = self.answer_again(accepted, &mut last) {
-                connection.forget();
                 let known = self.respond_h2(accepted, (&facts, &busy)).await;
                 let Some(known) = known else {
                     continue;
                 };
+                // What is known in front of the streams is the last one, and no other.
+                connection.unlearn();
                 last = Some(known);
             }
             connection.learn(stream);
@@ -388,6 +490,55 @@ impl Server {
         });
         let sent = content.len() as u64;
         self.node.finished(&known.exchange(&again, answered), sent);
+    }
+
+    /// Answers a request before there is a stream that differs from the one that is known in its path only. False where
+    /// that takes more.
+    fn answer_like(
+        &self,
+        connection: &h2::Connection,
+        last: Option<&mut Last>,
+        path: &str,
+    ) -> bool {
+        let last = last.filter(|last| path.len() <= last.target_max && !self.is_stopping());
+        let Some(last) = last else {
+            return false;
+        };
+        let request = last.known.request();
+        if wire::check_path(path).is_err() {
+            return false;
+        }
+        let only_head = *request.method() == Method::HEAD;
+        let Some(like) = last.like.of(&self.node, request) else {
+            return false;
+        };
+        let Some(plain) = self.short_way.like(&self.node, like, path) else {
+            return false;
+        };
+        let content: &[u8] = match plain.body().contiguous() {
+            _ if only_head => &[],
+            Some(content) if content.len() as u64 <= WAITING_MAX => content,
+            Some(_) | None => return false,
+        };
+        let Some(draft) = plain
+            .draft(&self.node, like)
+            .filter(|_| !plain.has_secret())
+        else {
+            return false;
+        };
+        let mut fields = draft.fields();
+        if fields.any(|field| policy::hop_by_hop::is_one(field.name)) {
+            return false;
+        }
+        let longest = h2::head_length_max(draft.fields());
+        if longest > BLOCK_MAX || !connection.allows(content.len()) {
+            return false;
+        }
+        like.accept(&self.node, &plain);
+        let exchange = like.exchange(&plain, self.node.clock.instant());
+        connection.answer_like((longest, plain.status()), draft.fields(), content);
+        self.node.finished(&exchange, content.len() as u64);
+        true
     }
 
     /// Answers a request that is the same as the last one. What is not answered is given back.
@@ -527,10 +678,75 @@ impl Server {
     }
 }
 
+/// What an HTTP/1.1 connection was asked last of what was ready.
+struct LastH1 {
+    request: Arc<Request>,
+    /// How it was answered, where it was asked twice.
+    known: Option<Known<Written>>,
+    like: Likeness,
+}
+
+/// Requests like the last one.
+#[derive(Default)]
+enum Likeness {
+    #[default]
+    Unknown,
+    Like(Box<Like>),
+    /// They cannot be plain.
+    Unlike,
+}
+
+impl Likeness {
+    fn of(&mut self, node: &Node, request: &Request) -> Option<&mut Like> {
+        if let Self::Unknown = self {
+            let like = Like::of(node, request);
+            *self = like.map_or(Self::Unlike, |like| Self::Like(Box::new(like)));
+        }
+        match self {
+            Self::Like(like) => Some(like),
+            Self::Unknown | Self::Unlike => None,
+        }
+    }
+}
+
+impl LastH1 {
+    fn of(ready: &Ready) -> Option<Self> {
+        Some(Self {
+            request: Arc::clone(ready.exchange.request.as_ref()?),
+            known: None,
+            like: Likeness::default(),
+        })
+    }
+
+    /// Whether it is the request with this very head.
+    fn is_of(&self, head: &Arc<wire::RequestHead>) -> bool {
+        Arc::ptr_eq(&self.request.head, head)
+    }
+}
+
+/// What came of a request that is like the last one.
+enum Liked {
+    Answered,
+    /// Its head is written, and its content takes a while.
+    Begun(Box<BegunAnswer>),
+    /// It is one like any other.
+    No,
+}
+
+/// An answer of which the content is still to be sent.
+struct BegunAnswer {
+    exchange: Exchange,
+    body: Body,
+    range: Range<u64>,
+}
+
 /// What an HTTP/2 connection was asked last, and how it was answered.
 struct Last {
     asked: h2::Asked,
     known: Known<Fields>,
+    like: Likeness,
+    /// The longest target with which its head would keep within the limits.
+    target_max: usize,
 }
 
 impl Last {
@@ -538,7 +754,12 @@ impl Last {
         let asked = h2::Asked::of(&accepted.0)?;
         let answered = (&ready.head, &ready.body);
         let known = Known::of_fields(node, &ready.exchange, answered, &ready.headers)?;
-        Some(Self { asked, known })
+        Some(Self {
+            asked,
+            known,
+            like: Likeness::default(),
+            target_max: h2::target_max(&accepted.0, &node.limits.wire),
+        })
     }
 }
 

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use http::Method;
 use wire::{Expectation, Framing, RequestHead, Upgrade};
 
-use crate::cache::{self, Again, Known, Ready};
+use crate::cache::{self, Again, Known, Like, Plain, Ready};
 use crate::downstream::Facts;
 use crate::exchange::{Exchange, Request};
 use crate::node::Node;
@@ -71,6 +71,14 @@ impl ShortWay {
         let again = known.again(node)?;
         tracing::debug!("ready the short way");
         Some(again)
+    }
+
+    /// The answer to a request that differs from one before it in its target only, if it is plain.
+    pub(crate) fn like(&self, node: &Node, like: &mut Like, target: &str) -> Option<Plain> {
+        if self.is_closed() {
+            return None;
+        }
+        like.find(node, target)
     }
 
     #[cfg(debug_assertions)]

@@ -1,4 +1,5 @@
-//! A hit in memory that a connection has asked for before allocates nothing.
+//! A hit in memory allocates nothing where a connection has asked for the same before, or for something else in the same
+//! words.
 
 #![forbid(unsafe_code)]
 #![expect(clippy::unwrap_used, reason = "a test fails by it")]
@@ -14,23 +15,27 @@ use tokio::sync::oneshot;
 const HITS: u64 = 2000;
 /// What the node does beside them, such as looking whether a second has passed, may allocate so much.
 const BESIDE_MAX: u64 = HITS / 20;
-const REQUEST: &[u8] = b"GET /a HTTP/1.1\r\nHost: www.example.com\r\nUser-Agent: test\r\n\r\n";
+/// What is asked for in turns.
+const SAME: &[&str] = &["/a"];
+const OTHERS: &[&str] = &["/a", "/b?c=d", "/cc/c"];
 const ANSWER: &[u8] =
     b"HTTP/1.1 200 OK\r\nCache-Control: max-age=600\r\nContent-Type: text/plain\r\nContent-Length: 5\r\n\r\nhello";
 
 #[test]
 fn a_hit_allocates_nothing_whether_or_not_it_is_logged() {
     for log in ["off", "json"] {
-        let allocations = allocations(log);
-        assert!(
-            allocations < BESIDE_MAX,
-            "log {log}: {allocations} allocations for {HITS} hits"
-        );
+        for paths in [SAME, OTHERS] {
+            let allocations = allocations(log, paths);
+            assert!(
+                allocations < BESIDE_MAX,
+                "log {log}, {paths:?}: {allocations} allocations for {HITS} hits"
+            );
+        }
     }
 }
 
 /// What the thread of a node allocates while it answers.
-fn allocations(log: &str) -> u64 {
+fn allocations(log: &str, paths: &'static [&str]) -> u64 {
     let folder = tempfile::tempdir().unwrap();
     let token = folder.path().join("token");
     fs::write(&token, "a-token-that-nobody-needs-to-know").unwrap();
@@ -55,10 +60,12 @@ fn allocations(log: &str) -> u64 {
     let (done, finished) = oneshot::channel();
     let client = thread::spawn(move || {
         let mut stream = TcpStream::connect(address).unwrap();
-        (0..HITS).for_each(|_| ask(&mut stream));
+        let mut requests = paths.iter().map(|path| request(path)).cycle();
+        let mut ask = || ask(&mut stream, &requests.next().unwrap());
+        (0..HITS).for_each(|_| ask());
         warm.send(()).unwrap();
         counted.recv().unwrap();
-        (0..HITS).for_each(|_| ask(&mut stream));
+        (0..HITS).for_each(|_| ask());
         done.send(()).unwrap();
     });
     runtime.block_on(warmed).unwrap();
@@ -70,8 +77,13 @@ fn allocations(log: &str) -> u64 {
     info.count_total
 }
 
-fn ask(stream: &mut TcpStream) {
-    stream.write_all(REQUEST).unwrap();
+fn request(path: &str) -> Vec<u8> {
+    let fields = "Host: www.example.com\r\nUser-Agent: test";
+    format!("GET {path} HTTP/1.1\r\n{fields}\r\n\r\n").into_bytes()
+}
+
+fn ask(stream: &mut TcpStream, request: &[u8]) {
+    stream.write_all(request).unwrap();
     let mut read = Vec::new();
     let mut some = [0; 1024];
     while !read.ends_with(b"\r\n\r\nhello") {

@@ -34,7 +34,10 @@ impl<'a> Directive<'a> {
             None => (member, None),
         };
         Self {
-            name: Cow::Owned(name.to_ascii_lowercase()),
+            name: match name.iter().any(u8::is_ascii_uppercase) {
+                true => Cow::Owned(name.to_ascii_lowercase()),
+                false => Cow::Borrowed(name),
+            },
             argument,
         }
     }

@@ -174,6 +174,11 @@ pub fn choose(
     response: &HeaderMap,
     rules: &CodingRules,
 ) -> Choice {
+    // Most of what is stored is none of what is coded: that is asked first.
+    let is_coded = response.contains_key(header::CONTENT_ENCODING);
+    if !is_coded && !is_worthwhile(response, rules, Coding::Identity) {
+        return Choice::Alone;
+    }
     let Some(from) = convertible(status, response, rules) else {
         return Choice::Alone;
     };
@@ -292,12 +297,16 @@ fn weaken(headers: &mut HeaderMap) {
 /// Tells the caches behind this one that the response was chosen by these fields (RFC 9110 §12.5.5).
 pub fn vary_on(headers: &mut HeaderMap, names: &[HeaderName]) {
     for name in names {
-        let named = fields::list(headers, header::VARY)
-            .any(|member| member == b"*" || member.eq_ignore_ascii_case(name.as_str().as_bytes()));
-        if !named {
+        if !is_told(headers, name) {
             headers.append(header::VARY, name.clone().into());
         }
     }
+}
+
+/// Whether a response tells that it was chosen by a field, or by everything there is.
+pub fn is_told(headers: &HeaderMap, name: &HeaderName) -> bool {
+    fields::list(headers, header::VARY)
+        .any(|member| member == b"*" || member.eq_ignore_ascii_case(name.as_str().as_bytes()))
 }
 
 /// Whether a response is coded with a dictionary that only some clients have (RFC 9842 §4): `dcb` and `dcz`.

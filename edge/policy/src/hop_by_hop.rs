@@ -42,6 +42,11 @@ pub fn remove(headers: &mut HeaderMap) {
     }
 }
 
+/// Whether a field ends at the next hop, whether or not it is nominated.
+pub fn is_one(name: &HeaderName) -> bool {
+    HOP_BY_HOP.contains(&name.as_str())
+}
+
 /// Removes from a response everything that may not be stored, whatever its directives say.
 pub(crate) fn remove_unstorable(headers: &mut HeaderMap) {
     remove(headers);

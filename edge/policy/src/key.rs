@@ -144,10 +144,28 @@ pub struct Target<'a> {
 //= https://www.rfc-editor.org/rfc/rfc9111#section-2
 //# The cache key is the information a cache uses to choose a response and is composed from, at a
 //# minimum, the request method and target URI used to retrieve the stored response
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug)]
 pub struct CacheKey {
     hash: [u8; 16],
-    text: String,
+    query: Queried,
+}
+
+/// Keys are the same whose hashes are, however their queries were written.
+impl PartialEq for CacheKey {
+    fn eq(&self, other: &Self) -> bool {
+        self.hash == other.hash
+    }
+}
+
+impl Eq for CacheKey {}
+
+/// What a key has of the query, for people.
+#[derive(Clone, Debug)]
+enum Queried {
+    /// It as it was sent, where there was one.
+    AsSent,
+    /// Something else, or nothing.
+    As(Option<String>),
 }
 
 impl CacheKey {
@@ -166,7 +184,10 @@ impl CacheKey {
     ) -> Self {
         let query = target.query.and_then(|query| rules.query.apply(query));
         match variance.canonical(query.as_deref()) {
-            Some(query) => Self::build(target, rules, request, Some(query), Search::Canonical),
+            Some(query) => {
+                let query = Some(Cow::Owned(query));
+                Self::build(target, rules, request, query, Search::Canonical)
+            }
             None => Self::build(target, rules, request, query, Search::AsSent),
         }
     }
@@ -190,7 +211,7 @@ impl CacheKey {
         hash.part(content);
         Self {
             hash: hash.finish(),
-            text: self.text,
+            query: self.query,
         }
     }
 
@@ -198,7 +219,7 @@ impl CacheKey {
         target: &Target<'_>,
         rules: &KeyRules,
         request: &HeaderMap,
-        query: Option<String>,
+        query: Option<Cow<'_, str>>,
         search: Search,
     ) -> Self {
         let mut hash = FramedHash::default();
@@ -226,7 +247,10 @@ impl CacheKey {
         }
         Self {
             hash: hash.finish(),
-            text: text(target, query.as_deref()),
+            query: match query {
+                query if query.as_deref() == target.query => Queried::AsSent,
+                query => Queried::As(query.map(Cow::into_owned)),
+            },
         }
     }
 
@@ -235,10 +259,13 @@ impl CacheKey {
         self.hash
     }
 
-    /// The URI within the key, shortened to [`KEY_TEXT_MAX`]. It tells people what was looked up;
-    /// chosen fields and cookies are not in it, as they may be secrets.
-    pub fn text(&self) -> &str {
-        &self.text
+    /// The URI within the key of a request for `target`, shortened to [`KEY_TEXT_MAX`]. It tells
+    /// people what was looked up; chosen fields and cookies are not in it, as they may be secrets.
+    pub fn text(&self, target: &Target<'_>) -> String {
+        match &self.query {
+            Queried::AsSent => text(target, target.query),
+            Queried::As(query) => text(target, query.as_deref()),
+        }
     }
 }
 
@@ -255,9 +282,9 @@ enum Search {
 
 impl QueryRules {
     /// The query that is part of the key; `None` if nothing of it is.
-    fn apply(&self, query: &str) -> Option<String> {
+    fn apply<'a>(&self, query: &'a str) -> Option<Cow<'a, str>> {
         if self.keep == Keep::All && self.order == Order::AsSent {
-            return Some(query.to_owned());
+            return Some(Cow::Borrowed(query));
         }
         let mut parameters: Vec<&str> = query
             .split('&')
@@ -267,7 +294,7 @@ impl QueryRules {
             Order::AsSent => {}
             Order::ByName => parameters.sort_by_key(|parameter| name_of(parameter)),
         }
-        (!parameters.is_empty()).then(|| parameters.join("&"))
+        (!parameters.is_empty()).then(|| Cow::Owned(parameters.join("&")))
     }
 }
 
@@ -574,21 +601,23 @@ mod tests {
 
     #[test]
     fn the_text_is_a_uri_of_bounded_length() {
-        assert_eq!(key(TARGET).text(), "https://www.example.com/a");
+        assert_eq!(key(TARGET).text(&TARGET), "https://www.example.com/a");
         let with_port = Target {
             port: 80,
             query: Some("b"),
             ..TARGET
         };
-        assert_eq!(key(with_port).text(), "https://www.example.com:80/a?b");
+        assert_eq!(
+            key(with_port).text(&with_port),
+            "https://www.example.com:80/a?b"
+        );
 
         let long = "é".repeat(KEY_TEXT_MAX);
-        let shown = key(Target {
+        let long = Target {
             path: &long,
             ..TARGET
-        })
-        .text()
-        .len();
+        };
+        let shown = key(long).text(&long).len();
         assert!((KEY_TEXT_MAX - 1..=KEY_TEXT_MAX).contains(&shown));
     }
 
@@ -602,7 +631,7 @@ mod tests {
             let rules = QueryRules { keep: Keep::All, order: Order::ByName };
             let query = |pairs: &[(String, String)]| {
                 let joined: Vec<_> = pairs.iter().map(|(name, value)| format!("{name}={value}")).collect();
-                rules.apply(&joined.join("&"))
+                rules.apply(&joined.join("&")).map(Cow::into_owned)
             };
             let before = query(&pairs);
             let by = seed % pairs.len();

@@ -119,6 +119,11 @@ impl<W> Known<W> {
         })
     }
 
+    /// The request that it answered.
+    pub(crate) const fn request(&self) -> &Arc<Request> {
+        &self.request
+    }
+
     /// Whether it answered a request with this very head.
     pub(crate) fn is_of(&self, head: &Arc<RequestHead>) -> bool {
         Arc::ptr_eq(&self.request.head, head)

@@ -14,10 +14,12 @@
 
 mod again;
 mod content;
+mod draft;
 mod expect;
 mod fill;
 mod find;
 mod head;
+mod plain;
 mod post;
 mod pour;
 mod ready;
@@ -53,6 +55,7 @@ pub(crate) use fill::Interim;
 use find::{Found, Hit, find};
 pub(crate) use find::{stored, weigh};
 pub(crate) use head::Head;
+pub(crate) use plain::{Like, Plain};
 pub(crate) use post::Copying;
 pub(crate) use ready::{Ready, ready};
 use respond::Sent;

@@ -337,12 +337,13 @@ pub(super) fn finish_head(
     status: StatusCode,
     headers: &mut HeaderMap,
 ) {
-    let key = (request.site.show_key == ShowKey::Yes).then(|| request.key.text());
+    let key = (request.site.show_key == ShowKey::Yes).then(|| request.key_text());
     exchange.note(node.log.response_fields(), headers);
     withhold(request, headers);
     tell_way(node, request, headers);
     if let Some(outcome) = &exchange.outcome {
         let coding = exchange.coding;
+        let key = key.as_deref();
         mark(node, headers, outcome, Told { key, coding });
     }
     vouch(node, exchange, status, headers);

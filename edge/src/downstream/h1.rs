@@ -1,6 +1,7 @@
 //! HTTP/1.1 from clients: one request after the other on a connection.
 
 use std::future::poll_fn;
+use std::ops::Range;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
@@ -41,11 +42,47 @@ pub(crate) struct Connection {
     buffer: BytesMut,
     /// Responses that were ready. They leave before anything is waited for.
     out: BytesMut,
-    /// Its last head, as it came and as it was understood: many clients say the same again.
-    last: Option<(Vec<u8>, Arc<RequestHead>)>,
+    last: Option<Remembered>,
     alarm: Alarm,
     facts: Arc<Facts>,
     limits: Arc<Limits>,
+}
+
+/// The last head of a connection, as it came and as it was understood: many clients say the same again, or ask for
+/// something else in the same words.
+#[derive(Debug)]
+struct Remembered {
+    bytes: Vec<u8>,
+    head: Arc<RequestHead>,
+    /// Where its target is.
+    target: Option<Range<usize>>,
+}
+
+impl Remembered {
+    /// What another head has between the same bytes: its target, where that is a path.
+    fn target_of<'a>(&self, other: &'a [u8], limits: &wire::Limits) -> Option<&'a str> {
+        let Range { start, end } = self.target.clone()?;
+        let behind = other.strip_prefix(&self.bytes[..start])?;
+        let longest = &behind[..behind.len().min(limits.target_bytes + 1)];
+        let length = longest.iter().position(|byte| *byte == b' ')?;
+        let rest = &self.bytes[end..];
+        if !behind[length..].starts_with(rest) || start + length + rest.len() > limits.head_bytes {
+            return None;
+        }
+        let target = str::from_utf8(&behind[..length]).ok()?;
+        (target.starts_with('/') && wire::check_path(target).is_ok()).then_some(target)
+    }
+}
+
+/// Where the target of a head is, if the request line begins with the first byte and has a path.
+fn place_of_target(bytes: &[u8], head: &RequestHead) -> Option<Range<usize>> {
+    let behind = bytes.strip_prefix(head.method.as_str().as_bytes())?;
+    let behind = behind.strip_prefix(b" ")?;
+    let start = bytes.len() - behind.len();
+    let is_it = head.target.starts_with('/')
+        && behind.starts_with(head.target.as_bytes())
+        && behind.get(head.target.len()) == Some(&b' ');
+    is_it.then(|| start..start + head.target.len())
 }
 
 /// What a connection brought.
@@ -58,6 +95,15 @@ pub(crate) enum Next {
     Refused(wire::Refusal),
     /// The head did not come in time.
     Late,
+}
+
+/// What a connection brought, at a first look.
+#[derive(Debug)]
+pub(crate) enum Brought {
+    /// A request that differs from the one with this head in its target only. It is not taken yet: see
+    /// [`Connection::other_target`] and [`Connection::parse`].
+    Like(Arc<RequestHead>),
+    Next(Next),
 }
 
 impl Connection {
@@ -77,19 +123,54 @@ impl Connection {
         &self.facts
     }
 
-    /// Waits for the next request: first for its first byte, idle, then for the whole head by a deadline.
+    /// As [`Self::next`], for those to whom every request is like any other.
     pub(crate) async fn next_request(&mut self, stopping: &mut Stopping) -> Next {
+        match self.next(stopping).await {
+            Brought::Like(_) => self.parse().await,
+            Brought::Next(next) => next,
+        }
+    }
+
+    /// Waits for the next request: first for its first byte, idle, then for the whole head by a deadline.
+    pub(crate) async fn next(&mut self, stopping: &mut Stopping) -> Brought {
         if self.buffer.is_empty() {
             if self.flush().await.is_err() {
-                return Next::Closed;
+                return Brought::Next(Next::Closed);
             }
             if !self.wait(stopping).await {
-                return Next::Closed;
+                return Brought::Next(Next::Closed);
             }
         }
         if let Some(head) = self.repeated() {
-            return Next::Request(head);
+            return Brought::Next(Next::Request(head));
         }
+        if let Some(last) = &self.last
+            && self.other_target().is_some()
+        {
+            return Brought::Like(Arc::clone(&last.head));
+        }
+        Brought::Next(self.parse().await)
+    }
+
+    /// The target of a request that is otherwise the last one again.
+    pub(crate) fn other_target(&self) -> Option<&str> {
+        let last = self.last.as_ref()?;
+        last.target_of(&self.buffer, &self.limits.wire)
+    }
+
+    /// Takes the request of [`Self::other_target`], which is answered.
+    pub(crate) fn take_other(&mut self) {
+        let Some(last) = &self.last else {
+            return;
+        };
+        let others = last.target_of(&self.buffer, &self.limits.wire);
+        if let (Some(other), Some(own)) = (others.map(str::len), &last.target) {
+            self.buffer.advance(last.bytes.len() - own.len() + other);
+        }
+    }
+
+    /// Waits for the whole head of a request by a deadline.
+    pub(crate) async fn parse(&mut self) -> Next {
         let deadline = self.limits.head;
         within(deadline, self.read_head())
             .await
@@ -120,13 +201,13 @@ impl Connection {
 
     /// The last head, if it came again.
     fn repeated(&mut self) -> Option<Arc<RequestHead>> {
-        let (bytes, head) = self.last.as_ref()?;
-        if !self.buffer.starts_with(bytes) {
+        let last = self.last.as_ref()?;
+        if !self.buffer.starts_with(&last.bytes) {
             return None;
         }
         // A head ends where it says itself: what follows makes no other one of it.
-        self.buffer.advance(bytes.len());
-        Some(Arc::clone(head))
+        self.buffer.advance(last.bytes.len());
+        Some(Arc::clone(&last.head))
     }
 
     async fn read_head(&mut self) -> Next {
@@ -155,13 +236,14 @@ impl Connection {
         if consumed > REMEMBERED_MAX {
             return;
         }
-        let (mut bytes, _) = self
-            .last
-            .take()
-            .unwrap_or_else(|| (Vec::new(), Arc::clone(head)));
+        let mut bytes = self.last.take().map_or_else(Vec::new, |last| last.bytes);
         bytes.clear();
         bytes.extend_from_slice(&self.buffer[..consumed]);
-        self.last = Some((bytes, Arc::clone(head)));
+        self.last = Some(Remembered {
+            target: place_of_target(&bytes, head),
+            bytes,
+            head: Arc::clone(head),
+        });
     }
 
     /// Reads once. `Ok(0)` is the end of the stream.
@@ -207,6 +289,20 @@ impl Connection {
             persistence,
         );
         &self.out[begin..]
+    }
+
+    /// As [`Self::respond`], of fields that are in no map, for content of this length.
+    pub(crate) fn respond_with<'a>(
+        &mut self,
+        head: &RequestHead,
+        status: StatusCode,
+        (fields, length): (impl Iterator<Item = wire::Field<'a>>, u64),
+    ) {
+        let none = HeaderMap::new();
+        let (version, persistence) = (head.version, head.persistence);
+        let framing = wire::choose_framing(&head.method, version, status, &none, Some(length));
+        let out = &mut self.out;
+        wire::write_head_of(out, version, status, fields, &framing, persistence);
     }
 
     /// Whether a short answer may wait for others.

@@ -189,7 +189,7 @@ pub(super) async fn answer<'a>(
         rule: request.treatment.rule.map(|_| tally.rule.as_str()),
         key: KeyTold {
             hash: format!("{:?}", request.storage_key()),
-            text: request.key.text().to_owned(),
+            text: request.key_text(),
             left_out: left_out(request),
         },
         stored,
@@ -231,7 +231,7 @@ fn key_step(request: &Request) -> Step {
     };
     Step {
         step: "key",
-        says: format!("{}; {rest}", request.key.text()),
+        says: format!("{}; {rest}", request.key_text()),
         clause: Some("RFC 9111 section 2"),
     }
 }

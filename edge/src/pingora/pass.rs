@@ -365,13 +365,13 @@ pub(super) async fn take_response(
         answer: copied.map_or(Answer::NotStored(NotStored::PassedBy), Answer::Stored),
         share: Share::Alone,
     });
-    let key = (request.site.show_key == ShowKey::Yes).then(|| request.key.text());
+    let key = (request.site.show_key == ShowKey::Yes).then(|| request.key_text());
     exchange.outcome = Some(outcome.clone());
     exchange.note(node.log.response_fields(), &headers);
     cache::withhold(&request, &mut headers);
     cache::tell_way(node, &request, &mut headers);
     let told = Told {
-        key,
+        key: key.as_deref(),
         ..Told::default()
     };
     cache::mark(node, &mut headers, &outcome, told);

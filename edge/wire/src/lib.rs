@@ -53,8 +53,8 @@ pub use origin::{Lie, ResponseFraming, UnknownCoding, check_response};
 pub use refusal::Refusal;
 pub use request::{Parsed, RequestHead, RequestParser, parse_request};
 pub use response::{
-    BodyFraming, CHUNK_END, LAST_CHUNK, choose_framing, write_chunk_head, write_head,
-    write_interim, write_trailers,
+    BodyFraming, CHUNK_END, Field, LAST_CHUNK, choose_framing, write_chunk_head, write_head,
+    write_head_of, write_interim, write_trailers,
 };
 pub use target::check_path;
 pub use upgrade::Upgrade;

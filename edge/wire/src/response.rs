@@ -1,10 +1,9 @@
 //! Responses as they are written to clients (RFC 9112 §4, §6, §7).
 
 use bytes::{BufMut, BytesMut};
-use http::header::{CONNECTION, CONTENT_LENGTH, TE, TRAILER, TRANSFER_ENCODING, UPGRADE};
+use http::header::{TRAILER, UPGRADE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version};
 
-use crate::connection::{KEEP_ALIVE, PROXY_CONNECTION};
 use crate::framing::content_length;
 use crate::{Persistence, trailers};
 
@@ -57,6 +56,24 @@ pub fn choose_framing(
     }
 }
 
+/// A field of a head that is written, its value in up to three pieces.
+#[derive(Clone, Copy, Debug)]
+pub struct Field<'a> {
+    /// Its name.
+    pub name: &'a HeaderName,
+    /// What its value is put together from. Of the empty ones nothing is written.
+    pub value: [&'a [u8]; 3],
+}
+
+impl<'a> From<(&'a HeaderName, &'a HeaderValue)> for Field<'a> {
+    fn from((name, value): (&'a HeaderName, &'a HeaderValue)) -> Self {
+        Self {
+            name,
+            value: [value.as_bytes(), b"", b""],
+        }
+    }
+}
+
 /// Writes a status line and the fields.
 ///
 /// `request_version` is the request's; the status line always says HTTP/1.1, the version this
@@ -73,12 +90,7 @@ pub fn write_head(
     persistence: Persistence,
 ) {
     write_status_line(out, status);
-    for (name, value) in headers.iter().filter(|(name, _)| !is_of_connection(name)) {
-        // RFC 9110 §6.6.2: trailers are announced only where there can be some.
-        if *name != TRAILER || *framing == BodyFraming::Chunked {
-            write_field(out, name, value);
-        }
-    }
+    write_fields(out, headers.iter().map(Field::from), framing);
     write_framing(out, framing);
     if status == StatusCode::SWITCHING_PROTOCOLS {
         write_upgrade(out, headers);
@@ -88,12 +100,41 @@ pub fn write_head(
     out.put_slice(b"\r\n");
 }
 
+/// As [`write_head`], of fields that are in no map. It is for final responses.
+pub fn write_head_of<'a>(
+    out: &mut BytesMut,
+    request_version: Version,
+    status: StatusCode,
+    fields: impl Iterator<Item = Field<'a>>,
+    framing: &BodyFraming,
+    persistence: Persistence,
+) {
+    write_status_line(out, status);
+    write_fields(out, fields, framing);
+    write_framing(out, framing);
+    write_persistence(out, request_version, framing, persistence);
+    out.put_slice(b"\r\n");
+}
+
+fn write_fields<'a>(
+    out: &mut BytesMut,
+    fields: impl Iterator<Item = Field<'a>>,
+    framing: &BodyFraming,
+) {
+    for field in fields.filter(|field| !is_of_connection(field.name)) {
+        // RFC 9110 §6.6.2: trailers are announced only where there can be some.
+        if *field.name != TRAILER || *framing == BodyFraming::Chunked {
+            write_field(out, field);
+        }
+    }
+}
+
 /// Writes an interim response, such as 100 (Continue) or 103 (Early Hints).
 pub fn write_interim(out: &mut BytesMut, status: StatusCode, headers: &HeaderMap) {
     debug_assert!(status.is_informational(), "{status} is not interim");
     write_status_line(out, status);
     for (name, value) in headers.iter().filter(|(name, _)| !is_of_connection(name)) {
-        write_field(out, name, value);
+        write_field(out, (name, value));
     }
     out.put_slice(b"\r\n");
 }
@@ -122,7 +163,7 @@ pub fn write_trailers(out: &mut BytesMut, trailers: &HeaderMap) {
         .iter()
         .filter(|(name, _)| trailers::is_allowed(name))
     {
-        write_field(out, name, value);
+        write_field(out, (name, value));
     }
     out.put_slice(b"\r\n");
 }
@@ -139,10 +180,26 @@ fn write_status_line(out: &mut BytesMut, status: StatusCode) {
 fn write_framing(out: &mut BytesMut, framing: &BodyFraming) {
     match framing {
         BodyFraming::Length(length) | BodyFraming::HeadOf(length) => {
-            write_field(out, &CONTENT_LENGTH, &HeaderValue::from(*length));
+            out.put_slice(b"Content-Length: ");
+            write_decimal(out, *length);
+            out.put_slice(b"\r\n");
         }
         BodyFraming::Chunked => out.put_slice(b"Transfer-Encoding: chunked\r\n"),
         BodyFraming::None | BodyFraming::UntilClose => {}
+    }
+}
+
+fn write_decimal(out: &mut BytesMut, mut number: u64) {
+    // As many digits as the largest has.
+    let mut digits = [b'0'; 20];
+    let mut start = digits.len();
+    loop {
+        start -= 1;
+        digits[start] = b'0' + u8::try_from(number % 10).unwrap_or_default();
+        number /= 10;
+        if number == 0 {
+            return out.put_slice(&digits[start..]);
+        }
     }
 }
 
@@ -166,31 +223,34 @@ fn write_persistence(
 fn write_upgrade(out: &mut BytesMut, headers: &HeaderMap) {
     out.put_slice(b"Connection: upgrade\r\n");
     if let Some(protocol) = headers.get(UPGRADE) {
-        write_field(out, &UPGRADE, protocol);
+        write_field(out, (&UPGRADE, protocol));
     }
 }
 
 /// Whether a field frames the message or speaks of a connection.
 fn is_of_connection(name: &HeaderName) -> bool {
-    [
-        CONNECTION,
-        CONTENT_LENGTH,
-        KEEP_ALIVE,
-        PROXY_CONNECTION,
-        TE,
-        TRANSFER_ENCODING,
-        UPGRADE,
-    ]
-    .contains(name)
+    // By text: names that are compared as values are made and dropped for every field.
+    matches!(
+        name.as_str(),
+        "connection"
+            | "content-length"
+            | "keep-alive"
+            | "proxy-connection"
+            | "te"
+            | "transfer-encoding"
+            | "upgrade"
+    )
 }
 
-fn write_field(out: &mut BytesMut, name: &HeaderName, value: &HeaderValue) {
-    let value = value.as_bytes();
-    // `HeaderValue` cannot be made of these without `unsafe`.
-    debug_assert!(!value.iter().any(|byte| matches!(byte, b'\r' | b'\n' | 0)));
+fn write_field<'a>(out: &mut BytesMut, field: impl Into<Field<'a>>) {
+    let Field { name, value } = field.into();
     write_name(out, name);
     out.put_slice(b": ");
-    out.put_slice(value);
+    for piece in value.into_iter().filter(|piece| !piece.is_empty()) {
+        // `HeaderValue` cannot be made of these without `unsafe`.
+        debug_assert!(!piece.iter().any(|byte| matches!(byte, b'\r' | b'\n' | 0)));
+        out.put_slice(piece);
+    }
     out.put_slice(b"\r\n");
 }
 

@@ -143,6 +143,69 @@ async fn the_same_bytes_are_another_request_once_the_table_is_another() {
     assert!(from_the_front >= 8, "{from_the_front}");
 }
 
+#[tokio::test]
+async fn another_path_in_the_same_words_is_answered_while_the_table_is_the_same() {
+    let origin = Origin::start(|seen| {
+        let mut fields = seen.fields.iter();
+        let host = fields.find(|(name, _)| name.eq_ignore_ascii_case("host"));
+        let host = host.map_or("", |(_, host)| host);
+        Reply::fresh(3_600, format!("{host}{}", seen.target))
+    })
+    .await;
+    let node = Node::before(&origin.url()).await;
+    let mut client = FrameClient::connect(node.address()).await;
+    client.send(&grow(0, 1 << 24)).await;
+    let path = |path: &str| {
+        let length = u8::try_from(path.len()).unwrap();
+        [&[0x04, length], path.as_bytes()].concat()
+    };
+    // `:authority` goes into the table (RFC 7541 §6.2.1), where the last one has index 62.
+    let inserting = |host: &str| {
+        let length = u8::try_from(host.len()).unwrap();
+        [&[0x82, 0x86, 0x41, length], host.as_bytes(), &path("/a")].concat()
+    };
+    let mut stream = 1;
+    let mut from_the_front = 0;
+    for host in ["a.example", "b.example", "c.example", "a.example"] {
+        let mut blocks = vec![(inserting(host), "/a")];
+        for _ in 0..3 {
+            for target in ["/a", "/b", "/c?d", "/"] {
+                let block = [&[0x82, 0x86, 0xbe][..], &path(target)].concat();
+                blocks.push((block, target));
+            }
+            // The same by the static table.
+            blocks.push((vec![0x82, 0x86, 0xbe, 0x84], "/"));
+        }
+        for (block, target) in blocks {
+            let flags = HEADS_ENDED | END_STREAM;
+            client
+                .send(&Frame::new(kind::HEADERS, flags, stream, block))
+                .await;
+            let answer = answer(&mut client, stream).await;
+            let content = String::from_utf8(answer.content.clone()).unwrap();
+            assert_eq!(content, format!("{host}{target}"));
+            from_the_front += u32::from(answer.is_from_the_front());
+            stream += 2;
+        }
+    }
+    assert!(from_the_front >= 25, "{from_the_front}");
+    // What is no path of a request is for the framing to judge.
+    for wrong in ["a", "", "/a b", "/a\u{7f}"] {
+        let block = [&[0x82, 0x86, 0xbe][..], &path(wrong)].concat();
+        client
+            .send(&Frame::new(
+                kind::HEADERS,
+                HEADS_ENDED | END_STREAM,
+                stream,
+                block,
+            ))
+            .await;
+        let reset = client.next_of(kind::RST_STREAM, stream, SOON).await;
+        assert!(reset.is_some(), "{wrong:?}");
+        stream += 2;
+    }
+}
+
 /// Reads content until so much has come, and holds it against what is allowed.
 async fn receive(client: &mut FrameClient, (received, until): (&mut usize, usize), allowed: usize) {
     while *received < until {

@@ -464,6 +464,228 @@ async fn a_request_that_differs_from_the_last_one_gets_an_answer_of_its_own() {
     }
 }
 
+/// Waits until so many hits were answered because all but their target was known. The node's messages take a moment to be
+/// read.
+async fn like_the_one_before(node: &Node, least: usize) {
+    let count = || {
+        let told = node.stderr();
+        let told = told.iter();
+        told.filter(|line| line.contains("like the one before"))
+            .count()
+    };
+    let waiting = async {
+        while count() < least {
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+    };
+    let waited = tokio::time::timeout(std::time::Duration::from_secs(30), waiting).await;
+    assert!(waited.is_ok(), "{} of {least}", count());
+}
+
+#[tokio::test]
+async fn who_asks_for_something_else_in_the_same_words_gets_an_answer_of_its_own() {
+    let (_origin, node) = node().await;
+    node.stop_the_clock(1_800_000_007_000);
+    let mut played = 0;
+    for item in corpus() {
+        let Some((line, fields)) = item.bytes.split_once("\r\n") else {
+            continue;
+        };
+        let words: Vec<&str> = line.split(' ').collect();
+        let alone = item.bytes.matches(" HTTP/1.").count() == 1;
+        let [method @ ("GET" | "HEAD"), _, version] = words[..] else {
+            continue;
+        };
+        if !alone || fields.contains("\r\n\r\nhi") || line.contains("://") {
+            continue;
+        }
+        let shown = item.bytes.lines().collect::<Vec<_>>().join(" | ");
+        play(&node, &item).await;
+        let (long, told) = play(&node, &item).await;
+        // All others that are stored in the same words, before it and behind it.
+        let other = |path: &&str| format!("{method} {path} {version}\r\n{fields}");
+        let before: String = STORED.iter().map(other).collect();
+        let together = raw(&format!("{before}{}", item.bytes), 0);
+        // The codings that they want are made the first time.
+        play(&node, &together).await;
+        let (expected, _) = play(&node, &together).await;
+        node.take_the_short_way();
+        let (short, lines) = play(&node, &together).await;
+        node.take_the_long_way();
+        assert_eq!(
+            String::from_utf8_lossy(&short),
+            String::from_utf8_lossy(&expected),
+            "{shown}"
+        );
+        if short.ends_with(&long) && lines.len() == STORED.len() + 2 {
+            assert_eq!(lines[STORED.len()..], told[..], "{shown}");
+            played += 1;
+        }
+    }
+    assert!(played > 30, "{played}");
+    like_the_one_before(&node, 200).await;
+}
+
+#[tokio::test]
+async fn who_asks_for_something_else_in_the_same_words_on_http_2_gets_an_answer_of_its_own() {
+    let (_origin, node) = node().await;
+    node.stop_the_clock(1_800_000_007_000);
+    let mut narrow = H2Client::connect(node.address()).await;
+    let mut wide = H2Client::connect_wide(node.address()).await;
+    let paths: Vec<_> = STORED.iter().filter(|path| **path != "/long").collect();
+    for fields in [
+        &[][..],
+        &[("accept-encoding", "gzip")],
+        &[
+            ("accept-encoding", "gzip"),
+            ("user-agent", "test"),
+            ("cookie", "a=b"),
+        ],
+        &[("accept-language", "de"), ("x-forwarded-for", "192.0.2.1")],
+    ] {
+        for method in ["GET", "HEAD"] {
+            for client in [&mut narrow, &mut wide] {
+                node.take_the_long_way();
+                let mut long = Vec::new();
+                for path in &paths {
+                    let asked = request(method, path, fields);
+                    long.push(client.send(asked, None).await.expect("an answer"));
+                }
+                node.take_the_short_way();
+                for _ in 0..2 {
+                    for (path, long) in paths.iter().zip(&long) {
+                        let asked = request(method, path, fields);
+                        let short = client.send(asked, None).await.expect("an answer");
+                        assert_eq!(format!("{short:?}"), format!("{long:?}"), "{path}");
+                    }
+                }
+            }
+        }
+    }
+    like_the_one_before(&node, 100).await;
+}
+
+/// Every byte that may be in a path, and some that may not.
+const PATHS: [&str; 7] = [
+    "/0123456789/abcdefghijklmnopqrstuvwxyz/ABCDEFGHIJKLMNOPQRSTUVWXYZ",
+    "/-._~!$&'()*+,;=:@/%20%7e?a=b&c=%2F/?x",
+    "/a//b/?",
+    "/index.html",
+    "/",
+    "/~a|b",
+    "/\"quoted\"",
+];
+
+#[tokio::test]
+async fn a_path_is_the_same_for_the_origin_and_for_who_asks_in_the_same_words() {
+    let origin = Origin::start(|seen| Reply::fresh(3_600, seen.target.clone().into_bytes())).await;
+    let node = Node::start(settings(&origin)).await;
+    let mut h1 = node.client().await.host("www.example.com");
+    let mut h2 = H2Client::connect_wide(node.address()).await;
+    for _ in 0..3 {
+        for path in PATHS {
+            let answer = h1.get(path).await;
+            assert_eq!(answer.text(), path);
+            let answer = h2.get(path).await;
+            assert_eq!(answer.text(), path);
+        }
+    }
+    for path in PATHS {
+        assert_eq!(origin.count(path), 1, "{path}");
+    }
+    like_the_one_before(&node, 10).await;
+}
+
+#[tokio::test]
+async fn what_may_not_be_sent_any_more_is_not_sent_to_who_asks_in_the_same_words() {
+    let (origin, node) = node().await;
+    node.take_the_short_way();
+    let mut h1 = node.client().await.host("www.example.com");
+    let mut h2 = H2Client::connect_wide(node.address()).await;
+    let others = ["/undated", "/gone", "/moved"];
+    for path in others.iter().chain(&others) {
+        h1.get(path).await;
+        h2.get(path).await;
+    }
+    like_the_one_before(&node, 3).await;
+    // What is purged, softly or not, and what is there instead.
+    for mode in ["hard", "soft"] {
+        for _ in 0..2 {
+            let before = origin.count("/plain");
+            let order = format!(r#"{{"urls":["http://www.example.com/plain"],"mode":"{mode}"}}"#);
+            h1.get("/undated").await;
+            node.purge(&order).await;
+            assert!(!h1.get("/plain").await.is_hit(), "{mode}");
+            assert_eq!(origin.count("/plain"), before + 1, "{mode}");
+            assert!(h2.get("/plain").await.is_hit(), "{mode}");
+            h2.get("/undated").await;
+            node.purge(&order).await;
+            assert!(!h2.get("/plain").await.is_hit(), "{mode}");
+            assert_eq!(origin.count("/plain"), before + 2, "{mode}");
+            assert!(h1.get("/plain").await.is_hit(), "{mode}");
+        }
+    }
+    // What is stale.
+    node.stop_the_clock(1_800_000_000_000 + 7_200_000);
+    let before = origin.count("/undated");
+    assert!(!h1.get("/undated").await.is_hit());
+    assert!(h2.get("/undated").await.is_hit());
+    assert_eq!(origin.count("/undated"), before + 1);
+    // What answers other requests.
+    let mut client = node.client().await.host("www.example.com");
+    let fields = [("X-Kind", "other")];
+    let before = origin.count("/varies");
+    for path in ["/undated", "/varies", "/undated", "/varies"] {
+        client.get_with(path, &fields).await;
+    }
+    assert_eq!(origin.count("/varies"), before + 1);
+}
+
+#[tokio::test]
+async fn rules_hold_for_who_asks_in_the_same_words() {
+    let origin = Origin::start(|seen| reply(&seen.target)).await;
+    let settings = settings(&origin)
+        .rule("match = { path = \"/gone\" }\ncache = false")
+        .rule("match = { path = \"/p*\" }\nkey = { query = \"ignore\" }");
+    let node = Node::start(settings).await;
+    let mut h1 = node.client().await.host("www.example.com");
+    let mut h2 = H2Client::connect_wide(node.address()).await;
+    for number in 0..4 {
+        for path in ["/undated", "/gone"] {
+            h1.get(path).await;
+            h2.get(path).await;
+        }
+        for query in ["?a", "?b"] {
+            h1.get(&format!("/plain{query}{number}")).await;
+            h2.get(&format!("/plain{query}{number}")).await;
+        }
+    }
+    assert_eq!(origin.count("/undated"), 1);
+    assert_eq!(origin.count("/gone"), 8);
+    let plain = (0..4).map(|number| origin.count(&format!("/plain?a{number}")));
+    assert!(plain.sum::<usize>() <= 1);
+    like_the_one_before(&node, 5).await;
+}
+
+#[tokio::test]
+async fn a_target_at_the_limit_is_taken_in_the_same_words_and_no_longer_one() {
+    let origin = Origin::start(|_| Reply::fresh(3_600, "x")).await;
+    let settings = settings(&origin).table("limits", "target_bytes = \"300B\"");
+    let node = Node::start(settings).await;
+    let mut h1 = node.client().await.host("www.example.com");
+    let mut h2 = H2Client::connect_wide(node.address()).await;
+    let longest = format!("/{}", "a".repeat(299));
+    let longer = format!("{longest}a");
+    for path in ["/", "/b", "/c", &longest, "/b", "/c", &longest] {
+        assert_eq!(h1.get(path).await.status, 200);
+        assert_eq!(h2.get(path).await.status, 200);
+    }
+    like_the_one_before(&node, 4).await;
+    assert_eq!(h2.get(&longer).await.status, 414);
+    assert_eq!(h2.get(&longest).await.status, 200);
+    assert_eq!(h1.get(&longer).await.status, 414);
+}
+
 #[tokio::test]
 async fn what_was_purged_answers_nobody_who_asks_again() {
     let (origin, node) = node().await;

@@ -3,9 +3,14 @@
 //! What is written here names nothing of the dynamic table and puts nothing into it, so that it can stand between the
 //! blocks of an encoder that has one.
 
+use std::ops::Range;
+
 use bytes::BufMut;
 use http::StatusCode;
 use http::header::{self, HeaderMap, HeaderName};
+use wire::Field;
+
+use super::huffman;
 
 /// The static table's entry for a status (RFC 7541 Appendix A): the first, whose name the others share.
 const STATUS_200: u8 = 8;
@@ -65,6 +70,80 @@ pub(super) fn is_stable(mut block: &[u8]) -> bool {
     true
 }
 
+/// The entries of the static table for `:path`, and what they have for a value.
+const PATHS: [(u8, &str); 2] = [(4, "/"), (5, "/index.html")];
+/// The first bits of a literal field that is never to be put into a table (RFC 7541 §6.2.3).
+const NEVER_INSERTED: u8 = 0x10;
+/// The first bit of a text that is coded (RFC 7541 §5.2).
+const CODED: u8 = 0x80;
+
+/// Where the path of a block is that leaves the dynamic table as it is: the field that has it, if it is one that names
+/// it by the static table.
+pub(super) fn path_field(block: &[u8]) -> Option<Range<usize>> {
+    let mut rest = block;
+    let mut found = None;
+    while let Some(first) = rest.first() {
+        let behind = match first & INDEXED {
+            0 => literal(rest)?,
+            _ => number(rest, INDEXED_BITS)?.1,
+        };
+        let field = block.len() - rest.len()..block.len() - behind.len();
+        if is_path(*first) && found.replace(field).is_some() {
+            return None;
+        }
+        rest = behind;
+    }
+    found
+}
+
+fn is_path(first: u8) -> bool {
+    let mut known = PATHS.iter();
+    known.any(|(index, _)| [*index, index | NEVER_INSERTED, index | INDEXED].contains(&first))
+}
+
+/// Reads the path of a field that is nothing else, in place of what is in `out`. None where it is no such field, where it
+/// goes into the dynamic table, and where it has a byte that not everybody takes for one of a path.
+pub(super) fn read_path(field: &[u8], out: &mut Vec<u8>) -> Option<()> {
+    out.clear();
+    let (first, rest) = field.split_first()?;
+    if !is_path(*first) {
+        return None;
+    }
+    match first & INDEXED {
+        0 => {
+            let (length, text) = number(rest, TEXT_BITS)?;
+            if length != text.len() {
+                return None;
+            }
+            match rest.first()? & CODED {
+                0 => out.extend_from_slice(text),
+                _ => huffman::decode(text, out)?,
+            }
+        }
+        _ => {
+            let index = first & !INDEXED;
+            let path = PATHS.iter().find(|(known, _)| *known == index)?.1;
+            out.extend_from_slice(path.as_bytes());
+            rest.is_empty().then_some(())?;
+        }
+    }
+    let is_plain = out.first() == Some(&b'/') && out.iter().all(|byte| is_plain(*byte));
+    is_plain.then_some(())
+}
+
+/// Whether a byte may be anywhere in a path and its query (RFC 3986 §3.3, §3.4).
+const fn is_plain(byte: u8) -> bool {
+    matches!(byte, b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9')
+        || matches!(
+            byte,
+            b'-' | b'.' | b'_' | b'~' | b'!' | b'$' | b'&' | b'\'' | b'(' | b')'
+        )
+        || matches!(
+            byte,
+            b'*' | b'+' | b',' | b';' | b'=' | b':' | b'@' | b'/' | b'?' | b'%'
+        )
+}
+
 /// What is behind a literal field.
 fn literal(block: &[u8]) -> Option<&[u8]> {
     let (name, rest) = number(block, LITERAL_BITS)?;
@@ -113,6 +192,34 @@ fn put_number(out: &mut impl BufMut, first: u8, bits: u32, value: usize) {
         left >>= 7;
     }
     out.put_u8(u8::try_from(left).unwrap_or_default());
+}
+
+/// Writes the head of a response whose fields are in no map.
+pub(crate) fn put_head<'a>(
+    out: &mut impl BufMut,
+    status: StatusCode,
+    fields: impl Iterator<Item = Field<'a>>,
+) {
+    put_status(out, status);
+    for Field { name, value } in fields {
+        put_name(out, name);
+        let length = value.iter().map(|piece| piece.len()).sum();
+        put_number(out, 0, TEXT_BITS, length);
+        for piece in value {
+            out.put_slice(piece);
+        }
+    }
+}
+
+/// The most bytes that such a head takes.
+pub(crate) fn head_length_max<'a>(fields: impl Iterator<Item = Field<'a>>) -> usize {
+    // The first bits and the lengths before name and value.
+    const AROUND: usize = 1 + 2 * 4;
+    let lengths = fields.map(|Field { name, value }| {
+        let value: usize = value.iter().map(|piece| piece.len()).sum();
+        AROUND + name.as_str().len() + value
+    });
+    AROUND + lengths.sum::<usize>()
 }
 
 fn put_text(out: &mut impl BufMut, text: &[u8]) {
@@ -263,6 +370,50 @@ mod tests {
         ] {
             assert!(!is_stable(other), "{other:?}");
         }
+    }
+
+    #[test]
+    fn a_path_is_found_and_read_where_it_is_named_by_the_static_table() {
+        let check = |block: &[u8], expected: Option<(Range<usize>, Option<&str>)>| {
+            let field = path_field(block);
+            let found = field.map(|field| {
+                let mut path = Vec::new();
+                let read = read_path(&block[field.clone()], &mut path);
+                (field, read.map(|()| String::from_utf8(path).unwrap()))
+            });
+            let expected = expected.map(|(field, path)| (field, path.map(str::to_owned)));
+            assert_eq!(found, expected, "{}", block.escape_ascii());
+        };
+        check(b"\x82\x04\x03/a?\x86", Some((1..6, Some("/a?"))));
+        check(b"\x82\x14\x02/a\x86", Some((1..5, Some("/a"))));
+        check(b"\x05\x02/a\x86", Some((0..4, Some("/a"))));
+        check(b"\x82\x84", Some((1..2, Some("/"))));
+        check(b"\x85\x82", Some((0..1, Some("/index.html"))));
+        // Coded.
+        check(b"\x04\x83\x62\xa3\xff", Some((0..5, Some("/no"))));
+        check(b"\x04\x86\xa8\xeb\x10\x64\x9c\xbf", Some((0..8, None)));
+        check(b"\x04\x01a", Some((0..3, None)));
+        check(b"\x04\x00", Some((0..2, None)));
+        check(b"\x04\x03/#a", Some((0..5, None)));
+        check(b"\x04\x03/\xc3\xa4", Some((0..5, None)));
+        check(b"\x82\x86", None);
+        check(b"\x84\x84", None);
+        check(b"\x04\x09/a", None);
+        check(b"\0\x05:path\x02/a", None);
+        check(b"\x44\x02/a", None);
+    }
+
+    #[test]
+    fn a_head_in_no_map_is_written_like_one_in_a_map() {
+        let headers = head();
+        let mut out = Vec::new();
+        let fields = || headers.iter().map(Field::from);
+        put_head(&mut out, StatusCode::OK, fields());
+        let mut expected = Vec::new();
+        let packed = pack(StatusCode::OK, &headers).unwrap();
+        packed.write([b"53", b"7"], &mut expected);
+        assert_eq!(out, expected);
+        assert!(out.len() <= head_length_max(fields()));
     }
 
     fn head() -> HeaderMap {

@@ -7,10 +7,11 @@
 //! ```
 //!
 //! A block of fields that is the same, against a dynamic table that is the same, is the same request: nothing has to be
-//! unpacked. The framing never hears of such a stream. It opens and ends within one turn of the connection's task, so
+//! unpacked; and if another path is all that differs, nothing else has to be. The framing never hears of such a stream. It opens and ends within one turn of the connection's task, so
 //! that there is no state to keep of it but its number. Every other byte goes to the framing as it came.
 
 use std::io::{self, IoSlice};
+use std::ops::Range;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -19,7 +20,7 @@ use bytes::{Buf as _, BufMut as _, BytesMut};
 use parking_lot::{Mutex, MutexGuard};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::block::{self, Packed};
+use super::block;
 use super::cork::Corked;
 use super::frames::{FrameHeader, HEADER, Walk, flag, kind};
 use super::meter::{Account, PREFACE};
@@ -46,7 +47,7 @@ enum Fate {
     /// The connection's window grows.
     Grow(u32),
     /// It may be answered here.
-    Offer,
+    Offer(Offer),
 }
 
 /// Whether a block of fields goes on in the next frame (RFC 9113 §6.10).
@@ -67,11 +68,50 @@ impl Heads {
     }
 }
 
+/// A block that a request was answered for.
+#[derive(Debug)]
+struct Known {
+    block: Vec<u8>,
+    /// Where its path is.
+    path: Option<Range<usize>>,
+}
+
+impl Known {
+    fn of(block: &[u8]) -> Self {
+        Self {
+            path: block::path_field(block),
+            block: block.to_vec(),
+        }
+    }
+
+    /// The field that another block has in place of the path, where it has all the others as well.
+    fn other_path<'a>(&self, block: &'a [u8]) -> Option<&'a [u8]> {
+        let Range { start, end } = self.path.clone()?;
+        let behind = block.strip_prefix(&self.block[..start])?;
+        behind.strip_suffix(&self.block[end..])
+    }
+}
+
+/// A request that may be answered here.
+#[derive(Clone, Copy, Debug)]
+struct Offered {
+    frame: FrameHeader,
+    is: Offer,
+}
+
+/// What it is beside the one that is known.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Offer {
+    Same,
+    /// The same but for its path.
+    OtherPath,
+}
+
 /// The request that a connection repeats.
 #[derive(Debug, Default)]
 struct Repeated {
     /// The block that a request was answered for, while the dynamic table is as it was then.
-    known: Option<Vec<u8>>,
+    known: Option<Known>,
     /// The last block that might become it, and its stream.
     last: Vec<u8>,
     stream: Option<u32>,
@@ -101,7 +141,9 @@ pub(super) struct Front<T> {
     /// The last streams that the framing knows of, and that were answered here.
     framed: u32,
     own: u32,
-    offered: Option<FrameHeader>,
+    offered: Option<Offered>,
+    /// The path of what is offered, where that has another one.
+    path: Vec<u8>,
     repeated: Repeated,
     sent: Sent,
     windows: Windows,
@@ -123,6 +165,7 @@ impl<T> Front<T> {
             framed: 0,
             own: 0,
             offered: None,
+            path: Vec::new(),
             repeated: Repeated::default(),
             sent: Sent {
                 walk: Walk::behind(0),
@@ -159,7 +202,7 @@ impl<T> Front<T> {
                     self.raw.advance(whole);
                     self.grow(by);
                 }
-                Fate::Offer => self.offered = Some(frame),
+                Fate::Offer(is) => self.offered = Some(Offered { frame, is }),
             }
         }
     }
@@ -209,11 +252,18 @@ impl<T> Front<T> {
         let block = (whole && is_held(frame)).then(|| &self.raw[HEADER..HEADER + frame.length]);
         let block = block.and_then(|payload| without_priority(frame, payload));
         if let Some(block) = block
+            && let Some(known) = self.repeated.known.as_ref()
             && is_new
-            && self.repeated.known.as_deref() == Some(block)
             && self.may_write()
         {
-            return Fate::Offer;
+            if known.block == block {
+                return Fate::Offer(Offer::Same);
+            }
+            if let Some(field) = known.other_path(block)
+                && block::read_path(field, &mut self.path).is_some()
+            {
+                return Fate::Offer(Offer::OtherPath);
+            }
         }
         self.heads = self.heads.after(frame);
         self.framed = self.framed.max(frame.stream);
@@ -286,13 +336,19 @@ impl<T> Front<T> {
             last,
             stream: of,
         } = &mut self.repeated;
-        if *of == Some(stream) && known.as_ref() != Some(last) {
-            *known = Some(last.clone());
+        let is_it = *of == Some(stream);
+        if is_it && known.as_ref().is_none_or(|known| known.block != *last) {
+            *known = Some(Known::of(last));
         }
     }
 
-    /// Nothing is repeated.
-    pub(super) fn forget(&mut self) {
+    /// Nothing is known to be repeated, until something is learnt.
+    pub(super) fn unlearn(&mut self) {
+        self.repeated.known = None;
+    }
+
+    /// Nothing is repeated, whatever was learnt.
+    fn forget(&mut self) {
         self.repeated.known = None;
         self.repeated.stream = None;
     }
@@ -305,7 +361,7 @@ impl<T> Front<T> {
 
     /// Lets the framing have the request that was offered.
     pub(super) fn pass_on(&mut self) {
-        let Some(frame) = self.offered.take() else {
+        let Some(Offered { frame, .. }) = self.offered.take() else {
             return;
         };
         self.framed = frame.stream;
@@ -323,19 +379,28 @@ impl<T> Front<T> {
         self.offered.is_some() && self.may_write() && self.windows.allow(content)
     }
 
-    /// Answers the request that is offered. The content is no longer than the least that a frame may have (RFC 9113 §4.2).
-    pub(super) fn answer(&mut self, head: &Packed, numbers: [&[u8]; 2], content: &[u8]) {
-        let Some(asked) = self.offered.take() else {
+    /// The path of the request that is offered, where that is another one than that of the last.
+    pub(super) fn other_path(&self) -> &[u8] {
+        &self.path
+    }
+
+    /// Answers the request that is offered. The head takes at most `longest` bytes, and neither it nor the content is longer
+    /// than the least that a frame may have (RFC 9113 §4.2).
+    pub(super) fn answer(
+        &mut self,
+        (longest, write): (usize, impl FnOnce(&mut BytesMut)),
+        content: &[u8],
+    ) {
+        let Some(Offered { frame: asked, .. }) = self.offered.take() else {
             return;
         };
         self.raw.advance(HEADER + asked.length);
         self.own = asked.stream;
         self.windows.spend(content.len());
-        let longest = 2 * HEADER + head.length_max() + content.len();
-        let out = self.io.behind(longest);
+        let out = self.io.behind(2 * HEADER + longest + content.len());
         let begin = out.len();
         out.put_bytes(0, HEADER);
-        head.write(numbers, out);
+        write(out);
         let mut frame = FrameHeader {
             length: out.len() - begin - HEADER,
             kind: kind::HEADERS,
@@ -407,12 +472,13 @@ fn without_priority(frame: FrameHeader, payload: &[u8]) -> Option<&[u8]> {
 
 impl<T: AsyncRead + AsyncWrite + Unpin> Front<T> {
     /// Whether a request is offered that may be answered here now: what came before it was taken.
-    pub(super) fn poll_offer(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    pub(super) fn poll_offer(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Offer>> {
         self.sort();
-        if self.offered.is_none() || !self.passed.is_empty() {
+        let Some(Offered { is, .. }) = self.offered.filter(|_| self.passed.is_empty()) else {
             return Poll::Pending;
-        }
-        self.io.poll_room(cx)
+        };
+        ready!(self.io.poll_room(cx))?;
+        Poll::Ready(Ok(is))
     }
 
     /// Sees out what is kept.

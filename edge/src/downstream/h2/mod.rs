@@ -6,6 +6,7 @@ mod exchange;
 mod frames;
 mod front;
 mod head;
+mod huffman;
 mod meter;
 mod windows;
 
@@ -20,13 +21,14 @@ use h2::{Reason, RecvStream};
 use http::uri::{Authority as UriAuthority, PathAndQuery};
 use http::{HeaderMap, Method, Request, Response, StatusCode, Uri};
 use tokio::time::timeout;
+use wire::Field;
 
 use self::cork::{Cork, Corked};
-use self::front::{Front, Shared};
+use self::front::{Front, Offer, Shared};
 use super::alarm::{Alarm, Stopping};
 use super::{ClientError, Io, Limits};
 use crate::clock::timer;
-pub(crate) use block::{Packed, Varying};
+pub(crate) use block::{Packed, Varying, head_length_max};
 pub(crate) use exchange::Exchange;
 pub(crate) use head::read_head;
 
@@ -69,6 +71,8 @@ pub(crate) enum Brought {
     Stream(Accepted),
     /// The request that it repeats, which can be answered before there is a stream.
     Again,
+    /// The same but for its path, which is at hand: see [`Connection::read_path`].
+    Like,
 }
 
 /// What is at hand: something that the connection brought, or its end.
@@ -184,23 +188,45 @@ impl Connection {
 
     fn offered(&self, cx: &mut Context<'_>) -> Option<Next> {
         match self.front.lock().poll_offer(cx) {
-            Poll::Ready(Ok(())) => Some(Some(Brought::Again)),
+            Poll::Ready(Ok(Offer::Same)) => Some(Some(Brought::Again)),
+            Poll::Ready(Ok(Offer::OtherPath)) => Some(Some(Brought::Like)),
             Poll::Ready(Err(error)) => Some(lost(&error)),
             Poll::Pending => None,
         }
     }
 
-    /// Whether the client has room for so much content in answer to [`Brought::Again`].
+    /// The path of [`Brought::Like`], in place of what is in `path`.
+    pub(crate) fn read_path(&self, path: &mut String) {
+        path.clear();
+        let front = self.front.lock();
+        // It is ASCII.
+        path.push_str(str::from_utf8(front.other_path()).unwrap_or_default());
+    }
+
+    /// Whether the client has room for so much content in answer to [`Brought::Again`] and [`Brought::Like`].
     pub(crate) fn allows(&self, content: usize) -> bool {
         self.front.lock().allows(content)
     }
 
     /// Answers [`Brought::Again`]. It leaves before anything is waited for.
     pub(crate) fn answer_again(&self, head: &Packed, numbers: [&[u8]; 2], content: &[u8]) {
-        self.front.lock().answer(head, numbers, content);
+        let write = |out: &mut BytesMut| head.write(numbers, out);
+        let head = (head.length_max(), write);
+        self.front.lock().answer(head, content);
     }
 
-    /// Makes a stream of [`Brought::Again`] like of any other request.
+    /// Answers [`Brought::Like`], as [`Self::answer_again`] does. The head takes at most `longest` bytes.
+    pub(crate) fn answer_like<'a>(
+        &self,
+        (longest, status): (usize, StatusCode),
+        fields: impl Iterator<Item = Field<'a>>,
+        content: &[u8],
+    ) {
+        let write = |out: &mut BytesMut| block::put_head(out, status, fields);
+        self.front.lock().answer((longest, write), content);
+    }
+
+    /// Makes a stream of [`Brought::Again`] and [`Brought::Like`] like of any other request.
     pub(crate) fn pass_on(&self) {
         self.front.lock().pass_on();
     }
@@ -211,8 +237,8 @@ impl Connection {
     }
 
     /// No answer is known any more.
-    pub(crate) fn forget(&self) {
-        self.front.lock().forget();
+    pub(crate) fn unlearn(&self) {
+        self.front.lock().unlearn();
     }
 }
 
@@ -232,6 +258,26 @@ fn lost(error: &dyn std::fmt::Display) -> Next {
 /// The number of a request's stream.
 pub(crate) fn stream_of(accepted: &Accepted) -> u32 {
     accepted.1.stream_id().as_u32()
+}
+
+/// The longest target, in bytes, with which a request's head keeps within the limits: those of a target, and of all
+/// fields as they are counted in HTTP/2 (RFC 9113 §6.5.2).
+pub(crate) fn target_max(request: &Request<RecvStream>, limits: &wire::Limits) -> usize {
+    /// What counts of a field beside its name and value.
+    const AROUND: usize = 32;
+    const PSEUDO: usize = ":method:scheme:authority:path".len() + 4 * AROUND;
+    let uri = request.uri();
+    let authority = uri
+        .authority()
+        .map_or(0, |authority| authority.as_str().len());
+    let pseudo =
+        PSEUDO + request.method().as_str().len() + uri.scheme_str().map_or(0, str::len) + authority;
+    let fields = request.headers().iter();
+    let fields: usize = fields
+        .map(|(name, value)| name.as_str().len() + value.len() + AROUND)
+        .sum();
+    let room = limits.head_bytes.saturating_sub(pseudo + fields);
+    limits.target_bytes.min(room)
 }
 
 /// A request as it was asked last on a connection.

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use bytes::Bytes;
-use storage::disk::DiskError;
+use storage::disk::{DiskError, Pace};
 use storage::{Body, BodyReader};
 
 use super::respond::Part;
@@ -103,13 +103,13 @@ impl<'a> Content<'a> {
         } = begun;
         if let Some(bytes) = bytes {
             left.start += bytes.len() as u64;
-            client.content(bytes).await?;
+            reader.suit(take(bytes, client).await?);
         }
         loop {
             match next_or_flush(reader.next(), client).await? {
                 Ok(Some(bytes)) => {
                     left.start += bytes.len() as u64;
-                    client.content(bytes).await?;
+                    reader.suit(take(bytes, client).await?);
                 }
                 Ok(None) => return Ok(()),
                 Err(error) => return self.go_on(&error, left, client).await,
@@ -132,6 +132,21 @@ impl<'a> Content<'a> {
         client.flush().await?;
         Err(Interrupted::Disk)
     }
+}
+
+/// Sends content, and sees how the client takes it.
+pub(super) async fn take(bytes: Bytes, client: &mut impl Client) -> Result<Pace, Interrupted> {
+    let mut sending = std::pin::pin!(client.content(bytes));
+    let mut pace = Pace::Fast;
+    let sent = std::future::poll_fn(|context| {
+        let sent = sending.as_mut().poll(context);
+        if sent.is_pending() {
+            pace = Pace::Slow;
+        }
+        sent
+    });
+    sent.await?;
+    Ok(pace)
 }
 
 /// What `next` brings. Where it has to be waited for, what is prepared leaves first.

@@ -311,6 +311,7 @@ pub struct BodyReader {
     /// What is still to be returned.
     rest: Range<u64>,
     waiting: Option<(Piece, Answer<Bytes>)>,
+    blocks: u64,
 }
 
 /// One read: whole blocks of one chunk.
@@ -346,9 +347,18 @@ impl Piece {
     }
 }
 
-/// Blocks read at once. With two, each buffer is new memory from the system, and costs more than the
-/// read: measured, 1 MiB took 189 µs against 150.
-const BLOCKS: u64 = 1;
+/// Blocks read at once for who takes what there is without a pause. It saves most of what each piece costs on its way;
+/// for others, it would be memory that waits with them.
+const BLOCKS_MAX: u64 = 4;
+
+/// How who reads a body takes it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pace {
+    /// It had to be waited for when it took the last piece.
+    Slow,
+    /// It took it at once.
+    Fast,
+}
 
 impl BodyReader {
     pub(crate) fn new(found: &Found, range: Range<u64>) -> Self {
@@ -357,7 +367,16 @@ impl BodyReader {
             found: found.clone(),
             rest: range.start.min(end)..end,
             waiting: None,
+            blocks: 1,
         }
+    }
+
+    /// From now on the pieces are as long as suits who takes them.
+    pub fn suit(&mut self, pace: Pace) {
+        self.blocks = match pace {
+            Pace::Slow => 1,
+            Pace::Fast => BLOCKS_MAX,
+        };
     }
 
     /// The next bytes of the range, none at its end. It may be dropped and called again.
@@ -406,7 +425,7 @@ impl BodyReader {
         let chunk_len = front::chunk_len(&object.volume, object.entry.sizes().body, number) as u64;
         // Up to the end of the block that the range ends in, and no further.
         let wanted = (self.rest.end - number * chunk).div_ceil(block) * block;
-        let to = (from + BLOCKS * block).min(wanted).min(chunk_len);
+        let to = (from + self.blocks * block).min(wanted).min(chunk_len);
         Piece {
             chunk: usize::try_from(number).unwrap_or(usize::MAX),
             from,

@@ -77,7 +77,7 @@ use parking_lot::Mutex;
 pub use admission::Admit;
 pub(crate) use admission::Traces;
 pub use error::{DiskError, InspectError, OpenError, Refused};
-pub use found::{BodyReader, Found};
+pub use found::{BodyReader, Found, Pace};
 pub(crate) use ghost::Ghost;
 pub use health::Fault;
 pub(crate) use index::tag_of;

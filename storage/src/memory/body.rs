@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::budget::PIECE_OVERHEAD;
-use crate::disk::{self, DiskError, Found};
+use crate::disk::{self, DiskError, Found, Pace};
 
 /// The bytes of a stored response, in memory or on a disk. Cloning shares them.
 #[derive(Clone, Debug)]
@@ -37,6 +37,13 @@ enum Source {
 }
 
 impl BodyReader {
+    /// Tells how the last piece was taken: of what is on a disk, the next ones are as long as suits that.
+    pub fn suit(&mut self, pace: Pace) {
+        if let Source::Disk(reader) = &mut self.0 {
+            reader.suit(pace);
+        }
+    }
+
     /// The next bytes of the range, none at its end. Those in memory are there at once, and not copied. It may be
     /// dropped and called again.
     ///

@@ -12,7 +12,7 @@ use storage::{Object, Reader};
 use super::run::{Missing, Run, Slices, Source};
 use super::{Begun, Sliced};
 use crate::cache::respond::{self, Part, Selected, Sent};
-use crate::cache::{Client, Head, Interrupted, find};
+use crate::cache::{Client, Head, Interrupted, content, find};
 use crate::error::UpstreamError;
 use crate::exchange::{Exchange, Request};
 use crate::node::Node;
@@ -267,7 +267,7 @@ impl Composition<'_> {
                     while let Ok(Some(data)) = reader.next().await {
                         at += data.len() as u64;
                         self.slices.hit_bytes += data.len() as u64;
-                        client.content(data).await?;
+                        reader.suit(content::take(data, client).await?);
                     }
                 }
                 Source::Streaming(reader) => {

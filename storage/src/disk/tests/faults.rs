@@ -259,6 +259,41 @@ fn a_range_that_is_not_in_the_page_cache_is_read_ahead_to_its_end_and_no_further
 }
 
 #[test]
+fn who_takes_all_at_once_gets_longer_pieces_of_the_same_body() {
+    if !bodies_are_in_the_log() {
+        return;
+    }
+    let place = Place::new();
+    let (disk, faults) = open(&place);
+    let content = Content::of(1, 100_000);
+    disk.put(1, 1, &content);
+    disk.settle();
+    let found = disk.found(1, 1).unwrap();
+    for (pace, cold) in [
+        (Pace::Slow, false),
+        (Pace::Fast, false),
+        (Pace::Slow, true),
+        (Pace::Fast, true),
+    ] {
+        faults.cold.store(cold, Ordering::Relaxed);
+        for range in [0..100_000, 1023..99_999, 4095..4097, 50_000..50_001] {
+            let mut reader = disk.body(&found, range.clone());
+            let (mut body, mut longest) = (Vec::new(), 0);
+            while let Some(piece) = block_on(reader.next()).unwrap() {
+                longest = longest.max(piece.len());
+                body.extend_from_slice(&piece);
+                reader.suit(pace);
+            }
+            let range = range.start as usize..range.end as usize;
+            assert!(body == content.body[range.clone()], "{pace:?} {range:?}");
+            // Blocks of 1 KiB in chunks of 4.
+            let most = if pace == Pace::Fast { 4096 } else { 1024 };
+            assert_eq!(longest == most, range.len() > 2, "{pace:?} {range:?}");
+        }
+    }
+}
+
+#[test]
 fn a_disk_that_hangs_is_a_miss_and_does_not_stop_the_caller() {
     let mut place = Place::new();
     place.settings.patience = Duration::from_millis(20);

@@ -29,15 +29,16 @@ pub use told::{Filling, Point, State, Told};
 
 /// Accesses that wait to be played; beyond it they are lost, and fewer keys are sampled from then on.
 const WAITING_MAX: usize = 8 * 1024;
-/// Work in a second beyond which fewer keys are sampled. An access to what all shadows have takes a tenth of a microsecond,
-/// one that is a miss of disks nearly two: less than one percent of a core in all.
-const WORK_MAX: u32 = 64 * 1024;
+/// Work in a second beyond which fewer keys are sampled. Beside a node at full load, an access to what all shadows have
+/// takes a microsecond (benches/RESULTS.md), one that is a miss of disks two: less than one percent of a core in all.
+const WORK_MAX: u32 = 8 * 1024;
 const LITTLE: u32 = 1;
-const MUCH: u32 = 16;
+const MUCH: u32 = 2;
 /// Where no second of a window had more, more keys are sampled: less than the next step takes.
 const WORK_LOW: u32 = WORK_MAX / 2;
-/// Between two looks at what waits, so that the thread is not woken for every access.
-const PAUSE: Duration = Duration::from_millis(20);
+/// Between two looks at what waits: the thread is not woken for every access, and what is asked for again meanwhile waits
+/// once.
+const PAUSE: Duration = Duration::from_millis(50);
 /// What is said is of the last one to two of these.
 const WINDOW: Duration = Duration::from_secs(1800);
 /// How often it is looked whether one is over.

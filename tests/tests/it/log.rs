@@ -240,6 +240,6 @@ async fn what_cannot_be_followed_is_one_clear_message() {
         client.answer_head().await.expect("an answer").status == 200
     };
     let again = async { while !follows().await {} };
-    let again = tokio::time::timeout(super::SOON, again).await;
+    let again = tokio::time::timeout(SOON, again).await;
     again.expect("there is room again");
 }

@@ -12,8 +12,8 @@ use tokio::time::Instant;
 
 const SOON: Duration = Duration::from_secs(15);
 
-/// Makes the stream, as an operator does.
-pub(super) async fn init(settings: &Settings) {
+/// Makes the stream, as an operator does; its log's id.
+pub(super) async fn init(settings: &Settings) -> String {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let token = folder.path().join("token");
     fs::write(&token, "a-token-for-the-tests-of-32-chars").expect("a writable folder");
@@ -23,6 +23,8 @@ pub(super) async fn init(settings: &Settings) {
     let arguments = ["fleet", "init", "--config", "larder.toml"];
     let exit = run_to_exit(&arguments, folder.path()).await;
     assert_eq!(exit.code, Some(0), "{}", exit.stderr);
+    let log = exit.stdout.rsplit(' ').next().unwrap_or_default();
+    log.trim().to_owned()
 }
 
 pub(super) fn member(settings: Settings, url: &str) -> Settings {

@@ -3,9 +3,11 @@
 
 use std::time::{Duration, SystemTime};
 
-use larder_tests::{Gate, Node, Origin, Program, Reply, TierKey, Tiers, free_port};
+use larder_tests::{Gate, Nats, Node, Origin, Program, Reply, TierKey, Tiers, free_port};
 use tokio::net::TcpListener;
 use tokio::time::Instant;
+
+use crate::tiers_purge::{init, member};
 
 const SOON: Duration = Duration::from_secs(15);
 
@@ -214,4 +216,82 @@ async fn who_has_not_proven_itself_so_far_is_sent_nothing_that_passes_by() {
     assert_eq!(edge.get("/a").await.text(), "origin");
     assert!(stranger.requests().iter().all(|seen| seen.method == "GET"));
     gate.open();
+}
+
+#[tokio::test]
+async fn a_child_that_does_not_say_what_it_has_read_of_the_purge_log_is_vouched_for_nothing() {
+    let (nats, origin) = (Nats::start(), origin().await);
+    let tiers = Tiers::before(&origin.url());
+    let log = init(&member(tiers.parent("any"), &nats.url())).await;
+    let parent = Node::start(member(tiers.parent("parent"), &nats.url())).await;
+    let key = TierKey::new(Tiers::SECRET);
+    let ask = async |more: &str| {
+        let now = millis();
+        let text = format!("v=1; node=child; at={now}; hops=1; scheme=http; log={log}{more}");
+        let introduction = key.introduce("/a", &text);
+        let fields = [("Larder-Tier", introduction.as_str())];
+        let answer = parent.get_with("/a", &fields).await;
+        answer.header("Larder-Tier").unwrap_or_default().to_owned()
+    };
+    let end = Instant::now() + SOON;
+    // Until it has read the log, the parent does not know which one that is.
+    let voucher = loop {
+        let voucher = ask("").await;
+        if voucher.contains("says=hit") && voucher.contains("here=") {
+            break voucher;
+        }
+        assert!(Instant::now() < end, "{voucher}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    };
+    assert!(!voucher.contains("asker="), "{voucher}");
+    let asked = origin.total();
+    // A purge of which is not said which one it is: nothing that is stored is known to be behind it.
+    let voucher = ask("; least=1").await;
+    assert!(voucher.contains("says=response"), "{voucher}");
+    assert_eq!(origin.total(), asked + 1);
+    // Who has read the same is vouched for; who has read something else there is refused.
+    let here = voucher.split("; ").find_map(|it| it.strip_prefix("here="));
+    let here = here.expect("what the parent has read");
+    let (place, _) = here.split_once('-').expect("a place and a print");
+    let voucher = ask(&format!("; here={here}; least={place}; mark={here}")).await;
+    assert!(voucher.contains("asker=common"), "{voucher}");
+    assert!(voucher.contains("says=hit"), "{voucher}");
+    for other in [
+        format!("; here={place}-0"),
+        format!("; here={here}; least={place}; mark={place}-0"),
+    ] {
+        let voucher = ask(&other).await;
+        assert!(voucher.contains("why=tier-purge-log"), "{other}: {voucher}");
+    }
+}
+
+#[tokio::test]
+async fn what_a_parent_vouches_for_that_does_not_say_what_it_has_read_is_asked_for_again() {
+    let (nats, origin) = (Nats::start(), origin().await);
+    let tiers = Tiers::before(&origin.url());
+    let log = init(&member(tiers.parent("any"), &nats.url())).await;
+    let key = TierKey::new(Tiers::SECRET);
+    let older = Origin::start_h2c(move |seen| {
+        let asked = seen.field("larder-tier").unwrap_or_default();
+        let text = format!("v=1; node=older; says=hit; log={log}; born=1000000");
+        let voucher = key.vouch(asked, 200, &text);
+        Reply::fresh(600, "parent").with("Larder-Tier", &voucher)
+    })
+    .await;
+    let edge = tiers.edge("edge", &[]);
+    let edge = edge.table("tier", &format!("parents = [\"{}\"]", older.url()));
+    let edge = Node::start(member(edge, &nats.url())).await;
+    edge.metrics_when(|metrics| metrics.sum("larder_tiered_parent_up", &[]) == 1.0)
+        .await;
+    for _ in 0..3 {
+        let answer = edge.get("/a").await;
+        assert_eq!((answer.status, answer.text().as_str()), (200, "parent"));
+        assert!(!answer.is_hit(), "{}", answer.cache_status());
+    }
+    // Whatever it has read, it is to ask once more: this is behind all of it.
+    let far = |it: &larder_tests::Seen| {
+        let said = it.field("larder-tier").unwrap_or_default();
+        it.target == "/a" && said.contains("least=9223372036854775807")
+    };
+    assert_eq!(older.requests().iter().filter(|it| far(it)).count(), 3);
 }

@@ -7,7 +7,6 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 use parking_lot::{Condvar, Mutex};
-use rustix::process::setpriority_process;
 use tokio::sync::oneshot;
 
 use super::error::DiskError;
@@ -15,10 +14,6 @@ use super::volume::Volume;
 
 /// The answer to a read: what was made of its bytes.
 pub(crate) type Answer<T> = oneshot::Receiver<Result<T, DiskError>>;
-
-/// How far these threads stand behind those that serve (`nice(2)`): who has just been woken by a disk takes no processor
-/// from a thread that answers others from memory. Where all cores are busy, a thread has a tenth of a share.
-const NICE: i32 = 10;
 
 /// Which bytes.
 #[derive(Clone, Copy, Debug)]
@@ -120,9 +115,6 @@ impl Pool {
 
     /// The life of one of the threads.
     pub(crate) fn serve(&self, volume: &Volume) {
-        if let Err(error) = setpriority_process(None, NICE) {
-            tracing::warn!(%error, "reading from disks is as urgent as serving");
-        }
         while let Some((wanted, job)) = self.next() {
             if job.is_wanted() {
                 job.end(volume, volume.read_for_others(wanted));

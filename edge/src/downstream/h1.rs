@@ -32,6 +32,8 @@ pub(crate) const COPIED_MAX: usize = 4 * 1024;
 const REMEMBERED_MAX: usize = 1024;
 /// Room for a read of what may come after a long while: all that an idle connection holds.
 const IDLE_SIZE: usize = 1024;
+/// Silence after which a connection is not thought to go on at once.
+const REST_AFTER: Duration = Duration::from_secs(1);
 /// Room for one read.
 const READ_SIZE: usize = 16 * 1024;
 
@@ -83,6 +85,16 @@ fn place_of_target(bytes: &[u8], head: &RequestHead) -> Option<Range<usize>> {
         && behind.starts_with(head.target.as_bytes())
         && behind.get(head.target.len()) == Some(&b' ');
     is_it.then(|| start..start + head.target.len())
+}
+
+/// How waiting for a request ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Waited {
+    Came,
+    /// The client has gone, or the node stops.
+    Over,
+    /// Nothing happened for so long.
+    Long,
 }
 
 /// What a connection brought.
@@ -179,22 +191,43 @@ impl Connection {
 
     /// Waits for a request's first bytes. False where the connection is over instead.
     async fn wait(&mut self, stopping: &mut Stopping) -> bool {
-        self.buffer.reserve(IDLE_SIZE);
         let idle = self.limits.idle;
+        let first = idle.min(REST_AFTER);
+        let mut waited = self.wait_so_long(first, stopping).await;
+        if waited == Waited::Long && first < idle {
+            self.rest();
+            waited = self.wait_so_long(idle - first, stopping).await;
+        }
+        waited == Waited::Came
+    }
+
+    /// Gives back the room of past requests and answers, which many connections have and few will need soon.
+    fn rest(&mut self) {
+        if self.out.capacity() > 0 {
+            self.out = BytesMut::new();
+        }
+        if self.buffer.capacity() > IDLE_SIZE {
+            self.buffer = BytesMut::with_capacity(IDLE_SIZE);
+        }
+    }
+
+    async fn wait_so_long(&mut self, patience: Duration, stopping: &mut Stopping) -> Waited {
+        self.buffer.reserve(IDLE_SIZE);
         let mut reading = pin!(self.io.read_buf(&mut self.buffer));
         let alarm = &mut self.alarm;
         let mut set = false;
         poll_fn(|cx| {
             if let Poll::Ready(read) = reading.as_mut().poll(cx) {
-                return Poll::Ready(matches!(read, Ok(read) if read > 0));
+                let came = matches!(read, Ok(read) if read > 0);
+                return Poll::Ready(if came { Waited::Came } else { Waited::Over });
             }
             if !std::mem::replace(&mut set, true) {
-                alarm.set(idle, timer());
+                alarm.set(patience, timer());
             }
-            if stopping.poll(cx).is_ready() || alarm.poll(cx).is_ready() {
-                return Poll::Ready(false);
+            if stopping.poll(cx).is_ready() {
+                return Poll::Ready(Waited::Over);
             }
-            Poll::Pending
+            alarm.poll(cx).map(|()| Waited::Long)
         })
         .await
     }
@@ -688,3 +721,7 @@ impl Exchange {
 pub(crate) fn content_length(headers: &HeaderMap) -> Option<u64> {
     wire::content_length(headers).ok().flatten()
 }
+
+#[cfg(test)]
+#[path = "h1_tests.rs"]
+mod tests;

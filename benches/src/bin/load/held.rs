@@ -24,8 +24,8 @@ const MOST: usize = 50_000;
 const OTHERS: usize = 600;
 /// Files that a server may have closed since they were counted.
 const SLACK: usize = 20;
-/// How long a server rests before its memory is counted.
-const REST: Duration = Duration::from_secs(2);
+/// How long a server rests before its memory is counted: allocators keep for a while what was given back.
+const REST: Duration = Duration::from_secs(15);
 /// How long connections may take until all are there.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Connections from one address.

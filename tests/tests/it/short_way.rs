@@ -50,7 +50,7 @@ const STORED: &[&str] = &[
 ];
 
 /// How many of the requests of one line are hits that need nothing else.
-struct Play {
+pub(crate) struct Play {
     bytes: String,
     ready: usize,
 }
@@ -68,7 +68,7 @@ fn ask(method: &str, target: &str, fields: &[&str], ready: usize) -> Play {
     Play { bytes, ready }
 }
 
-fn raw(bytes: &str, ready: usize) -> Play {
+pub(crate) fn raw(bytes: &str, ready: usize) -> Play {
     let bytes = bytes.to_owned();
     Play { bytes, ready }
 }
@@ -247,7 +247,7 @@ async fn node() -> (Origin, Node) {
 }
 
 /// Everything that comes back, and what the log says of it.
-async fn play(node: &Node, play: &Play) -> (Vec<u8>, Vec<Value>) {
+pub(crate) async fn play(node: &Node, play: &Play) -> (Vec<u8>, Vec<Value>) {
     let before = node.log_lines().len();
     let mut client: Client = node.client().await;
     client.send(&play.bytes).await;
@@ -466,7 +466,7 @@ async fn a_request_that_differs_from_the_last_one_gets_an_answer_of_its_own() {
 
 /// Waits until so many hits were answered because all but their target was known. The node's messages take a moment to be
 /// read.
-async fn like_the_one_before(node: &Node, least: usize) {
+pub(crate) async fn like_the_one_before(node: &Node, least: usize) {
     let count = || {
         let told = node.stderr();
         let told = told.iter();

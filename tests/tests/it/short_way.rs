@@ -278,20 +278,21 @@ async fn lines(node: &Node, before: usize) -> Vec<Value> {
     lines
 }
 
-/// How many hits took the short way so far. The node's messages take a moment to be read.
+/// How many hits took the short way so far, once it is as many as expected. The node's messages take a moment to be read.
 async fn ready(node: &Node, expected: usize) -> usize {
-    let mut waited = 0;
+    told(node, "ready the short way", expected).await
+}
+
+/// How many of the node's messages say this, once it is as many as expected; or after a long while.
+async fn told(node: &Node, word: &str, expected: usize) -> usize {
+    let begun = std::time::Instant::now();
     loop {
         let told = node.stderr();
-        let told = told
-            .iter()
-            .filter(|line| line.contains("ready the short way"));
-        let count = told.count();
-        if count >= expected || waited > 100 {
+        let count = told.iter().filter(|line| line.contains(word)).count();
+        if count >= expected || begun.elapsed() > std::time::Duration::from_secs(30) {
             return count;
         }
         tokio::time::sleep(std::time::Duration::from_millis(10)).await;
-        waited += 1;
     }
 }
 
@@ -467,19 +468,8 @@ async fn a_request_that_differs_from_the_last_one_gets_an_answer_of_its_own() {
 /// Waits until so many hits were answered because all but their target was known. The node's messages take a moment to be
 /// read.
 pub(crate) async fn like_the_one_before(node: &Node, least: usize) {
-    let count = || {
-        let told = node.stderr();
-        let told = told.iter();
-        told.filter(|line| line.contains("like the one before"))
-            .count()
-    };
-    let waiting = async {
-        while count() < least {
-            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
-        }
-    };
-    let waited = tokio::time::timeout(std::time::Duration::from_secs(30), waiting).await;
-    assert!(waited.is_ok(), "{} of {least}", count());
+    let count = told(node, "like the one before", least).await;
+    assert!(count >= least, "{count} of {least}");
 }
 
 #[tokio::test]

@@ -41,6 +41,23 @@ pub(crate) struct Inbound {
     pub hints: Gate,
 }
 
+impl Inbound {
+    /// Of a request of which nothing was read but its head.
+    pub(crate) fn unread(
+        facts: Arc<Facts>,
+        head: Arc<RequestHead>,
+        request: Option<Arc<Request>>,
+    ) -> Self {
+        Self {
+            facts,
+            head,
+            content: Content::Unread,
+            request,
+            hints: Gate::default(),
+        }
+    }
+}
+
 /// Whether early hints (103) go on to the client. The site decides, which is not known at first.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Gate(Arc<AtomicBool>);

@@ -15,9 +15,8 @@ use crate::downstream::h1::Remember;
 use crate::downstream::pieces::Pieces;
 use crate::downstream::{self, ClientError, Facts, Io, h1};
 use crate::exchange::{Exchange, Request};
-use crate::pingora::session::{Gate, Inbound};
+use crate::pingora::session::Inbound;
 use crate::proxy_status::PROXY_STATUS;
-use crate::queries::Content;
 
 impl Server {
     pub(super) async fn serve_h1(&self, io: Io, read: BytesMut, facts: Arc<Facts>) {
@@ -252,13 +251,7 @@ impl Server {
             exchange.close_after();
         }
         let exchange = downstream::Exchange::H1(Box::new(exchange));
-        let inbound = Inbound {
-            facts,
-            head,
-            content: Content::Unread,
-            request,
-            hints: Gate::default(),
-        };
+        let inbound = Inbound::unread(facts, head, request);
         match self.pipeline.process(exchange, inbound).await? {
             downstream::Exchange::H1(exchange) => exchange.finish().await,
             downstream::Exchange::H2(_) => None,

@@ -20,7 +20,7 @@ use crate::exchange::{Exchange, Request, Turned};
 use crate::node::Node;
 use crate::outcome::{Outcome, Served, Tier};
 use crate::purges::Trust;
-use crate::sites::ShowKey;
+use crate::sites::{ShowKey, Site};
 use crate::tier::LARDER_TIER;
 
 /// A request of which only the target changes.
@@ -73,6 +73,11 @@ impl Like {
             request: Arc::new(request.again()),
             looked_up: super::passes_by(request).is_none(),
         })
+    }
+
+    /// The site of all of them.
+    pub(crate) fn site(&self) -> &Site {
+        &self.request.site
     }
 
     /// The target of the last request.

@@ -67,6 +67,7 @@ mod readme;
 mod reload;
 mod reload_load;
 mod restart;
+mod same_words;
 mod search;
 mod settings;
 mod several_origins;

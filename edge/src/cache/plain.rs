@@ -21,7 +21,7 @@ use crate::downstream::Other;
 use crate::exchange::{Exchange, Request, Turned};
 use crate::node::Node;
 use crate::purges::Trust;
-use crate::sites::ShowKey;
+use crate::sites::{ShowKey, Site};
 use crate::tier::LARDER_TIER;
 
 /// A request of which only the target and the host change.
@@ -87,6 +87,11 @@ impl Like {
         })
     }
 
+    /// The site of the last one.
+    pub(crate) fn site(&self) -> &Site {
+        &self.request.site
+    }
+
     /// Whether it is what was asked for last.
     pub(crate) fn was_for(&self, other: Other<'_>) -> bool {
         self.request.head.target == other.target && self.moved.is_to(other.host)
@@ -149,7 +154,7 @@ impl Moved {
 
     /// Moves a request. The text of another host is not needed any more.
     fn go(request: &mut Request, node: &Node, to: &str, mut other: String) -> Option<Self> {
-        request.move_to(to, &node.sites)?;
+        request.move_to(to, &node.in_force().sites)?;
         other.clear();
         other.push_str(to);
         Some(Self::To(other))

@@ -10,7 +10,7 @@ use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use h2::client::SendRequest;
@@ -21,8 +21,9 @@ type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
 const SITES: usize = 8;
 /// Every answer's content.
 const CONTENT: [u8; 1024] = [b'x'; 1024];
-/// A node takes a while to start under valgrind.
-const PATIENCE: Duration = Duration::from_secs(120);
+/// A node takes a while to start under valgrind: how often it is tried, and how long after the last time.
+const TRIES: usize = 2_400;
+const PAUSE: Duration = Duration::from_millis(50);
 /// What the client lets the node send: with less, HTTP/2 is answered within its streams only.
 const WINDOW: u32 = 1 << 30;
 
@@ -127,14 +128,16 @@ impl Node {
             address,
             _folder: folder,
         };
-        let begun = Instant::now();
-        while TcpStream::connect(address).is_err() {
-            if node.child.try_wait()?.is_some() || begun.elapsed() > PATIENCE {
-                return Err("the node does not listen".into());
+        for _ in 0..TRIES {
+            if TcpStream::connect(address).is_ok() {
+                return Ok(node);
             }
-            thread::sleep(Duration::from_millis(50));
+            if node.child.try_wait()?.is_some() {
+                break;
+            }
+            thread::sleep(PAUSE);
         }
-        Ok(node)
+        Err("the node does not listen".into())
     }
 
     /// Stops it, and says how many instructions it took.

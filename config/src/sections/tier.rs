@@ -132,7 +132,8 @@ const CONNECT: Setting<Lasting> = Setting {
 const SILENCE: Setting<Lasting> = Setting {
     key: "silence",
     unset: Unset::Is("\"700ms\""),
-    about: "How long a parent may owe a sign of life until its requests go elsewhere.",
+    about: "How long a parent may be silent while it owes a sign of life, until its connections are given up. After a third of \
+            it, another parent is asked, too.",
     read: Lasting {
         least: Duration::from_millis(50),
         most: Duration::from_secs(60),

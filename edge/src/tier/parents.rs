@@ -6,12 +6,12 @@ use std::time::{Duration, SystemTime};
 
 use parking_lot::{Mutex, RwLock};
 use rustls::pki_types::{IpAddr as TlsAddress, ServerName};
-use tiered::{Member, Ring};
+use tiered::Ring;
 use tokio::time::sleep;
 use tokio_rustls::TlsConnector;
 
-use super::parent::{Parent, Place};
-use super::{Making, Shared};
+use super::parent::Parent;
+use super::{Making, Place, Shared};
 use crate::egress::Pool;
 use crate::origins::Host;
 
@@ -59,6 +59,8 @@ struct Known {
 #[derive(Clone)]
 pub(crate) struct Template {
     pub connect: Duration,
+    /// How long a parent may owe a sign of life.
+    pub silence: Duration,
     pub tls: Option<TlsConnector>,
     pub plain: Plain,
     /// To one parent.
@@ -202,23 +204,15 @@ impl Parents {
     }
 }
 
-impl Place {
-    fn member(&self) -> Member {
-        Member {
-            id: self.id.clone(),
-            weight: self.weight,
-        }
-    }
-}
-
 impl Template {
     fn of(&self, place: &Place) -> Option<Making> {
-        let connect = self.connect;
+        let (connect, silence) = (self.connect, self.silence);
         let egress = Arc::clone(&self.egress);
         if !place.secure {
             let asked = self.plain == Plain::Asked;
             return asked.then_some(Making {
                 connect,
+                silence,
                 tls: None,
                 egress,
             });
@@ -231,6 +225,7 @@ impl Template {
         let tls = Some((self.tls.clone()?, name));
         Some(Making {
             connect,
+            silence,
             tls,
             egress,
         })

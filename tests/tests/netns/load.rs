@@ -12,12 +12,11 @@ use tokio::time::{Instant, sleep};
 use crate::lab::{EDGES, Lab};
 use crate::told;
 
-/// No lost parent may hold up a client for longer, beside what a request takes anyway: its silence (700 ms) and the time
-/// between two probes of it (250 ms).
-const FAILOVER: Duration = Duration::from_secs(1);
-/// A request that is held up is asked for twice: it takes the machine as long as two that are not, and one more for the
-/// probe that finds the parent silent.
-const REQUESTS: u32 = 3;
+/// No lost parent may hold up a client for longer, beside what a request takes anyway. By the parent's silence (700 ms), a
+/// sign of life is asked for after 100 ms, and owed for so long after another 250 ms that the other parent is asked, too.
+const FAILOVER: Duration = Duration::from_millis(600);
+/// A request that is held up is asked for twice: it takes the machine as long as two that are not.
+const REQUESTS: u32 = 2;
 
 pub(crate) struct Load {
     stop: Arc<AtomicBool>,

@@ -329,5 +329,5 @@ fn is_collapsed(outcome: &Outcome) -> bool {
 }
 
 fn milliseconds(duration: Duration) -> f64 {
-    duration.as_secs_f64() * 1000.0
+    (duration.as_secs_f64() * 1e6).round() / 1e3
 }

@@ -98,6 +98,9 @@ pub(crate) enum PurgeError {
     /// It names a host or site that the node does not serve.
     #[error("no site answers for `{0}`")]
     UnknownHost(String),
+    /// It is no name and no address of a host.
+    #[error("`{0}` is no host")]
+    Host(String),
     /// It is not an absolute URL, or a prefix with a host.
     #[error("`{0}` is no absolute http or https URL")]
     Url(String),

@@ -5,7 +5,7 @@ use policy::key::{CacheKey, KeyRules};
 use purge_api::{Order, Scope};
 use storage::purge::{Label, Membership, Sequence};
 
-use super::names::{known_host, known_site, parse_key, parse_url};
+use super::names::{known_host, known_site, parse_host, parse_key, parse_url};
 use super::{PurgeError, Purges, groups, tags};
 use crate::exchange::{Request, split_target};
 use crate::sites::{Asked, Site, Sites};
@@ -129,7 +129,7 @@ impl Purges {
                 labels.push(self.label(Kind::Site, &[site.as_bytes()]));
             }
             Scope::Host(host) => {
-                let host = host.to_ascii_lowercase();
+                let host = parse_host(host)?;
                 known_host(sites, &host)?;
                 labels.push(self.label(Kind::Host, &[host.as_bytes()]));
             }
@@ -179,7 +179,10 @@ impl Purges {
                 site: Some(site),
                 tag,
             } => self.label(Kind::Tag, &[site.as_bytes(), tag.as_bytes()]),
-            Scope::Host(host) => self.label(Kind::Host, &[host.to_ascii_lowercase().as_bytes()]),
+            Scope::Host(host) => {
+                let host = parse_host(host).unwrap_or_else(|_none| host.to_ascii_lowercase());
+                self.label(Kind::Host, &[host.as_bytes()])
+            }
             Scope::Url(url) | Scope::Prefix(url) => match parse_url(url) {
                 Ok((host, _)) => self.label(Kind::Host, &[host.as_bytes()]),
                 Err(_) => self.label(Kind::All, &[]),

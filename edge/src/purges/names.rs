@@ -8,7 +8,7 @@ use crate::sites::{Site, Sites};
 /// The host that a scope names, in lower case, where it names one.
 pub(crate) fn host_of(scope: &Scope) -> Option<String> {
     match scope {
-        Scope::Host(host) => Some(host.to_ascii_lowercase()),
+        Scope::Host(host) => parse_host(host).ok(),
         Scope::Url(url) | Scope::Prefix(url) => Some(parse_url(url).ok()?.0),
         Scope::All | Scope::Site(_) | Scope::Key(_) | Scope::Tag { .. } => None,
     }
@@ -45,7 +45,7 @@ fn site_of(scope: &Scope, sites: &Sites) -> Option<String> {
             site: Some(site), ..
         } => return Some(site.clone()),
         Scope::All | Scope::Key(_) | Scope::Tag { site: None, .. } => return None,
-        Scope::Host(host) => host.to_ascii_lowercase(),
+        Scope::Host(host) => parse_host(host).ok()?,
         Scope::Url(url) | Scope::Prefix(url) => parse_url(url).ok()?.0,
     };
     sites.find(&host).map(|site| site.name.clone())
@@ -64,6 +64,13 @@ pub(super) fn known_site(sites: &Sites, name: &str) -> Result<(), PurgeError> {
     Err(PurgeError::UnknownHost(name.to_owned()))
 }
 
+/// A host in the spelling of keys. As in a URL, the port is none of a purge's business.
+pub(super) fn parse_host(host: &str) -> Result<String, PurgeError> {
+    let authority = wire::check_authority(host);
+    let authority = authority.map_err(|_refused| PurgeError::Host(host.to_owned()))?;
+    Ok(authority.host)
+}
+
 /// Host and target of an absolute URL. The port is none of a purge's business.
 pub(super) fn parse_url(url: &str) -> Result<(String, String), PurgeError> {
     let bad = || PurgeError::Url(url.to_owned());
@@ -80,6 +87,28 @@ pub(super) fn parse_url(url: &str) -> Result<(String, String), PurgeError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_host_to_purge_is_one() {
+        for (given, host) in [
+            ("WWW.Example.com", "www.example.com"),
+            ("e.com:8080", "e.com"),
+            ("[2001:DB8::1]:80", "[2001:db8::1]"),
+        ] {
+            assert_eq!(parse_host(given).unwrap(), host);
+        }
+        for bad in [
+            "",
+            "bad host",
+            "e.com/a",
+            "http://e.com",
+            "u@e.com",
+            "a,b",
+            "::1",
+        ] {
+            assert!(matches!(parse_host(bad), Err(PurgeError::Host(_))), "{bad}");
+        }
+    }
 
     #[test]
     fn a_url_to_purge_is_absolute() {

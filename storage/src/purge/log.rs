@@ -49,7 +49,9 @@ pub enum LogError {
         source: io::Error,
     },
     /// The file is no log of this format.
-    #[error("{0}: this is no purge log that this version can read")]
+    #[error(
+        "{0}: this is no purge log that this version can read; once it is moved away, the next start begins another"
+    )]
     Foreign(PathBuf),
     /// Another process has the log open.
     #[error("{0}: another node uses this purge log")]

@@ -77,6 +77,7 @@ async fn what_is_no_purge_is_refused_with_its_reason_and_told_of() {
             "invalid",
             "elsewhere.example",
         ),
+        ("{\"hosts\":[\"bad host\"]}", 422, "invalid", "is no host"),
         ("{\"all\":true,\"site\":\"blog\"}", 422, "invalid", "blog"),
         (
             "{\"tags\":[\"home\"],\"hosts\":[\"elsewhere.example\"]}",

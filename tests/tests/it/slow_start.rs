@@ -8,9 +8,13 @@ use crate::SOON;
 /// As many requests as bring ten to one of two origins that has a tenth of its share.
 const REQUESTS: usize = 110;
 
+fn answer() -> Reply {
+    Reply::ok("x").with("Cache-Control", "no-store")
+}
+
 fn settings(urls: &[&str], slow_start: &str) -> Settings {
     Settings::origins(urls)
-        .site("health = { failures = 2, pause = \"50ms\" }")
+        .site("health = { failures = 1, pause = \"50ms\" }")
         .site(&format!("slow_start = \"{slow_start}\""))
 }
 
@@ -25,16 +29,15 @@ struct Back {
 impl Back {
     async fn after(slow_start: &str) -> Self {
         let port = free_port();
-        let answer = |text: &str| Reply::ok(text).with("Cache-Control", "no-store");
-        let other = Origin::start(move |_| answer("other")).await;
+        let other = Origin::start(|_| answer()).await;
         let dead = format!("http://127.0.0.1:{port}");
         let node = Node::start(settings(&[&dead, &other.url()], slow_start)).await;
         node.get("/1").await;
         node.get("/2").await;
-        node.metrics_when(|metrics| metrics.sum("larder_origin_up", &[]) == 1.0)
-            .await;
+        let metrics = node.metrics().await;
+        assert_eq!(metrics.sum("larder_origin_outs_total", &[]), 1.0);
         let mut back = Self {
-            back: Origin::start_at(port, move |_| answer("back")).await,
+            back: Origin::start_at(port, |_| answer()).await,
             node,
             other,
             asked: 0,
@@ -87,11 +90,8 @@ async fn its_share_grows_until_it_is_whole() {
 
 #[tokio::test]
 async fn who_was_never_away_has_its_whole_share() {
-    let answer = |_: &_| Reply::ok("x").with("Cache-Control", "no-store");
-    let (one, other) = (
-        Origin::start(move |seen| answer(&seen)).await,
-        Origin::start(move |seen| answer(&seen)).await,
-    );
+    let one = Origin::start(|_| answer()).await;
+    let other = Origin::start(|_| answer()).await;
     let node = Node::start(settings(&[&one.url(), &other.url()], "1h")).await;
     for number in 0..20 {
         node.get(&format!("/{number}")).await;

@@ -71,7 +71,11 @@ async fn a_burst_on_a_node_that_was_never_asked_opens_few_connections() {
 async fn a_burst_before_the_first_connection_waits_for_one() {
     let origin = Origin::start(|seen| Reply::fresh(600, seen.target.clone())).await;
     let tiers = Tiers::before(&origin.url());
-    let parent = Node::start(tiers.parent("parent")).await;
+    let parent = tiers
+        .parent("parent")
+        // It hears nothing for as long as the burst takes to begin.
+        .table("limits", "head_timeout = \"1m\"");
+    let parent = Node::start(parent).await;
     // What is sent to it waits, and so does what it says.
     let relay = Relay::to(parent.address()).await;
     relay.hold();

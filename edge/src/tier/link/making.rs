@@ -24,6 +24,9 @@ const STREAM_WINDOW: u32 = 512 * 1024;
 const CONNECTION_WINDOW: u32 = 256 * 1024 * 1024;
 /// Bytes of a response's head.
 const HEAD_MAX: u32 = 128 * 1024;
+/// Requests on a connection before the parent has said how many it takes: who sends more of them has them refused, and loses
+/// the connection. Nobody should take fewer (RFC 9113 §6.5.2).
+const STREAMS_AT_FIRST: usize = 100;
 
 /// How connections are made.
 #[derive(Clone)]
@@ -85,7 +88,8 @@ impl Making {
             .enable_push(false)
             .initial_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
-            .max_header_list_size(HEAD_MAX);
+            .max_header_list_size(HEAD_MAX)
+            .initial_max_send_streams(STREAMS_AT_FIRST);
         let made = builder.handshake::<_, Bytes>(stream).await;
         let made = made.map_err(|_error| UpstreamError::Malformed)?;
         Ok(Live::run(address, made, pulse, port))

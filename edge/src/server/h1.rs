@@ -123,8 +123,10 @@ impl Server {
         let Some(like) = last.like.of(&self.node, &last.request) else {
             return Liked::No(Remember::Head);
         };
-        // What is asked for twice in a row is worth to be remembered as a whole.
-        if asked == Asked::Like && like.was_for(other) {
+        // What is asked for twice in a row is worth to be remembered as a whole, and what was known of another configuration
+        // is not known any more.
+        let is_known = self.node.is_in_force(like.site());
+        if !is_known || (asked == Asked::Like && like.was_for(other)) {
             return Liked::No(Remember::Head);
         }
         if !self.goes_on_at_once(connection, head) {

@@ -10,7 +10,7 @@ mod requests;
 mod sharded;
 mod tally;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use prometheus::core::Collector;
 use prometheus::proto::MetricFamily;
@@ -23,6 +23,7 @@ use policy::coding::Coding;
 
 use crate::cache::Slices;
 use crate::capacity::Told;
+use crate::tier::TierMetrics;
 use ages::Ages;
 use disks::DiskMetrics;
 pub(crate) use disks::OnDisks;
@@ -90,6 +91,8 @@ pub(crate) struct Metrics {
     curve: curve::CurveMetrics,
     pub origins: OriginMetrics,
     pub egress: EgressMetrics,
+    /// Those of a node with others before or behind it, once it is one.
+    tier: OnceLock<TierMetrics>,
 }
 
 impl Metrics {
@@ -161,6 +164,7 @@ impl Metrics {
             curve: curve::CurveMetrics::new()?,
             origins: OriginMetrics::new()?,
             egress: EgressMetrics::new()?,
+            tier: OnceLock::new(),
             registry,
         };
         metrics.register()?;
@@ -209,6 +213,19 @@ impl Metrics {
                 tracing::error!(%error, "a metric is missing");
             }
         }
+    }
+
+    /// Those of a node with others before or behind it.
+    pub(crate) fn tier(&self) -> Result<TierMetrics, prometheus::Error> {
+        if let Some(there) = self.tier.get() {
+            return Ok(there.clone());
+        }
+        let new = TierMetrics::new()?;
+        let kept = self.tier.get_or_init(|| {
+            self.add(new.collectors());
+            new
+        });
+        Ok(kept.clone())
     }
 
     /// A request that went towards an origin.

@@ -192,7 +192,20 @@ impl Node {
                 tracing::error!(by, why, "the configuration stays as it was");
             }
         }
+        self.forget_origins();
         taken
+    }
+
+    /// Those that are no more, or never were in force, are told of no more.
+    fn forget_origins(&self) {
+        let in_force = self.in_force_now();
+        let sites = in_force.sites.all();
+        let labels = sites.iter().flat_map(|site| {
+            let origins = site.origins.all.iter();
+            origins.map(|origin| (site.name.as_str(), origin.label.as_str()))
+        });
+        let known = labels.collect();
+        self.metrics.origins.keep_only(&known);
     }
 
     /// It looks at files and may try sockets.
@@ -234,6 +247,15 @@ impl Node {
         ready.begin(&self.metrics);
         self.reloads.metrics.tell(&ready);
         let generation = ready.common.generation;
+        let tiers = (&before.common.tier, &ready.common.tier);
+        if let (old, Some(new)) = tiers
+            && !old.as_ref().is_some_and(|old| Arc::ptr_eq(old, new))
+        {
+            new.start();
+        }
+        if let (Some(old), new) = tiers {
+            old.give_way(new.as_deref());
+        }
         self.in_force.store(Arc::new(ready));
         self.generation.store(generation, Ordering::Release);
         self.authorities.clear();

@@ -1,9 +1,10 @@
 //! Counters of origins, by their site and URL.
 
+use std::collections::{HashMap, HashSet};
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use prometheus::core::Collector;
+use prometheus::core::{Collector, MetricVec, MetricVecBuilder};
 use prometheus::{
     Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
 };
@@ -123,6 +124,17 @@ impl OriginMetrics {
         ]
     }
 
+    /// Tells of these origins, by the names of their sites, and of no others.
+    pub(crate) fn keep_only(&self, known: &HashSet<(&str, &str)>) {
+        for gauges in [&self.up, &self.under_way, &self.waiting] {
+            prune(gauges, known);
+        }
+        for counters in [&self.attempts, &self.failures, &self.outs, &self.probes] {
+            prune(counters, known);
+        }
+        prune(&self.connects, known);
+    }
+
     /// The counters of one origin.
     pub(crate) fn origin(&self, site: &str, origin: &str) -> OriginTally {
         let labels = [site, origin];
@@ -149,6 +161,20 @@ impl OriginMetrics {
             site: site.to_owned(),
             retries: self.retries.clone(),
             made: OnceLock::new(),
+        }
+    }
+}
+
+/// Takes away what is told of other origins.
+fn prune<T: MetricVecBuilder>(told: &MetricVec<T>, known: &HashSet<(&str, &str)>) {
+    for family in told.collect() {
+        for metric in family.get_metric() {
+            let labels = metric.get_label().iter();
+            let labels: HashMap<_, _> = labels.map(|it| (it.name(), it.value())).collect();
+            let of = |name: &str| labels.get(name).copied().unwrap_or_default();
+            if !known.contains(&(of("site"), of("origin"))) {
+                drop(told.remove(&labels));
+            }
         }
     }
 }

@@ -66,6 +66,7 @@ mod ratios;
 mod readme;
 mod reload;
 mod reload_load;
+mod reload_tiers;
 mod restart;
 mod same_words;
 mod search;

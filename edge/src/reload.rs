@@ -12,6 +12,7 @@
 mod answer;
 mod told;
 
+use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -256,6 +257,7 @@ impl Node {
         if let (Some(old), new) = tiers {
             old.give_way(new.as_deref());
         }
+        ready.end_origins_of(before);
         self.in_force.store(Arc::new(ready));
         self.generation.store(generation, Ordering::Release);
         self.authorities.clear();
@@ -274,5 +276,20 @@ impl InForce {
             site.origins.come_into_force();
         }
         metrics.requests.follow(self.sites.tallies().cloned());
+    }
+
+    /// Of the origins that this configuration has no more, nothing is told.
+    fn end_origins_of(&self, before: &Self) {
+        let conditions = |of: &Self| -> Vec<_> {
+            let sites = of.sites.all();
+            let origins = sites.iter().flat_map(|site| &site.origins.all);
+            origins
+                .map(|origin| Arc::clone(&origin.condition))
+                .collect()
+        };
+        let kept: HashSet<_> = conditions(self).iter().map(Arc::as_ptr).collect();
+        let gone = conditions(before);
+        let gone = gone.iter().filter(|it| !kept.contains(&Arc::as_ptr(it)));
+        gone.for_each(|condition| condition.tally.end());
     }
 }

@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::OnceLock;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use prometheus::core::{Collector, MetricVec, MetricVecBuilder};
 use prometheus::{
     Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
@@ -41,6 +42,16 @@ pub(crate) struct OriginTally {
     probes: IntCounterVec,
     connects: Histogram,
     gauges: Gauges,
+    telling: Mutex<Telling>,
+}
+
+/// Whether what is counted of an origin is told.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+enum Telling {
+    #[default]
+    On,
+    /// The origin is no more: what still ends there would bring its names back.
+    Over,
 }
 
 #[derive(Debug)]
@@ -147,6 +158,7 @@ impl OriginMetrics {
             outs: self.outs.clone(),
             probes: self.probes.clone(),
             connects: self.connects.with_label_values(&labels),
+            telling: Mutex::default(),
             gauges: Gauges {
                 up,
                 under_way: self.under_way.with_label_values(&labels),
@@ -180,6 +192,11 @@ fn prune<T: MetricVecBuilder>(told: &MetricVec<T>, known: &HashSet<(&str, &str)>
 }
 
 impl OriginTally {
+    /// The origin is no more.
+    pub(crate) fn end(&self) {
+        *self.telling.lock() = Telling::Over;
+    }
+
     /// A connection was made.
     pub(crate) fn connected(&self, took: Duration) {
         self.connects.observe(took.as_secs_f64());
@@ -205,6 +222,10 @@ impl OriginTally {
     }
 
     fn count(&self, counters: &IntCounterVec, word: &str) {
+        let telling = self.telling.lock();
+        if *telling == Telling::Over {
+            return;
+        }
         let [site, origin] = &self.labels;
         counters.with_label_values(&[site, origin, word]).inc();
     }

@@ -79,6 +79,7 @@ pub(super) fn ready(tier: model::Tier, threads: usize, pools: &Pools) -> Result<
     }
     let template = Template {
         connect: connect_timeout,
+        silence,
         tls: connector,
         plain: match proof {
             Proof::Key(_) => Plain::Asked,

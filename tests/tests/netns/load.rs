@@ -12,11 +12,12 @@ use tokio::time::{Instant, sleep};
 use crate::lab::{EDGES, Lab};
 use crate::told;
 
-/// No lost parent may hold up a client for longer, beside what a request takes anyway: its silence (700 ms) and the time
-/// between two probes of it (250 ms).
+/// No lost parent may hold up a client for longer, beside what a request takes anyway. It is about 400 ms where the machine
+/// has time: by the parent's silence (700 ms), a sign of life is asked for after 100 ms, and owed for so long after another
+/// 250 ms that the other parent is asked, too. Where it has none, that may be noticed at the end of the silence.
 const FAILOVER: Duration = Duration::from_secs(1);
-/// A request that is held up is asked for twice: it takes the machine as long as two that are not, and one more for the
-/// probe that finds the parent silent.
+/// A request that is held up is asked for twice: it takes the machine as long as two that are not, and one more for the signs
+/// of life.
 const REQUESTS: u32 = 3;
 
 pub(crate) struct Load {
@@ -54,6 +55,11 @@ impl Load {
 
     /// Stops asking, and says and judges what was seen.
     pub(crate) async fn end(self, what: &str) {
+        self.end_of(what, Duration::ZERO).await;
+    }
+
+    /// As [`Self::end`], of a parent that lives and does nothing for so long.
+    pub(crate) async fn end_of(self, what: &str, stopped: Duration) {
         self.stop.store(true, Ordering::Relaxed);
         let mut all = Told::default();
         for client in self.clients {
@@ -68,7 +74,7 @@ impl Load {
             errors,
             slowest,
         } = all;
-        let most = FAILOVER + usual * REQUESTS;
+        let most = FAILOVER + stopped + usual * REQUESTS;
         told(
             what,
             &format!(

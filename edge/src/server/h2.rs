@@ -16,7 +16,7 @@ use crate::downstream::alarm::Stopping;
 use crate::downstream::{self, ClientError, Facts, Io, h2};
 use crate::exchange::{Exchange, Request};
 use crate::node::Node;
-use crate::pingora::session::{Gate, Inbound};
+use crate::pingora::session::{Aside, Inbound};
 use crate::queries::Content;
 
 /// Content of one response that waits in an HTTP/2 connection, for the client's window or its socket, in bytes: as
@@ -268,7 +268,7 @@ impl Server {
             head,
             content: Content::Unread,
             request,
-            hints: Gate::default(),
+            aside: Aside::default(),
         };
         if let Some(downstream::Exchange::H2(exchange)) =
             self.pipeline.process(exchange, inbound).await

@@ -27,7 +27,7 @@ use crate::outcome::{Forward, Outcome};
 use crate::proxy_status::Trail;
 use crate::queries::{self, Content};
 use crate::searches::Searches;
-use crate::sites::{Asked, Site, Treatment};
+use crate::sites::{Asked, Site, Sites, Treatment};
 use crate::spent::Spent;
 use crate::telemetry::{Open, Trace};
 use crate::tier::{Hop, Peer};
@@ -115,7 +115,7 @@ impl Request {
         }
     }
 
-    /// The same request once more, for [`Self::turn_to`].
+    /// The same request once more, for [`Self::turn_to`] and [`Self::move_to`].
     pub(crate) fn again(&self) -> Self {
         Self {
             head: Arc::new(RequestHead::clone(&self.head)),
@@ -132,6 +132,19 @@ impl Request {
             trace: None,
             spent: OnceLock::new(),
         }
+    }
+
+    /// Makes it a request for another host, whose target is given by [`Self::turn_to`].
+    ///
+    /// None where it names no site, and where somebody still looks at what it was: then it is none for any.
+    pub(crate) fn move_to(&mut self, host: &str, sites: &Sites) -> Option<()> {
+        let head = Arc::get_mut(&mut self.head)?;
+        head.address(host).ok()?;
+        let site = sites.find(&head.authority.host)?;
+        if !Arc::ptr_eq(site, &self.site) {
+            self.site = Arc::clone(site);
+        }
+        Some(())
     }
 
     /// Makes it the request that differs from it in its target only. It has asked nobody for anything so far.

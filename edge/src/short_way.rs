@@ -12,7 +12,7 @@ use http::Method;
 use wire::{Expectation, Framing, RequestHead, Upgrade};
 
 use crate::cache::{self, Again, Known, Like, Plain, Ready};
-use crate::downstream::Facts;
+use crate::downstream::{Facts, Other};
 use crate::exchange::{Exchange, Request};
 use crate::node::Node;
 use crate::queries::Content;
@@ -73,12 +73,12 @@ impl ShortWay {
         Some(again)
     }
 
-    /// The answer to a request that differs from one before it in its target only, if it is plain.
-    pub(crate) fn like(&self, node: &Node, like: &mut Like, target: &str) -> Option<Plain> {
+    /// The answer to a request that differs from one before it in its target and host only, if it is plain.
+    pub(crate) fn like(&self, node: &Node, like: &mut Like, other: Other<'_>) -> Option<Plain> {
         if self.is_closed() {
             return None;
         }
-        like.find(node, target)
+        like.find(node, other)
     }
 
     #[cfg(debug_assertions)]

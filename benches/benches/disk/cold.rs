@@ -2,10 +2,12 @@
 //!
 //! A hit in memory is measured twice: looked up, and as a client gets it, with its head and body copied, as those from the
 //! disk are. What of the difference is the bytes themselves, in the caches of the processor, shows beside as many copies
-//! from memory, without any disk. All that at full load, where the thread never rests, and at a part of it.
+//! from memory, without any disk; and what is any read's doing, whoever reads, beside as many reads of the same file by
+//! threads that have nothing to do with the disk tier. All that at full load, where the thread never rests, and at a part of it.
 
 use std::fs::File;
 use std::future::Future;
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -29,6 +31,9 @@ const SHORT: usize = 16 * 1024;
 
 /// Requests to the disk at once.
 const READERS: u64 = 16;
+
+/// Threads of a stranger, as many as the disk tier has for its reads.
+const STRANGERS: u64 = 4;
 
 /// How long each part takes.
 const TIME: Duration = Duration::from_secs(2);
@@ -74,6 +79,8 @@ enum Beside {
     WatchedDiskHits,
     /// So many copies in the time.
     Copies(u64),
+    /// So many reads of the volume by strangers.
+    Reads(u64),
 }
 
 /// One figure of a part.
@@ -101,19 +108,20 @@ fn at_load(name: &str, volume: &Volume, load: Load) {
         let waited = || volume.disk.stats().volumes[0].reads_waited;
         let before = waited();
         let forgetter = Forgetter::start(&volume.path);
-        let mut part = runtime.block_on(part(&volume.disk, load, beside, &bytes));
+        let mut part = runtime.block_on(part(volume, load, beside, &bytes));
         drop(forgetter);
         part.waited = waited() - before;
         part.print(name);
         part
     };
-    let mut all: [Vec<Part>; 3] = Default::default();
+    let mut all: [Vec<Part>; 4] = Default::default();
     for _ in 0..ROUNDS {
         all[0].push(turn("alone", Beside::Nothing));
         let disk_hits = turn("beside cold disk hits", Beside::DiskHits);
-        let copies = Beside::Copies(disk_hits.count);
+        let count = disk_hits.count;
         all[1].push(disk_hits);
-        all[2].push(turn("beside as many copies", copies));
+        all[2].push(turn("beside as many copies", Beside::Copies(count)));
+        all[3].push(turn("beside a stranger's reads", Beside::Reads(count)));
     }
     compare(&all);
     turn("watched", Beside::WatchedDiskHits).print_stalls();
@@ -151,7 +159,7 @@ impl Drop for Forgetter {
 }
 
 /// The medians of the rounds, as ratios.
-fn compare(all: &[Vec<Part>; 3]) {
+fn compare(all: &[Vec<Part>; 4]) {
     let middle = |parts: &[Part], figure: Figure| {
         let mut figures: Vec<f64> = parts.iter().map(figure).collect();
         figures.sort_by(f64::total_cmp);
@@ -164,11 +172,12 @@ fn compare(all: &[Vec<Part>; 3]) {
         ("sent, p99", |part| at(&part.sent, 99)),
     ];
     for (name, figure) in figures {
-        let [alone, disk, copies] = all.each_ref().map(|parts| middle(parts, figure));
+        let [alone, disk, copies, reads] = all.each_ref().map(|parts| middle(parts, figure));
         println!(
-            "{name:<16} alone {alone:.2} µs, beside disk hits {:.2} times that, beside copies {:.2} times",
+            "{name:<16} alone {alone:.2} µs, beside disk hits {:.2} times that, copies {:.2}, a stranger's reads {:.2}",
             disk / alone,
-            copies / alone
+            copies / alone,
+            reads / alone
         );
     }
 }
@@ -196,28 +205,34 @@ struct Polls {
     stalls: Vec<(Duration, Account)>,
 }
 
-async fn part(disk: &Arc<Disk>, load: Load, beside: Beside, bytes: &[u8]) -> Part {
+async fn part(volume: &Volume, load: Load, beside: Beside, bytes: &[u8]) -> Part {
     let polls = Arc::new(Mutex::new(Polls::default()));
     let begun = ran();
     let until = Instant::now() + TIME;
     let readers = match beside {
         Beside::DiskHits | Beside::WatchedDiskHits => READERS,
-        Beside::Nothing | Beside::Copies(_) => 0,
+        Beside::Nothing | Beside::Copies(_) | Beside::Reads(_) => 0,
     };
     let mut tasks = Vec::new();
     for reader in 0..readers {
         let watched = matches!(beside, Beside::WatchedDiskHits);
         tasks.push(tokio::spawn(Timed {
-            inner: Box::pin(read(Arc::clone(disk), reader, load, until)),
+            inner: Box::pin(read(Arc::clone(&volume.disk), reader, load, until)),
             polls: Arc::clone(&polls),
             accounts: watched.then(Accounts::open),
         }));
     }
     let copies = match beside {
         Beside::Copies(count) => Some(Copies::new(count, bytes)),
-        Beside::Nothing | Beside::DiskHits | Beside::WatchedDiskHits => None,
+        Beside::Nothing | Beside::DiskHits | Beside::WatchedDiskHits | Beside::Reads(_) => None,
+    };
+    let strangers = match beside {
+        Beside::Reads(count) => strangers(&volume.path, count, until),
+        Beside::Nothing | Beside::DiskHits | Beside::WatchedDiskHits | Beside::Copies(_) => vec![],
     };
     let mut part = memory_hits(load, copies, until).await;
+    let read = strangers.into_iter().map(std::thread::JoinHandle::join);
+    part.count += read.map(|read| read.expect("a stranger")).sum::<u64>();
     for task in tasks {
         part.count += task.await.expect("a reader");
     }
@@ -251,6 +266,36 @@ async fn read(disk: Arc<Disk>, reader: u64, load: Load, until: Instant) -> u64 {
         }
     }
     hits
+}
+
+/// Threads that read as many pieces of a file, look at each byte and copy it, evenly over the time.
+fn strangers(file: &Path, count: u64, until: Instant) -> Vec<std::thread::JoinHandle<u64>> {
+    let pause =
+        TIME * u32::try_from(STRANGERS).expect("few") / u32::try_from(count.max(1)).expect("fewer");
+    let stranger = |number: u64| {
+        let file = File::open(file).expect("the volume");
+        std::thread::spawn(move || stranger(number, &file, pause, until))
+    };
+    (0..STRANGERS).map(stranger).collect()
+}
+
+fn stranger(number: u64, file: &File, pause: Duration, until: Instant) -> u64 {
+    let (mut from, mut to) = (vec![0; LEN], vec![0; LEN]);
+    let mut next = Instant::now();
+    let mut done = 0;
+    while next < until {
+        let place = scatter(number << 32 | done) % OBJECTS * LEN as u64;
+        file.read_exact_at(&mut from, place)
+            .expect("a piece of the volume");
+        let sum = from.iter().map(|byte| u64::from(*byte)).sum::<u64>();
+        std::hint::black_box(sum);
+        to.copy_from_slice(&from);
+        std::hint::black_box(&to);
+        done += 1;
+        next += pause;
+        std::thread::sleep(next.saturating_duration_since(Instant::now()));
+    }
+    done
 }
 
 /// Copies of as many bytes as a disk hit has, evenly over the time, from memory that is in no cache of the core.

@@ -16,6 +16,7 @@ use super::draft::{self, Draft};
 use super::find::{Hit, find_in_memory};
 use super::respond::CACHE_STATUS;
 use crate::digits::Digits;
+use crate::downstream::Other;
 use crate::exchange::{Exchange, Request, Turned};
 use crate::node::Node;
 use crate::outcome::{Outcome, Served, Tier};
@@ -23,12 +24,23 @@ use crate::purges::Trust;
 use crate::sites::ShowKey;
 use crate::tier::LARDER_TIER;
 
-/// A request of which only the target changes.
+/// A request of which only the target and the host change.
 #[derive(Debug)]
 pub(crate) struct Like {
     request: Arc<Request>,
+    moved: Moved,
     /// Whether requests that are treated so are for the cache.
     looked_up: bool,
+}
+
+/// Where a request of which the host changes has gone.
+#[derive(Debug)]
+enum Moved {
+    Nowhere,
+    /// To this host, as it came.
+    To(String),
+    /// To none that there is.
+    Astray,
 }
 
 /// A plain hit.
@@ -68,27 +80,36 @@ impl Like {
         // Where there are traces, each request has its own; and what the log tells of the response is not kept.
         let untold = !node.has_traces() && node.log.response_fields().is_empty();
         let plain = !terms.has_range() && !terms.has_preconditions() && request.peer.is_none();
-        let shows = request.site.show_key == ShowKey::Yes;
-        (untold && plain && !shows).then(|| Self {
+        (untold && plain).then(|| Self {
             request: Arc::new(request.again()),
+            moved: Moved::Nowhere,
             looked_up: super::passes_by(request).is_none(),
         })
     }
 
-    /// The target of the last request.
-    pub(crate) fn target(&self) -> &str {
-        &self.request.head.target
+    /// Whether it is what was asked for last.
+    pub(crate) fn was_for(&self, other: Other<'_>) -> bool {
+        self.request.head.target == other.target && self.moved.is_to(other.host)
     }
 
-    /// What would answer the same request for another target, if it is plain. It counts as an access with
+    /// What would answer the same request with another target and host, if it is plain. It counts as an access with
     /// [`Self::accept`].
-    pub(crate) fn find(&mut self, node: &Node, target: &str) -> Option<Plain> {
+    pub(crate) fn find(&mut self, node: &Node, other: Other<'_>) -> Option<Plain> {
         let started = node.clock.instant();
         let request = Arc::get_mut(&mut self.request)?;
-        if let Turned::OtherTreatment = request.turn_to(target, node.learnt())? {
+        if !self.moved.is_to(other.host) {
+            self.moved = match std::mem::replace(&mut self.moved, Moved::Astray) {
+                Moved::To(host) => Moved::go(request, node, other.host?, host)?,
+                Moved::Nowhere | Moved::Astray => {
+                    Moved::go(request, node, other.host?, String::new())?
+                }
+            };
+        }
+        if let Turned::OtherTreatment = request.turn_to(other.target, node.learnt())? {
             self.looked_up = super::passes_by(request).is_none();
         }
-        let asked = self.looked_up && node.purges.trust() == Trust::Full;
+        let shows = request.site.show_key == ShowKey::Yes;
+        let asked = self.looked_up && !shows && node.purges.trust() == Trust::Full;
         asked.then(|| find(node, &self.request, started)).flatten()
     }
 
@@ -117,6 +138,25 @@ impl Like {
             content_type: kind.cloned(),
             ..Exchange::new(plain.started, plain.now)
         }
+    }
+}
+
+impl Moved {
+    /// Whether a request is for this host. None is the one that it came with.
+    fn is_to(&self, host: Option<&str>) -> bool {
+        match (self, host) {
+            (Self::To(own), Some(host)) => own == host,
+            (Self::Nowhere, None) => true,
+            _ => false,
+        }
+    }
+
+    /// Moves a request. The text of another host is not needed any more.
+    fn go(request: &mut Request, node: &Node, to: &str, mut other: String) -> Option<Self> {
+        request.move_to(to, &node.sites)?;
+        other.clear();
+        other.push_str(to);
+        Some(Self::To(other))
     }
 }
 

@@ -1,27 +1,30 @@
 //! HTTP/1.1 from clients: one request after the other on a connection.
 
+mod exchange;
+mod words;
+
 use std::future::poll_fn;
-use std::ops::Range;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
 
 use bytes::{Buf, Bytes, BytesMut};
-use http::{HeaderMap, Method, StatusCode, Version};
+use http::{HeaderMap, StatusCode, Version};
 use storage::Lasting;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{Duration, timeout};
-use wire::{BodyDecoder, BodyFraming, Decoded, Expectation, Parsed, Persistence, RequestHead};
+use wire::{BodyFraming, Parsed, Persistence, RequestHead};
 
 use crate::clock::timer;
 
 use super::alarm::{Alarm, Stopping};
 use super::outpour::{self, Unpoured};
 use super::pieces::Pieces;
-use super::{ClientError, Facts, Io, Limits, within};
+use super::{ClientError, Facts, Io, Limits, Other, within};
+use words::{Found, Words};
 
-/// Bytes of a next request that are kept while a response is under way.
-const READ_AHEAD_MAX: usize = 64 * 1024;
+pub(crate) use exchange::Exchange;
+
 /// What is read of a request's content that nobody wanted before the connection is rather closed.
 const DRAIN_MAX: usize = 256 * 1024;
 /// How long that may take, and how long a closing connection waits for the client to read the last response.
@@ -30,8 +33,6 @@ const DRAIN_TIME: Duration = Duration::from_secs(2);
 const OUT_MAX: usize = 64 * 1024;
 /// Content that is copied behind its head: for less than this, a second buffer costs the socket more.
 pub(crate) const COPIED_MAX: usize = 4 * 1024;
-/// Heads that are remembered are no longer than this.
-const REMEMBERED_MAX: usize = 1024;
 /// Room for a read of what may come after a long while: all that an idle connection holds.
 const IDLE_SIZE: usize = 1024;
 /// Silence after which a connection is not thought to go on at once.
@@ -46,47 +47,12 @@ pub(crate) struct Connection {
     buffer: BytesMut,
     /// Responses that were ready. They leave before anything is waited for.
     out: BytesMut,
-    last: Option<Remembered>,
+    last: Option<Words>,
+    /// A request in the same words, which is not taken yet.
+    other: Option<Found>,
     alarm: Alarm,
     facts: Arc<Facts>,
     limits: Arc<Limits>,
-}
-
-/// The last head of a connection, as it came and as it was understood: many clients say the same again, or ask for
-/// something else in the same words.
-#[derive(Debug)]
-struct Remembered {
-    bytes: Vec<u8>,
-    head: Arc<RequestHead>,
-    /// Where its target is.
-    target: Option<Range<usize>>,
-}
-
-impl Remembered {
-    /// What another head has between the same bytes: its target, where that is a path.
-    fn target_of<'a>(&self, other: &'a [u8], limits: &wire::Limits) -> Option<&'a str> {
-        let Range { start, end } = self.target.clone()?;
-        let behind = other.strip_prefix(&self.bytes[..start])?;
-        let longest = &behind[..behind.len().min(limits.target_bytes + 1)];
-        let length = longest.iter().position(|byte| *byte == b' ')?;
-        let rest = &self.bytes[end..];
-        if !behind[length..].starts_with(rest) || start + length + rest.len() > limits.head_bytes {
-            return None;
-        }
-        let target = str::from_utf8(&behind[..length]).ok()?;
-        (target.starts_with('/') && wire::check_path(target).is_ok()).then_some(target)
-    }
-}
-
-/// Where the target of a head is, if the request line begins with the first byte and has a path.
-fn place_of_target(bytes: &[u8], head: &RequestHead) -> Option<Range<usize>> {
-    let behind = bytes.strip_prefix(head.method.as_str().as_bytes())?;
-    let behind = behind.strip_prefix(b" ")?;
-    let start = bytes.len() - behind.len();
-    let is_it = head.target.starts_with('/')
-        && behind.starts_with(head.target.as_bytes())
-        && behind.get(head.target.len()) == Some(&b' ');
-    is_it.then(|| start..start + head.target.len())
 }
 
 /// How waiting for a request ended.
@@ -97,6 +63,14 @@ enum Waited {
     Over,
     /// Nothing happened for so long.
     Long,
+}
+
+/// Whether requests in the words of a head that is parsed are known from then on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Remember {
+    Head,
+    /// It is the head before that is remembered.
+    Nothing,
 }
 
 /// What a connection brought.
@@ -114,8 +88,8 @@ pub(crate) enum Next {
 /// What a connection brought, at a first look.
 #[derive(Debug)]
 pub(crate) enum Brought {
-    /// A request that differs from the one with this head in its target only. It is not taken yet: see
-    /// [`Connection::other_target`] and [`Connection::parse`].
+    /// A request that differs from the one with this head in its target and host only. It is not taken yet: see
+    /// [`Connection::other`] and [`Connection::parse`].
     Like(Arc<RequestHead>),
     Next(Next),
 }
@@ -127,6 +101,7 @@ impl Connection {
             buffer: read,
             out: BytesMut::new(),
             last: None,
+            other: None,
             alarm: Alarm::default(),
             facts,
             limits,
@@ -140,7 +115,7 @@ impl Connection {
     /// As [`Self::next`], for those to whom every request is like any other.
     pub(crate) async fn next_request(&mut self, stopping: &mut Stopping) -> Next {
         match self.next(stopping).await {
-            Brought::Like(_) => self.parse().await,
+            Brought::Like(_) => self.parse(Remember::Head).await,
             Brought::Next(next) => next,
         }
     }
@@ -155,38 +130,42 @@ impl Connection {
                 return Brought::Next(Next::Closed);
             }
         }
-        if let Some(head) = self.repeated() {
-            return Brought::Next(Next::Request(head));
+        if let Some(last) = &self.last {
+            let head = Arc::clone(last.head());
+            if let Some(length) = last.again(&self.buffer) {
+                self.buffer.advance(length);
+                return Brought::Next(Next::Request(head));
+            }
+            self.other = last.other(&self.buffer, &self.limits.wire);
+            if self.other.is_some() {
+                return Brought::Like(head);
+            }
         }
-        if let Some(last) = &self.last
-            && self.other_target().is_some()
-        {
-            return Brought::Like(Arc::clone(&last.head));
-        }
-        Brought::Next(self.parse().await)
+        Brought::Next(self.parse(Remember::Head).await)
     }
 
-    /// The target of a request that is otherwise the last one again.
-    pub(crate) fn other_target(&self) -> Option<&str> {
-        let last = self.last.as_ref()?;
-        last.target_of(&self.buffer, &self.limits.wire)
+    /// In what a request differs that is otherwise the last one again.
+    pub(crate) fn other(&self) -> Option<Other<'_>> {
+        self.other.as_ref()?.of(&self.buffer)
     }
 
-    /// Takes the request of [`Self::other_target`], which is answered.
+    /// Takes the request of [`Self::other`], which is answered.
     pub(crate) fn take_other(&mut self) {
-        let Some(last) = &self.last else {
-            return;
-        };
-        let others = last.target_of(&self.buffer, &self.limits.wire);
-        if let (Some(other), Some(own)) = (others.map(str::len), &last.target) {
-            self.buffer.advance(last.bytes.len() - own.len() + other);
+        if let Some(other) = self.other.take() {
+            self.buffer.advance(other.length);
         }
+    }
+
+    /// Whether requests in the words of this very head are known.
+    pub(crate) fn remembers(&self, head: &Arc<RequestHead>) -> bool {
+        let last = self.last.as_ref();
+        last.is_some_and(|last| Arc::ptr_eq(last.head(), head))
     }
 
     /// Waits for the whole head of a request by a deadline.
-    pub(crate) async fn parse(&mut self) -> Next {
+    pub(crate) async fn parse(&mut self, remember: Remember) -> Next {
         let deadline = self.limits.head;
-        within(deadline, self.read_head())
+        within(deadline, self.read_head(remember))
             .await
             .unwrap_or(Next::Late)
     }
@@ -234,18 +213,8 @@ impl Connection {
         .await
     }
 
-    /// The last head, if it came again.
-    fn repeated(&mut self) -> Option<Arc<RequestHead>> {
-        let last = self.last.as_ref()?;
-        if !self.buffer.starts_with(&last.bytes) {
-            return None;
-        }
-        // A head ends where it says itself: what follows makes no other one of it.
-        self.buffer.advance(last.bytes.len());
-        Some(Arc::clone(&last.head))
-    }
-
-    async fn read_head(&mut self) -> Next {
+    async fn read_head(&mut self, remember: Remember) -> Next {
+        self.other = None;
         let mut parser = wire::RequestParser::new(self.limits.wire);
         loop {
             match parser.parse(&self.buffer) {
@@ -254,7 +223,10 @@ impl Connection {
                     // Before anything is read from the fields: no client takes ours away by nominating them.
                     wire::remove_hop_by_hop(&mut head.headers, &head.nominated);
                     let head = Arc::new(head);
-                    self.remember(consumed, &head);
+                    if remember == Remember::Head {
+                        let came = &self.buffer[..consumed];
+                        self.last = Words::of(self.last.take(), came, &head);
+                    }
                     self.buffer.advance(consumed);
                     return Next::Request(head);
                 }
@@ -265,20 +237,6 @@ impl Connection {
                 return Next::Closed;
             }
         }
-    }
-
-    fn remember(&mut self, consumed: usize, head: &Arc<RequestHead>) {
-        if consumed > REMEMBERED_MAX {
-            return;
-        }
-        let mut bytes = self.last.take().map_or_else(Vec::new, |last| last.bytes);
-        bytes.clear();
-        bytes.extend_from_slice(&self.buffer[..consumed]);
-        self.last = Some(Remembered {
-            target: place_of_target(&bytes, head),
-            bytes,
-            head: Arc::clone(head),
-        });
     }
 
     /// Reads once. `Ok(0)` is the end of the stream.
@@ -443,347 +401,6 @@ async fn write_all(io: &mut Io, limits: &Limits, mut bytes: impl Buf) -> Result<
 async fn flush(io: &mut Io, limits: &Limits) -> Result<(), ClientError> {
     let flushed = within(limits.write, io.flush()).await;
     Ok(flushed.map_err(|_elapsed| ClientError::Silent)??)
-}
-
-/// Where the response stands.
-///
-/// ```text
-///  Awaited ──head──▶ Head ──flush──▶ Content ──end──▶ Ended
-///      └─────────101────────▶ Tunnel         └──cut──▶ Broken
-/// ```
-#[derive(Debug)]
-enum Response {
-    Awaited,
-    Content { framing: BodyFraming, left: u64 },
-    Tunnel,
-    Ended,
-    Broken,
-}
-
-/// One request of a connection and its response.
-#[derive(Debug)]
-pub(crate) struct Exchange {
-    connection: Connection,
-    decoder: BodyDecoder,
-    expectation: Expectation,
-    persistence: Persistence,
-    method: Method,
-    version: Version,
-    response: Response,
-    /// Head and framing that wait for content to leave with.
-    out: BytesMut,
-    sent: u64,
-}
-
-impl Exchange {
-    pub(crate) fn new(connection: Connection, head: &RequestHead) -> Self {
-        let decoder = BodyDecoder::new(&head.framing, connection.limits.wire);
-        Self {
-            connection,
-            decoder,
-            expectation: head.expectation,
-            persistence: head.persistence,
-            method: head.method.clone(),
-            version: head.version,
-            response: Response::Awaited,
-            out: BytesMut::new(),
-            sent: 0,
-        }
-    }
-
-    /// Where the request came from.
-    pub(crate) fn client(&self) -> std::net::IpAddr {
-        self.connection.facts.client.ip()
-    }
-
-    /// The connection ends with this response.
-    pub(crate) fn close_after(&mut self) {
-        self.persistence = Persistence::Close;
-    }
-
-    pub(crate) async fn read_body(&mut self) -> Result<Option<Bytes>, ClientError> {
-        if matches!(self.response, Response::Tunnel) {
-            return self.read_tunnel().await;
-        }
-        self.invite_body().await?;
-        loop {
-            match self.decoder.decode(&mut self.connection.buffer)? {
-                Decoded::Data(data) => return Ok(Some(data)),
-                Decoded::End { .. } => return Ok(None),
-                Decoded::NeedMore => {}
-            }
-            let wait = self.connection.limits.body;
-            let read = timeout(wait, self.connection.fill()).await;
-            if read.map_err(|_elapsed| ClientError::Silent)?? == 0 {
-                return Err(ClientError::Gone);
-            }
-        }
-    }
-
-    /// Tells a client that waits for it to send its content (RFC 9110 §10.1.1).
-    async fn invite_body(&mut self) -> Result<(), ClientError> {
-        let waits = self.expectation == Expectation::Continue;
-        if !waits || !matches!(self.response, Response::Awaited) || self.decoder.is_done() {
-            return Ok(());
-        }
-        self.expectation = Expectation::None;
-        self.write_interim(StatusCode::CONTINUE, &HeaderMap::new())
-            .await
-    }
-
-    async fn read_tunnel(&mut self) -> Result<Option<Bytes>, ClientError> {
-        if self.connection.buffer.is_empty() && self.connection.fill().await? == 0 {
-            return Ok(None);
-        }
-        Ok(Some(self.connection.buffer.split().freeze()))
-    }
-
-    pub(crate) fn is_body_done(&self) -> bool {
-        self.decoder.is_done() && !self.is_upgraded()
-    }
-
-    /// A client that ended its sending direction has asked for all it wanted, and waits for the answer like any
-    /// other. One that is gone looks the same until something is written to it, and then resets the connection.
-    pub(crate) async fn gone(&mut self) -> ClientError {
-        while self.connection.buffer.len() < READ_AHEAD_MAX {
-            match self.connection.fill().await {
-                Ok(0) => break,
-                Ok(_) => {}
-                Err(error) => return error.into(),
-            }
-        }
-        std::future::pending().await
-    }
-
-    pub(crate) async fn write_interim(
-        &mut self,
-        status: StatusCode,
-        headers: &HeaderMap,
-    ) -> Result<(), ClientError> {
-        // RFC 9110 §15.2: a server MUST NOT send a 1xx response to an HTTP/1.0 client.
-        if self.version < Version::HTTP_11 || !matches!(self.response, Response::Awaited) {
-            return Ok(());
-        }
-        wire::write_interim(&mut self.out, status, headers);
-        self.flush().await
-    }
-
-    pub(crate) fn write_head(
-        &mut self,
-        status: StatusCode,
-        headers: &HeaderMap,
-    ) -> Result<(), ClientError> {
-        if !matches!(self.response, Response::Awaited) {
-            return Err(ClientError::Length);
-        }
-        let known = content_length(headers);
-        let framing = wire::choose_framing(&self.method, self.version, status, headers, known);
-        if framing == BodyFraming::UntilClose || self.expectation == Expectation::Continue {
-            // The client may still decide to send the content that it announced.
-            self.persistence = Persistence::Close;
-        }
-        wire::write_head(
-            &mut self.out,
-            self.version,
-            status,
-            headers,
-            &framing,
-            self.persistence,
-        );
-        if status == StatusCode::SWITCHING_PROTOCOLS {
-            self.response = Response::Tunnel;
-            return Ok(());
-        }
-        let left = match framing {
-            BodyFraming::Length(length) => length,
-            BodyFraming::None | BodyFraming::HeadOf(_) => 0,
-            BodyFraming::Chunked | BodyFraming::UntilClose => u64::MAX,
-        };
-        self.response = Response::Content { framing, left };
-        Ok(())
-    }
-
-    pub(crate) async fn write_body(&mut self, data: Bytes) -> Result<(), ClientError> {
-        if data.is_empty() {
-            return self.flush().await;
-        }
-        self.write_content(data).await
-    }
-
-    /// Content in pieces leaves in as few writes as the socket takes.
-    pub(crate) async fn write_pieces(&mut self, data: Vec<Bytes>) -> Result<(), ClientError> {
-        let mut data = data.into_iter();
-        loop {
-            let pieces = Pieces::next_of(&mut data);
-            if !pieces.has_remaining() {
-                return Ok(());
-            }
-            self.write_content(pieces).await?;
-        }
-    }
-
-    /// Content that is not empty.
-    async fn write_content(&mut self, data: impl Buf) -> Result<(), ClientError> {
-        match &mut self.response {
-            Response::Tunnel => self.send(data, &[]).await,
-            Response::Content { framing, left } => {
-                if matches!(framing, BodyFraming::None | BodyFraming::HeadOf(_)) {
-                    return Ok(());
-                }
-                let length = data.remaining() as u64;
-                if length > *left {
-                    self.response = Response::Broken;
-                    return Err(ClientError::Length);
-                }
-                if *framing != BodyFraming::Chunked {
-                    *left = left.saturating_sub(length);
-                    return self.send(data, &[]).await;
-                }
-                wire::write_chunk_head(&mut self.out, data.remaining());
-                self.send(data, wire::CHUNK_END).await
-            }
-            Response::Awaited | Response::Ended | Response::Broken => Err(ClientError::Length),
-        }
-    }
-
-    /// Content whose pages the socket is given, if it can be.
-    pub(crate) async fn write_pages(&mut self, mut data: Lasting) -> Result<(), ClientError> {
-        let length = data.len() as u64;
-        match &mut self.response {
-            Response::Content {
-                framing: BodyFraming::Length(_),
-                left,
-            } if length <= *left && self.connection.takes_pages() => *left -= length,
-            _ => return self.write_pieces(data.pieces().collect()).await,
-        }
-        // Nothing of other responses waits in the connection while there is an exchange.
-        std::mem::swap(&mut self.connection.out, &mut self.out);
-        let poured = self.connection.pour(&mut data).await;
-        self.sent += length - data.len() as u64;
-        match poured {
-            Ok(()) => Ok(()),
-            Err(Unpoured::Client(error)) => Err(self.broken(error)),
-            Err(Unpoured::Refused) => self.send_pieces(data.pieces()).await,
-        }
-    }
-
-    /// The rest of content that is counted by now.
-    async fn send_pieces(
-        &mut self,
-        mut rest: impl Iterator<Item = Bytes>,
-    ) -> Result<(), ClientError> {
-        loop {
-            let pieces = Pieces::next_of(&mut rest);
-            if !pieces.has_remaining() {
-                return Ok(());
-            }
-            self.send(pieces, &[]).await?;
-        }
-    }
-
-    pub(crate) async fn flush(&mut self) -> Result<(), ClientError> {
-        if self.out.is_empty() {
-            return Ok(());
-        }
-        let out = self.out.split().freeze();
-        self.write_all(out).await
-    }
-
-    /// Head, content and what follows it in as few writes as the socket takes.
-    async fn send(&mut self, data: impl Buf, after: &'static [u8]) -> Result<(), ClientError> {
-        self.sent += data.remaining() as u64;
-        let before = self.out.split().freeze();
-        self.write_all(before.chain(data).chain(after)).await
-    }
-
-    async fn write_all(&mut self, bytes: impl Buf) -> Result<(), ClientError> {
-        let Connection { io, limits, .. } = &mut self.connection;
-        let written = write_all(io, limits, bytes).await;
-        written.map_err(|error| self.broken(error))
-    }
-
-    fn broken(&mut self, error: ClientError) -> ClientError {
-        self.response = Response::Broken;
-        error
-    }
-
-    pub(crate) async fn end(&mut self, trailers: Option<&HeaderMap>) -> Result<(), ClientError> {
-        match std::mem::replace(&mut self.response, Response::Broken) {
-            Response::Content { framing, left } => {
-                match framing {
-                    BodyFraming::Chunked => match trailers {
-                        Some(trailers) => wire::write_trailers(&mut self.out, trailers),
-                        None => self.out.extend_from_slice(wire::LAST_CHUNK),
-                    },
-                    BodyFraming::Length(_) if left > 0 => return Err(ClientError::Length),
-                    _ => {}
-                }
-                self.flush().await?;
-                let Connection { io, limits, .. } = &mut self.connection;
-                flush(io, limits).await?;
-                self.response = Response::Ended;
-                Ok(())
-            }
-            Response::Tunnel => {
-                self.persistence = Persistence::Close;
-                self.response = Response::Ended;
-                Ok(())
-            }
-            Response::Ended => {
-                self.response = Response::Ended;
-                Ok(())
-            }
-            Response::Awaited | Response::Broken => Err(ClientError::Length),
-        }
-    }
-
-    pub(crate) fn abandon(&mut self) {
-        if let Response::Content { framing, .. } = &self.response
-            && *framing == BodyFraming::UntilClose
-        {
-            // RFC 9112 §8: only an abnormal close tells this client that the response is incomplete.
-            self.connection.io.reset_on_close();
-        }
-        self.response = Response::Broken;
-    }
-
-    pub(crate) fn is_upgraded(&self) -> bool {
-        matches!(self.response, Response::Tunnel)
-    }
-
-    pub(crate) fn body_bytes_sent(&self) -> u64 {
-        self.sent
-    }
-
-    /// Gives the connection back for a next request, or closes it.
-    pub(crate) async fn finish(mut self) -> Option<Connection> {
-        if !matches!(self.response, Response::Ended) {
-            self.abandon();
-            return None;
-        }
-        let reusable = self.persistence == Persistence::KeepAlive && self.drain().await;
-        if reusable {
-            return Some(self.connection);
-        }
-        self.connection.close().await;
-        None
-    }
-
-    /// Reads the rest of a request that was answered early. What is left unread would be taken for the next request.
-    async fn drain(&mut self) -> bool {
-        let draining = async {
-            let mut left = DRAIN_MAX;
-            while !self.decoder.is_done() {
-                match self.read_body().await {
-                    Ok(Some(data)) if data.len() <= left => left -= data.len(),
-                    Ok(None) => break,
-                    Ok(Some(_)) | Err(_) => return false,
-                }
-            }
-            true
-        };
-        timeout(DRAIN_TIME, draining).await.unwrap_or(false)
-    }
 }
 
 /// The length that a response's head announces, where it announces one that makes sense.

@@ -158,6 +158,15 @@ pub(crate) async fn within<F: Future>(limit: Duration, future: F) -> Result<F::O
     }
 }
 
+/// What a request has that is otherwise like one before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Other<'a> {
+    /// A path, with its query.
+    pub target: &'a str,
+    /// The host as it came, and whether or not it is one. None where the words have no place for it.
+    pub host: Option<&'a str>,
+}
+
 /// One request and its response, whichever protocol carries them.
 #[derive(Debug)]
 pub(crate) enum Exchange {

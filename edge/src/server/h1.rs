@@ -11,6 +11,7 @@ use wire::Persistence;
 use super::{Likeness, Server};
 use crate::cache::{self, Known, Ready, Written};
 use crate::downstream::alarm::Stopping;
+use crate::downstream::h1::Remember;
 use crate::downstream::outpour::{POURED_MIN, Unpoured};
 use crate::downstream::pieces::Pieces;
 use crate::downstream::{self, ClientError, Facts, Io, h1};
@@ -38,13 +39,13 @@ impl Server {
                             }
                             continue;
                         }
-                        Liked::No => connection.parse().await,
+                        Liked::No(remember) => connection.parse(remember).await,
                     }
                 }
             };
             let refused = match next {
                 h1::Next::Request(head) => {
-                    if self.answer_again_h1(&mut connection, &head, last.as_ref()) {
+                    if self.answer_again_h1(&mut connection, &head, last.as_mut()) {
                         continue;
                     }
                     match self.respond_h1(connection, head, &mut last).await {
@@ -72,9 +73,13 @@ impl Server {
         &self,
         connection: &mut h1::Connection,
         head: &Arc<wire::RequestHead>,
-        last: Option<&LastH1>,
+        last: Option<&mut LastH1>,
     ) -> bool {
-        let known = last.and_then(|last| last.known.as_ref());
+        let Some(LastH1 { known, asked, .. }) = last else {
+            return false;
+        };
+        *asked = Asked::Whole;
+        let known = known.as_ref();
         let Some(known) =
             known.filter(|known| known.is_of(head) && known.is_short(h1::COPIED_MAX as u64))
         else {
@@ -105,31 +110,35 @@ impl Server {
         stays && connection.has_room()
     }
 
-    /// Answers a request that is like the last one, but for its target.
+    /// Answers a request that is like the last one, but for its target and host.
     fn answer_like_h1(
         &self,
         connection: &mut h1::Connection,
         head: &Arc<wire::RequestHead>,
         last: Option<&mut LastH1>,
     ) -> Liked {
-        let at_once = self.goes_on_at_once(connection, head);
-        let Some(last) = last.filter(|last| at_once && last.is_of(head)) else {
-            return Liked::No;
+        let (Some(last), Some(other)) = (last.filter(|last| last.is_of(head)), connection.other())
+        else {
+            return Liked::No(Remember::Head);
         };
-        let like = last.like.of(&self.node, &last.request);
-        let (Some(like), Some(target)) = (like, connection.other_target()) else {
-            return Liked::No;
+        let asked = std::mem::replace(&mut last.asked, Asked::Whole);
+        let Some(like) = last.like.of(&self.node, &last.request) else {
+            return Liked::No(Remember::Head);
         };
         // What is asked for twice in a row is worth to be remembered as a whole.
-        if like.target() == target {
-            return Liked::No;
+        if asked == Asked::Like && like.was_for(other) {
+            return Liked::No(Remember::Head);
         }
-        let Some(plain) = self.short_way.like(&self.node, like, target) else {
-            return Liked::No;
+        if !self.goes_on_at_once(connection, head) {
+            return Liked::No(Remember::Nothing);
+        }
+        let Some(plain) = self.short_way.like(&self.node, like, other) else {
+            return Liked::No(Remember::Nothing);
         };
         let Some(draft) = plain.draft(&self.node, like) else {
-            return Liked::No;
+            return Liked::No(Remember::Nothing);
         };
+        last.asked = Asked::Like;
         connection.take_other();
         like.accept(&self.node, &plain);
         let (body, status) = (plain.body(), plain.status());
@@ -175,6 +184,7 @@ impl Server {
                 let content = (&exchange, again.body(), 0..length);
                 return self.content_h1(connection, &head, content).await;
             }
+            let is_remembered = connection.remembers(&head);
             match self.short_way.ready(&self.node, connection.facts(), &head) {
                 Ok(ready) => {
                     let written = connection.respond(&head, ready.status, &ready.headers);
@@ -185,7 +195,9 @@ impl Server {
                             let (node, exchange) = (&self.node, &ready.exchange);
                             last.known = Known::of_written(node, exchange, answered, written);
                         }
-                        None => *last = LastH1::of(&ready),
+                        None if is_remembered => *last = LastH1::of(&ready),
+                        // The next one may be like what is known.
+                        None => {}
                     }
                     let content = (&ready.exchange, &ready.body, ready.range);
                     return self.content_h1(connection, &head, content).await;
@@ -302,6 +314,16 @@ struct LastH1 {
     /// How it was answered, where it was asked twice.
     known: Option<Known<Written>>,
     like: Likeness,
+    asked: Asked,
+}
+
+/// How a connection asked last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Asked {
+    /// By a head that was understood as a whole.
+    Whole,
+    /// By one that is like it, and was answered.
+    Like,
 }
 
 impl LastH1 {
@@ -310,6 +332,7 @@ impl LastH1 {
             request: Arc::clone(ready.exchange.request.as_ref()?),
             known: None,
             like: Likeness::default(),
+            asked: Asked::Whole,
         })
     }
 
@@ -324,8 +347,8 @@ enum Liked {
     Answered,
     /// Its head is written, and its content takes a while.
     Begun(Box<BegunAnswer>),
-    /// It is one like any other.
-    No,
+    /// It is one like any other, whose words are worth to be remembered or not.
+    No(Remember),
 }
 
 /// An answer of which the content is still to be sent.

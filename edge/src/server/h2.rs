@@ -13,7 +13,7 @@ use tokio::sync::Semaphore;
 use super::{Likeness, Server};
 use crate::cache::{Fields, Known, Ready};
 use crate::downstream::alarm::Stopping;
-use crate::downstream::{self, ClientError, Facts, Io, h2};
+use crate::downstream::{self, ClientError, Facts, Io, Other, h2};
 use crate::exchange::{Exchange, Request};
 use crate::node::Node;
 use crate::pingora::session::{Aside, Inbound};
@@ -38,7 +38,7 @@ impl Server {
         };
         let busy = Arc::new(Semaphore::new(limits.h2_streams as usize));
         let mut last = None;
-        let mut path = String::new();
+        let mut instead = h2::Instead::default();
         while let Some(brought) = connection.accept(&busy).await {
             let accepted = match brought {
                 h2::Brought::Stream(accepted) => accepted,
@@ -47,8 +47,8 @@ impl Server {
                     continue;
                 }
                 h2::Brought::Like => {
-                    connection.read_path(&mut path);
-                    if !self.answer_like(&connection, last.as_mut(), &path) {
+                    connection.read(&mut instead);
+                    if !self.answer_like(&connection, last.as_mut(), instead.other()) {
                         connection.pass_on();
                     }
                     continue;
@@ -64,7 +64,8 @@ impl Server {
                 connection.unlearn();
                 last = Some(known);
             }
-            connection.learn(stream);
+            let asked = last.as_ref().map(|last| &last.asked);
+            connection.learn(stream, asked.and_then(h2::Asked::authority));
         }
     }
 
@@ -92,27 +93,27 @@ impl Server {
         self.node.finished(&known.exchange(&again, answered), sent);
     }
 
-    /// Answers a request before there is a stream that differs from the one that is known in its path only. False where
+    /// Answers a request before there is a stream that differs from the one that is known in path and authority only. False where
     /// that takes more.
     fn answer_like(
         &self,
         connection: &h2::Connection,
         last: Option<&mut Last>,
-        path: &str,
+        other: Other<'_>,
     ) -> bool {
-        let last = last.filter(|last| path.len() <= last.target_max && !self.is_stopping());
+        let last = last.filter(|last| last.room.is_for(other) && !self.is_stopping());
         let Some(last) = last else {
             return false;
         };
         let request = last.known.request();
-        if wire::check_path(path).is_err() {
+        if wire::check_path(other.target).is_err() {
             return false;
         }
         let only_head = *request.method() == Method::HEAD;
         let Some(like) = last.like.of(&self.node, request) else {
             return false;
         };
-        let Some(plain) = self.short_way.like(&self.node, like, path) else {
+        let Some(plain) = self.short_way.like(&self.node, like, other) else {
             return false;
         };
         let content: &[u8] = match plain.body().contiguous() {
@@ -283,8 +284,8 @@ struct Last {
     asked: h2::Asked,
     known: Known<Fields>,
     like: Likeness,
-    /// The longest target with which its head would keep within the limits.
-    target_max: usize,
+    /// For other targets and hosts.
+    room: h2::Room,
 }
 
 impl Last {
@@ -296,7 +297,7 @@ impl Last {
             asked,
             known,
             like: Likeness::default(),
-            target_max: h2::target_max(&accepted.0, &node.limits.wire),
+            room: h2::Room::beside(&accepted.0, &node.limits.wire),
         })
     }
 }

@@ -47,6 +47,21 @@ pub struct RequestHead {
     pub nominated: Vec<HeaderName>,
 }
 
+impl RequestHead {
+    /// Makes it the head that would have come with this value of `Host`, and the same else. Not for a target in absolute
+    /// form, which names a host itself.
+    ///
+    /// # Errors
+    ///
+    /// As [`check_authority`]; the head is what it was.
+    pub fn address(&mut self, host: &str) -> Result<(), Refusal> {
+        let authority = check_authority(host)?;
+        canonicalize_host(&mut self.headers, &authority)?;
+        self.authority = authority;
+        Ok(())
+    }
+}
+
 /// What the bytes received so far amount to.
 #[derive(Clone, Debug)]
 #[expect(
@@ -284,10 +299,7 @@ fn canonicalize(
     authority: &Authority,
     framing: Framing,
 ) -> Result<(), Refusal> {
-    if !authority.host.is_empty() {
-        let host = HeaderValue::try_from(authority.to_string()).ok();
-        headers.insert(HOST, host.ok_or(Refusal::Authority)?);
-    }
+    canonicalize_host(headers, authority)?;
     match framing {
         Framing::None => {}
         Framing::Length(length) => {
@@ -298,5 +310,17 @@ fn canonicalize(
             headers.insert(http::header::TRANSFER_ENCODING, chunked);
         }
     }
+    Ok(())
+}
+
+fn canonicalize_host(headers: &mut HeaderMap, authority: &Authority) -> Result<(), Refusal> {
+    if authority.host.is_empty() {
+        return Ok(());
+    }
+    let host = match authority.port {
+        None => HeaderValue::from_str(&authority.host),
+        Some(_) => HeaderValue::try_from(authority.to_string()),
+    };
+    headers.insert(HOST, host.ok().ok_or(Refusal::Authority)?);
     Ok(())
 }

@@ -66,6 +66,7 @@ mod range_clients;
 mod ratios;
 mod readme;
 mod restart;
+mod same_words;
 mod search;
 mod settings;
 mod several_origins;

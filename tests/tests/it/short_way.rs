@@ -50,7 +50,7 @@ const STORED: &[&str] = &[
 ];
 
 /// How many of the requests of one line are hits that need nothing else.
-struct Play {
+pub(crate) struct Play {
     bytes: String,
     ready: usize,
 }
@@ -68,7 +68,7 @@ fn ask(method: &str, target: &str, fields: &[&str], ready: usize) -> Play {
     Play { bytes, ready }
 }
 
-fn raw(bytes: &str, ready: usize) -> Play {
+pub(crate) fn raw(bytes: &str, ready: usize) -> Play {
     let bytes = bytes.to_owned();
     Play { bytes, ready }
 }
@@ -247,7 +247,7 @@ async fn node() -> (Origin, Node) {
 }
 
 /// Everything that comes back, and what the log says of it.
-async fn play(node: &Node, play: &Play) -> (Vec<u8>, Vec<Value>) {
+pub(crate) async fn play(node: &Node, play: &Play) -> (Vec<u8>, Vec<Value>) {
     let before = node.log_lines().len();
     let mut client: Client = node.client().await;
     client.send(&play.bytes).await;
@@ -278,20 +278,21 @@ async fn lines(node: &Node, before: usize) -> Vec<Value> {
     lines
 }
 
-/// How many hits took the short way so far. The node's messages take a moment to be read.
+/// How many hits took the short way so far, once it is as many as expected. The node's messages take a moment to be read.
 async fn ready(node: &Node, expected: usize) -> usize {
-    let mut waited = 0;
+    told(node, "ready the short way", expected).await
+}
+
+/// How many of the node's messages say this, once it is as many as expected; or after a long while.
+async fn told(node: &Node, word: &str, expected: usize) -> usize {
+    let begun = std::time::Instant::now();
     loop {
         let told = node.stderr();
-        let told = told
-            .iter()
-            .filter(|line| line.contains("ready the short way"));
-        let count = told.count();
-        if count >= expected || waited > 100 {
+        let count = told.iter().filter(|line| line.contains(word)).count();
+        if count >= expected || begun.elapsed() > std::time::Duration::from_secs(30) {
             return count;
         }
         tokio::time::sleep(std::time::Duration::from_millis(10)).await;
-        waited += 1;
     }
 }
 
@@ -466,20 +467,9 @@ async fn a_request_that_differs_from_the_last_one_gets_an_answer_of_its_own() {
 
 /// Waits until so many hits were answered because all but their target was known. The node's messages take a moment to be
 /// read.
-async fn like_the_one_before(node: &Node, least: usize) {
-    let count = || {
-        let told = node.stderr();
-        let told = told.iter();
-        told.filter(|line| line.contains("like the one before"))
-            .count()
-    };
-    let waiting = async {
-        while count() < least {
-            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
-        }
-    };
-    let waited = tokio::time::timeout(std::time::Duration::from_secs(30), waiting).await;
-    assert!(waited.is_ok(), "{} of {least}", count());
+pub(crate) async fn like_the_one_before(node: &Node, least: usize) {
+    let count = told(node, "like the one before", least).await;
+    assert!(count >= least, "{count} of {least}");
 }
 
 #[tokio::test]

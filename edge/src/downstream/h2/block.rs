@@ -56,18 +56,23 @@ const TEXT_BITS: u32 = 7;
 
 /// Whether a block leaves the dynamic table as it is. Of one that is malformed nothing is said.
 pub(super) fn is_stable(mut block: &[u8]) -> bool {
-    while let Some(first) = block.first() {
-        let rest = match first {
-            first if first & INDEXED != 0 => number(block, INDEXED_BITS).map(|(_, rest)| rest),
-            first if first & (INSERTED | RESIZED) != 0 => None,
-            _ => literal(block),
-        };
-        let Some(rest) = rest else {
+    while !block.is_empty() {
+        let Some((_, rest)) = first_field(block) else {
             return false;
         };
         block = rest;
     }
     true
+}
+
+/// The first field of a block that leaves the dynamic table as it is, and what is behind it.
+pub(super) fn first_field(block: &[u8]) -> Option<(&[u8], &[u8])> {
+    let behind = match block.first()? {
+        first if first & INDEXED != 0 => number(block, INDEXED_BITS)?.1,
+        first if first & (INSERTED | RESIZED) != 0 => return None,
+        _ => literal(block)?,
+    };
+    Some(block.split_at(block.len() - behind.len()))
 }
 
 /// The entries of the static table for `:path`, and what they have for a value.
@@ -82,13 +87,12 @@ const CODED: u8 = 0x80;
 pub(super) fn path_field(block: &[u8]) -> Option<Range<usize>> {
     let mut rest = block;
     let mut found = None;
-    while let Some(first) = rest.first() {
-        let behind = match first & INDEXED {
-            0 => literal(rest)?,
-            _ => number(rest, INDEXED_BITS)?.1,
-        };
-        let field = block.len() - rest.len()..block.len() - behind.len();
-        if is_path(*first) && found.replace(field).is_some() {
+    while !rest.is_empty() {
+        let (field, behind) = first_field(rest)?;
+        let start = block.len() - rest.len();
+        if is_named_by(field, &PATHS.map(|(index, _)| index))
+            && found.replace(start..start + field.len()).is_some()
+        {
             return None;
         }
         rest = behind;
@@ -96,9 +100,50 @@ pub(super) fn path_field(block: &[u8]) -> Option<Range<usize>> {
     found
 }
 
-fn is_path(first: u8) -> bool {
-    let mut known = PATHS.iter();
-    known.any(|(index, _)| [*index, index | NEVER_INSERTED, index | INDEXED].contains(&first))
+/// The entries of the static table for what a request has before its other fields, but for the authority.
+const PSEUDO: [u8; 6] = [2, 3, 4, 5, 6, 7];
+/// What a request has with an authority.
+const PSEUDO_COUNT: usize = 4;
+
+/// Where the authority of a request is that has one and was understood: these fields are its first (RFC 9113 §8.3), and it
+/// is the one that is none of the others. None where those are not named by the static table.
+pub(super) fn authority_field(block: &[u8]) -> Option<Range<usize>> {
+    let mut rest = block;
+    let mut found = None;
+    for _ in 0..PSEUDO_COUNT {
+        let (field, behind) = first_field(rest)?;
+        let start = block.len() - rest.len();
+        if !is_named_by(field, &PSEUDO) && found.replace(start..start + field.len()).is_some() {
+            return None;
+        }
+        rest = behind;
+    }
+    found
+}
+
+/// Whether a field is named by one of these entries of the static table.
+fn is_named_by(field: &[u8], indices: &[u8]) -> bool {
+    let first = field.first();
+    let mut known = indices.iter();
+    first.is_some_and(|first| {
+        known.any(|index| [*index, index | NEVER_INSERTED, index | INDEXED].contains(first))
+    })
+}
+
+/// The entry of the static table for `:authority`.
+const AUTHORITY: u8 = 1;
+
+/// Reads the authority of a field that names it by the static table, in place of what is in `out`. None where it is no such
+/// field, and where it has a byte that is neither of a name nor of a port.
+pub(super) fn read_authority(field: &[u8], out: &mut Vec<u8>) -> Option<()> {
+    out.clear();
+    let (first, rest) = field.split_first()?;
+    if ![AUTHORITY, AUTHORITY | NEVER_INSERTED].contains(first) {
+        return None;
+    }
+    read_text(rest, out)?;
+    let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._:".contains(byte);
+    (!out.ends_with(b":") && out.iter().all(is_plain)).then_some(())
 }
 
 /// Reads the path of a field that is nothing else, in place of what is in `out`. None where it is no such field, where it
@@ -106,20 +151,11 @@ fn is_path(first: u8) -> bool {
 pub(super) fn read_path(field: &[u8], out: &mut Vec<u8>) -> Option<()> {
     out.clear();
     let (first, rest) = field.split_first()?;
-    if !is_path(*first) {
+    if !is_named_by(field, &PATHS.map(|(index, _)| index)) {
         return None;
     }
     match first & INDEXED {
-        0 => {
-            let (length, text) = number(rest, TEXT_BITS)?;
-            if length != text.len() {
-                return None;
-            }
-            match rest.first()? & CODED {
-                0 => out.extend_from_slice(text),
-                _ => huffman::decode(text, out)?,
-            }
-        }
+        0 => read_text(rest, out)?,
         _ => {
             let index = first & !INDEXED;
             let path = PATHS.iter().find(|(known, _)| *known == index)?.1;
@@ -129,6 +165,19 @@ pub(super) fn read_path(field: &[u8], out: &mut Vec<u8>) -> Option<()> {
     }
     let is_plain = out.first() == Some(&b'/') && out.iter().all(|byte| is_plain(*byte));
     is_plain.then_some(())
+}
+
+/// Reads a text behind which there is nothing.
+fn read_text(bytes: &[u8], out: &mut Vec<u8>) -> Option<()> {
+    let (length, text) = number(bytes, TEXT_BITS)?;
+    if length != text.len() {
+        return None;
+    }
+    match bytes.first()? & CODED {
+        0 => out.extend_from_slice(text),
+        _ => huffman::decode(text, out)?,
+    }
+    Some(())
 }
 
 /// Whether a byte may be anywhere in a path and its query (RFC 3986 §3.3, §3.4).
@@ -401,6 +450,46 @@ mod tests {
         check(b"\x04\x09/a", None);
         check(b"\0\x05:path\x02/a", None);
         check(b"\x44\x02/a", None);
+    }
+
+    #[test]
+    fn an_authority_is_found_beside_what_is_named_by_the_static_table_and_read() {
+        let check = |block: &[u8], expected: Option<(Range<usize>, Option<&str>)>| {
+            let field = authority_field(block);
+            let found = field.map(|field| {
+                let mut text = Vec::new();
+                let read = read_authority(&block[field.clone()], &mut text);
+                (field, read.map(|()| String::from_utf8(text).unwrap()))
+            });
+            let expected = expected.map(|(field, text)| (field, text.map(str::to_owned)));
+            assert_eq!(found, expected, "{}", block.escape_ascii());
+        };
+        check(b"\x82\x86\x84\x01\x03a.b\x90", Some((3..8, Some("a.b"))));
+        check(
+            b"\x11\x04a:80\x82\x04\x02/a\x87",
+            Some((0..6, Some("a:80"))),
+        );
+        let coded = b"\x82\x01\x8c\xf1\xe3\xc2\xe5\xf2\x3a\x6b\xa0\xab\x90\xf4\xff\x84\x86";
+        check(coded, Some((1..15, Some("www.example.com"))));
+        // By the dynamic table, or by its name: it is there, and what it says is not known.
+        check(b"\x82\x86\x84\xbe\x90", Some((3..4, None)));
+        check(b"\x82\x86\x84\0\x0a:authority\x01a", Some((3..17, None)));
+        for text in [
+            &b"\x02a:"[..],
+            b"\x03[a]",
+            b"\x03a@b",
+            b"\x03a/b",
+            b"\x03a b",
+            b"\x01\xe4",
+        ] {
+            let block = [b"\x82\x86\x84\x01", text].concat();
+            check(&block, Some((3..block.len(), None)));
+        }
+        // Another one is not plain to see, or there are none.
+        check(b"\xbf\x86\x84\xbe", None);
+        check(b"\x82\x86\x84", None);
+        check(b"\x82\x86\x84\x87", None);
+        check(b"\x82\x86\x84\x41\x01a", None);
     }
 
     #[test]

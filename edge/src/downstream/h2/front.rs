@@ -7,11 +7,10 @@
 //! ```
 //!
 //! A block of fields that is the same, against a dynamic table that is the same, is the same request: nothing has to be
-//! unpacked; and if another path is all that differs, nothing else has to be. The framing never hears of such a stream. It opens and ends within one turn of the connection's task, so
+//! unpacked; and if path and authority are all that differs, nothing else has to be. The framing never hears of such a stream. It opens and ends within one turn of the connection's task, so
 //! that there is no state to keep of it but its number. Every other byte goes to the framing as it came.
 
 use std::io::{self, IoSlice};
-use std::ops::Range;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -24,6 +23,7 @@ use super::block;
 use super::cork::Corked;
 use super::frames::{FrameHeader, HEADER, Walk, flag, kind};
 use super::meter::{Account, PREFACE};
+use super::repeated::{Instead, Offer, Repeated};
 use super::windows::{Announced, Told, Windows};
 
 /// Payloads of frames that are looked at whole. The blocks of longer ones are not remembered.
@@ -68,53 +68,11 @@ impl Heads {
     }
 }
 
-/// A block that a request was answered for.
-#[derive(Debug)]
-struct Known {
-    block: Vec<u8>,
-    /// Where its path is.
-    path: Option<Range<usize>>,
-}
-
-impl Known {
-    fn of(block: &[u8]) -> Self {
-        Self {
-            path: block::path_field(block),
-            block: block.to_vec(),
-        }
-    }
-
-    /// The field that another block has in place of the path, where it has all the others as well.
-    fn other_path<'a>(&self, block: &'a [u8]) -> Option<&'a [u8]> {
-        let Range { start, end } = self.path.clone()?;
-        let behind = block.strip_prefix(&self.block[..start])?;
-        behind.strip_suffix(&self.block[end..])
-    }
-}
-
 /// A request that may be answered here.
 #[derive(Clone, Copy, Debug)]
 struct Offered {
     frame: FrameHeader,
     is: Offer,
-}
-
-/// What it is beside the one that is known.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Offer {
-    Same,
-    /// The same but for its path.
-    OtherPath,
-}
-
-/// The request that a connection repeats.
-#[derive(Debug, Default)]
-struct Repeated {
-    /// The block that a request was answered for, while the dynamic table is as it was then.
-    known: Option<Known>,
-    /// The last block that might become it, and its stream.
-    last: Vec<u8>,
-    stream: Option<u32>,
 }
 
 /// What the framing sends.
@@ -142,8 +100,8 @@ pub(super) struct Front<T> {
     framed: u32,
     own: u32,
     offered: Option<Offered>,
-    /// The path of what is offered, where that has another one.
-    path: Vec<u8>,
+    /// What is offered has this instead, where it is another one.
+    instead: Instead,
     repeated: Repeated,
     sent: Sent,
     windows: Windows,
@@ -165,7 +123,7 @@ impl<T> Front<T> {
             framed: 0,
             own: 0,
             offered: None,
-            path: Vec::new(),
+            instead: Instead::default(),
             repeated: Repeated::default(),
             sent: Sent {
                 walk: Walk::behind(0),
@@ -252,29 +210,18 @@ impl<T> Front<T> {
         let block = (whole && is_held(frame)).then(|| &self.raw[HEADER..HEADER + frame.length]);
         let block = block.and_then(|payload| without_priority(frame, payload));
         if let Some(block) = block
-            && let Some(known) = self.repeated.known.as_ref()
             && is_new
             && self.may_write()
+            && let Some(offer) = self.repeated.offer(block, &mut self.instead)
         {
-            if known.block == block {
-                return Fate::Offer(Offer::Same);
-            }
-            if let Some(field) = known.other_path(block)
-                && block::read_path(field, &mut self.path).is_some()
-            {
-                return Fate::Offer(Offer::OtherPath);
-            }
+            return Fate::Offer(offer);
         }
         self.heads = self.heads.after(frame);
         self.framed = self.framed.max(frame.stream);
         match block.filter(|block| is_new && block::is_stable(block)) {
-            Some(block) => {
-                self.repeated.last.clear();
-                self.repeated.last.extend_from_slice(block);
-                self.repeated.stream = Some(frame.stream);
-            }
+            Some(block) => self.repeated.came(block, frame.stream),
             // The table may be another one behind it.
-            None => self.forget(),
+            None => self.repeated.forget(),
         }
         Fate::Pass
     }
@@ -329,28 +276,15 @@ impl<T> Front<T> {
         *open && *heads == Heads::Whole && walk.is_between()
     }
 
-    /// Remembers that the request of a stream was answered in a way that can be repeated.
-    pub(super) fn learn(&mut self, stream: u32) {
-        let Repeated {
-            known,
-            last,
-            stream: of,
-        } = &mut self.repeated;
-        let is_it = *of == Some(stream);
-        if is_it && known.as_ref().is_none_or(|known| known.block != *last) {
-            *known = Some(Known::of(last));
-        }
+    /// Remembers that the request of a stream was answered in a way that can be repeated. `authority` is its own, where others
+    /// may have another.
+    pub(super) fn learn(&mut self, stream: u32, authority: Option<&str>) {
+        self.repeated.learn(stream, authority);
     }
 
     /// Nothing is known to be repeated, until something is learnt.
     pub(super) fn unlearn(&mut self) {
-        self.repeated.known = None;
-    }
-
-    /// Nothing is repeated, whatever was learnt.
-    fn forget(&mut self) {
-        self.repeated.known = None;
-        self.repeated.stream = None;
+        self.repeated.unlearn();
     }
 
     /// No answer is written here any more.
@@ -368,9 +302,7 @@ impl<T> Front<T> {
         self.rest = HEADER + frame.length;
         let payload = &self.raw[HEADER..self.rest];
         if let Some(block) = without_priority(frame, payload) {
-            self.repeated.last.clear();
-            self.repeated.last.extend_from_slice(block);
-            self.repeated.stream = Some(frame.stream);
+            self.repeated.came(block, frame.stream);
         }
     }
 
@@ -379,9 +311,9 @@ impl<T> Front<T> {
         self.offered.is_some() && self.may_write() && self.windows.allow(content)
     }
 
-    /// The path of the request that is offered, where that is another one than that of the last.
-    pub(super) fn other_path(&self) -> &[u8] {
-        &self.path
+    /// What the request that is offered has, where that is another one than the last.
+    pub(super) const fn instead(&self) -> &Instead {
+        &self.instead
     }
 
     /// Answers the request that is offered. The head takes at most `longest` bytes, and neither it nor the content is longer

@@ -8,6 +8,7 @@ mod front;
 mod head;
 mod huffman;
 mod meter;
+mod repeated;
 mod windows;
 
 use std::future::poll_fn;
@@ -19,14 +20,15 @@ use bytes::{Bytes, BytesMut};
 use h2::server::SendResponse;
 use h2::{Reason, RecvStream};
 use http::uri::{Authority as UriAuthority, PathAndQuery};
-use http::{HeaderMap, Method, Request, Response, StatusCode, Uri};
+use http::{HeaderMap, Method, Request, Response, StatusCode, Uri, header};
 use tokio::time::timeout;
 use wire::Field;
 
 use self::cork::{Cork, Corked};
-use self::front::{Front, Offer, Shared};
+use self::front::{Front, Shared};
+use self::repeated::Offer;
 use super::alarm::{Alarm, Stopping};
-use super::{ClientError, Io, Limits};
+use super::{ClientError, Io, Limits, Other};
 use crate::clock::timer;
 pub(crate) use block::{Packed, Varying, head_length_max};
 pub(crate) use exchange::Exchange;
@@ -71,8 +73,25 @@ pub(crate) enum Brought {
     Stream(Accepted),
     /// The request that it repeats, which can be answered before there is a stream.
     Again,
-    /// The same but for its path, which is at hand: see [`Connection::read_path`].
+    /// The same but for its path and authority, which are at hand: see [`Connection::read`].
     Like,
+}
+
+/// What [`Brought::Like`] has instead.
+#[derive(Debug, Default)]
+pub(crate) struct Instead {
+    path: String,
+    /// Empty where there is no place for it.
+    authority: String,
+}
+
+impl Instead {
+    pub(crate) fn other(&self) -> Other<'_> {
+        Other {
+            target: &self.path,
+            host: Some(&*self.authority).filter(|authority| !authority.is_empty()),
+        }
+    }
 }
 
 /// What is at hand: something that the connection brought, or its end.
@@ -189,18 +208,24 @@ impl Connection {
     fn offered(&self, cx: &mut Context<'_>) -> Option<Next> {
         match self.front.lock().poll_offer(cx) {
             Poll::Ready(Ok(Offer::Same)) => Some(Some(Brought::Again)),
-            Poll::Ready(Ok(Offer::OtherPath)) => Some(Some(Brought::Like)),
+            Poll::Ready(Ok(Offer::Other)) => Some(Some(Brought::Like)),
             Poll::Ready(Err(error)) => Some(lost(&error)),
             Poll::Pending => None,
         }
     }
 
-    /// The path of [`Brought::Like`], in place of what is in `path`.
-    pub(crate) fn read_path(&self, path: &mut String) {
-        path.clear();
+    /// What [`Brought::Like`] has, in place of what is in `instead`.
+    pub(crate) fn read(&self, instead: &mut Instead) {
         let front = self.front.lock();
-        // It is ASCII.
-        path.push_str(str::from_utf8(front.other_path()).unwrap_or_default());
+        let came = front.instead();
+        for (text, bytes) in [
+            (&mut instead.path, &came.path),
+            (&mut instead.authority, &came.authority),
+        ] {
+            text.clear();
+            // It is ASCII.
+            text.push_str(str::from_utf8(bytes).unwrap_or_default());
+        }
     }
 
     /// Whether the client has room for so much content in answer to [`Brought::Again`] and [`Brought::Like`].
@@ -231,9 +256,10 @@ impl Connection {
         self.front.lock().pass_on();
     }
 
-    /// The request of this stream, and no other, was answered in a way that can be repeated.
-    pub(crate) fn learn(&self, stream: u32) {
-        self.front.lock().learn(stream);
+    /// The request of this stream, and no other, was answered in a way that can be repeated. `authority` is its own, where
+    /// others may have another.
+    pub(crate) fn learn(&self, stream: u32, authority: Option<&str>) {
+        self.front.lock().learn(stream, authority);
     }
 
     /// No answer is known any more.
@@ -260,24 +286,40 @@ pub(crate) fn stream_of(accepted: &Accepted) -> u32 {
     accepted.1.stream_id().as_u32()
 }
 
-/// The longest target, in bytes, with which a request's head keeps within the limits: those of a target, and of all
-/// fields as they are counted in HTTP/2 (RFC 9113 §6.5.2).
-pub(crate) fn target_max(request: &Request<RecvStream>, limits: &wire::Limits) -> usize {
-    /// What counts of a field beside its name and value.
-    const AROUND: usize = 32;
-    const PSEUDO: usize = ":method:scheme:authority:path".len() + 4 * AROUND;
-    let uri = request.uri();
-    let authority = uri
-        .authority()
-        .map_or(0, |authority| authority.as_str().len());
-    let pseudo =
-        PSEUDO + request.method().as_str().len() + uri.scheme_str().map_or(0, str::len) + authority;
-    let fields = request.headers().iter();
-    let fields: usize = fields
-        .map(|(name, value)| name.as_str().len() + value.len() + AROUND)
-        .sum();
-    let room = limits.head_bytes.saturating_sub(pseudo + fields);
-    limits.target_bytes.min(room)
+/// The longest target and authority, in bytes, with which a request's head keeps within the limits.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Room {
+    target: usize,
+    /// Of all fields as they are counted in HTTP/2 (RFC 9113 §6.5.2), what is left for both.
+    both: usize,
+}
+
+impl Room {
+    /// Beside the other fields of a request.
+    pub(crate) fn beside(request: &Request<RecvStream>, limits: &wire::Limits) -> Self {
+        /// What counts of a field beside its name and value.
+        const AROUND: usize = 32;
+        const PSEUDO: usize = ":method:scheme:authority:path".len() + 4 * AROUND;
+        let scheme = request.uri().scheme_str().map_or(0, str::len);
+        let pseudo = PSEUDO + request.method().as_str().len() + scheme;
+        let fields = request.headers().iter();
+        let fields: usize = fields
+            .map(|(name, value)| name.as_str().len() + value.len() + AROUND)
+            .sum();
+        let authority = request.uri().authority();
+        let kept = authority.map_or(0, |authority| authority.as_str().len());
+        Self {
+            target: limits
+                .target_bytes
+                .min(limits.head_bytes.saturating_sub(pseudo + fields + kept)),
+            both: limits.head_bytes.saturating_sub(pseudo + fields),
+        }
+    }
+
+    pub(crate) fn is_for(&self, other: Other<'_>) -> bool {
+        let Other { target, host } = other;
+        target.len() <= self.target && target.len() + host.map_or(0, str::len) <= self.both
+    }
 }
 
 /// A request as it was asked last on a connection.
@@ -300,6 +342,12 @@ impl Asked {
             uri: request.uri().clone(),
             headers: request.headers().clone(),
         })
+    }
+
+    /// Whom it is for, if other requests in the same words may be for others: no other field says it.
+    pub(crate) fn authority(&self) -> Option<&str> {
+        let authority = self.uri.authority().map(UriAuthority::as_str);
+        authority.filter(|_| !self.headers.contains_key(header::HOST))
     }
 
     /// Whether a request is the same to the letter.

@@ -117,3 +117,19 @@ fn the_scheme_of_an_absolute_target_is_told() {
     assert_eq!(head.scheme, Some(http::uri::Scheme::HTTPS));
     assert_eq!(head.headers["host"], "h");
 }
+
+#[test]
+fn a_head_that_is_addressed_to_another_host_is_as_if_it_had_come_so() {
+    let bytes = |host: &str| format!("GET /a HTTP/1.1\r\nHost: {host}\r\nX: y\r\n\r\n");
+    let mut moved = head(bytes("a.example").as_bytes());
+    for host in ["b.example", "B.Example.:80", "[0::1]:8080", "a.example"] {
+        let came = head(bytes(host).as_bytes());
+        moved.address(host).unwrap();
+        assert_eq!(format!("{moved:?}"), format!("{came:?}"));
+    }
+    let before = format!("{moved:?}");
+    for host in ["", "a..b", "a b", "a, b", "a:0", "u@a", "a\r\nX: z"] {
+        assert_eq!(moved.address(host), Err(crate::Refusal::Authority));
+        assert_eq!(format!("{moved:?}"), before, "{host:?}");
+    }
+}

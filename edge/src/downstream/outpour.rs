@@ -5,15 +5,15 @@
 //! from memory again.
 
 use std::cell::RefCell;
-use std::fs::File;
 use std::io::{self, IoSlice};
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use nix::fcntl::{SpliceFFlags, vmsplice};
+use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::net::SendFlags;
-use rustix::pipe::{SpliceFlags, fcntl_setpipe_size, pipe, splice};
+use rustix::pipe::{PipeFlags, SpliceFlags, fcntl_setpipe_size, pipe_with, splice};
 use storage::Lasting;
 use tokio::io::Interest;
 use tokio::net::TcpStream;
@@ -135,7 +135,7 @@ fn by_pipe(socket: &TcpStream, rest: &mut Lasting) -> io::Result<()> {
         return Err(io::ErrorKind::Unsupported.into());
     }
     OWN.with_borrow_mut(|own| {
-        let mut pipe = match own.take() {
+        let pipe = match own.take() {
             Some(pipe) => pipe,
             None => Pipe::new()?,
         };
@@ -160,7 +160,7 @@ fn by_pipe(socket: &TcpStream, rest: &mut Lasting) -> io::Result<()> {
 struct Pipe {
     out: OwnedFd,
     into: OwnedFd,
-    nowhere: File,
+    nowhere: OwnedFd,
 }
 
 /// How far the bytes came that were put into a pipe.
@@ -172,17 +172,17 @@ enum Passed {
 
 impl Pipe {
     fn new() -> io::Result<Self> {
-        let (out, into) = pipe().map_err(refused)?;
+        let (out, into) = pipe_with(PipeFlags::CLOEXEC).map_err(refused)?;
         if let Err(error) = fcntl_setpipe_size(&into, PIPE) {
             tracing::debug!(%error, "pages are given to sockets by a small pipe");
         }
-        let nowhere = File::options().write(true).open("/dev/null");
-        let nowhere = nowhere.map_err(|_| io::Error::from(io::ErrorKind::Unsupported))?;
+        let flags = OFlags::WRONLY | OFlags::CLOEXEC;
+        let nowhere = rustix::fs::open("/dev/null", flags, Mode::empty()).map_err(refused)?;
         Ok(Self { out, into, nowhere })
     }
 
     /// Puts the next pages into the pipe and takes them out again, to the socket.
-    fn pass(&mut self, socket: &TcpStream, rest: &mut Lasting) -> io::Result<Passed> {
+    fn pass(&self, socket: &TcpStream, rest: &mut Lasting) -> io::Result<Passed> {
         let next = &rest.bytes()[..rest.len().min(PIPE)];
         let put = vmsplice(
             &self.into,
@@ -235,7 +235,7 @@ fn refused(error: Errno) -> io::Error {
             }
             io::ErrorKind::Unsupported.into()
         }
-        Errno::MFILE | Errno::NFILE | Errno::NOMEM | Errno::FAULT => {
+        Errno::MFILE | Errno::NFILE | Errno::NOENT | Errno::NOMEM | Errno::FAULT => {
             tracing::debug!(%error, "a socket is not given pages of memory");
             io::ErrorKind::Unsupported.into()
         }

@@ -77,7 +77,7 @@ async fn a_client_gets_what_was_there_however_late_it_reads() {
             assert!(rest.is_empty());
         });
         // The socket is full, or has it all. What is made anew meanwhile gets none of these pages.
-        tokio::task::yield_now().await;
+        yield_now().await;
         drop(lasting(&text(MIB, 2)).await);
         let mut got = vec![0; expected.len().min(100_000)];
         client.read_exact(&mut got).await.unwrap();

@@ -30,6 +30,10 @@ impl Eq for Effective {}
 pub struct SettingsTable {
     /// As it stands in the file, with its name or number where there may be several.
     pub title: String,
+    /// The table's path in the reference: `limits`, `site.rule`.
+    pub kind: &'static str,
+    /// The same with names: `site.shop.rule.assets`.
+    pub path: String,
     /// Its settings; of a rule, only those that are given, since it takes the others from its site.
     pub settings: Vec<Shown>,
 }
@@ -68,18 +72,22 @@ pub(crate) fn effective(file: &Value) -> Effective {
                 .collect()
         });
         if given.is_empty() && ALWAYS.contains(&rows.path) {
-            tables.push(all(rows, &[], rows.place()));
+            tables.push(all(rows, &[], (rows.place(), rows.path.to_owned())));
         }
-        let is_one = !matches!(rows.path, "site" | "cache.disk");
+        let is_one = !matches!(rows.path, "site" | "cache.disk" | "egress");
         for (number, value) in given.into_iter().enumerate() {
             let entries = entries(value);
-            let name = match is_one {
-                true => String::new(),
-                false => format!(" {}", name_of(entries, number)),
+            let called = match is_one {
+                true => (rows.place(), rows.path.to_owned()),
+                false => {
+                    let name = name_of(entries, number);
+                    let title = format!("{} {name}", rows.place());
+                    (title, format!("{}.{name}", rows.path))
+                }
             };
-            tables.push(all(rows, entries, format!("{}{name}", rows.place())));
+            tables.push(all(rows, entries, called));
             if rows.path == "site" {
-                tables.extend(rules(value, &name));
+                tables.extend(rules(value, &name_of(entries, number)));
             }
         }
     }
@@ -88,14 +96,16 @@ pub(crate) fn effective(file: &Value) -> Effective {
 
 const RULE: &str = "site.rule";
 
-fn rules(site: &Value, name: &str) -> Vec<SettingsTable> {
+fn rules(site: &Value, site_name: &str) -> Vec<SettingsTable> {
     let rows = crate::sections::all().iter().find(|rows| rows.path == RULE);
     let rules = below(site, "rule").into_iter().enumerate();
     let rules = rules.zip(std::iter::repeat(rows));
     let table = |((number, rule), rows): ((usize, &Value), Option<&Rows>)| {
         let entries = entries(rule);
-        let title = format!("[[{RULE}]] {} of{name}", name_of(entries, number));
-        let mut table = all(rows?, entries, title);
+        let name = name_of(entries, number);
+        let title = format!("[[{RULE}]] {name} of {site_name}");
+        let path = format!("site.{site_name}.rule.{name}");
+        let mut table = all(rows?, entries, (title, path));
         table
             .settings
             .retain(|it| matches!(it.holds, Holds::Given(_)));
@@ -104,7 +114,7 @@ fn rules(site: &Value, name: &str) -> Vec<SettingsTable> {
     rules.filter_map(table).collect()
 }
 
-fn all(rows: &Rows, entries: &[Entry], title: String) -> SettingsTable {
+fn all(rows: &Rows, entries: &[Entry], (title, path): (String, String)) -> SettingsTable {
     let settings = rows.rows.iter().filter(|row| row.key() != "rule");
     let settings = settings.filter_map(|row| {
         let key = row.key();
@@ -119,6 +129,8 @@ fn all(rows: &Rows, entries: &[Entry], title: String) -> SettingsTable {
     });
     SettingsTable {
         title,
+        kind: rows.path,
+        path,
         settings: settings.collect(),
     }
 }

@@ -10,6 +10,7 @@
 
 #![forbid(unsafe_code)]
 
+mod changes;
 mod effective;
 mod explain;
 mod glob;
@@ -28,6 +29,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
+pub use changes::{Change, Changes, Takes};
 pub use explain::explain_key;
 pub use glob::Glob;
 pub use init::{Flags, from_flags, init};

@@ -1,5 +1,6 @@
 //! The reference of all settings, written from the settings themselves.
 
+use crate::changes::{Takes, takes};
 use crate::kinds::LIST_MAX;
 use crate::setting::{Row, Rows, Unset};
 use crate::{FILE_BYTES_MAX, problems::PROBLEMS_MAX};
@@ -25,6 +26,7 @@ fn preface() -> String {
          * Durations are whole numbers with a unit: `ms`, `s`, `m`, `h`, `d`, `w`, `y` (365 days).\n\
          * Relative paths begin at the folder of the file.\n\
          * Unknown keys, and keys that would have no effect, are errors.\n\
+         * A running node takes changes of all settings (`larder reload`) but those that say: *At a start.*\n\
          * A file has at most {kib} KiB, a list at most {LIST_MAX} values; the first {PROBLEMS_MAX} problems are shown.\n"
     )
 }
@@ -36,17 +38,22 @@ fn table(rows: &Rows) -> String {
     } else {
         format!("`{place}`")
     };
-    let lines: String = rows.rows.iter().map(|row| line(*row)).collect();
+    let lines = rows.rows.iter().map(|row| line(rows.path, *row));
+    let lines: String = lines.collect();
     format!(
         "\n## {title}\n\n{}\n\n| key | value | unless given | meaning |\n| --- | --- | --- | --- |\n{lines}",
         coded(rows.about)
     )
 }
 
-fn line(row: &dyn Row) -> String {
+fn line(table: &str, row: &dyn Row) -> String {
     let (accepts, about) = (coded(&row.accepts()), coded(row.about()));
+    let taken = match takes(table, row.key()) {
+        Takes::Starting => " *At a start.*",
+        Takes::Running => "",
+    };
     format!(
-        "| `{}` | {accepts} | {} | {about} |\n",
+        "| `{}` | {accepts} | {} | {about}{taken} |\n",
         row.key(),
         unset(row)
     )

@@ -14,6 +14,7 @@ use crate::downstream::alarm::Stopping;
 use crate::downstream::{ClientError, Facts, Io, Scheme, Shown, h1};
 use crate::node::Node;
 use crate::observe::{self, Following};
+use crate::reload;
 use crate::ui;
 
 /// Connections that the admin listener holds at once.
@@ -62,7 +63,7 @@ impl Admin {
             tls: None,
             shown: Shown::Nothing,
         });
-        let limits = Arc::clone(&self.node.limits);
+        let limits = Arc::clone(&self.node.in_force().limits);
         let io = Io::Plain(stream);
         let mut connection = h1::Connection::new(io, BytesMut::new(), facts, limits);
         let mut stopping = Stopping::new(self.stopping.clone());
@@ -110,8 +111,12 @@ impl Admin {
             None => observe::answer(node, &asked).await,
         };
         let response = match response {
+            Some(response) => Some(response),
+            None => reload::answer(&self.node, &asked).await,
+        };
+        let response = match response {
             Some(response) => response,
-            None => node.api.answer(&asked, node).await,
+            None => node.in_force_now().api.answer(&asked, node).await,
         };
         self.finish(exchange, head, response).await
     }

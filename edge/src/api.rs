@@ -106,13 +106,14 @@ impl Node {
 
     /// All metrics, as they are now.
     pub(crate) fn families(&self) -> Vec<MetricFamily> {
-        if let Some(tier) = &self.tier {
+        let in_force = self.in_force_now();
+        if let Some(tier) = &in_force.common.tier {
             tier.tell(self.metrics.requests.totals());
         }
-        for site in self.sites.all() {
+        for site in in_force.sites.all() {
             crate::metrics::set_origins(&site.origins);
         }
-        for pool in &self.egress {
+        for pool in &in_force.egress {
             self.metrics.egress.set(pool);
         }
         let stats = self.tiers.memory().stats();
@@ -161,11 +162,11 @@ impl purge_api::Node for Node {
     }
 
     fn origins(&self) -> purge_api::OriginList {
-        crate::origins::status::list(&self.sites)
+        crate::origins::status::list(&self.in_force_now().sites)
     }
 
     fn egress(&self) -> purge_api::EgressList {
-        crate::origins::status::egress(&self.egress)
+        crate::origins::status::egress(&self.in_force_now().egress)
     }
 
     fn now(&self) -> String {
@@ -182,13 +183,16 @@ impl purge_api::Node for Node {
 
     fn site_of(&self, scope: &Scope) -> Option<String> {
         let host = purges::host_of(scope)?;
-        self.sites.find(&host).map(|site| site.name.clone())
+        let in_force = self.in_force();
+        in_force.sites.find(&host).map(|site| site.name.clone())
     }
 
     async fn purge(&self, order: Order, patience: Patience) -> Result<Receipt, Refused> {
         let began = self.clock.instant();
         let here = (patience.wait != Wait::None).then_some(patience.timeout);
-        let mut logged = match self.purges.purge(order, &self.sites, began, here).await {
+        let in_force = self.in_force_now();
+        let sites = &in_force.sites;
+        let mut logged = match self.purges.purge(order, sites, began, here).await {
             Ok(Accepted::Applied(logged)) => logged,
             Ok(Accepted::Later(logged)) => return Ok(self.with_others(self.logged(logged))),
             Ok(Accepted::Queued(order)) => return Ok(Self::queued(order)),
@@ -226,7 +230,7 @@ impl purge_api::Node for Node {
         let Ok(_place) = self.purges.previews.try_acquire() else {
             return Err(Refused::Busy);
         };
-        let labels = self.purges.labels_of(order, &self.sites);
+        let labels = self.purges.labels_of(order, &self.in_force_now().sites);
         let labels = labels.map_err(|error| Refused::Invalid(error.to_string()))?;
         Ok(preview(self, &labels.into_iter().collect()).await)
     }
@@ -258,7 +262,8 @@ impl purge_api::Node for Node {
 
     fn status(&self) -> Status {
         let stats = self.tiers.memory().stats();
-        let mut sites: Vec<String> = self.sites.names().map(str::to_owned).collect();
+        let in_force = self.in_force_now();
+        let mut sites: Vec<String> = in_force.sites.names().map(str::to_owned).collect();
         sites.sort_unstable();
         sites.dedup();
         Status {
@@ -270,7 +275,8 @@ impl purge_api::Node for Node {
             bytes: stats.bytes as u64,
             bytes_max: stats.capacity as u64,
             connections: u64::try_from(self.metrics.connections.get()).unwrap_or(0),
-            tier: self.tier.as_ref().map(|tier| {
+            configuration: in_force.told(),
+            tier: in_force.common.tier.as_ref().map(|tier| {
                 let totals = self.metrics.requests.totals();
                 tier.status(totals)
             }),

@@ -42,6 +42,10 @@ pub(crate) enum Command {
     },
     /// Purges stored responses of a node, through its admin API.
     Purge(Purge),
+    /// Has a node read its configuration file again, through its admin API: all of it is taken, or nothing.
+    ///
+    /// Status 0 means that what the file says is in force, 2 that it is wrong or needs a restart, and nothing changed.
+    Reload(Showing),
     /// Shows the requests of a node as they end.
     Log(Log),
     /// Shows what a node does right now, through its admin API: on a terminal with keys, else as text.

@@ -2,6 +2,7 @@
 //!
 //! Which pool a connection leaves from is decided for each request; the pools hold what is in use.
 
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
@@ -16,6 +17,8 @@ use crate::metrics::PoolTally;
 #[derive(Debug)]
 pub(crate) struct Pool {
     pub name: String,
+    /// What tells connections that leave from it from those that left from another one of its name.
+    pub identity: u64,
     pub country: Option<String>,
     pub purpose: Option<String>,
     pub sources: Vec<Arc<Source>>,
@@ -84,8 +87,14 @@ impl Pool {
         exhausted: Exhausted,
         tally: PoolTally,
     ) -> Self {
+        let mut identity = DefaultHasher::new();
+        name.hash(&mut identity);
+        for source in &sources {
+            (source.address, &source.ports).hash(&mut identity);
+        }
         Self {
             name,
+            identity: identity.finish(),
             country,
             purpose,
             sources: sources.into_iter().map(Arc::new).collect(),

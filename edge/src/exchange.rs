@@ -136,11 +136,15 @@ impl Request {
 
     /// Makes it a request for another host, whose target is given by [`Self::turn_to`].
     ///
-    /// None where it names no site, and where somebody still looks at what it was: then it is none for any.
+    /// None where it names no site, or one of another configuration, and where somebody still looks at what it was: then
+    /// it is none for any.
     pub(crate) fn move_to(&mut self, host: &str, sites: &Sites) -> Option<()> {
         let head = Arc::get_mut(&mut self.head)?;
         head.address(host).ok()?;
         let site = sites.find(&head.authority.host)?;
+        if site.common.generation != self.site.common.generation {
+            return None;
+        }
         if !Arc::ptr_eq(site, &self.site) {
             self.site = Arc::clone(site);
         }

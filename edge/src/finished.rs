@@ -27,7 +27,7 @@ impl Node {
         match request {
             Some(request) => {
                 request.tally().request(&counted);
-                if let Some(tier) = &self.tier {
+                if let Some(tier) = &request.site.common.tier {
                     tier.ended(exchange);
                 }
                 self.count_details(exchange, request);
@@ -119,7 +119,9 @@ impl Node {
         let to_node = match whose {
             Some(whose) => whose == Whose::Node,
             // It shares the answer to another request, which went where requests go.
-            None => is_collapsed(outcome) && self.tier.as_ref().is_some_and(|it| it.asks_nodes()),
+            None => {
+                is_collapsed(outcome) && self.tiers_of(exchange).is_some_and(|it| it.asks_nodes())
+            }
         };
         Some(if to_node { Tier::Parent } else { tier })
     }

@@ -8,7 +8,6 @@ use storage::VaryMemory;
 
 use crate::cache::{self, Client, Interrupted};
 use crate::exchange::Request;
-use crate::node::Node;
 
 /// Responses whose links are remembered.
 const RESPONSES_MAX: usize = 16 * 1024;
@@ -50,7 +49,6 @@ impl Hints {
     /// Tells a client that has to wait for the origin what the last response had links to.
     pub(crate) async fn tell(
         &self,
-        node: &Node,
         request: &Request,
         client: &mut impl Client,
     ) -> Result<(), Interrupted> {
@@ -62,7 +60,7 @@ impl Hints {
         };
         let mut headers = links.iter().map(|link| (LINK, link.clone())).collect();
         let status = StatusCode::EARLY_HINTS;
-        cache::vouch_interim(node, request, status, &mut headers);
+        cache::vouch_interim(request, status, &mut headers);
         client.interim(status, headers).await
     }
 }

@@ -3,7 +3,7 @@
 mod cli;
 
 use std::io::{IsTerminal as _, Write as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -19,6 +19,7 @@ use larder::fleet::{self, setup::Done};
 use larder::fleet_command;
 use larder::log_command;
 use larder::purge_command::{Answer, Outcome, Progress, Request};
+use larder::reload_command;
 use larder::show_command::{self, Form, Shown};
 use larder::tier_command;
 use larder::token::{self, Found, Place};
@@ -41,11 +42,11 @@ fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Run {
             config: Some(file), ..
-        } => run(config::load(&file), None),
+        } => run((config::load(&file), Some(file)), None),
         Command::Run {
             config: None,
             flags,
-        } => run(config::from_flags(&flags.into()), None),
+        } => run((config::from_flags(&flags.into()), None), None),
         Command::Check { explain_key, file } => match config::load(&file) {
             Ok(config) if explain_key => show(&config::explain_key(&config)),
             Ok(_) => ExitCode::SUCCESS,
@@ -58,6 +59,7 @@ fn main() -> ExitCode {
         Command::Cache(CacheCommand::Inspect { dir }) => look(cache_command::inspect(&dir)),
         Command::Cache(CacheCommand::Verify { dir }) => look(cache_command::verify(&dir)),
         Command::Purge(asked) => purge(&asked),
+        Command::Reload(asked) => reload(&asked),
         Command::Simulate(asked) => simulate(asked),
         Command::Explain(asked) => explain(&asked),
         Command::Log(asked) => follow(&asked),
@@ -196,6 +198,29 @@ fn purge(asked: &cli::Purge) -> ExitCode {
     }
 }
 
+/// Success means that what the file says is in force.
+fn reload(asked: &cli::Showing) -> ExitCode {
+    ask(&asked.node, |node| {
+        let told = reload_command::reload(node)?;
+        if asked.json {
+            show(&format!("{}\n", told.document));
+        }
+        let status = match told.outcome {
+            reload_command::Outcome::Taken => ExitCode::SUCCESS,
+            reload_command::Outcome::Wrong => ExitCode::from(EXIT_CONFIGURATION),
+            reload_command::Outcome::Refused => ExitCode::FAILURE,
+        };
+        match told.outcome {
+            _ if asked.json => {}
+            reload_command::Outcome::Taken => return Ok(show(&told.lines())),
+            reload_command::Outcome::Wrong | reload_command::Outcome::Refused => {
+                say(&told.lines());
+            }
+        }
+        Ok(status)
+    })
+}
+
 fn simulate(asked: cli::Simulate) -> ExitCode {
     let files = asked.config.iter();
     let named = files.map(|file| (file.display().to_string(), config::load(file)));
@@ -330,10 +355,14 @@ fn start_demo(listen: String, admin: String) -> ExitCode {
         log: Some("off".to_owned()),
         ..config::Flags::default()
     };
-    run(config::from_flags(&flags), Some(origin))
+    run((config::from_flags(&flags), None), Some(origin))
 }
 
-fn run(config: Result<Config, config::Problems>, origin: Option<demo::Origin>) -> ExitCode {
+/// Serves by a configuration, and by what its file, if it has one, says later.
+fn run(
+    (config, file): (Result<Config, config::Problems>, Option<PathBuf>),
+    origin: Option<demo::Origin>,
+) -> ExitCode {
     let config = match config {
         Ok(config) => config,
         Err(problems) => return misconfigured(&problems),
@@ -354,7 +383,7 @@ fn run(config: Result<Config, config::Problems>, origin: Option<demo::Origin>) -
         Ok(runtime) => runtime,
         Err(error) => return failed(&error.to_string()),
     };
-    let ended = runtime.block_on(serve(config, found, origin));
+    let ended = runtime.block_on(serve((config, file), found, origin));
     runtime.shutdown_background(); // a name that is being looked up must not keep the process
     ended
 }
@@ -379,13 +408,17 @@ fn log_messages(level: model::Level) -> Result<(), String> {
     Ok(())
 }
 
-async fn serve(config: Config, found: Found, origin: Option<demo::Origin>) -> ExitCode {
+async fn serve(
+    (config, file): (Config, Option<PathBuf>),
+    found: Found,
+    origin: Option<demo::Origin>,
+) -> ExitCode {
     let summary = Summary::of(&config);
     let Found { token, place } = found;
     let Ok(mut signals) = Signals::new() else {
         return failed("cannot wait for signals");
     };
-    let running = match larder::start(config, token) {
+    let running = match larder::start(config, token, file) {
         Ok(running) => running,
         Err(error) => return failed(&error.to_string()),
     };
@@ -394,7 +427,9 @@ async fn serve(config: Config, found: Found, origin: Option<demo::Origin>) -> Ex
         say(&demo::what_to_try(&running.listening));
         tokio::spawn(origin.serve());
     }
-    signals.next().await;
+    while let Asked::Reload = signals.asked().await {
+        running.reload().await;
+    }
     say("larder: draining; a second signal ends it at once");
     tokio::select! {
         drained = running.drain() => match drained {
@@ -405,10 +440,17 @@ async fn serve(config: Config, found: Found, origin: Option<demo::Origin>) -> Ex
     }
 }
 
-/// The signals that end a node.
+/// What a signal asks of a node that serves.
+enum Asked {
+    Reload,
+    End,
+}
+
+/// The signals that a node hears.
 struct Signals {
     terminate: Signal,
     interrupt: Signal,
+    hang_up: Signal,
 }
 
 impl Signals {
@@ -416,13 +458,26 @@ impl Signals {
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
+            hang_up: signal(SignalKind::hangup())?,
         })
     }
 
-    async fn next(&mut self) {
+    async fn asked(&mut self) -> Asked {
         tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
+            () = Self::either(&mut self.terminate, &mut self.interrupt) => Asked::End,
+            _ = self.hang_up.recv() => Asked::Reload,
+        }
+    }
+
+    /// One that ends the node.
+    async fn next(&mut self) {
+        Self::either(&mut self.terminate, &mut self.interrupt).await;
+    }
+
+    async fn either(one: &mut Signal, other: &mut Signal) {
+        tokio::select! {
+            _ = one.recv() => {}
+            _ = other.recv() => {}
         }
     }
 }

@@ -31,7 +31,7 @@ pub(crate) use disks::OnDisks;
 pub(crate) use egress::{EgressMetrics, PoolTally};
 pub(crate) use origins::{OriginMetrics, OriginTally, RetryTally, set as set_origins};
 use poured::Poured;
-pub(crate) use requests::{OTHER, Requests, to_float};
+pub(crate) use requests::{KnownTallies, OTHER, Requests, to_float};
 pub(crate) use tally::{
     Asked, BUCKETS, Counted, DURATIONS, Durations, NO_RULE, OfOrigin, Row, Tally,
 };
@@ -60,7 +60,7 @@ pub(crate) struct Purged {
 }
 
 /// What was counted for all sites together.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Totals {
     /// Requests, those of other nodes among them.
     pub requests: u64,

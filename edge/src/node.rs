@@ -1,17 +1,17 @@
 //! A node: everything that requests share.
 
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use bytes::Bytes;
+use arc_swap::ArcSwap;
 use http::HeaderName;
 use policy::vary::Care;
-use purge_api::{Api, Readiness};
+use purge_api::Readiness;
 use storage::disk::Recovery;
 use storage::purge::Life;
 use storage::{Epochs, Flights, Moment, Removal, Tiers, Uncacheable, VaryMemory};
-use tiered::forwarded::Trust;
 use tokio::sync::watch;
 use wire::RequestHead;
 
@@ -21,11 +21,11 @@ use crate::cache::Head;
 use crate::capacity::Capacity;
 use crate::clock::Clock;
 use crate::coding::Coder;
-use crate::downstream::{Facts, Limits, Scheme};
-use crate::egress::Pool;
-use crate::exchange::{Learnt, Request};
+use crate::downstream::{Facts, Scheme};
+use crate::exchange::{Exchange, Learnt, Request};
 use crate::hints::Hints;
 use crate::ids::Ids;
+use crate::in_force::InForce;
 use crate::metrics::Metrics;
 use crate::observe::Observed;
 use crate::origins::names::Names;
@@ -35,8 +35,9 @@ use crate::pingora::Authorities;
 use crate::pingora::fetch::Fetcher;
 use crate::purges::{self, Purges, Sink};
 use crate::queries::Content;
+use crate::reload::Reloads;
 use crate::searches::Searches;
-use crate::sites::{Site, Sites, Treatment};
+use crate::sites::{Site, Treatment};
 use crate::telemetry::{SentBy, Telemetry, Trace};
 use crate::tier;
 use crate::varied;
@@ -47,16 +48,15 @@ pub(crate) struct Node {
     pub guard: tiered::LoopGuard,
     pub clock: Arc<Clock>,
     pub started: Instant,
-    pub sites: Sites,
+    /// What the configuration says; [`Self::in_force`] tells it.
+    pub(crate) in_force: ArcSwap<InForce>,
+    /// Its generation, for those who only want to know whether it is another one.
+    pub(crate) generation: AtomicU64,
+    /// The same, for those who wait for another one.
+    pub generations: watch::Sender<u64>,
+    pub reloads: Reloads,
     pub purges: Purges,
-    /// Who may use the admin API, and purge.
-    pub api: Api,
     pub audit: Audit,
-    pub limits: Arc<Limits>,
-    /// How long a request waits for another one's fill.
-    pub follower_wait: Duration,
-    /// Ranges that are answered in one response.
-    pub ranges_max: usize,
     /// What is stored.
     pub tiers: Arc<Tiers<Head>>,
     pub coder: Coder,
@@ -66,24 +66,14 @@ pub(crate) struct Node {
     pub rangeless: Uncacheable<()>,
     /// Which fields select among a key's variants, as last seen.
     pub vary: VaryMemory<Arc<[HeaderName]>>,
-    /// The nodes before and behind this one.
-    pub tier: Option<Arc<tier::Tier>>,
-    /// Which proxies are believed who a client is.
-    pub trust: Trust,
     pub hints: Hints,
     /// What origins have said of the queries of their paths.
     pub searches: Searches,
     pub epochs: Arc<Epochs>,
-    /// Bytes of a QUERY's content that are read before its way is decided.
-    pub query_content: usize,
     pub fetcher: Arc<Fetcher>,
     pub names: Arc<Names>,
-    /// The pools that connections to origins may leave from, in the order of their names.
-    pub egress: Vec<Arc<Pool>>,
     pub authorities: Arc<Authorities>,
     pub metrics: Arc<Metrics>,
-    /// The settings in effect, as a document.
-    pub settings: Bytes,
     pub log: AccessLog,
     /// Traces and metrics for a collector.
     pub telemetry: Option<Telemetry>,
@@ -104,7 +94,7 @@ impl Node {
         (head, facts, content): (Arc<RequestHead>, Arc<Facts>, Content),
         site: Arc<Site>,
     ) -> Request {
-        let sender = self.trust.sender(facts.client.ip(), &head.headers);
+        let sender = site.common.trust.sender(facts.client.ip(), &head.headers);
         let facts = match &sender.path[..] {
             // Nobody is between.
             [_] | [] => facts,
@@ -134,7 +124,8 @@ impl Node {
     /// The trace that a request belongs to, where traces are sent.
     fn trace(&self, request: &Request) -> Option<Arc<Trace>> {
         let tracer = self.telemetry.as_ref()?.tracer.as_ref()?;
-        let trusted = |from: &IpAddr| self.trust.trusts(*from);
+        let trust = &request.site.common.trust;
+        let trusted = |from: &IpAddr| trust.trusts(*from);
         let sent_by = match &request.peer {
             Some(_) => SentBy::Peer,
             None if request.path.last().is_some_and(trusted) => SentBy::TrustedProxy,
@@ -143,11 +134,24 @@ impl Node {
         tracer.trace(request.headers(), sent_by)
     }
 
+    /// The tiers under which an exchange goes on: those of its request, or of now.
+    pub(crate) fn tiers_of(&self, exchange: &Exchange) -> Option<Arc<tier::Tier>> {
+        match &exchange.request {
+            Some(request) => request.site.common.tier.clone(),
+            None => self.in_force().common.tier.clone(),
+        }
+    }
+
     /// Whether requests may have traces.
     pub(crate) fn has_traces(&self) -> bool {
         self.telemetry
             .as_ref()
             .is_some_and(|telemetry| telemetry.tracer.is_some())
+    }
+
+    /// The number of the configuration in force.
+    pub(crate) fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Acquire)
     }
 
     /// How the node names itself towards others.
@@ -172,12 +176,13 @@ impl Node {
                 if let Some(node) = node.upgrade() {
                     let now = (node.moment(), node.clock.instant());
                     let tell = |placed: &_, applied: &_| node.purged(placed, applied);
-                    node.purges.hear(events, &node.sites, now, &tell);
+                    let in_force = node.in_force_now();
+                    node.purges.hear(events, &in_force.sites, now, &tell);
                 }
             }),
             is_within: Box::new(move |order, site| {
                 let node = sites.upgrade();
-                node.is_some_and(|node| purges::is_within(order, site, &node.sites))
+                node.is_some_and(|node| purges::is_within(order, site, &node.in_force().sites))
             }),
             trail: Box::new(move || {
                 let node = applied.upgrade();

@@ -1,6 +1,7 @@
 //! Purging: what a response can be purged by, and what a purge does.
 
 mod begun;
+mod former;
 mod groups;
 mod journal;
 mod labels;
@@ -20,6 +21,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use parking_lot::Mutex;
 use policy::time::Timestamp;
 use purge_api::{Filter, Fleet, Mode, Order};
@@ -36,6 +38,8 @@ use crate::sites::Sites;
 use crate::tier::Source;
 
 use begun::Begun;
+use former::Former;
+pub(crate) use former::Urls;
 use journal::Journal;
 pub(crate) use journal::{Applied, Logged};
 use labels::Kind;
@@ -75,9 +79,15 @@ pub(crate) struct Purges {
     pub sweeper: Sweeper,
     /// Dry runs that may be begun.
     pub previews: Semaphore,
+    /// What configurations before this one have called things.
+    former: Former,
     /// How often purges were found to be missing since the node was started: everything is validated then.
     resets: AtomicU64,
 }
+
+/// What the file had that is still to be applied.
+#[must_use]
+pub(crate) struct Unapplied(Vec<(Sequence, Bytes)>);
 
 /// A purge that is applied.
 #[derive(Clone, Debug)]
@@ -117,18 +127,16 @@ pub(crate) enum PurgeError {
 }
 
 impl Purges {
-    /// Opens the file in a folder, which is made where there is none, and applies what is in it. `log` makes the log
-    /// that is followed from there, of the file and what its end tells.
+    /// Opens the file in a folder, which is made where there is none. `log` makes the log that is followed from there, of
+    /// the file and what its end tells. What is in it is to be applied: [`Purges::apply_again`].
     ///
     /// Where there is no file, purges are counted and not kept: the audit trail is lost with the process, and what disks
     /// have of it is not used again. A `witness` beside the disks says whether the file is all there was.
     pub(crate) fn open(
         folder: Option<&Path>,
         witness: Option<&Path>,
-        sites: &Sites,
-        now: Moment,
         log: impl FnOnce(LogFile, Tail) -> Box<dyn PurgeLog>,
-    ) -> Self {
+    ) -> (Self, Unapplied) {
         let fresh = LogId(crate::token::number());
         let opened = folder.map(|folder| open_log(folder, fresh));
         let opened = opened.unwrap_or_else(|| Ok(Opened::volatile(fresh)));
@@ -158,13 +166,18 @@ impl Purges {
             begun: Begun::default(),
             sweeper: Sweeper::default(),
             previews: Semaphore::new(PREVIEWS_MAX),
+            former: Former::default(),
             resets: AtomicU64::new(resets),
         };
+        (purges, Unapplied(records))
+    }
+
+    /// Applies what was in the file.
+    pub(crate) fn apply_again(&self, Unapplied(records): Unapplied, sites: &Sites, now: Moment) {
         let mut offset = 0;
         for (sequence, payload) in records {
-            purges.reapply(sequence, &payload, &mut offset, sites, now);
+            self.reapply(sequence, &payload, &mut offset, sites, now);
         }
-        purges
     }
 
     fn reapply(
@@ -266,6 +279,7 @@ impl Purges {
             if self.add_labels(scope, sites, &mut labels).is_err() {
                 labels.push(self.label_unserved(scope));
             }
+            self.add_former_labels(scope, sites, &mut labels);
         }
         self.index.apply(sequence, &labels, mode(order.mode), now);
         self.journal.lock().keep(Logged {

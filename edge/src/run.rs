@@ -1,6 +1,7 @@
 //! A node's life: it opens its listeners, serves, drains, and is gone.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,7 +22,7 @@ use crate::server::{Listener, Server};
 use crate::short_way::ShortWay;
 use crate::telemetry;
 use crate::tls::TlsError;
-use crate::wiring::{self, Plan};
+use crate::wiring::{self, Given, Plan};
 
 /// Connections that the system holds for a listener until they are accepted.
 const BACKLOG: i32 = 4096;
@@ -95,9 +96,15 @@ impl std::fmt::Debug for Running {
 
 /// Opens a node's listeners and serves on them.
 ///
+/// `file` is what the configuration was read from, and what a reload reads again.
+///
 /// # Errors
 /// [`StartError`] where an address, a certificate or the system does not allow it. Nothing is left open then.
-pub fn start(config: config::Config, token: Token) -> Result<Running, StartError> {
+pub fn start(
+    config: config::Config,
+    token: Token,
+    file: Option<PathBuf>,
+) -> Result<Running, StartError> {
     let (stop, stopping) = watch::channel(false);
     let (stopped, admin_stopping) = watch::channel(false);
     let Plan {
@@ -106,10 +113,17 @@ pub fn start(config: config::Config, token: Token) -> Result<Running, StartError
         admin,
         connections,
         grace,
-    } = wiring::plan(config, token, stopping.clone())?;
+    } = wiring::plan(
+        Given {
+            config,
+            token,
+            file,
+        },
+        stopping.clone(),
+    )?;
     let node = Arc::new(node);
     node.follow_purges();
-    if let Some(tier) = &node.tier {
+    if let Some(tier) = &node.in_force().common.tier {
         tier.start();
     }
     tokio::spawn(account(Arc::clone(&node.tiers), stopping.clone()));
@@ -125,7 +139,7 @@ pub fn start(config: config::Config, token: Token) -> Result<Running, StartError
     for listener in listeners {
         sockets.push(Listener {
             socket: bind(listener.address)?,
-            tls: listener.tls,
+            spoken: listener.spoken,
             announcing: listener.announcing,
         });
     }
@@ -216,6 +230,12 @@ pub enum Drained {
 }
 
 impl Running {
+    /// Has the node read its configuration again, and take it whole or not at all. What comes of it, the log tells.
+    pub async fn reload(&self) {
+        // Whoever sent a signal has nowhere else to look.
+        drop(self.node.reload("SIGHUP").await);
+    }
+
     /// Accepts nothing more, finishes what is under way, at most for the grace time, and closes.
     pub async fn drain(self) -> Drained {
         self.stop.send_replace(true);

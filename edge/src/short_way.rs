@@ -50,7 +50,8 @@ impl ShortWay {
             return Err(None);
         }
         let exchange = Exchange::new(node.clock.instant(), node.clock.now());
-        let site = node.sites.find(&head.authority.host).ok_or(None)?;
+        let in_force = node.in_force();
+        let site = in_force.sites.find(&head.authority.host).ok_or(None)?;
         if node.guard.check(&head.headers).is_err() {
             return Err(None);
         }
@@ -65,7 +66,7 @@ impl ShortWay {
 
     /// The answer to a request that is the same as the one before it, if that is still the same.
     pub(crate) fn again<W>(&self, node: &Arc<Node>, known: &Known<W>) -> Option<Again> {
-        if self.is_closed() {
+        if self.is_closed() || !node.is_in_force(&known.request().site) {
             return None;
         }
         let again = known.again(node)?;
@@ -75,7 +76,7 @@ impl ShortWay {
 
     /// The answer to a request that differs from one before it in its target and host only, if it is plain.
     pub(crate) fn like(&self, node: &Node, like: &mut Like, other: Other<'_>) -> Option<Plain> {
-        if self.is_closed() {
+        if self.is_closed() || !node.is_in_force(like.site()) {
             return None;
         }
         like.find(node, other)

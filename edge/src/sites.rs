@@ -13,7 +13,8 @@ use storage::Admission;
 
 use crate::egress::Pool;
 use crate::hints::Learning;
-use crate::metrics::{NO_RULE, Tally};
+use crate::in_force::Common;
+use crate::metrics::Tally;
 use crate::origins::Origins;
 use crate::origins::edits::Edits;
 use crate::proxy_status::Telling;
@@ -78,6 +79,8 @@ fn is_below(host: &str, domain: &str) -> bool {
 #[derive(Debug)]
 pub(crate) struct Site {
     pub name: String,
+    /// What it has in common with the others.
+    pub common: Arc<Common>,
     pub origins: Origins,
     /// What is changed of heads.
     pub edits: Edits,
@@ -99,7 +102,7 @@ pub(crate) struct Site {
     /// Of requests that no rule matches, and then of each rule: the first that matches counts.
     tallies: Vec<Arc<Tally>>,
     /// Fields that responses were seen to vary on without the operator's care.
-    pub varied: Varied,
+    pub varied: Arc<Varied>,
     treatments: RwLock<HashMap<Vec<usize>, Arc<Treatment>>>,
 }
 
@@ -253,6 +256,9 @@ impl Site {
     pub(crate) fn new(parts: SiteParts) -> Self {
         let SiteParts {
             name,
+            common,
+            tallies,
+            varied,
             origins,
             edits,
             forwarded,
@@ -267,11 +273,10 @@ impl Site {
             rules,
         } = parts;
         Self {
-            tallies: std::iter::once(NO_RULE)
-                .chain(rules.iter().map(|rule| rule.name.as_str()))
-                .map(|rule| Arc::new(Tally::new(&name, rule)))
-                .collect(),
             name,
+            common,
+            tallies,
+            varied,
             origins,
             edits,
             forwarded,
@@ -284,7 +289,6 @@ impl Site {
             show_key,
             base: Arc::new(base),
             rules,
-            varied: Varied::default(),
             treatments: RwLock::default(),
         }
     }
@@ -334,6 +338,10 @@ impl Site {
 #[derive(Debug)]
 pub(crate) struct SiteParts {
     pub name: String,
+    pub common: Arc<Common>,
+    /// Of requests that no rule matches, and then of each rule.
+    pub tallies: Vec<Arc<Tally>>,
+    pub varied: Arc<Varied>,
     pub origins: Origins,
     pub edits: Edits,
     pub forwarded: ForwardedFor,

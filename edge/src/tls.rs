@@ -3,14 +3,15 @@
 mod tickets;
 
 use std::collections::HashMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::server::{ClientHello, ProducesTickets, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
+use tokio_rustls::TlsAcceptor;
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
@@ -47,14 +48,57 @@ pub(crate) struct Files<'a> {
     pub key: &'a Path,
 }
 
+/// What TLS listeners shake hands with.
+pub(crate) struct Handshakes {
+    pub acceptor: TlsAcceptor,
+    ticketer: Arc<dyn ProducesTickets>,
+    /// What the tickets depend on.
+    sealed_by: SealedBy,
+}
+
+/// The file of secrets, and whose certificates clients may have shown.
+#[derive(Debug, Eq, PartialEq)]
+struct SealedBy {
+    secrets: Option<PathBuf>,
+    trusted: Vec<u8>,
+}
+
 /// The settings of TLS listeners: HTTP/2 and HTTP/1.1 by ALPN. Who connects may show a certificate of `authorities`, if
 /// there are any, and no other. Sessions are resumed by tickets: of this start alone, or of all nodes that have the
-/// secrets in the file `tickets`.
-pub(crate) fn server_config(
+/// secrets in the file `tickets`; and of what there was `before`, where it made them in the same way.
+pub(crate) fn handshakes(
+    files: &[Files<'_>],
+    (authorities, tickets): (Option<&Path>, Option<&Path>),
+    before: Option<&Handshakes>,
+) -> Result<Handshakes, TlsError> {
+    let sealed_by = SealedBy {
+        secrets: tickets.map(Path::to_owned),
+        trusted: trusted(authorities)?,
+    };
+    let mut config = server_config(files, authorities)?;
+    let same = before.filter(|before| before.sealed_by == sealed_by);
+    config.ticketer = match (same, tickets) {
+        (Some(same), _) => Arc::clone(&same.ticketer),
+        (None, Some(path)) => {
+            let clock = Clock::from_environment();
+            Arc::new(Tickets::new(path, &sealed_by.trusted, clock)?)
+        }
+        (None, None) => match aws_lc_rs::Ticketer::new() {
+            Ok(ticketer) => ticketer,
+            Err(_) => config.ticketer,
+        },
+    };
+    Ok(Handshakes {
+        ticketer: Arc::clone(&config.ticketer),
+        acceptor: TlsAcceptor::from(Arc::new(config)),
+        sealed_by,
+    })
+}
+
+fn server_config(
     files: &[Files<'_>],
     authorities: Option<&Path>,
-    tickets: Option<&Path>,
-) -> Result<Arc<rustls::ServerConfig>, TlsError> {
+) -> Result<rustls::ServerConfig, TlsError> {
     let mut certificates = Certificates::default();
     for files in files {
         certificates.add(*files)?;
@@ -74,24 +118,14 @@ pub(crate) fn server_config(
     };
     let mut config = builder.with_cert_resolver(Arc::new(certificates));
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    config.ticketer = match tickets {
-        Some(path) => Arc::new(shared_tickets(path, authorities)?),
-        None => match aws_lc_rs::Ticketer::new() {
-            Ok(ticketer) => ticketer,
-            Err(_) => config.ticketer,
-        },
-    };
-    Ok(Arc::new(config))
+    Ok(config)
 }
 
 /// A session is resumed with the certificate that its client has shown, so that what counts as one is part of the keys.
-fn shared_tickets(path: &Path, authorities: Option<&Path>) -> Result<Tickets, TlsError> {
-    let mut trusted = Vec::new();
-    if let Some(path) = authorities {
-        let read = read_certificates(path)?;
-        trusted.extend(read.iter().flat_map(|der| der.to_vec()));
-    }
-    Tickets::new(path, &trusted, Clock::from_environment())
+fn trusted(authorities: Option<&Path>) -> Result<Vec<u8>, TlsError> {
+    let read = authorities.map(read_certificates).transpose()?;
+    let all = read.iter().flatten();
+    Ok(all.flat_map(|der| der.to_vec()).collect())
 }
 
 /// TLS between nodes of tiers: whom they believe, and what they show. HTTP/2 only.

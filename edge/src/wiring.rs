@@ -7,6 +7,8 @@ mod caching;
 mod disks;
 mod egress;
 mod fleet;
+mod in_force;
+mod keys;
 mod log;
 mod origin;
 mod rule;
@@ -17,26 +19,25 @@ mod telemetry;
 mod tier;
 
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use config::model;
-use purge_api::{Api, Token};
+use purge_api::Token;
 use storage::curve::Shape;
 use storage::purge::LogId;
 use storage::{Epochs, FlightSettings, Flights, Memory, Tiers, Uncacheable, VaryMemory};
-use tiered::forwarded::{self, Trust};
 use tokio::sync::watch;
-use tokio_rustls::TlsAcceptor;
 
+use crate::access_log::AccessLog;
 use crate::audit::Audit;
 use crate::cache::Head;
 use crate::capacity::Capacity;
 use crate::clock::Clock;
 use crate::coding::Coder;
-use crate::downstream::Limits;
-use crate::egress::Pool;
 use crate::fleet::{CursorFile, FleetLog, Place};
 use crate::hints::Hints;
 use crate::ids::Ids;
@@ -46,19 +47,20 @@ use crate::observe::Observed;
 use crate::origins::names::Names;
 use crate::pingora::Authorities;
 use crate::pingora::fetch::Fetcher;
-use crate::purges::{LocalLog, Purges};
+use crate::purges::position::Position;
+use crate::purges::{LocalLog, Purges, Unapplied};
+use crate::reload::Reloads;
 use crate::run::StartError;
 use crate::searches::Searches;
-use crate::server::Announcing;
-use crate::sites::Sites;
-use crate::tier::{Shared, Tier, TierMetrics};
-use crate::tls::{self, Files, TlsError};
+use crate::server::{Announcing, Below};
+use crate::telemetry::Telemetry;
 
 pub use disks::DISK_QUIET;
 pub use fleet::plan_fleet;
 use fleet::{Following, following};
+pub(crate) use in_force::Keeping;
+pub(crate) use keys::urls;
 pub use simulated::{Simulated, simulated};
-use site::sites_by_host;
 
 /// Fills under way at once; requests beyond it go to the origin by themselves.
 const FLIGHTS_MAX: usize = 16 * 1024;
@@ -73,6 +75,14 @@ const EPOCH_BITS: u32 = 20;
 /// Idle connections to origins that are kept, for each thread.
 const POOL_PER_THREAD: usize = 128;
 
+/// What a node is started with.
+pub(crate) struct Given {
+    pub config: model::Config,
+    pub token: Token,
+    /// The file that it was read from: a reload reads it again.
+    pub file: Option<PathBuf>,
+}
+
 /// A node before its listeners are open.
 pub(crate) struct Plan {
     pub node: Node,
@@ -85,139 +95,181 @@ pub(crate) struct Plan {
 /// A listener before it is open.
 pub(crate) struct Planned {
     pub address: SocketAddr,
-    pub tls: Option<TlsAcceptor>,
+    pub spoken: Below,
     pub announcing: Announcing,
 }
 
 /// Builds a node from its configuration, and says what it is to listen to.
-pub(crate) fn plan(
-    config: model::Config,
-    token: Token,
-    stopping: watch::Receiver<bool>,
-) -> Result<Plan, StartError> {
+pub(crate) fn plan(given: Given, stopping: watch::Receiver<bool>) -> Result<Plan, StartError> {
+    let config = &given.config;
     Ok(Plan {
-        listeners: listeners(&config.node.listen, &config.tls, tier::peers(&config))?,
+        listeners: listeners(&config.node.listen),
         admin: config.admin.listen,
         connections: u32::try_from(config.limits.connections).unwrap_or(u32::MAX),
         grace: config.node.grace,
-        node: node(config, token, stopping)?,
+        node: node(given, stopping)?,
     })
 }
 
-fn node(
-    config: model::Config,
-    token: Token,
-    stopping: watch::Receiver<bool>,
-) -> Result<Node, StartError> {
-    let model::Config {
-        node,
-        admin: api,
-        fleet,
-        tier,
-        dialects,
-        memory,
-        disks,
-        egress,
+/// What there is of a node before it has a configuration in force.
+struct Ground {
+    state: Option<PathBuf>,
+    clock: Arc<Clock>,
+    metrics: Arc<Metrics>,
+    names: Arc<Names>,
+    log: AccessLog,
+    telemetry: Option<Telemetry>,
+    threads: usize,
+}
+
+impl Ground {
+    fn of(config: &model::Config) -> Result<Self, StartError> {
+        let name = &config.node.name;
+        let metrics = Arc::new(Metrics::new().map_err(system)?);
+        let clock = Arc::new(Clock::from_environment());
+        let names = Names::of(&config.node.resolvers);
+        let log = log::open(config.log.clone(), name, &clock, &metrics)?;
+        let telemetry = config.telemetry.clone().map(|telemetry| {
+            let around = telemetry::Around {
+                name,
+                clock: &clock,
+                names: &names,
+                metrics: &metrics,
+                redaction: log.redaction(),
+            };
+            telemetry::prepare(telemetry, &around)
+        });
+        let threads = config.node.threads;
+        Ok(Self {
+            state: crate::token::state_directory()
+                .map(|state| state.join(name))
+                .ok(),
+            telemetry: telemetry.transpose()?,
+            threads: threads.map_or_else(default_threads, usize::from),
+            clock,
+            metrics,
+            names,
+            log,
+        })
+    }
+
+    /// What a configuration is made ready with.
+    fn keeping<'a>(&'a self, name: &'a str, position: &'a Arc<Position>) -> Keeping<'a> {
+        Keeping {
+            name,
+            threads: self.threads,
+            clock: &self.clock,
+            metrics: &self.metrics,
+            names: &self.names,
+            position,
+            before: None,
+        }
+    }
+}
+
+/// What is stored, and what is counted of it.
+struct Stock {
+    tiers: Arc<Tiers<Head>>,
+    coder: Coder,
+    capacity: Capacity,
+}
+
+impl Stock {
+    fn of(
+        (memory, limits): (model::Memory, &model::Limits),
+        below: Option<disks::Below>,
+        (ground, purges): (&Ground, &Purges),
+    ) -> Self {
+        let settings = memory_settings(memory, limits);
+        let memory = Memory::new(settings);
+        let shape = Shape {
+            memory: settings.capacity as u64,
+            object_max: settings.object_max,
+            eviction: settings.eviction,
+            disk: below.as_ref().map(|below| below.shape),
+        };
+        let capacity = Capacity::new(shape, memory.object_overhead(), ground.clock.now());
+        let coder = Coder::new(
+            Arc::clone(&memory),
+            Arc::clone(&ground.metrics),
+            ground.threads,
+        );
+        let tiers = match below {
+            Some(below) => Tiers::above(memory, below.disk, purges.log_id().0),
+            None => Tiers::memory_only(memory),
+        };
+        watch_evictions(&tiers, &ground.metrics, &ground.clock);
+        Self {
+            tiers,
+            coder,
+            capacity,
+        }
+    }
+}
+
+fn node(given: Given, stopping: watch::Receiver<bool>) -> Result<Node, StartError> {
+    let Given {
+        config,
+        token,
+        file,
+    } = given;
+    let name = config.node.name.clone();
+    let ground = Ground::of(&config)?;
+    let fleet = config.fleet.clone();
+    let following = fleet.map(|fleet| following(fleet, &name, ground.state.as_deref()));
+    let following = following.transpose()?;
+    let (memory, limits) = (config.memory, config.limits);
+    let below = disks::open(config.disks.clone(), &memory, &limits)?;
+    let witness = below.as_ref().map(|below| below.witness.clone());
+    let around = Around {
+        state: ground.state.as_deref(),
+        witness: witness.as_deref(),
+        clock: &ground.clock,
+        metrics: &ground.metrics,
+    };
+    let (purges, unapplied) = around.open_purges(following);
+    let keeping = ground.keeping(&name, &purges.position);
+    let in_force = keeping.make_ready(config, token)?;
+    purges.apply_again(unapplied, &in_force.sites, moment(&ground.clock));
+    in_force.begin(&ground.metrics);
+    let epochs = around.epochs(purges.log_id());
+    let audit = Audit::open(ground.state.as_deref());
+    let Stock {
+        tiers,
+        coder,
+        capacity,
+    } = Stock::of((memory, &limits), below, (&ground, &purges));
+    let pool = POOL_PER_THREAD * ground.threads;
+    let authorities = Arc::new(Authorities::default());
+    let instance = crate::token::instance().map_err(system)?;
+    let Ground {
+        state: _, // used before
+        clock,
+        metrics,
+        names,
         log,
         telemetry,
-        limits,
-        tls: _, // the listeners'
-        sites,
-        effective,
-    } = config;
-    let model::Node {
-        name,
-        listen: _, // the plan's
         threads,
-        grace: _, // the plan's
-        trusted_proxies,
-        trusted_field,
-        resolvers,
-    } = node;
-    let model::Admin {
-        listen: _,     // the plan's
-        token_file: _, // read before: see `token`
-        tokens,
-    } = api;
-    let threads = threads.map_or_else(default_threads, usize::from);
-    let metrics = Arc::new(Metrics::new().map_err(system)?);
-    let clock = Arc::new(Clock::from_environment());
-    let observed_from = clock.now();
-    let names = Names::of(&resolvers);
-    let authorities = Arc::new(Authorities::default());
-    let pool = POOL_PER_THREAD * threads;
-    let instance = crate::token::instance().map_err(system)?;
-    let log = log::open(log, &name, &clock, &metrics)?;
-    let telemetry = telemetry.map(|telemetry| {
-        let around = telemetry::Around {
-            name: &name,
-            clock: &clock,
-            names: &names,
-            metrics: &metrics,
-            redaction: log.redaction(),
-        };
-        telemetry::prepare(telemetry, &around)
-    });
-    let telemetry = telemetry.transpose()?;
-    let pools = egress::pools(egress, &metrics.egress)?;
-    let sites = sites_by_host(sites, (&metrics.origins, &pools))?;
-    metrics.requests.watch(sites.tallies().cloned());
-    let state = crate::token::state_directory().map(|state| state.join(&name));
-    let state = state.ok();
-    let following = fleet.map(|fleet| following(fleet, &name, state.as_deref()));
-    let following = following.transpose()?;
-    let below = disks::open(disks, &memory, &limits)?;
-    let around = Around {
-        state: state.as_deref(),
-        witness: below.as_ref().map(|below| below.witness.as_path()),
-        clock: &clock,
-        metrics: &metrics,
-    };
-    let purges = around.open_purges(&sites, following);
-    let tier = tier.map(|tier| {
-        around.tier(
-            tier::ready(tier, threads, &pools)?,
-            &name,
-            (&names, &purges),
-        )
-    });
-    let tier = tier.transpose()?;
+    } = ground;
     let fetcher = Fetcher::new(
         Arc::clone(&names),
         Arc::clone(&authorities),
         Arc::clone(&clock),
         pool,
-        tier.clone(),
     );
-    let memory_settings = memory_settings(memory, &limits);
-    let memory = Memory::new(memory_settings);
-    let shape = Shape {
-        memory: memory_settings.capacity as u64,
-        object_max: memory_settings.object_max,
-        eviction: memory_settings.eviction,
-        disk: below.as_ref().map(|below| below.shape),
-    };
-    let capacity = Capacity::new(shape, memory.object_overhead(), observed_from);
-    let coder = Coder::new(Arc::clone(&memory), Arc::clone(&metrics), threads);
-    let epochs = around.epochs(purges.log_id());
-    let tiers = match below {
-        Some(below) => Tiers::above(memory, below.disk, purges.log_id().0),
-        None => Tiers::memory_only(memory),
-    };
-    watch_evictions(&tiers, &metrics, &clock);
     Ok(Node {
         name,
         purges,
-        api: Api::new(admin::access(token, tokens)?, admin::dialects(dialects)),
-        audit: Audit::open(state.as_deref()),
+        audit,
         guard: tiered::LoopGuard::new(&instance),
         started: clock.instant(),
+        observed: Observed::new(clock.now()),
+        reloads: Reloads::new(file, &metrics, &in_force).map_err(system)?,
+        generation: AtomicU64::new(in_force.common.generation),
+        generations: watch::Sender::new(in_force.common.generation),
+        in_force: ArcSwap::from_pointee(in_force),
         epochs,
         clock,
-        sites,
-        limits: Arc::new(downstream_limits(&limits)),
-        follower_wait: limits.follower_wait,
-        ranges_max: limits.ranges,
         tiers,
         coder,
         flights: Flights::new(FlightSettings {
@@ -227,21 +279,15 @@ fn node(
         uncacheable: Uncacheable::new(UNCACHEABLE_MAX),
         rangeless: Uncacheable::new(RANGELESS_MAX),
         vary: VaryMemory::new(VARY_MAX),
-        tier,
-        trust: Trust::new(trusted_proxies, trusted(trusted_field)),
         hints: Hints::new(),
         searches: Searches::new(),
-        query_content: limits.query_content,
         fetcher: Arc::new(fetcher),
         names,
-        egress: in_order(pools),
         authorities,
         metrics,
-        settings: settings::document(&effective),
         log,
         telemetry,
         ids: Ids::default(),
-        observed: Observed::new(observed_from),
         capacity,
         threads,
         pool,
@@ -269,9 +315,8 @@ struct Around<'a> {
 
 impl Around<'_> {
     /// Reads the purges that were applied, and makes the log that is followed from there: the node's own, or the fleet's.
-    fn open_purges(&self, sites: &Sites, following: Option<Following>) -> Purges {
-        let now = moment(self.clock);
-        Purges::open(self.state, self.witness, sites, now, |file, tail| {
+    fn open_purges(&self, following: Option<Following>) -> (Purges, Unapplied) {
+        Purges::open(self.state, self.witness, |file, tail| {
             let cursor = CursorFile::new(self.state);
             let Some(following) = following else {
                 cursor.remove();
@@ -302,31 +347,6 @@ impl Around<'_> {
             None => Epochs::volatile(start),
         }
     }
-
-    /// Makes what is asked instead of the origin, and who may ask this node.
-    fn tier(
-        &self,
-        ready: tier::Ready,
-        name: &str,
-        (names, purges): (&Arc<Names>, &Purges),
-    ) -> Result<Arc<Tier>, StartError> {
-        let counters = TierMetrics::new().map_err(system)?;
-        self.metrics.add(counters.collectors());
-        let shared = Shared {
-            name: name.to_owned(),
-            proof: ready.proof,
-            silence: ready.silence,
-            clock: Arc::clone(self.clock),
-            names: Arc::clone(names),
-            position: Arc::clone(&purges.position),
-            metrics: counters,
-        };
-        Ok(Arc::new(Tier::new(
-            ready.settings,
-            shared,
-            (ready.parents, ready.siblings),
-        )))
-    }
 }
 
 fn moment(clock: &Clock) -> storage::Moment {
@@ -340,38 +360,6 @@ fn system(error: impl std::fmt::Display) -> StartError {
 /// One thread for each core.
 pub(crate) fn default_threads() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
-}
-
-fn downstream_limits(limits: &model::Limits) -> Limits {
-    let model::Limits {
-        head_bytes,
-        target_bytes,
-        fields,
-        head_timeout,
-        idle_timeout,
-        body_timeout,
-        write_timeout,
-        connections: _,   // the server's
-        followers: _,     // the flights'
-        follower_wait: _, // the node's
-        ranges: _,        // the node's
-        variants: _,      // the tiers'
-        query_content: _, // the node's
-        h2_streams,
-    } = *limits;
-    Limits {
-        wire: wire::Limits {
-            head_bytes,
-            target_bytes,
-            fields,
-            ..wire::Limits::default()
-        },
-        head: head_timeout,
-        idle: idle_timeout,
-        body: body_timeout,
-        write: write_timeout,
-        h2_streams,
-    }
 }
 
 fn memory_settings(memory: model::Memory, limits: &model::Limits) -> storage::Settings {
@@ -392,55 +380,24 @@ fn memory_settings(memory: model::Memory, limits: &model::Limits) -> storage::Se
     }
 }
 
-fn in_order(pools: egress::Pools) -> Vec<Arc<Pool>> {
-    let mut pools: Vec<_> = pools.into_values().collect();
-    pools.sort_by(|one, other| one.name.cmp(&other.name));
-    pools
-}
-
-fn listeners(
-    listen: &[model::Listener],
-    tls: &model::Tls,
-    peers: Option<&Path>,
-) -> Result<Vec<Planned>, TlsError> {
-    let model::Tls {
-        certificates,
-        ticket_key_file,
-    } = tls;
-    let tickets = ticket_key_file.as_deref();
-    let files: Vec<_> = certificates
-        .iter()
-        .map(|model::Certificate { cert, key }| Files { cert, key })
-        .collect();
-    let mut planned = Vec::new();
-    for model::Listener {
-        address,
-        transport,
-        announcing,
-    } in listen
-    {
-        let tls = match transport {
-            model::ListenerTransport::Plain => None,
-            model::ListenerTransport::Tls => {
-                let config = tls::server_config(&files, peers, tickets)?;
-                Some(TlsAcceptor::from(config))
-            }
-        };
-        planned.push(Planned {
-            address: *address,
-            tls,
+fn listeners(listen: &[model::Listener]) -> Vec<Planned> {
+    let planned = listen.iter().map(|listener| {
+        let model::Listener {
+            address,
+            transport,
+            announcing,
+        } = *listener;
+        Planned {
+            address,
+            spoken: match transport {
+                model::ListenerTransport::Plain => Below::Nothing,
+                model::ListenerTransport::Tls => Below::Tls,
+            },
             announcing: match announcing {
                 model::Announcing::No => Announcing::No,
                 model::Announcing::Trusted => Announcing::Trusted,
             },
-        });
-    }
-    Ok(planned)
-}
-
-const fn trusted(field: model::TrustedField) -> forwarded::Field {
-    match field {
-        model::TrustedField::XForwardedFor => forwarded::Field::XForwarded,
-        model::TrustedField::Forwarded => forwarded::Field::Forwarded,
-    }
+        }
+    });
+    planned.collect()
 }

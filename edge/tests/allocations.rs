@@ -53,7 +53,7 @@ fn allocations(log: &str, paths: &'static [&str]) -> u64 {
         .enable_all()
         .build()
         .unwrap();
-    let running = runtime.block_on(async { larder::start(config, token).unwrap() });
+    let running = runtime.block_on(async { larder::start(config, token, None).unwrap() });
     let address = running.listening[0];
     let (warm, warmed) = oneshot::channel();
     let (counting, counted) = std::sync::mpsc::channel();

@@ -31,11 +31,13 @@ pub enum Permission {
     Key,
     /// Purge everything, or everything of a site.
     All,
+    /// Have the node read its configuration again.
+    Reload,
 }
 
 impl Permission {
     /// All of them.
-    pub const EVERY: [Self; 7] = [
+    pub const EVERY: [Self; 8] = [
         Self::Read,
         Self::Url,
         Self::Tag,
@@ -43,6 +45,7 @@ impl Permission {
         Self::Host,
         Self::Key,
         Self::All,
+        Self::Reload,
     ];
 
     /// Its name in configurations and refusals.
@@ -56,6 +59,7 @@ impl Permission {
             Self::Host => "purge:host",
             Self::Key => "purge:key",
             Self::All => "purge:all",
+            Self::Reload => "reload",
         }
     }
 

@@ -17,6 +17,7 @@ mod openapi;
 mod order;
 mod problem;
 mod receipt;
+mod reload;
 mod routes;
 mod upstreams;
 
@@ -33,5 +34,6 @@ pub use problem::Problem;
 pub use receipt::{
     Applied, Matched, Page, Preview, Receipt, Refusals, RefusedRequest, SAMPLES_MAX, Sample, State,
 };
-pub use routes::{Api, Asked, Reader, document};
+pub use reload::{Changed, Configuration, Reloaded};
+pub use routes::{Api, Asked, Reader, document, refuse};
 pub use upstreams::{EgressList, EgressStatus, OriginList, OriginStatus};

@@ -10,6 +10,7 @@ use crate::fleet::Fleet;
 use crate::order::{Order, Patience, Scope};
 use crate::problem::Problem;
 use crate::receipt::{Preview, Receipt, RefusedRequest};
+use crate::reload::Configuration;
 use crate::upstreams::{EgressList, OriginList};
 
 /// The node behind the API.
@@ -134,6 +135,8 @@ pub struct Status {
     pub bytes_max: u64,
     /// Connections of clients.
     pub connections: u64,
+    /// What it runs by.
+    pub configuration: Configuration,
     /// The tiers of nodes that it is one of, if it is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tier: Option<Tier>,

@@ -20,6 +20,7 @@ mod tests {
     use crate::receipt::{
         Applied, Matched, Page, Preview, Receipt, Refusals, RefusedRequest, Sample, State,
     };
+    use crate::reload::{Changed, Configuration, Reloaded};
     use crate::upstreams::{EgressList, EgressStatus, OriginList, OriginStatus};
 
     fn document() -> Value {
@@ -135,6 +136,27 @@ mod tests {
                 exhausted: 0,
             },
         );
+        let configuration = Configuration {
+            generation: 1,
+            hash: String::new(),
+            since: "t".to_owned(),
+        };
+        check("Configuration", &configuration);
+        let changed = Changed {
+            setting: String::new(),
+            before: None,
+            after: None,
+        };
+        check("Changed", &changed);
+        check(
+            "Reloaded",
+            Reloaded {
+                configuration,
+                sites_added: Vec::new(),
+                sites_removed: Vec::new(),
+                changes: vec![changed],
+            },
+        );
         let sample = || Sample {
             uri: "u".to_owned(),
             key: "k".to_owned(),
@@ -192,6 +214,9 @@ mod tests {
             Problem::Busy,
             Problem::Crowded(""),
             Problem::Unavailable(text()),
+            Problem::Configuration(text()),
+            Problem::Restart(text()),
+            Problem::Stopping,
         ];
         let codes: BTreeSet<String> = all.iter().map(|it| it.code().to_owned()).collect();
         assert_eq!(

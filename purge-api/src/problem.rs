@@ -35,6 +35,12 @@ pub enum Problem {
     Crowded(&'static str),
     /// The purge could not be made durable, and was not applied.
     Unavailable(String),
+    /// The configuration that was to be taken is wrong, or there is no file to read again.
+    Configuration(String),
+    /// It differs in settings that a node takes when it starts.
+    Restart(String),
+    /// The node finishes what is under way, and stops.
+    Stopping,
 }
 
 #[derive(Serialize)]
@@ -55,8 +61,10 @@ impl Problem {
             Self::Method => StatusCode::METHOD_NOT_ALLOWED,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Malformed(_) => StatusCode::BAD_REQUEST,
-            Self::Invalid(_) | Self::Question(_) => StatusCode::UNPROCESSABLE_ENTITY,
-            Self::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Invalid(_) | Self::Question(_) | Self::Configuration(_) | Self::Restart(_) => {
+                StatusCode::UNPROCESSABLE_ENTITY
+            }
+            Self::Unavailable(_) | Self::Stopping => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
 
@@ -74,6 +82,9 @@ impl Problem {
             Self::Invalid(_) | Self::Question(_) => "invalid",
             Self::Busy | Self::Crowded(_) => "busy",
             Self::Unavailable(_) => "unavailable",
+            Self::Configuration(_) => "configuration",
+            Self::Restart(_) => "restart",
+            Self::Stopping => "stopping",
         }
     }
 
@@ -91,6 +102,9 @@ impl Problem {
             Self::Busy => "nothing was done: another dry run is under way",
             Self::Crowded(_) => "nothing was done: too many at once",
             Self::Unavailable(_) => "nothing was purged: the log cannot be written",
+            Self::Configuration(_) => "nothing was changed: the configuration cannot be taken",
+            Self::Restart(_) => "nothing was changed: some settings need a restart",
+            Self::Stopping => "nothing was changed: the node is stopping",
         }
     }
 
@@ -103,21 +117,24 @@ impl Problem {
                     .to_owned()
             }
             Self::NotFound => {
-                "the routes are /healthz, /readyz, /metrics, /v1/openapi.json, /v1/status, /v1/purges, /v1/purges/ID and /v1/refusals"
+                "the routes are /healthz, /readyz, /metrics, /v1/openapi.json, /v1/status, /v1/purges, /v1/purges/ID, /v1/refusals and /v1/reload"
                     .to_owned()
             }
             Self::Method => {
-                "the routes answer GET and HEAD, and /v1/purges takes POST".to_owned()
+                "the routes answer GET and HEAD, /v1/purges takes POST, and /v1/reload POST only".to_owned()
             }
             Self::TooLarge => "a purge has at most 256 KiB; send several".to_owned(),
             Self::Busy => "try again when it has been answered".to_owned(),
             Self::TooOften(denied) => denied.to_string(),
             Self::Crowded(why) => (*why).to_owned(),
+            Self::Stopping => "the next start reads the configuration".to_owned(),
             Self::Forbidden(why)
             | Self::Malformed(why)
             | Self::Invalid(why)
             | Self::Question(why)
-            | Self::Unavailable(why) => why.clone(),
+            | Self::Unavailable(why)
+            | Self::Configuration(why)
+            | Self::Restart(why) => why.clone(),
         }
     }
 

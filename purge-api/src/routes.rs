@@ -134,6 +134,39 @@ impl Api {
             .map_err(|problem| Box::new(refuse(asked, node, Some(&grant.name), &problem)))
     }
 
+    /// Who asks for something that is no purge and changes the node, where the token is for that and for all sites: its
+    /// name.
+    ///
+    /// # Errors
+    /// The answer to who may not.
+    pub fn permit<N: Node>(
+        &self,
+        asked: &Asked<'_>,
+        node: &N,
+        wanted: Permission,
+    ) -> Result<String, Box<Response<Bytes>>> {
+        let Some(grant) = self.access.by_bearer(asked.headers) else {
+            return Err(Box::new(refuse(asked, node, None, &Problem::Unauthorised)));
+        };
+        let may = || {
+            grant.count(node.instant())?;
+            grant.allows(wanted)
+        };
+        let permitted = may()
+            .map_err(Problem::from)
+            .and_then(|()| match *asked.method {
+                Method::POST if grant.sees_all() => Ok(()),
+                Method::POST => Err(Problem::Forbidden(
+                    "this is for tokens that are good for all sites".to_owned(),
+                )),
+                _ => Err(Problem::Method),
+            });
+        match permitted {
+            Ok(()) => Ok(grant.name.clone()),
+            Err(problem) => Err(Box::new(refuse(asked, node, Some(&grant.name), &problem))),
+        }
+    }
+
     /// As [`Api::reading`], where what is told is a document in JSON.
     pub fn read<N: Node>(
         &self,
@@ -297,7 +330,7 @@ pub(crate) fn stamp<N: Node>(asked: &Asked<'_>, node: &N, by: &str) -> Result<St
 }
 
 /// Tells of a refusal, and answers it.
-pub(crate) fn refuse<N: Node>(
+pub fn refuse<N: Node>(
     asked: &Asked<'_>,
     node: &N,
     by: Option<&str>,

@@ -33,6 +33,11 @@ impl Node for Fixed {
 
     fn status(&self) -> Status {
         Status {
+            configuration: crate::reload::Configuration {
+                generation: 1,
+                hash: "h".to_owned(),
+                since: "t".to_owned(),
+            },
             node: "n".to_owned(),
             version: "0",
             uptime_seconds: 1,

@@ -137,6 +137,23 @@ impl Node {
         Self::spawned(folder, address, admin, &args)
     }
 
+    /// Writes the configuration file anew: nothing happens until the node reads it.
+    pub fn configure(&self, settings: &Settings) {
+        let token = self.folder.path().join("admin-token");
+        self.configure_as(&settings.text(self.address, self.admin, &token));
+    }
+
+    /// Writes this text into the configuration file.
+    pub fn configure_as(&self, text: &str) {
+        fs::write(self.folder.path().join("larder.toml"), text).expect("a writable folder");
+    }
+
+    /// Writes the configuration file anew, and has the node read it.
+    pub async fn reload(&self, settings: &Settings) -> Response {
+        self.configure(settings);
+        self.api("POST", "/v1/reload", "").await
+    }
+
     /// Kills the process (SIGKILL).
     pub fn kill(&mut self) {
         self.child.kill().expect("the process can be killed");

@@ -41,6 +41,11 @@ impl Addresses {
         }
     }
 
+    /// They are not probed any more.
+    pub fn forget_probes(&mut self) {
+        self.known.values_mut().for_each(Health::forget_probes);
+    }
+
     /// Whether an address may be tried without a doubt.
     #[must_use]
     pub fn is_fit(&self, address: SocketAddr, now: Moment) -> bool {

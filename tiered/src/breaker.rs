@@ -6,7 +6,7 @@ use crate::Moment;
 use crate::window::{Ending, Window};
 
 /// When a circuit breaks.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BreakerSettings {
     /// Requests of the last while before it is judged.
     pub requests: u64,
@@ -60,6 +60,14 @@ impl Breaker {
             window: Window::new(settings.window),
             circuit: Circuit::Closed,
         }
+    }
+
+    /// The same circuit, as open as it is, from now on by other settings.
+    pub fn renew(&mut self, settings: BreakerSettings) {
+        if self.settings.window != settings.window {
+            self.window = Window::new(settings.window);
+        }
+        self.settings = settings;
     }
 
     /// What goes through at `now`.

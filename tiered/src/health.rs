@@ -146,6 +146,11 @@ impl Health {
         }
     }
 
+    /// It is not probed any more: what probes have said does not hold for ever.
+    pub fn forget_probes(&mut self) {
+        self.probes = Probes::default();
+    }
+
     /// A request goes to the peer. Where a trial is due, it is this one.
     pub fn begin(&mut self, now: Moment) {
         if self.standing(now) != Standing::Trial {

@@ -36,6 +36,8 @@ pub enum Permission {
     Key,
     /// Purge everything.
     All,
+    /// Have the node read its configuration again.
+    Reload,
 }
 
 /// Who may purge as clients of other caches do. A dialect for nobody is off.

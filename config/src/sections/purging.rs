@@ -37,7 +37,7 @@ const MAY: Setting<List<Choice<Permission>>> = Setting {
     unset: Unset::Required {
         example: "[\"purge:tag\", \"purge:url\"]",
     },
-    about: "What it opens; \"read\" is status, the audit trail and dry runs.",
+    about: "What it opens; \"read\" is status, the audit trail and dry runs, \"reload\" has the node read its configuration again.",
     read: List {
         of: Choice(&[
             ("read", Permission::Read),
@@ -47,6 +47,7 @@ const MAY: Setting<List<Choice<Permission>>> = Setting {
             ("purge:host", Permission::Host),
             ("purge:key", Permission::Key),
             ("purge:all", Permission::All),
+            ("reload", Permission::Reload),
         ]),
         least: 1,
     },

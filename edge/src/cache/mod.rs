@@ -161,7 +161,7 @@ async fn attempt(
 ) -> Result<Attempt, Interrupted> {
     let decision = decide(node, request).await;
     if matches!(decision, Decision::Pass(_) | Decision::Fill(_)) {
-        node.hints.tell(node, request, client).await?;
+        node.hints.tell(request, client).await?;
     }
     let sent = match decision {
         Decision::Pass(passing) => return Ok(Attempt::Served(Served::Pass(passing))),
@@ -406,7 +406,7 @@ async fn follow(
     wait: Wait,
     look: Look,
 ) -> Step {
-    let landing = timeout(node.follower_wait, follower.landing()).await;
+    let landing = timeout(request.site.common.follower_wait, follower.landing()).await;
     request.waited_for(&follower);
     let Ok(landing) = landing else {
         return Step::Decided(Decision::crowded());

@@ -21,7 +21,7 @@ use crate::exchange::{Exchange, Request, Turned};
 use crate::node::Node;
 use crate::outcome::{Outcome, Served, Tier};
 use crate::purges::Trust;
-use crate::sites::ShowKey;
+use crate::sites::{ShowKey, Site};
 use crate::tier::LARDER_TIER;
 
 /// A request of which only the target and the host change.
@@ -85,6 +85,11 @@ impl Like {
             moved: Moved::Nowhere,
             looked_up: super::passes_by(request).is_none(),
         })
+    }
+
+    /// The site of the last one.
+    pub(crate) fn site(&self) -> &Site {
+        &self.request.site
     }
 
     /// Whether it is what was asked for last.
@@ -153,7 +158,7 @@ impl Moved {
 
     /// Moves a request. The text of another host is not needed any more.
     fn go(request: &mut Request, node: &Node, to: &str, mut other: String) -> Option<Self> {
-        request.move_to(to, &node.sites)?;
+        request.move_to(to, &node.in_force().sites)?;
         other.clear();
         other.push_str(to);
         Some(Self::To(other))

@@ -73,7 +73,13 @@ fn answer(
     };
     let received = stored.reception.response_time;
     let length = Some(body.len());
-    let selected = respond::select(request, whole, received, length, node.ranges_max);
+    let selected = respond::select(
+        request,
+        whole,
+        received,
+        length,
+        request.site.common.ranges_max,
+    );
     let Selected {
         status,
         mut headers,

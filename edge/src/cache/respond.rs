@@ -127,7 +127,7 @@ pub(super) async fn stored(
         headers,
         part: Part::Whole,
     };
-    let ranges_max = node.ranges_max;
+    let ranges_max = request.site.common.ranges_max;
     let selected = select(request, representation, received, length, ranges_max);
     let mut content = Content::of(&body, &selected.part);
     if body.is_on_disk() {
@@ -363,7 +363,9 @@ pub(super) fn note_birth(node: &Node, exchange: &mut Exchange, head: &Head) {
 /// Tells another node of a tier what the response is, where one asks.
 pub(crate) fn vouch(node: &Node, exchange: &Exchange, status: StatusCode, headers: &mut HeaderMap) {
     headers.remove(LARDER_TIER);
-    if let (Some(tier), Some(peer)) = (&node.tier, &exchange.peer) {
+    if let Some(peer) = &exchange.peer
+        && let Some(tier) = node.tiers_of(exchange)
+    {
         let about = (exchange.outcome.as_ref(), exchange.born.clone());
         if let Some(field) = tier.vouch(peer, status, about, exchange.request.as_deref()) {
             headers.insert(LARDER_TIER, field);
@@ -372,14 +374,9 @@ pub(crate) fn vouch(node: &Node, exchange: &Exchange, status: StatusCode, header
 }
 
 /// The same of an interim response.
-pub(crate) fn vouch_interim(
-    node: &Node,
-    request: &Request,
-    status: StatusCode,
-    headers: &mut HeaderMap,
-) {
+pub(crate) fn vouch_interim(request: &Request, status: StatusCode, headers: &mut HeaderMap) {
     headers.remove(LARDER_TIER);
-    if let (Some(tier), Some(peer)) = (&node.tier, &request.peer)
+    if let (Some(tier), Some(peer)) = (&request.site.common.tier, &request.peer)
         && let Some(field) = tier.vouch_interim(peer, status)
     {
         headers.insert(LARDER_TIER, field);

@@ -37,7 +37,7 @@ pub(super) async fn reply(
         }))
     };
     let now = node.clock.now();
-    match listen((node, request), reply, client).await? {
+    match listen(request, reply, client).await? {
         Reply::Streaming(streaming) => {
             exchange.outcome = forwarded(Some(streaming.said), streaming.answer);
             let incoming = Incoming {
@@ -82,7 +82,7 @@ pub(super) async fn reply(
 
 /// Waits for the reply, and passes interim responses on meanwhile.
 async fn listen(
-    (node, request): (&Node, &Request),
+    request: &Request,
     mut replies: Replies,
     client: &mut impl Client,
 ) -> Result<Reply, Interrupted> {
@@ -91,7 +91,7 @@ async fn listen(
             biased;
             Some(interim) = replies.interim.recv() => {
                 let Interim { status, mut headers } = interim;
-                vouch_interim(node, request, status, &mut headers);
+                vouch_interim(request, status, &mut headers);
                 client.interim(status, headers).await?;
             }
             // A fill that ends without a word has failed.

@@ -1,9 +1,9 @@
 //! The tallies of all sites, as Prometheus reads them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::{Bucket, Counter, Histogram, LabelPair, Metric, MetricFamily, MetricType};
 
@@ -17,10 +17,18 @@ pub(crate) const TALLIES_MAX: usize = 1024;
 /// What site and rule are called that are not told apart.
 pub(crate) const OTHER: &str = "other";
 
+/// Tallies of sites and rules that are no more, and are told until the node stops. Of more, the oldest are told no more.
+const GONE_MAX: usize = 256;
+
+/// Tallies by the names of their site and rule.
+pub(crate) type KnownTallies = HashMap<(Box<str>, Box<str>), Arc<Tally>>;
+
 /// All tallies.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Requests {
     tallies: Arc<RwLock<Vec<Arc<Tally>>>>,
+    /// What those had counted that are told no more.
+    gone: Arc<Mutex<Totals>>,
     descriptions: Arc<[Desc]>,
 }
 
@@ -141,6 +149,7 @@ impl Requests {
         let descriptions: Result<Vec<_>, _> = FAMILIES.iter().map(describe).collect();
         Ok(Self {
             tallies: Arc::default(),
+            gone: Arc::default(),
             descriptions: descriptions?.into(),
         })
     }
@@ -150,17 +159,52 @@ impl Requests {
         self.tallies.write().extend(tallies);
     }
 
+    /// Those that there are so far.
+    pub(crate) fn known(&self) -> KnownTallies {
+        let tallies = self.tallies.read();
+        let named = tallies.iter().map(|tally| {
+            let names = (Box::from(&*tally.site), Box::from(&*tally.rule));
+            (names, Arc::clone(tally))
+        });
+        named.collect()
+    }
+
+    /// Tells of these from now on, of which it may know some already. What was counted for others is told further, as
+    /// long as there are not too many of those.
+    pub(crate) fn follow(&self, now: impl IntoIterator<Item = Arc<Tally>>) {
+        let mut tallies = self.tallies.write();
+        let mut known: HashSet<_> = tallies.iter().map(Arc::as_ptr).collect();
+        let mut current = HashSet::new();
+        for tally in now {
+            current.insert(Arc::as_ptr(&tally));
+            if known.insert(Arc::as_ptr(&tally)) {
+                tallies.push(tally);
+            }
+        }
+        // The first is that of requests that are for no site.
+        let is_gone = |(number, tally): (usize, &Arc<Tally>)| {
+            number > 0 && !current.contains(&Arc::as_ptr(tally))
+        };
+        let count = tallies.iter().enumerate().filter(|it| is_gone(*it)).count();
+        let mut excess = count.saturating_sub(GONE_MAX);
+        let mut number = 0;
+        let mut gone = self.gone.lock();
+        tallies.retain(|tally| {
+            let drops = excess > 0 && is_gone((number, tally));
+            number += 1;
+            if drops {
+                excess -= 1;
+                gone.add(tally);
+            }
+            !drops
+        });
+    }
+
     /// What was counted for all sites together.
     pub(crate) fn totals(&self) -> Totals {
-        let mut totals = Totals {
-            requests: 0,
-            asked: 0,
-        };
-        for tally in self.tallies.read().iter() {
-            totals.requests += tally.rows().map(|row| row.requests).sum::<u64>();
-            let asked = tally.of_origin().map(|origin| origin.asked);
-            totals.asked += asked.iter().flatten().map(|(count, _)| count).sum::<u64>();
-        }
+        let tallies = self.tallies.read();
+        let mut totals = *self.gone.lock();
+        tallies.iter().for_each(|tally| totals.add(tally));
         totals
     }
 
@@ -169,6 +213,14 @@ impl Requests {
         for (number, tally) in self.tallies.read().iter().enumerate() {
             tell(tally, names(number, tally));
         }
+    }
+}
+
+impl Totals {
+    fn add(&mut self, tally: &Tally) {
+        self.requests += tally.rows().map(|row| row.requests).sum::<u64>();
+        let asked = tally.of_origin().map(|origin| origin.asked);
+        self.asked += asked.iter().flatten().map(|(count, _)| count).sum::<u64>();
     }
 }
 
@@ -319,6 +371,38 @@ mod tests {
         let other = metrics.iter().find(|it| it.get_label()[0].value() == OTHER);
         let other = other.unwrap().get_counter().get_value();
         assert!((other - to_float(beyond as u64)).abs() < 0.5);
+    }
+
+    #[test]
+    fn what_is_gone_is_told_within_a_limit_and_counts_for_ever() {
+        let requests = Requests::new().unwrap();
+        requests.watch([Arc::new(Tally::new("-", "-"))]);
+        let all = GONE_MAX + 10;
+        for number in 0..all {
+            let tally = Arc::new(Tally::new(&format!("s{number}"), "-"));
+            tally.asked(Asked::Fill);
+            requests.follow([tally]);
+        }
+        assert_eq!(requests.totals().asked, all as u64);
+        // Nobody's, the last one, and those that are gone.
+        assert_eq!(requests.known().len(), 2 + GONE_MAX);
+        let known = requests.known();
+        let last = format!("s{}", all - 1);
+        let first_left = format!("s{}", all - 1 - GONE_MAX);
+        for (site, there) in [
+            ("-", true),
+            ("s0", false),
+            (&first_left, true),
+            (&last, true),
+        ] {
+            let found = known.contains_key(&(site.into(), "-".into()));
+            assert_eq!(found, there, "{site}");
+        }
+        // Who comes again goes on.
+        let again = known[&(first_left.into(), "-".into())].clone();
+        requests.follow([again]);
+        assert_eq!(requests.known().len(), 2 + GONE_MAX);
+        assert_eq!(requests.totals().asked, all as u64);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! What is counted of the requests for one rule of a site.
 
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::sharded::Sharded;
@@ -34,6 +35,8 @@ pub(crate) const NO_RULE: &str = "-";
 
 /// The counters of one rule's requests. Those that nothing was counted in take no room.
 pub(crate) struct Tally {
+    /// Which no other one has.
+    pub number: u64,
     pub site: String,
     /// The rule's name, or [`NO_RULE`].
     pub rule: String,
@@ -229,7 +232,9 @@ fn bucket(took: Duration) -> (u64, usize) {
 
 impl Tally {
     pub(crate) fn new(site: &str, rule: &str) -> Self {
+        static MADE: AtomicU64 = AtomicU64::new(0);
         Self {
+            number: MADE.fetch_add(1, Ordering::Relaxed),
             site: site.to_owned(),
             rule: rule.to_owned(),
             rows: Default::default(),

@@ -27,6 +27,8 @@ pub(super) const RULES_MAX: usize = 256;
 /// What was counted of the requests for one rule of a site.
 #[derive(Clone, Debug)]
 pub(super) struct OfRule {
+    /// The number of the tally that counted it.
+    of: u64,
     pub site: Box<str>,
     pub rule: Box<str>,
     pub rows: Vec<Row>,
@@ -167,6 +169,7 @@ fn snapshot(requests: &Requests) -> Vec<OfRule> {
     let mut all = Vec::new();
     requests.each(|tally, [site, rule]| {
         all.push(OfRule {
+            of: tally.number,
             site: site.into(),
             rule: rule.into(),
             rows: tally.rows().collect(),
@@ -178,10 +181,14 @@ fn snapshot(requests: &Requests) -> Vec<OfRule> {
     all
 }
 
-/// The tallies of both are the same, in the same order: none is ever added while a node runs.
+/// The tallies of both are mostly the same, in the same order: a reload may have added some at the end, or taken some away.
 fn difference(now: &[OfRule], before: &[OfRule]) -> Vec<OfRule> {
     let pairs = now.iter().enumerate();
-    let new = pairs.map(|(number, rule)| rule.since(before.get(number)));
+    let new = pairs.map(|(number, rule)| {
+        let is_same = |it: &&OfRule| it.of == rule.of;
+        let there = before.get(number).filter(is_same);
+        rule.since(there.or_else(|| before.iter().find(is_same)))
+    });
     let mut joined = Vec::new();
     new.filter(|rule| !rule.is_empty())
         .for_each(|rule| match &*rule.site == OTHER {

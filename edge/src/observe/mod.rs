@@ -96,7 +96,7 @@ fn is_read(method: &Method) -> Result<(), Problem> {
 }
 
 fn stats(node: &Node, asked: &Asked<'_>, query: &str) -> Response<Bytes> {
-    node.api.read(asked, node, |reader| {
+    node.in_force_now().api.read(asked, node, |reader| {
         is_read(asked.method)?;
         let wanted = stats::Wanted::parse(query).map_err(Problem::Question)?;
         if let Some(site) = wanted.site()
@@ -110,12 +110,13 @@ fn stats(node: &Node, asked: &Asked<'_>, query: &str) -> Response<Bytes> {
 
 /// Whether figures are kept under this name.
 fn is_told(node: &Node, site: &str) -> bool {
-    [NO_SITE, OTHER].contains(&site) || node.sites.names().any(|name| name == site)
+    let in_force = node.in_force();
+    [NO_SITE, OTHER].contains(&site) || in_force.sites.names().any(|name| name == site)
 }
 
 /// It is of all sites together.
 fn curve(node: &Node, asked: &Asked<'_>) -> Response<Bytes> {
-    node.api.read(asked, node, |reader| {
+    node.in_force_now().api.read(asked, node, |reader| {
         is_read(asked.method)?;
         if !reader.sees_all() {
             return Err(Problem::Forbidden("the curve is of all sites".to_owned()));
@@ -131,7 +132,7 @@ enum Explained {
 }
 
 async fn explain(node: &Node, asked: &Asked<'_>, query: &str) -> Response<Bytes> {
-    let explained = node.api.reading(asked, node, |reader| {
+    let explained = node.in_force_now().api.reading(asked, node, |reader| {
         is_read(asked.method)?;
         match Question::parse(query).map_err(Problem::Question)? {
             Question::Past(id) => {
@@ -174,7 +175,7 @@ pub(crate) fn is_following(asked: &Asked<'_>) -> bool {
 /// The answer to who may not.
 pub(crate) fn follow(node: &Node, asked: &Asked<'_>) -> Result<Following, Box<Response<Bytes>>> {
     let query = asked.target.split_once('?').map_or("", |(_, query)| query);
-    node.api.reading(asked, node, |reader| {
+    node.in_force_now().api.reading(asked, node, |reader| {
         let mut filter = Filter::All;
         for (name, value) in form_urlencoded::parse(query.as_bytes()) {
             match &*name {
@@ -186,7 +187,8 @@ pub(crate) fn follow(node: &Node, asked: &Asked<'_>) -> Result<Following, Box<Re
                 }
             }
         }
-        let sites = node.sites.names();
+        let in_force = node.in_force_now();
+        let sites = in_force.sites.names();
         let followed = node.observed.followers.follow(filter, reader, sites);
         followed.map_err(|Crowded| Problem::Crowded(CROWDED))
     })

@@ -113,12 +113,12 @@ impl Wanted {
     /// Why it would refuse it.
     pub(super) fn request(&self, node: &Node) -> Result<Request, String> {
         let refused = |why: &str| format!("the node would refuse this request: {why}");
-        let parsed = wire::parse_request(&self.bytes, &node.limits.wire);
+        let parsed = wire::parse_request(&self.bytes, &node.in_force().limits.wire);
         let parsed = parsed.map_err(|refusal| refused(refusal.token()))?;
         let wire::Parsed::Complete { head, .. } = parsed else {
             return Err(refused("it is not complete"));
         };
-        let site = node.sites.find(&head.authority.host).cloned();
+        let site = node.in_force().sites.find(&head.authority.host).cloned();
         let site = site.ok_or_else(|| refused("unknown-host: no site answers for it (421)"))?;
         if node.guard.check(&head.headers).is_err() {
             return Err(refused("it has been here before (508)"));

@@ -7,13 +7,16 @@ use tiered::breaker::Lets;
 use tiered::health::{Change, Out, Standing};
 use tiered::window::{Count, Ending, Window};
 use tiered::{Breaker, Health, HealthSettings, Moment};
+use tokio::time::Instant;
 
+use super::servers::Watching;
 use crate::metrics::OriginTally;
 
 /// How an origin fares.
 #[derive(Debug)]
 pub(crate) struct Condition {
     watched: Mutex<Watched>,
+    last_probe: Mutex<Option<Instant>>,
     pub tally: OriginTally,
 }
 
@@ -22,6 +25,7 @@ struct Watched {
     health: Health,
     breaker: Option<Breaker>,
     recent: Window,
+    by: Watching,
 }
 
 /// What came of a request, as far as the origin is to blame.
@@ -86,15 +90,44 @@ impl Verdict {
 }
 
 impl Condition {
-    pub(crate) fn new(breaker: Option<Breaker>, recent: Window, tally: OriginTally) -> Self {
+    pub(crate) fn new(by: Watching, tally: OriginTally) -> Self {
         Self {
             watched: Mutex::new(Watched {
                 health: Health::default(),
-                breaker,
-                recent,
+                breaker: by.breaker.map(Breaker::new),
+                recent: Window::new(by.recent),
+                by,
             }),
+            last_probe: Mutex::default(),
             tally,
         }
+    }
+
+    /// It is watched by other settings from now on. What is known stays, but for what probes said where there are none
+    /// any more.
+    pub(crate) fn watch_by(&self, by: Watching, probed: bool) {
+        let mut watched = self.watched.lock();
+        match (&mut watched.breaker, by.breaker) {
+            (Some(breaker), Some(settings)) => breaker.renew(settings),
+            (breaker, settings) => *breaker = settings.map(Breaker::new),
+        }
+        if watched.by.recent != by.recent {
+            watched.recent = Window::new(by.recent);
+        }
+        watched.by = by;
+        if !probed {
+            watched.health.forget_probes();
+        }
+    }
+
+    /// When it was probed last.
+    pub(crate) fn last_probe(&self) -> Option<Instant> {
+        *self.last_probe.lock()
+    }
+
+    /// It is probed at this moment.
+    pub(crate) fn probe_begins(&self, now: Instant) {
+        *self.last_probe.lock() = Some(now);
     }
 
     /// Whether a request may go there.

@@ -23,7 +23,7 @@ pub(crate) struct Known {
     addresses: Mutex<Addresses>,
     /// Whether there were several the last time: what is known of the only one changes nothing.
     several: AtomicBool,
-    settings: HealthSettings,
+    settings: Mutex<HealthSettings>,
     /// How many servers were chosen.
     draws: AtomicU64,
     /// What is known of the servers themselves.
@@ -74,9 +74,18 @@ impl Known {
         Self {
             addresses: Mutex::default(),
             several: AtomicBool::new(false),
-            settings,
+            settings: Mutex::new(settings),
             draws: AtomicU64::new(0),
             servers: Servers::new(watching),
+        }
+    }
+
+    /// They are watched by other settings from now on.
+    pub(crate) fn watch_by(&self, settings: HealthSettings, by: Watching, probed: bool) {
+        *self.settings.lock() = settings;
+        self.servers.watch_by(by);
+        if !probed {
+            self.addresses.lock().forget_probes();
         }
     }
 
@@ -207,12 +216,13 @@ impl Known {
         if !self.several() {
             return None;
         }
-        let mut known = self.addresses.lock();
-        known.failed(address, now, &self.settings)
+        let settings = *self.settings.lock();
+        self.addresses.lock().failed(address, now, &settings)
     }
 
     pub(crate) fn probed(&self, address: SocketAddr, passed: bool, now: Moment) -> Option<Change> {
+        let settings = *self.settings.lock();
         let mut known = self.addresses.lock();
-        known.probed(address, passed, (now, &self.settings))
+        known.probed(address, passed, (now, &settings))
     }
 }

@@ -40,6 +40,7 @@ use chosen::ChosenBy;
 use condition::Condition;
 use known::{Known, Server};
 use names::Names;
+use servers::Watching;
 use slots::Slots;
 
 /// An origin server.
@@ -58,10 +59,14 @@ pub(crate) struct Origin {
     /// Its share compared with that of the site's other origins.
     pub weight: u32,
     pub role: Role,
+    /// What tells its connections apart from those that were made with other certificates or credentials.
+    pub shown: u64,
     pub slots: Arc<Slots>,
-    pub condition: Condition,
+    pub condition: Arc<Condition>,
     /// What is known of its addresses, and of those of its servers.
-    pub addresses: Known,
+    pub addresses: Arc<Known>,
+    /// By what it is watched, and the servers that records name for it.
+    pub watching: Watchings,
     /// The proxy through which it is reached.
     pub through: Option<Through>,
     /// How it is told who the client is before the first byte.
@@ -70,6 +75,13 @@ pub(crate) struct Origin {
     pub certificate: Option<Certificate>,
     /// The pools from which it is reached where no rule says otherwise; none leaves it to the system.
     pub egress: Arc<[Arc<Pool>]>,
+}
+
+/// By what an origin is watched.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Watchings {
+    pub own: Watching,
+    pub servers: Watching,
 }
 
 /// A proxy that is asked for a tunnel.
@@ -221,8 +233,8 @@ pub(crate) struct Origins {
     pub retries: u32,
     /// Statuses for which another origin is tried, where there is one.
     pub retry_statuses: Vec<StatusCode>,
-    pub budget: Mutex<RetryBudget>,
-    pub balancer: Mutex<Balancer>,
+    pub budget: Arc<Mutex<RetryBudget>>,
+    pub balancer: Arc<Mutex<Balancer>>,
     pub chosen_by: ChosenBy,
     /// How many choices there were.
     pub draws: AtomicU64,
@@ -234,6 +246,17 @@ pub(crate) struct Origins {
 }
 
 impl Origins {
+    /// What is known of these origins is judged by their settings from now on, and their limits hold.
+    pub(crate) fn come_into_force(&self) {
+        let probed = self.probing.is_some();
+        for origin in &self.all {
+            let Watchings { own, servers } = origin.watching;
+            origin.condition.watch_by(own, probed);
+            origin.addresses.watch_by(self.health, servers, probed);
+            origin.slots.fit();
+        }
+    }
+
     /// What there is to choose among.
     fn peers(&self, now: Moment) -> Vec<Peer> {
         let peers = self.all.iter().map(|origin| Peer {

@@ -22,9 +22,12 @@ use crate::spent::Spent;
 /// Places of one origin that are probed.
 const PLACES_MAX: usize = 32;
 
-/// Probes every origin that is to be probed, until the node stops.
+/// Probes every origin that is to be probed by the configuration in force, as long as that is so and the node does not
+/// stop.
 pub(crate) fn start(node: &Arc<Node>) {
-    for site in node.sites.all() {
+    let in_force = node.in_force_now();
+    let generation = in_force.common.generation;
+    for site in in_force.sites.all() {
         let Some(probing) = &site.origins.probing else {
             continue;
         };
@@ -34,6 +37,7 @@ pub(crate) fn start(node: &Arc<Node>) {
                 site: Arc::clone(site),
                 origin: Arc::clone(origin),
                 probing: probing.clone(),
+                generation,
             };
             // Not all at the same time.
             let later = probing.interval / 10 * (number % 10);
@@ -48,19 +52,28 @@ struct Probes {
     site: Arc<Site>,
     origin: Arc<Origin>,
     probing: Probing,
+    /// The configuration that wants them.
+    generation: u64,
 }
 
 impl Probes {
+    /// Begins when the next one is due, where it was probed before.
     async fn run(self, later: Duration) {
         let mut stopping = self.node.stopping.clone();
-        let first = tokio::time::Instant::from_std(self.node.clock.instant()) + later;
+        let mut generations = self.node.generations.subscribe();
+        let now = tokio::time::Instant::from_std(self.node.clock.instant());
+        let probed = self.origin.condition.last_probe();
+        let first = probed.map_or(now + later, |last| (last + self.probing.interval).max(now));
         let mut due = interval_at(first, self.probing.interval);
         due.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 _ = due.tick() => {}
                 _ = stopping.wait_for(|stop| *stop) => return,
+                _ = generations.wait_for(|now| *now != self.generation) => return,
             }
+            let now = self.node.clock.instant();
+            self.origin.condition.probe_begins(now.into());
             let ending = match self.probe_all().await {
                 true => Ending::Answered,
                 false => Ending::Failed,

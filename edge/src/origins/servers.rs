@@ -17,7 +17,7 @@ use super::known::Server;
 const SERVERS_MAX: usize = 64;
 
 /// How servers are watched.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Watching {
     pub breaker: Option<BreakerSettings>,
     /// How long what came of requests counts as recent.
@@ -27,7 +27,7 @@ pub(crate) struct Watching {
 /// The servers that records named the last time.
 #[derive(Debug)]
 pub(crate) struct Servers {
-    watching: Watching,
+    watching: Mutex<Watching>,
     known: Mutex<Vec<Watched>>,
 }
 
@@ -64,12 +64,29 @@ impl Drop for UnderWay {
 impl Servers {
     pub(crate) const fn new(watching: Watching) -> Self {
         let known = Mutex::new(Vec::new());
+        let watching = Mutex::new(watching);
         Self { watching, known }
+    }
+
+    /// They are watched by other settings from now on. Circuits stay as open as they are.
+    pub(crate) fn watch_by(&self, by: Watching) {
+        let mut known = self.known.lock();
+        let was = std::mem::replace(&mut *self.watching.lock(), by);
+        for watched in known.iter_mut() {
+            match (&mut watched.breaker, by.breaker) {
+                (Some(breaker), Some(settings)) => breaker.renew(settings),
+                (breaker, settings) => *breaker = settings.map(Breaker::new),
+            }
+            if was.recent != by.recent {
+                watched.recent = Window::new(by.recent);
+            }
+        }
     }
 
     /// These are named now. What is known of those that were named before stays.
     pub(crate) fn follow(&self, found: &[Server]) {
         let mut known = self.known.lock();
+        let watching = *self.watching.lock();
         known.retain(|it| found.iter().any(|server| it.server.is(server)));
         for server in found {
             if let Some(watched) = known.iter_mut().find(|it| it.server.is(server)) {
@@ -77,8 +94,8 @@ impl Servers {
             } else if known.len() < SERVERS_MAX {
                 known.push(Watched {
                     server: server.clone(),
-                    breaker: self.watching.breaker.map(Breaker::new),
-                    recent: Window::new(self.watching.recent),
+                    breaker: watching.breaker.map(Breaker::new),
+                    recent: Window::new(watching.recent),
                     under_way: Arc::default(),
                 });
             }

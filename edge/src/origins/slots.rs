@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tiered::balance::Room;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
@@ -13,16 +14,30 @@ use crate::error::UpstreamError;
 /// The requests of one origin.
 #[derive(Debug)]
 pub(crate) struct Slots {
-    under_way: AtomicU32,
-    waiting: AtomicU32,
+    counts: Arc<Counts>,
     cap: Option<Cap>,
     connections: Option<Connections>,
+}
+
+#[derive(Debug, Default)]
+struct Counts {
+    under_way: AtomicU32,
+    waiting: AtomicU32,
+}
+
+/// Places, of which there may be more or fewer one day.
+#[derive(Debug)]
+struct Places {
+    free: Arc<Semaphore>,
+    /// How many there are, those that are taken among them.
+    all: Mutex<usize>,
 }
 
 /// The most connections at once.
 #[derive(Debug)]
 pub(crate) struct Connections {
-    places: Arc<Semaphore>,
+    places: Arc<Places>,
+    most: usize,
     /// How long a new one waits for another one's end.
     patience: Duration,
 }
@@ -30,7 +45,8 @@ pub(crate) struct Connections {
 /// The most requests at once.
 #[derive(Debug)]
 pub(crate) struct Cap {
-    places: Arc<Semaphore>,
+    places: Arc<Places>,
+    most: usize,
     /// The most that wait.
     queue: u32,
     /// How long one waits.
@@ -56,10 +72,38 @@ pub(crate) struct Slot {
 /// Whoever waits is counted, however the wait ends.
 struct Waiting<'a>(&'a AtomicU32);
 
+impl Places {
+    fn new(all: usize) -> Arc<Self> {
+        Arc::new(Self {
+            free: Arc::new(Semaphore::new(all)),
+            all: Mutex::new(all),
+        })
+    }
+
+    /// From now on there are so many. Where more are taken, those that become free first are the ones that go.
+    fn resize(&self, to: usize) {
+        let from = std::mem::replace(&mut *self.all.lock(), to);
+        self.free.add_permits(to.saturating_sub(from));
+        let excess = from.saturating_sub(to);
+        let taken = excess - self.free.forget_permits(excess);
+        if taken > 0 {
+            let free = Arc::clone(&self.free);
+            tokio::spawn(async move {
+                for _ in 0..taken {
+                    if let Ok(place) = free.acquire().await {
+                        place.forget();
+                    }
+                }
+            });
+        }
+    }
+}
+
 impl Connections {
     pub(crate) fn new(most: usize, patience: Duration) -> Self {
         Self {
-            places: Arc::new(Semaphore::new(most)),
+            places: Places::new(most),
+            most,
             patience,
         }
     }
@@ -68,7 +112,8 @@ impl Connections {
 impl Cap {
     pub(crate) fn new(requests: usize, queue: u32, patience: Duration) -> Self {
         Self {
-            places: Arc::new(Semaphore::new(requests)),
+            places: Places::new(requests),
+            most: requests,
             queue,
             patience,
         }
@@ -78,11 +123,39 @@ impl Cap {
 impl Slots {
     pub(crate) fn new(cap: Option<Cap>, connections: Option<Connections>) -> Arc<Self> {
         Arc::new(Self {
-            under_way: AtomicU32::new(0),
-            waiting: AtomicU32::new(0),
+            counts: Arc::default(),
             cap,
             connections,
         })
+    }
+
+    /// The same by other limits: what is under way counts for both. [`Self::fit`] gives them their size.
+    pub(crate) fn by(
+        &self,
+        mut cap: Option<Cap>,
+        mut connections: Option<Connections>,
+    ) -> Arc<Self> {
+        if let (Some(new), Some(old)) = (&mut cap, &self.cap) {
+            new.places = Arc::clone(&old.places);
+        }
+        if let (Some(new), Some(old)) = (&mut connections, &self.connections) {
+            new.places = Arc::clone(&old.places);
+        }
+        Arc::new(Self {
+            counts: Arc::clone(&self.counts),
+            cap,
+            connections,
+        })
+    }
+
+    /// Its limits hold from now on.
+    pub(crate) fn fit(&self) {
+        if let Some(cap) = &self.cap {
+            cap.places.resize(cap.most);
+        }
+        if let Some(connections) = &self.connections {
+            connections.places.resize(connections.most);
+        }
     }
 
     /// How long a new connection waits for another one's end.
@@ -101,10 +174,13 @@ impl Slots {
     /// # Errors
     /// [`UpstreamError::Full`] where none became free in time.
     pub(crate) async fn connection(&self) -> Result<Option<OwnedSemaphorePermit>, UpstreamError> {
-        let Some(Connections { places, patience }) = &self.connections else {
+        let Some(Connections {
+            places, patience, ..
+        }) = &self.connections
+        else {
             return Ok(None);
         };
-        match timeout(*patience, Arc::clone(places).acquire_owned()).await {
+        match timeout(*patience, Arc::clone(&places.free).acquire_owned()).await {
             Ok(Ok(place)) => Ok(Some(place)),
             Ok(Err(_)) | Err(_) => Err(UpstreamError::Full),
         }
@@ -112,18 +188,18 @@ impl Slots {
 
     /// Requests that are under way.
     pub(crate) fn under_way(&self) -> u32 {
-        self.under_way.load(Ordering::Relaxed)
+        self.counts.under_way.load(Ordering::Relaxed)
     }
 
     /// Requests that wait.
     pub(crate) fn waiting(&self) -> u32 {
-        self.waiting.load(Ordering::Relaxed)
+        self.counts.waiting.load(Ordering::Relaxed)
     }
 
     /// Whether a request would be under way at once.
     pub(crate) fn room(&self) -> Room {
         match &self.cap {
-            Some(cap) if cap.places.available_permits() == 0 => Room::Full,
+            Some(cap) if cap.places.free.available_permits() == 0 => Room::Full,
             _ => Room::Free,
         }
     }
@@ -137,7 +213,7 @@ impl Slots {
             None => None,
             Some(cap) => Some(self.place(cap, queueing).await?),
         };
-        self.under_way.fetch_add(1, Ordering::Relaxed);
+        self.counts.under_way.fetch_add(1, Ordering::Relaxed);
         Ok(Slot {
             slots: Arc::clone(self),
             _place: place,
@@ -149,14 +225,15 @@ impl Slots {
         cap: &Cap,
         queueing: Queueing,
     ) -> Result<OwnedSemaphorePermit, UpstreamError> {
-        if let Ok(place) = Arc::clone(&cap.places).try_acquire_owned() {
+        if let Ok(place) = Arc::clone(&cap.places.free).try_acquire_owned() {
             return Ok(place);
         }
         let _waiting = match queueing {
             Queueing::Never => return Err(UpstreamError::Full),
             Queueing::Wait => self.queue_up(cap.queue).ok_or(UpstreamError::Full)?,
         };
-        match timeout(cap.patience, Arc::clone(&cap.places).acquire_owned()).await {
+        let free = Arc::clone(&cap.places.free);
+        match timeout(cap.patience, free.acquire_owned()).await {
             Ok(Ok(place)) => Ok(place),
             Ok(Err(_)) | Err(_) => Err(UpstreamError::Full),
         }
@@ -164,10 +241,9 @@ impl Slots {
 
     fn queue_up(&self, most: u32) -> Option<Waiting<'_>> {
         let longer = |waiting| (waiting < most).then_some(waiting + 1);
-        let queued = self
-            .waiting
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, longer);
-        queued.ok().map(|_| Waiting(&self.waiting))
+        let waiting = &self.counts.waiting;
+        let queued = waiting.fetch_update(Ordering::Relaxed, Ordering::Relaxed, longer);
+        queued.ok().map(|_| Waiting(waiting))
     }
 }
 
@@ -179,7 +255,7 @@ impl Drop for Waiting<'_> {
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        self.slots.under_way.fetch_sub(1, Ordering::Relaxed);
+        self.slots.counts.under_way.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -213,6 +289,33 @@ mod tests {
         assert_eq!((slots.under_way(), slots.waiting()), (1, 0));
         drop(second);
         assert_eq!((slots.under_way(), slots.room()), (0, Room::Free));
+    }
+
+    #[tokio::test]
+    async fn limits_change_under_those_who_are_under_way() {
+        let before = slots(2, 0);
+        let first = before.take(Queueing::Never).await.unwrap();
+        let second = before.take(Queueing::Never).await.unwrap();
+        let fewer = before.by(Some(Cap::new(1, 0, Duration::from_secs(60))), None);
+        assert_eq!(fewer.under_way(), 2, "they count for both");
+        fewer.fit();
+        drop(first);
+        // The place that became free is the one that goes.
+        while fewer.cap.as_ref().unwrap().places.free.available_permits() > 0 {
+            tokio::task::yield_now().await;
+        }
+        let refused = fewer.take(Queueing::Never).await;
+        assert_eq!(refused.unwrap_err(), UpstreamError::Full);
+        drop(second);
+        let third = fewer.take(Queueing::Never).await.unwrap();
+        assert_eq!(fewer.room(), Room::Full);
+        let more = fewer.by(Some(Cap::new(3, 0, Duration::from_secs(60))), None);
+        more.fit();
+        let _fourth = more.take(Queueing::Never).await.unwrap();
+        let _fifth = more.take(Queueing::Never).await.unwrap();
+        assert_eq!((more.under_way(), more.room()), (3, Room::Full));
+        drop(third);
+        assert_eq!((more.under_way(), more.room()), (2, Room::Free));
     }
 
     #[tokio::test]

@@ -34,7 +34,7 @@ use crate::proxy_status::{Trail, Whose};
 use crate::sites::Site;
 use crate::spent::Spent;
 use crate::telemetry::{self, Open, Trace};
-use crate::tier::{self, Answer, Broken, Incoming, Source, Tier, TierMetrics};
+use crate::tier::{self, Answer, Broken, Incoming, Source};
 
 /// Pooled connections that may turn out to be closed before a request gets a new one.
 pub(crate) const DEAD_CONNECTIONS_MAX: usize = 16;
@@ -47,7 +47,6 @@ pub(crate) struct Fetcher {
     names: Arc<Names>,
     authorities: Arc<Authorities>,
     clock: Arc<Clock>,
-    tier: Option<Arc<Tier>>,
 }
 
 /// What an origin is asked.
@@ -138,7 +137,6 @@ impl Fetcher {
         authorities: Arc<Authorities>,
         clock: Arc<Clock>,
         pool: usize,
-        tier: Option<Arc<Tier>>,
     ) -> Self {
         let connector = Arc::new(Connector::new(Some(ConnectorOptions::new(pool))));
         Self {
@@ -146,7 +144,6 @@ impl Fetcher {
             names,
             authorities,
             clock,
-            tier,
         }
     }
 
@@ -160,7 +157,7 @@ impl Fetcher {
         asking: Asking<'_>,
         interim: &mpsc::Sender<Interim>,
     ) -> Result<Fetched, UpstreamError> {
-        if let (Some(tier), Some(through)) = (&self.tier, asking.through) {
+        if let (Some(tier), Some(through)) = (&asking.site.common.tier, asking.through) {
             match tier.ask(&asking, through, interim).await? {
                 tier::Way::Answered(answer) => return self.of_parent(*answer, &asking, through),
                 tier::Way::Direct => {}
@@ -239,10 +236,6 @@ impl Fetcher {
             fetched.holds(candidate);
             return Ok(fetched);
         }
-    }
-
-    pub(super) fn metrics_of_tier(&self) -> Option<&TierMetrics> {
-        self.tier.as_deref().map(Tier::metrics)
     }
 
     /// Asks one origin, past all that chooses among them, and returns the status of its response.

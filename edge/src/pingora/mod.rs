@@ -52,7 +52,7 @@ pub const QUIET: &str =
 /// The pipeline of a node.
 pub(crate) struct Pipeline {
     proxy: Arc<HttpProxy<Filters>>,
-    query_content: usize,
+    node: Arc<Node>,
     stopping: watch::Receiver<bool>,
 }
 
@@ -64,11 +64,13 @@ impl Pipeline {
             upstream_keepalive_pool_size: node.pool,
             ..ServerConf::default()
         };
-        let query_content = node.query_content;
-        let proxy = pingora_proxy::http_proxy(&Arc::new(settings), Filters { node });
+        let filters = Filters {
+            node: Arc::clone(&node),
+        };
+        let proxy = pingora_proxy::http_proxy(&Arc::new(settings), filters);
         Self {
             proxy: Arc::new(proxy),
-            query_content,
+            node,
             stopping,
         }
     }
@@ -81,7 +83,8 @@ impl Pipeline {
     ) -> Option<downstream::Exchange> {
         if queries::is_query(&inbound.head.method) {
             // Its way depends on its content.
-            inbound.content = match content(&mut exchange, self.query_content).await {
+            let most = self.node.in_force().query_content;
+            inbound.content = match content(&mut exchange, most).await {
                 Ok(content) => content,
                 Err(error) => {
                     tracing::debug!(%error, "the content of a query did not come");
@@ -152,7 +155,11 @@ impl Filters {
         if peer.is_none() && self.purge(session, exchange, &facts, &head).await? {
             return Ok(None);
         }
-        let Some(site) = self.node.sites.find(&head.authority.host).cloned() else {
+        let site = {
+            let in_force = self.node.in_force();
+            in_force.sites.find(&head.authority.host).cloned()
+        };
+        let Some(site) = site else {
             let status = StatusCode::MISDIRECTED_REQUEST;
             self.refuse(session, exchange, status, "unknown-host")
                 .await?;
@@ -190,12 +197,8 @@ impl Filters {
         if !head.headers.contains_key(LARDER_TIER) {
             return Ok(Some(head));
         }
-        let refused = match self
-            .node
-            .tier
-            .as_ref()
-            .map(|tier| tier.sender(&head, shown))
-        {
+        let tier = self.node.in_force().common.tier.clone();
+        let refused = match tier.map(|tier| tier.sender(&head, shown)) {
             None | Some(Ok(Sender::Client)) => None,
             Some(Ok(Sender::Peer(peer))) => {
                 exchange.peer = Some(peer);
@@ -244,7 +247,11 @@ impl Filters {
     ) -> Result<bool> {
         let node = &*self.node;
         // The one behind trusted proxies: they are on the list of many, their clients are not.
-        let sender = node.trust.sender(facts.client.ip(), &head.headers);
+        let in_force = node.in_force_now();
+        let sender = in_force
+            .common
+            .trust
+            .sender(facts.client.ip(), &head.headers);
         let asked = Asked {
             client: sender.client,
             method: &head.method,
@@ -253,7 +260,7 @@ impl Filters {
             headers: &head.headers,
             body: Some(&[]),
         };
-        let Some(answer) = node.api.client_dialect(&asked, node).await else {
+        let Some(answer) = in_force.api.client_dialect(&asked, node).await else {
             return Ok(false);
         };
         let (parts, body) = answer.into_parts();

@@ -47,7 +47,7 @@ pub(super) async fn choose_peer(
 ) -> Result<Box<HttpPeer>> {
     let (request, passing) = parts(exchange)?;
     let site = &request.site;
-    if let Some(tier) = &node.tier {
+    if let Some(tier) = &site.common.tier {
         if passing.beyond.is_none() {
             let mut hops = tier.passes_to(&request).await;
             hops.reverse();
@@ -279,7 +279,7 @@ pub(super) fn prepare_request(
         // RFC 9113 §8.2.2: the one value that may be sent. gRPC servers insist on it.
         headers.insert(TE, HeaderValue::from_static("trailers"));
     }
-    match (hop(passing), &node.tier) {
+    match (hop(passing), &request.site.common.tier) {
         (Some(_), Some(tier)) => tier.introduce_passing(&mut headers, &request),
         _ => outbound::name_host(&mut headers, &candidate(passing)?.origin),
     }
@@ -314,7 +314,7 @@ pub(super) async fn take_response(
             return Err(refused("no end of interim responses"));
         }
         let mut headers = response.headers.clone();
-        cache::vouch_interim(node, &request, status, &mut headers);
+        cache::vouch_interim(&request, status, &mut headers);
         return replace(response, &headers);
     }
     request.trail.received(status);

@@ -29,7 +29,7 @@ const CONNECTION_WINDOW: u32 = 8 * 1024 * 1024;
 /// what one of them keeps the other cannot use.
 const IDLE_OF_FEW: Duration = Duration::from_millis(100);
 
-/// Authorities in Pingora's form, by the identity of the origin that trusts them.
+/// Authorities in Pingora's form, by what tells the connections of the origin that trusts them.
 #[derive(Default)]
 pub(crate) struct Authorities {
     ready: RwLock<HashMap<u64, Arc<CaType>>>,
@@ -37,6 +37,12 @@ pub(crate) struct Authorities {
 }
 
 impl Authorities {
+    /// They are made again where they are wanted: those of another configuration may be wanted no more.
+    pub(crate) fn clear(&self) {
+        self.ready.write().clear();
+        self.shown.write().clear();
+    }
+
     /// What an origin, or a parent, is shown of the node.
     fn shown(&self, identity: u64, certificate: &Certificate) -> Arc<CertKey> {
         if let Some(ready) = self.shown.read().get(&identity) {
@@ -104,7 +110,7 @@ pub(crate) fn peer(candidate: &Candidate, timeouts: &Timeouts, trusted: &Authori
             match trust {
                 Trust::System => {}
                 Trust::Authorities(certificates) => {
-                    peer.options.ca = Some(trusted.of(origin.identity, certificates));
+                    peer.options.ca = Some(trusted.of(origin.shown, certificates));
                 }
                 Trust::Anyone => {
                     peer.options.verify_cert = false;
@@ -115,9 +121,10 @@ pub(crate) fn peer(candidate: &Candidate, timeouts: &Timeouts, trusted: &Authori
         }
     };
     let mut identity = DefaultHasher::new();
-    (origin.identity, place, origin.addresses.turns()).hash(&mut identity);
+    (origin.identity, origin.shown, place).hash(&mut identity);
+    origin.addresses.turns().hash(&mut identity);
     for pool in candidate.egress.iter() {
-        pool.name.hash(&mut identity);
+        pool.identity.hash(&mut identity);
     }
     if origin.proxy_protocol.is_some() {
         // A connection that is announced is one client's.
@@ -125,7 +132,7 @@ pub(crate) fn peer(candidate: &Candidate, timeouts: &Timeouts, trusted: &Authori
     }
     peer.group_key = identity.finish();
     let shown = origin.certificate.as_ref();
-    peer.client_cert_key = shown.map(|shown| trusted.shown(origin.identity, shown));
+    peer.client_cert_key = shown.map(|shown| trusted.shown(origin.shown, shown));
     let lease = Lease::default();
     let options = &mut peer.options;
     match (origin.http, &origin.transport) {
@@ -178,7 +185,7 @@ pub(crate) fn parent(hop: &Hop, timeouts: &Timeouts, trusted: &Authorities) -> H
     let mut identity = DefaultHasher::new();
     PARENT.hash(&mut identity);
     for pool in hop.egress.iter() {
-        pool.name.hash(&mut identity);
+        pool.identity.hash(&mut identity);
     }
     peer.group_key = identity.finish();
     let lease = Lease::default();

@@ -133,8 +133,8 @@ impl Resume {
     /// Asks others for the rest.
     pub(super) async fn go_on(&mut self) -> Option<Rest> {
         let rest = self.look_for_rest().await;
-        if let Some(metrics) = self.fetcher.metrics_of_tier() {
-            metrics.resumed(rest.is_some());
+        if let Some(tier) = &self.request.site.common.tier {
+            tier.metrics().resumed(rest.is_some());
         }
         rest
     }

@@ -66,9 +66,10 @@ impl Node {
             accepted_at: purge_api::Node::now(self),
         };
         let now = self.clock.instant();
+        let in_force = self.in_force_now();
         match self
             .purges
-            .purge(order, &self.sites, now, Some(PATIENCE))
+            .purge(order, &in_force.sites, now, Some(PATIENCE))
             .await
         {
             Ok(_) => {}

@@ -103,6 +103,11 @@ impl Purges {
         self.label(Kind::Search, &parts)
     }
 
+    /// A path with all its queries, and what lies below it.
+    pub(super) fn path_label(&self, host: &str, path: &str) -> Label {
+        self.prefix_label(host, prefixes(path).last().unwrap_or_default())
+    }
+
     fn prefix_label(&self, host: &str, prefix: &str) -> Label {
         self.label(Kind::Prefix, &[host.as_bytes(), prefix.as_bytes()])
     }

@@ -22,7 +22,7 @@ use crate::queries::Content;
 
 impl Server {
     pub(super) async fn serve_h1(&self, io: Io, read: BytesMut, facts: Arc<Facts>) {
-        let limits = Arc::clone(&self.node.limits);
+        let limits = Arc::clone(&self.node.in_force().limits);
         let mut connection = h1::Connection::new(io, read, facts, limits);
         let mut stopping = Stopping::new(self.stopping.clone());
         let mut last = None;

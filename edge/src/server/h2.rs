@@ -29,7 +29,7 @@ const BLOCK_MAX: usize = 4 * 1024;
 
 impl Server {
     pub(super) async fn serve_h2(&self, connection: (Io, BytesMut), facts: Arc<Facts>) {
-        let limits = &self.node.limits;
+        let limits = &self.node.in_force_now().limits;
         let stopping = Stopping::new(self.stopping.clone());
         let begun = h2::Connection::begin(connection, Arc::clone(limits), stopping).await;
         let mut connection = match begun {
@@ -189,7 +189,7 @@ impl Server {
             h2::reject(accepted);
             return None;
         };
-        let limits = &self.node.limits;
+        let limits = &self.node.in_force_now().limits;
         let head = match h2::read_head(&accepted.0, limits) {
             Ok(head) => Arc::new(head),
             Err(refusal) => {
@@ -258,7 +258,7 @@ impl Server {
         (head, request): (Arc<wire::RequestHead>, Option<Arc<Request>>),
         facts: Arc<Facts>,
     ) {
-        let limits = Arc::clone(&self.node.limits);
+        let limits = Arc::clone(&self.node.in_force().limits);
         let exchange = match h2::Exchange::begin(accepted, &head, limits).await {
             Ok(exchange) => exchange,
             Err(error) => return tracing::debug!(%error, "a request did not end as announced"),
@@ -297,7 +297,7 @@ impl Last {
             asked,
             known,
             like: Likeness::default(),
-            room: h2::Room::beside(&accepted.0, &node.limits.wire),
+            room: h2::Room::beside(&accepted.0, &node.in_force().limits.wire),
         })
     }
 }

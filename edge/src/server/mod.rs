@@ -34,7 +34,7 @@ const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// An address on which clients are served.
 pub(crate) struct Listener {
     pub socket: TcpListener,
-    pub tls: Option<TlsAcceptor>,
+    pub spoken: Below,
     pub announcing: Announcing,
 }
 
@@ -46,11 +46,12 @@ pub(crate) enum Announcing {
     Trusted,
 }
 
-/// What is spoken on a connection before HTTP.
-#[derive(Clone)]
-struct Below {
-    tls: Option<TlsAcceptor>,
-    announcing: Announcing,
+/// What is spoken on a connection below HTTP.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Below {
+    Nothing,
+    /// With the certificates of the configuration in force.
+    Tls,
 }
 
 /// Everything that connections share.
@@ -70,17 +71,17 @@ impl Server {
         let mut stopping = self.stopping.clone();
         let Listener {
             socket,
-            tls,
+            spoken,
             announcing,
         } = listener;
-        let below = Below { tls, announcing };
+        let below = (spoken, announcing);
         loop {
             let accepted = tokio::select! {
                 accepted = socket.accept() => accepted,
                 _ = stopping.wait_for(|stop| *stop) => return,
             };
             match accepted {
-                Ok((stream, client)) => self.welcome(stream, client, below.clone()),
+                Ok((stream, client)) => self.welcome(stream, client, below),
                 Err(error) => {
                     tracing::warn!(%error, "a connection cannot be accepted");
                     sleep(ACCEPT_PAUSE).await;
@@ -89,7 +90,7 @@ impl Server {
         }
     }
 
-    fn welcome(&self, stream: TcpStream, client: SocketAddr, below: Below) {
+    fn welcome(&self, stream: TcpStream, client: SocketAddr, below: (Below, Announcing)) {
         let metrics = &self.node.metrics;
         let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else {
             metrics.connections_refused.inc();
@@ -105,16 +106,26 @@ impl Server {
     }
 
     /// What a connection seldom needs is boxed: all its time it holds room for whatever it may wait in.
-    async fn serve(&self, mut stream: TcpStream, mut client: SocketAddr, below: Below) {
+    async fn serve(
+        &self,
+        mut stream: TcpStream,
+        mut client: SocketAddr,
+        (spoken, announcing): (Below, Announcing),
+    ) {
         let Ok(mut local) = stream.local_addr() else {
             return; // it is gone already
         };
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "a connection without TCP_NODELAY");
         }
-        let patience = self.node.limits.head;
-        let Below { tls, announcing } = below;
-        if announcing == Announcing::Trusted && self.node.trust.trusts(client.ip()) {
+        let (patience, trusted) = {
+            let in_force = self.node.in_force();
+            (
+                in_force.limits.head,
+                in_force.common.trust.trusts(client.ip()),
+            )
+        };
+        if announcing == Announcing::Trusted && trusted {
             match timeout(patience, Box::pin(announced::read(&mut stream))).await {
                 Ok(Ok(Announced::Of(ends))) => (client, local) = (ends.from, ends.to),
                 Ok(Ok(Announced::Own)) => {}
@@ -133,10 +144,16 @@ impl Server {
                 tls,
             })
         };
+        if spoken == Below::Nothing {
+            let facts = facts(Scheme::Http, Shown::Nothing, None);
+            return self.serve_plain(stream, facts).await;
+        }
+        let tls = {
+            let in_force = self.node.in_force();
+            in_force.tls.as_ref().map(|tls| tls.acceptor.clone())
+        };
         let Some(tls) = tls else {
-            return self
-                .serve_plain(stream, facts(Scheme::Http, Shown::Nothing, None))
-                .await;
+            return tracing::error!(%client, "there are no certificates");
         };
         let Some(shaken) = Box::pin(shake_hands(&tls, stream, patience)).await else {
             return tracing::debug!(%client, "no TLS handshake");
@@ -164,8 +181,9 @@ impl Server {
             std::io::Result::Ok(())
         };
         let mut stopping = self.stopping.clone();
+        let patience = self.node.in_force().limits.head;
         let sniffed = tokio::select! {
-            sniffed = timeout(self.node.limits.head, sniffing) => sniffed,
+            sniffed = timeout(patience, sniffing) => sniffed,
             _ = stopping.wait_for(|stop| *stop) => return,
         };
         let io = Io::Plain(stream);

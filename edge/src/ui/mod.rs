@@ -103,13 +103,16 @@ const FIELDS: [(HeaderName, &str); 5] = [
 
 /// `GET /v1/config`, for tokens that may read, and are good for all sites.
 fn settings(node: &Node, asked: &Asked<'_>) -> Response<Bytes> {
-    node.api.read(asked, node, |reader| match *asked.method {
-        Method::GET | Method::HEAD if reader.sees_all() => Ok(node.settings.clone()),
-        Method::GET | Method::HEAD => Err(Problem::Forbidden(
-            "the settings are for tokens that are good for all sites".to_owned(),
-        )),
-        _ => Err(Problem::Method),
-    })
+    let in_force = node.in_force_now();
+    in_force
+        .api
+        .read(asked, node, |reader| match *asked.method {
+            Method::GET | Method::HEAD if reader.sees_all() => Ok(in_force.settings.clone()),
+            Method::GET | Method::HEAD => Err(Problem::Forbidden(
+                "the settings are for tokens that are good for all sites".to_owned(),
+            )),
+            _ => Err(Problem::Method),
+        })
 }
 
 #[cfg(test)]

@@ -32,6 +32,7 @@ const fn permission(permission: model::Permission) -> Permission {
         model::Permission::Host => Permission::Host,
         model::Permission::Key => Permission::Key,
         model::Permission::All => Permission::All,
+        model::Permission::Reload => Permission::Reload,
     }
 }
 

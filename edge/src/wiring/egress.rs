@@ -9,6 +9,7 @@ use std::sync::Arc;
 use config::model;
 
 use crate::egress::{Exhausted, Pool, Source};
+use crate::in_force::InForce;
 use crate::metrics::EgressMetrics;
 use crate::run::StartError;
 
@@ -29,24 +30,43 @@ const PORTS_WITHOUT_REUSE: u32 = 8_192;
 /// # Errors
 /// [`StartError::Egress`] where the system would not keep to one.
 pub(super) fn pools(
-    all: Vec<model::EgressPool>,
+    all: &[model::EgressPool],
     metrics: &EgressMetrics,
+    before: Option<&InForce>,
 ) -> Result<Pools, StartError> {
     let mut pools = Pools::new();
     for pool in all {
+        let kept = before.and_then(|before| kept(pool, before));
+        if let Some(kept) = kept {
+            pools.insert(pool.name.clone(), kept);
+            continue;
+        }
         let name = pool.name.clone();
         let refuse = |why: String| StartError::Egress {
             pool: name.clone(),
             why,
         };
-        let pool = self::pool(pool, metrics);
+        let pool = self::pool(pool.clone(), metrics);
         for source in &pool.sources {
             check(source).map_err(refuse)?;
         }
         pools.insert(name, Arc::new(pool));
     }
-    probe(&pools)?;
+    let mut fresh = pools.clone();
+    fresh.retain(|_, pool| !before.is_some_and(|before| has(before, pool)));
+    probe(&fresh)?;
     Ok(pools)
+}
+
+/// The same pool, with what is in use of it.
+fn kept(pool: &model::EgressPool, before: &InForce) -> Option<Arc<Pool>> {
+    let same = before.config.egress.iter().any(|old| old == pool);
+    let mut all = before.egress.iter().filter(|_| same);
+    all.find(|old| old.name == pool.name).cloned()
+}
+
+fn has(before: &InForce, pool: &Arc<Pool>) -> bool {
+    before.egress.iter().any(|old| Arc::ptr_eq(old, pool))
 }
 
 fn pool(pool: model::EgressPool, metrics: &EgressMetrics) -> Pool {

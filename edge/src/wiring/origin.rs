@@ -12,27 +12,26 @@ use http::HeaderValue;
 use parking_lot::Mutex;
 use tiered::balance::{Manner, Role};
 use tiered::ejection::EjectionSettings;
-use tiered::window::Window;
-use tiered::{Balancer, Breaker, BreakerSettings, HealthSettings, RetryBudget};
+use tiered::{Balancer, BreakerSettings, HealthSettings, RetryBudget};
 
 use super::caching::statuses;
 use super::egress::{Pools, chosen};
-use super::site::Around;
+use super::site::{Around, Before};
 use crate::metrics::OriginTally;
 use crate::origins::chosen::ChosenBy;
 use crate::origins::condition::Condition;
-use crate::origins::known::Known;
+use crate::origins::known;
 use crate::origins::servers;
 use crate::origins::slots::{Cap, Connections, Slots};
 use crate::origins::{
-    self, Certificate, Credentials, Origin, Origins, Probing, ProxyProtocol, Through,
+    self, Certificate, Credentials, Origin, Origins, Probing, ProxyProtocol, Through, Watchings,
 };
 use crate::run::StartError;
 use crate::tls::{self, TlsError};
 
 /// The origins of the site of that name.
 pub(super) fn site_origins(
-    (site, (metrics, pools)): (&str, Around<'_>),
+    (site, around, before): (&str, Around<'_>, Option<Before<'_>>),
     all: Vec<model::Origin>,
     upstream: model::Upstream,
     sharing: model::Sharing,
@@ -55,6 +54,9 @@ pub(super) fn site_origins(
         breaker,
         ejection,
     } = sharing;
+    let metrics = &around.metrics.origins;
+    let shared = Shared::new(before, (balance, slow_start, retry_budget), &all);
+    let mut known = Known::of(before);
     let ejection = ejection.map(self::ejection);
     let (health, probing) = self::health(health);
     let watching = Watching {
@@ -65,12 +67,13 @@ pub(super) fn site_origins(
     let all: Vec<_> = all
         .into_iter()
         .map(|each| {
+            let known = known.take(&each);
             let tally = metrics.origin(site, &each.to_string());
-            origin(each, &watching, (tally, pools)).map(Arc::new)
+            origin(each, &watching, (tally, around.pools, known)).map(Arc::new)
         })
         .collect::<Result<_, _>>()?;
     Ok(Origins {
-        balancer: Mutex::new(Balancer::new(manner(balance), slow_start, all.len())),
+        balancer: shared.balancer,
         all,
         timeouts: origins::Timeouts {
             connect: connect_timeout,
@@ -80,7 +83,7 @@ pub(super) fn site_origins(
         },
         retries,
         retry_statuses: statuses(&retry_statuses),
-        budget: Mutex::new(RetryBudget::new(retry_budget)),
+        budget: shared.budget,
         chosen_by: match (balance, sticky_cookie) {
             (model::Balance::Sticky, Some(cookie)) => ChosenBy::Cookie(cookie),
             (model::Balance::Sticky, None) => ChosenBy::Client,
@@ -96,6 +99,78 @@ pub(super) fn site_origins(
         },
         tally: metrics.retries(site),
     })
+}
+
+/// What the requests of a site share: while its settings are the same, it is.
+struct Shared {
+    balancer: Arc<Mutex<Balancer>>,
+    budget: Arc<Mutex<RetryBudget>>,
+}
+
+impl Shared {
+    fn new(
+        before: Option<Before<'_>>,
+        (balance, slow_start, budget): (model::Balance, Duration, u8),
+        origins: &[model::Origin],
+    ) -> Self {
+        let same_turns = |before: &Before<'_>| {
+            let was = &before.model.sharing;
+            was.balance == balance
+                && was.slow_start == slow_start
+                && before.model.origins.len() == origins.len()
+        };
+        let turns = before.filter(same_turns);
+        let same_budget = |before: &Before<'_>| before.model.sharing.retry_budget == budget;
+        let spent = before.filter(same_budget);
+        let balancer = || Balancer::new(manner(balance), slow_start, origins.len());
+        Self {
+            balancer: turns.map_or_else(
+                || Arc::new(Mutex::new(balancer())),
+                |before| Arc::clone(&before.site.origins.balancer),
+            ),
+            budget: spent.map_or_else(
+                || Arc::new(Mutex::new(RetryBudget::new(budget))),
+                |before| Arc::clone(&before.site.origins.budget),
+            ),
+        }
+    }
+}
+
+/// The origins that a site had, each for one that it has.
+struct Known<'a>(Vec<&'a Arc<Origin>>);
+
+impl<'a> Known<'a> {
+    fn of(before: Option<Before<'a>>) -> Self {
+        let all = before.map(|before| before.site.origins.all.iter().collect());
+        Self(all.unwrap_or_default())
+    }
+
+    /// The same origin, or one at the same place that is asked in another way.
+    fn take(&mut self, origin: &model::Origin) -> Option<&'a Arc<Origin>> {
+        let (identity, label) = (identity(origin), origin.to_string());
+        let mut all = self.0.iter();
+        let same = all.position(|known| known.identity == identity);
+        let there = || self.0.iter().position(|known| known.label == label);
+        same.or_else(there).map(|place| self.0.swap_remove(place))
+    }
+}
+
+/// What tells an origin from others, whatever its files have in them.
+fn identity(origin: &model::Origin) -> u64 {
+    let model::Origin {
+        host,
+        port,
+        transport,
+        http,
+        proxy,
+        proxy_protocol,
+        certificate,
+        ..
+    } = origin;
+    let mut identity = DefaultHasher::new();
+    format!("{host:?} {port} {transport:?} {http:?}").hash(&mut identity);
+    format!("{proxy:?} {proxy_protocol:?} {certificate:?}").hash(&mut identity);
+    identity.finish()
 }
 
 /// By what it is found out that an origin fails.
@@ -182,9 +257,10 @@ fn health(health: model::Health) -> (HealthSettings, Option<Probing>) {
 fn origin(
     origin: model::Origin,
     watching: &Watching,
-    (tally, pools): (OriginTally, &Pools),
+    (tally, pools, known): (OriginTally, &Pools, Option<&Arc<Origin>>),
 ) -> Result<Origin, StartError> {
     let label = origin.to_string();
+    let identity = identity(&origin);
     let model::Origin {
         host,
         port,
@@ -199,9 +275,6 @@ fn origin(
         certificate,
         egress,
     } = origin;
-    let mut identity = DefaultHasher::new();
-    format!("{host:?} {port} {transport:?} {http:?}").hash(&mut identity);
-    format!("{proxy:?} {proxy_protocol:?} {certificate:?}").hash(&mut identity);
     let target = format!("{host}:{port}");
     let transport = match transport {
         model::OriginTransport::Plain => origins::Transport::Plain,
@@ -212,27 +285,36 @@ fn origin(
     };
     // The servers of a service have a circuit each.
     let is_service = matches!(host, model::OriginHost::Service(_)) && proxy.is_none();
-    let breaker = watching.breaker.filter(|_| !is_service).map(Breaker::new);
     let servers = servers::Watching {
         breaker: watching.breaker,
         recent: watching.recent,
     };
+    let own = servers::Watching {
+        breaker: watching.breaker.filter(|_| !is_service),
+        ..servers
+    };
+    let through = proxy.map(|proxy| through(proxy, target)).transpose();
+    let through = through.map_err(|why| StartError::Origin {
+        origin: label.clone(),
+        why,
+    })?;
+    let certificate = certificate.map(self::certificate).transpose()?;
+    let shown = {
+        let credentials = through.as_ref().and_then(|it| it.credentials.as_ref());
+        let credentials = credentials.map(Credentials::as_str);
+        shown(&transport, certificate.as_ref(), (credentials, &caps))
+    };
+    let (cap, connections) = (cap(&caps), connections(&caps));
     Ok(Origin {
         host: self::host(host),
         port,
-        through: proxy
-            .map(|proxy| through(proxy, target))
-            .transpose()
-            .map_err(|why| StartError::Origin {
-                origin: label.clone(),
-                why,
-            })?,
+        through,
         label,
         proxy_protocol: proxy_protocol.map(|version| match version {
             model::ProxyProtocol::V1 => ProxyProtocol::V1,
             model::ProxyProtocol::V2 => ProxyProtocol::V2,
         }),
-        certificate: certificate.map(self::certificate).transpose()?,
+        certificate,
         egress: chosen(&egress, pools),
         transport,
         http: match http {
@@ -241,16 +323,46 @@ fn origin(
             model::OriginHttp::Two => origins::HttpVersion::Two,
         },
         host_override: host_override.and_then(|host| HeaderValue::try_from(host).ok()),
-        identity: identity.finish(),
+        identity,
+        shown,
         weight,
         role: match role {
             model::OriginRole::Primary => Role::Primary,
             model::OriginRole::Backup => Role::Backup,
         },
-        slots: Slots::new(cap(&caps), connections(&caps)),
-        condition: Condition::new(breaker, Window::new(watching.recent), tally),
-        addresses: Known::new(watching.health, servers),
+        slots: match known {
+            Some(known) => known.slots.by(cap, connections),
+            None => Slots::new(cap, connections),
+        },
+        condition: match known {
+            Some(known) => Arc::clone(&known.condition),
+            None => Arc::new(Condition::new(own, tally)),
+        },
+        addresses: match known {
+            Some(known) => Arc::clone(&known.addresses),
+            None => Arc::new(known::Known::new(watching.health, servers)),
+        },
+        watching: Watchings { own, servers },
     })
+}
+
+/// What connections were made with that files say, and whether they are counted.
+fn shown(
+    transport: &origins::Transport,
+    certificate: Option<&Certificate>,
+    (credentials, caps): (Option<&str>, &model::Caps),
+) -> u64 {
+    let mut shown = DefaultHasher::new();
+    if let origins::Transport::Tls { trust, .. } = transport
+        && let origins::Trust::Authorities(authorities) = trust
+    {
+        authorities.hash(&mut shown);
+    }
+    if let Some(Certificate { chain, key }) = certificate {
+        (chain, key).hash(&mut shown);
+    }
+    (credentials, caps.connections.is_some()).hash(&mut shown);
+    shown.finish()
 }
 
 fn host(host: model::OriginHost) -> origins::Host {

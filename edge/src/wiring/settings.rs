@@ -10,7 +10,11 @@ pub(super) fn document(Effective(tables): &Effective) -> Bytes {
     json!({ "tables": tables }).to_string().into()
 }
 
-fn table(SettingsTable { title, settings }: &SettingsTable) -> Value {
+fn table(
+    SettingsTable {
+        title, settings, ..
+    }: &SettingsTable,
+) -> Value {
     let settings: Vec<Value> = settings.iter().map(setting).collect();
     json!({ "table": title, "settings": settings })
 }

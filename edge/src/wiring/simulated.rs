@@ -1,9 +1,13 @@
 //! From a configuration to what a log is replayed with.
 
+use std::sync::Arc;
+
 use config::model;
+use tiered::forwarded::{Field, Trust};
 
 use super::egress::Pools;
-use super::site::sites_by_host;
+use super::site::{Around, sites_by_host};
+use crate::in_force::Common;
 use crate::metrics::Metrics;
 use crate::sites::Sites;
 
@@ -27,7 +31,20 @@ pub fn simulated(config: model::Config) -> Result<Simulated, String> {
     let model::Memory { size, eviction, .. } = config.memory;
     // Nothing is sent to anybody.
     let pools = Pools::new();
-    let sites = sites_by_host(config.sites, (&metrics.origins, &pools));
+    let common = Arc::new(Common {
+        generation: 0,
+        trust: Trust::new(Vec::new(), Field::XForwarded),
+        tier: None,
+        follower_wait: config.limits.follower_wait,
+        ranges_max: config.limits.ranges,
+    });
+    let around = Around {
+        metrics: &metrics,
+        pools: &pools,
+        common: &common,
+        before: None,
+    };
+    let sites = sites_by_host(config.sites, around);
     Ok(Simulated {
         sites: sites.map_err(|error| error.to_string())?,
         memory: size,

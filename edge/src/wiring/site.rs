@@ -13,7 +13,8 @@ use super::egress::Pools;
 use super::origin::site_origins;
 use super::rule::rule;
 use crate::hints::Learning;
-use crate::metrics::OriginMetrics;
+use crate::in_force::{Common, InForce};
+use crate::metrics::{KnownTallies, Metrics, NO_RULE, Tally};
 use crate::origins::edits::{Edits, FieldEdits};
 use crate::proxy_status::Telling;
 use crate::purges::TagField;
@@ -21,12 +22,42 @@ use crate::run::StartError;
 use crate::sites::{self, Site, SiteParts, Sites};
 
 /// What sites need beside their own configuration.
-pub(super) type Around<'a> = (&'a OriginMetrics, &'a Pools);
+#[derive(Clone, Copy)]
+pub(super) struct Around<'a> {
+    pub metrics: &'a Metrics,
+    pub pools: &'a Pools,
+    pub common: &'a Arc<Common>,
+    /// The configuration before, of which what is known of origins stays.
+    pub before: Option<&'a InForce>,
+}
+
+/// A site as it was, and what it was made of.
+#[derive(Clone, Copy)]
+pub(super) struct Before<'a> {
+    pub site: &'a Site,
+    pub model: &'a model::Site,
+}
+
+/// The sites of the configuration before, by name.
+fn sites_before(before: Option<&InForce>) -> HashMap<&str, Before<'_>> {
+    let Some(before) = before else {
+        return HashMap::new();
+    };
+    let models = before.config.sites.iter();
+    let models: HashMap<_, _> = models.map(|site| (site.name.as_str(), site)).collect();
+    let all = before.sites.all().into_iter().filter_map(|site| {
+        let model = models.get(site.name.as_str())?;
+        Some((site.name.as_str(), Before { site, model }))
+    });
+    all.collect()
+}
 
 pub(super) fn sites_by_host(
     all: Vec<model::Site>,
     around: Around<'_>,
 ) -> Result<Sites, StartError> {
+    let before = sites_before(around.before);
+    let tallies = around.metrics.requests.known();
     let mut sites = Sites {
         exact: HashMap::new(),
         below: Vec::new(),
@@ -34,7 +65,8 @@ pub(super) fn sites_by_host(
     };
     for mut site in all {
         let hosts = std::mem::take(&mut site.hosts);
-        let site = Arc::new(self::site(site, around)?);
+        let was = before.get(site.name.as_str()).copied();
+        let site = Arc::new(self::site(site, (around, was, &tallies))?);
         for host in hosts {
             let site = Arc::clone(&site);
             match host {
@@ -51,7 +83,10 @@ pub(super) fn sites_by_host(
     Ok(sites)
 }
 
-fn site(site: model::Site, around: Around<'_>) -> Result<Site, StartError> {
+fn site(
+    site: model::Site,
+    (around, before, known): (Around<'_>, Option<Before<'_>>, &KnownTallies),
+) -> Result<Site, StartError> {
     let model::Site {
         name,
         hosts: _, // taken before
@@ -80,9 +115,20 @@ fn site(site: model::Site, around: Around<'_>) -> Result<Site, StartError> {
             origin.egress.clone_from(&egress);
         }
     }
-    let origins = site_origins((&name, around), origins, upstream, sharing)?;
+    let origins = site_origins((&name, around, before), origins, upstream, sharing)?;
+    let rules: Vec<_> = rules
+        .into_iter()
+        .enumerate()
+        .map(|it| rule(it, &unseen, around.pools))
+        .collect();
+    let named = rules.iter().map(|rule| rule.name.as_str());
+    let tallies = std::iter::once(NO_RULE).chain(named);
+    let tallies = tallies.map(|rule| tally(&name, rule, known)).collect();
     Ok(Site::new(SiteParts {
         name,
+        common: Arc::clone(around.common),
+        tallies,
+        varied: before.map_or_else(Arc::default, |it| Arc::clone(&it.site.varied)),
         origins,
         edits: Edits {
             request: field_edits(request_fields),
@@ -122,12 +168,15 @@ fn site(site: model::Site, around: Around<'_>) -> Result<Site, StartError> {
             model::Debug::CacheKey => sites::ShowKey::Yes,
         },
         base: treatment(caching, &unseen, Arc::default()),
-        rules: rules
-            .into_iter()
-            .enumerate()
-            .map(|it| rule(it, &unseen, around.1))
-            .collect(),
+        rules,
     }))
+}
+
+/// Where the requests of a rule are counted: where they were counted before, if they were.
+fn tally(site: &str, rule: &str, known: &KnownTallies) -> Arc<Tally> {
+    let same = known.get(&(site.into(), rule.into()));
+    same.cloned()
+        .unwrap_or_else(|| Arc::new(Tally::new(site, rule)))
 }
 
 fn field_edits(edits: model::FieldEdits) -> FieldEdits {

@@ -65,6 +65,8 @@ mod range;
 mod range_clients;
 mod ratios;
 mod readme;
+mod reload;
+mod reload_load;
 mod restart;
 mod same_words;
 mod search;

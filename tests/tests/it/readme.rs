@@ -59,7 +59,7 @@ async fn the_commands_of_the_program_are_accepted() {
         } else if arguments[0] == "run" {
             arguments[0] = "init";
         }
-        if ["purge", "explain", "top"].contains(&arguments[0]) {
+        if ["purge", "explain", "reload", "top"].contains(&arguments[0]) {
             arguments.extend(there);
         }
         let exit = run_to_exit(&arguments, folder.path()).await;
@@ -70,7 +70,9 @@ async fn the_commands_of_the_program_are_accepted() {
     }
     assert_eq!(
         checked,
-        BTreeSet::from(["check", "explain", "fleet", "init", "purge", "run", "top"])
+        BTreeSet::from([
+            "check", "explain", "fleet", "init", "purge", "reload", "run", "top"
+        ])
     );
 }
 

@@ -182,7 +182,7 @@ async fn a_slow_origin_is_left_for_another() {
     let gate = never.clone();
     let slow = Origin::start(move |_| Reply::ok("slow").after(&gate)).await;
     let other = origin("other").await;
-    let settings = settings(&[&slow.url(), &other.url()]).site("first_byte_timeout = \"200ms\"");
+    let settings = settings(&[&slow.url(), &other.url()]).site("first_byte_timeout = \"1s\"");
     let node = Node::start(settings.site("balance = \"first\"")).await;
     assert_eq!(answers(&node, 6, "other").await, 6);
     let asked = slow.total();

@@ -30,7 +30,7 @@ impl Fill {
         }
         let says_where_it_is = fetched.source.here().is_some();
         fetched.release().await;
-        if let Some(tier) = &self.node.tier {
+        if let Some(tier) = &self.request.site.common.tier {
             tier.metrics().repeats.inc();
         }
         let begun = self.node.purges.latest();

@@ -46,7 +46,12 @@ impl Wanted {
         let slicing = slicing(node, request).filter(|_| sliceable && !node.is_rangeless(request));
         let opening = slicing.and_then(|slicing| {
             let (method, headers) = (request.method(), request.headers());
-            Opening::new(method, headers, slicing.size, node.ranges_max)
+            Opening::new(
+                method,
+                headers,
+                slicing.size,
+                request.site.common.ranges_max,
+            )
         });
         opening.map_or(Self::Whole, Self::Opening)
     }

@@ -47,7 +47,7 @@ pub(in crate::cache) async fn respond(
         part: Part::Whole,
     };
     let received = stored.reception.response_time;
-    let ranges_max = node.ranges_max;
+    let ranges_max = request.site.common.ranges_max;
     let selected = respond::select(request, whole, received, Some(complete), ranges_max);
     let ranges = ranges(&selected.part, complete);
     if ranges.is_empty() {

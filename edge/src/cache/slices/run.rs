@@ -208,7 +208,7 @@ impl<'a> Run<'a> {
         mut follower: Follower<Head>,
         number: u64,
     ) -> Result<Pending, Missing> {
-        let landing = timeout(self.node.follower_wait, follower.landing()).await;
+        let landing = timeout(self.request.site.common.follower_wait, follower.landing()).await;
         self.request.waited_for(&follower);
         let Ok(landing) = landing else {
             return Ok(self.alone(number));

@@ -204,6 +204,7 @@ const ROWS: &[(In, &str, &str, &str, &str)] = &[
     (In::Table("tier"), "role",          "\"edge\"\nparents = [\"http://p\"]\nkey_file = \"Cargo.toml\"", "\"edge\"", "1: `role` has no effect without `parents`, or `role = \"parent\"`"),
     (In::Table("tier"), "parents",       "[\"http://10.0.0.7:8080 id=p-1 weight=2\", \"dns+srv://_larder._tcp.e.com\", \"file:p\"]\nkey_file = \"Cargo.toml\"", "[\"10.0.0.7\"]", "12: `10.0.0.7` is not where a parent is"),
     (In::Table("tier"), "parents",       "[]", "[\"https://p\"]\nkey_file = \"Cargo.toml\"", "12: a parent with TLS needs `ca_file`"),
+    (In::Table("tier"), "parents",       "[\"http://10.0.0.7:8080 id=a\", \"http://10.0.0.8:8080 id=b\"]\nkey_file = \"Cargo.toml\"", "[\"http://10.0.0.7:8080 id=a\", \"http://10.0.0.8:8080 id=a\"]\nkey_file = \"Cargo.toml\"", "41: another one of this list has the same id"),
     (In::Table("tier"), "siblings",      "[\"http://10.0.0.7:8080 id=a\", \"http://10.0.0.8:8080 id=b\"]\nkey_file = \"Cargo.toml\"", "[\"10.0.0.7\"]", "13: `10.0.0.7` is not where a parent is"),
     (In::Table("tier"), "key_file",      "\"Cargo.toml\"\nrole = \"parent\"", "\"no/such/file\"", "12: cannot read `no/such/file`"),
     (In::Table("tier"), "ca_file",       "\"Cargo.toml\"\nkey_file = \"Cargo.toml\"\nrole = \"parent\"", "\"no/such/file\"", "11: cannot read `no/such/file`"),

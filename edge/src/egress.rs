@@ -130,6 +130,15 @@ impl Pool {
     }
 }
 
+/// How long a connection may wait for ports of these pools.
+pub(crate) fn patience(pools: &[Arc<Pool>]) -> Duration {
+    let waits = pools.iter().map(|pool| match pool.exhausted {
+        Exhausted::Wait(wait) => wait,
+        Exhausted::Next | Exhausted::Fail => Duration::ZERO,
+    });
+    waits.sum()
+}
+
 impl Drop for PortInUse {
     fn drop(&mut self) {
         self.source.in_use.fetch_sub(1, Ordering::Relaxed);

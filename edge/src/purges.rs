@@ -48,6 +48,8 @@ pub(crate) use local::LocalLog;
 use log::{Event, Placed, PublishError, Published, PurgeLog, Trace};
 pub(crate) use log::{LogState, LogStatus, Reach, Reached, Sink, Trust};
 pub(crate) use names::{host_of, is_within, only_site};
+#[cfg(test)]
+pub(crate) use open::Last;
 pub(crate) use open::Tail;
 use open::{Opened, applied_at_start, hear_witness, open_log};
 use position::Position;
@@ -195,6 +197,7 @@ impl Purges {
                     sequence,
                     place: place.cast_unsigned(),
                     print: None,
+                    stamp: record::stamp(payload),
                     order,
                 };
                 let since = accepted(&placed.order).map_or(now, |at| Moment(at.0.min(now.0)));
@@ -271,6 +274,7 @@ impl Purges {
         let Placed {
             sequence,
             place,
+            stamp,
             order,
             ..
         } = placed;
@@ -285,6 +289,7 @@ impl Purges {
         self.journal.lock().keep(Logged {
             sequence: Sequence(place),
             own: sequence,
+            stamp,
             order,
             matched: None,
             applied,
@@ -332,6 +337,7 @@ impl Purges {
             Err(_elapsed) => Accepted::Later(Logged {
                 sequence: Sequence(place),
                 own: self.latest(),
+                stamp: None,
                 order,
                 matched: None,
                 applied: None,

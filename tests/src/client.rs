@@ -214,6 +214,12 @@ impl Client {
         }
     }
 
+    /// Waits until `count` bytes have come, and leaves them to be read.
+    pub async fn until(&mut self, count: usize) {
+        let come = within_so(self.patience, self.wire.until(count)).await;
+        come.expect("as many bytes in time");
+    }
+
     /// Reads until `count` bytes have come or the connection has ended.
     pub async fn at_least(&mut self, count: usize) -> Vec<u8> {
         let mut bytes = Vec::new();

@@ -117,6 +117,16 @@ impl Wire {
         Ok(self.buffer.split().freeze())
     }
 
+    /// Waits until so many bytes have come, and leaves them to be read.
+    pub(crate) async fn until(&mut self, count: usize) -> io::Result<()> {
+        while self.buffer.len() < count {
+            if self.fill().await? == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+        }
+        Ok(())
+    }
+
     async fn fill(&mut self) -> io::Result<usize> {
         self.buffer.reserve(16 << 10);
         self.stream.read_buf(&mut self.buffer).await

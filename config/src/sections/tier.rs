@@ -8,7 +8,7 @@ use crate::kinds::{Choice, Lasting, List, ReadableFile, Text, Whole, text, value
 use crate::model::{Certificate, Parent, Pass, Role, Tier};
 use crate::names;
 use crate::problems::Fault;
-use crate::raw::Value;
+use crate::raw::{At, Span, Value};
 use crate::setting::{Read, Reading, Row, Rows, Section, Setting, Unset};
 
 const ROLE: Setting<Choice<Role>> = Setting {
@@ -132,7 +132,8 @@ const CONNECT: Setting<Lasting> = Setting {
 const SILENCE: Setting<Lasting> = Setting {
     key: "silence",
     unset: Unset::Is("\"700ms\""),
-    about: "How long a parent may owe a sign of life until its requests go elsewhere.",
+    about: "How long a parent may be silent while it owes a sign of life, until its connections are given up. After a third of \
+            it, another parent is asked, too.",
     read: Lasting {
         least: Duration::from_millis(50),
         most: Duration::from_secs(60),
@@ -200,6 +201,15 @@ pub(crate) fn tier(section: &Section<'_>, reading: &mut Reading) -> Option<Optio
         }
         return Some(None);
     }
+    for nodes in [&parents, &siblings] {
+        if let Some(twice) = named_twice(nodes) {
+            let fault = Fault::new("another one of this list has the same id");
+            let hint =
+                "give each an `id=` of its own, the same on all nodes, or remove one of the two";
+            reading.refuse(twice, fault.hint(hint));
+            return None;
+        }
+    }
     let certified = section.has(&CA) && section.has(&CERT);
     if !section.has(&KEY) && !certified {
         let fault = Fault::new("nodes of tiers prove who they are: `key_file` is missing");
@@ -237,6 +247,19 @@ pub(crate) fn tier(section: &Section<'_>, reading: &mut Reading) -> Option<Optio
         silence: silence?,
         egress: egress.unwrap_or_default(),
     }))
+}
+
+/// Where a node stands that has the id of one before it: it would not be asked, and nobody would know.
+fn named_twice(nodes: &[At<Parent>]) -> Option<Span> {
+    let id = |node: &At<Parent>| match &node.value {
+        Parent::One(one) => Some(one.id.clone()),
+        Parent::Srv { .. } | Parent::File(_) => None,
+    };
+    let twice = nodes.iter().enumerate().find(|(nth, node)| {
+        let id_here = id(node);
+        id_here.is_some() && nodes[..*nth].iter().any(|other| id(other) == id_here)
+    });
+    twice.map(|(_, node)| node.span)
 }
 
 /// Whether a node is asked over TLS, where the configuration says so.

@@ -1,6 +1,7 @@
 //! Applying what the log says: first to the file, then here, then the cursor; and telling the others.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use policy::time::Timestamp;
@@ -16,7 +17,7 @@ use super::reading::Read;
 use super::{Place, Shared};
 use crate::access_log;
 use crate::purges::log::{Event, Placed, Sink};
-use crate::purges::record::Reason;
+use crate::purges::record::{self, Reason};
 
 /// Applies what the log says.
 pub(super) struct Applier {
@@ -120,7 +121,7 @@ impl Applier {
             log: log.to_owned(),
             place: last.place,
             id: last.id.clone(),
-            stamp: u64::try_from(last.stamp.as_nanos()).ok(),
+            stamp: nanos(last.stamp),
         };
         let (stamp, pending) = (last.stamp, last.pending);
         let ticked = batch.iter().any(|read| read.meaning == Meaning::Nothing);
@@ -138,7 +139,7 @@ impl Applier {
     }
 
     fn event(&self, read: Read) -> Event {
-        let place = read.place;
+        let (place, stamp) = (read.place, nanos(read.stamp));
         let print = Some(Print::of(&read.id, read.stamp));
         let (order, site) = match read.meaning {
             Meaning::Nothing => return Event::Passed(Landmark { place, print }),
@@ -159,6 +160,7 @@ impl Applier {
             sequence: self.ledger.sequence(place),
             place,
             print,
+            stamp,
             order,
         })
     }
@@ -176,7 +178,8 @@ impl Applier {
     fn unwritten(&self, events: &[Event]) -> Vec<(Sequence, Bytes)> {
         let records = events.iter().filter_map(|event| match event {
             Event::Purge(placed) if !self.ledger.has(placed.sequence) => {
-                Some((placed.sequence, placed.order.to_log().into()))
+                let payload = record::payload(&placed.order, placed.stamp);
+                Some((placed.sequence, payload))
             }
             _ => None,
         });
@@ -222,4 +225,9 @@ fn purges(events: &[Event]) -> Vec<Accepted> {
         Event::Doubt { .. } | Event::Passed(_) => None,
     });
     purges.collect()
+}
+
+/// A stamp, as files have it.
+fn nanos(stamp: Duration) -> Option<u64> {
+    u64::try_from(stamp.as_nanos()).ok()
 }

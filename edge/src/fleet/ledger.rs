@@ -130,18 +130,20 @@ impl Ledger {
 /// The cursor is kept once in a while, the file with every purge: where the file has more, its end is what was applied
 /// last. To go by an older message would prove too little: a log that lost what follows it gives those numbers again.
 fn at_the_end(kept: Cursor, tail: Tail) -> Cursor {
-    let Some((sequence, id)) = tail.last else {
+    let Some(last) = tail.last else {
         return kept;
     };
-    let place = signed(sequence.0).wrapping_sub(tail.offset).cast_unsigned();
+    let place = signed(last.sequence.0)
+        .wrapping_sub(tail.offset)
+        .cast_unsigned();
     if place <= kept.place {
         return kept;
     }
     Cursor {
         log: kept.log,
         place,
-        id,
-        stamp: None,
+        id: last.id,
+        stamp: last.stamp,
     }
 }
 
@@ -152,6 +154,7 @@ const fn signed(number: u64) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::purges::Last;
 
     /// What is kept at a place, and the file's last purge, if it is one; then what counts.
     #[track_caller]
@@ -162,9 +165,15 @@ mod tests {
             id: "kept".to_owned(),
             stamp: None,
         };
-        let last = last.map(|sequence| (Sequence(sequence), "last".to_owned()));
+        let last = last.map(|sequence| Last {
+            sequence: Sequence(sequence),
+            id: "last".to_owned(),
+            stamp: Some(7),
+        });
         let cursor = at_the_end(kept, Tail { offset, last });
         assert_eq!((cursor.place, cursor.id.as_str()), counts, "{why}");
+        let stamp = (cursor.id == "last").then_some(7);
+        assert_eq!(cursor.stamp, stamp, "{why}");
         assert_eq!(cursor.log, "l");
     }
 

@@ -69,7 +69,7 @@ impl Found<'_> {
         };
         let common = self.last_in_common(&self.within(trail())).await?;
         Ok(match common {
-            Some((Trace { place, id }, stamp)) => {
+            Some((Trace { place, id, .. }, stamp)) => {
                 self.behind((place, id), stamp, Continuity::Broken(reason))
             }
             None => self.before_the_first(reason),
@@ -139,7 +139,7 @@ impl Found<'_> {
             let middle = known.midpoint(unknown);
             let trace = &trail[middle];
             match message_at(self.stream, trace.place).await? {
-                Some(message) if id_of(&message) == trace.id => {
+                Some(message) if trace.is(&id_of(&message), stamp_of(&message)) => {
                     last = Some((trace.clone(), stamp_of(&message)));
                     known = middle + 1;
                 }

@@ -29,10 +29,11 @@ use wire::proxy_protocol::{self, Announced};
 
 use super::fetch::connect_error;
 use crate::clock::monotonic;
-use crate::egress::{Exhausted, Pool, PortInUse, Source};
+use crate::egress::{self, Exhausted, Pool, PortInUse, Source};
 use crate::error::UpstreamError;
 use crate::origins::attempts::Place;
 use crate::origins::{Origin, ProxyProtocol, Through};
+use crate::tier::{Socket, Sockets};
 
 /// No port is left in any of the pools.
 pub(super) const NO_PORT: ErrorType = ErrorType::Custom("NoPort");
@@ -62,6 +63,8 @@ pub(super) struct Lease(Arc<Mutex<Held>>);
 struct Held {
     connection: Option<OwnedSemaphorePermit>,
     port: Option<PortInUse>,
+    /// By which others end it.
+    _socket: Option<Arc<Socket>>,
 }
 
 impl Tracing for Lease {
@@ -84,7 +87,9 @@ impl Connect for Link {
         };
         self.lease.0.lock().connection = connection;
         let begun = monotonic();
-        match timeout(self.patience, self.dial()).await {
+        // Whoever waits for a port does not wait for the origin yet.
+        let patience = self.patience + egress::patience(&self.egress);
+        match timeout(patience, self.dial()).await {
             Ok(dialled) => {
                 let stream = dialled?;
                 let took = monotonic().saturating_sub(begun);
@@ -204,6 +209,7 @@ pub(crate) async fn reach(
 pub(super) struct ToNode {
     pub address: SocketAddr,
     pub egress: Arc<[Arc<Pool>]>,
+    pub sockets: Arc<Sockets>,
     pub lease: Lease,
 }
 
@@ -211,7 +217,13 @@ pub(super) struct ToNode {
 impl Connect for ToNode {
     async fn connect(&self, _address: &PeerAddress) -> Result<Stream> {
         let (stream, port) = leave(&self.egress, self.address).await?;
-        self.lease.0.lock().port = port;
+        let socket = self.sockets.hold(&stream);
+        let socket = socket.map_err(|error| broken("a connection cannot be held", error))?;
+        *self.lease.0.lock() = Held {
+            connection: None,
+            port,
+            _socket: Some(socket),
+        };
         Ok(stream.into())
     }
 }

@@ -42,7 +42,7 @@ use crate::outcome::{Local, Outcome};
 use crate::queries::{self, Content};
 use crate::tier::{LARDER_TIER, Sender, is_probe};
 use client::SessionClient;
-use pass::Reused;
+use pass::Replay;
 use session::{Downstream, Inbound, Returned};
 
 /// Libraries whose messages are held back: what clients and origins do wrong is told by outcomes, once.
@@ -429,11 +429,12 @@ impl ProxyHttp for Filters {
     ) -> Box<Error> {
         let replayable =
             session.req_header().method.is_safe() && !session.as_ref().retry_buffer_truncated();
-        let connection = match reused && replayable {
-            true => Reused::Replayable,
-            false => Reused::Not,
+        let replay = match (replayable, reused) {
+            (true, true) => Replay::Reused,
+            (true, false) => Replay::Made,
+            (false, _) => Replay::Never,
         };
-        pass::broken_off(exchange, error, connection)
+        pass::broken_off(exchange, error, replay)
     }
 
     async fn fail_to_proxy(

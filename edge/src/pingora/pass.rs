@@ -169,7 +169,7 @@ pub(super) fn not_connected(exchange: &mut Exchange, mut error: Box<Error>) -> B
 pub(super) fn broken_off(
     exchange: &mut Exchange,
     mut error: Box<Error>,
-    connection: Reused,
+    replay: Replay,
 ) -> Box<Error> {
     let origins_fault = *error.esource() == ErrorSource::Upstream;
     if exchange.status.is_some() || !origins_fault {
@@ -191,10 +191,17 @@ pub(super) fn broken_off(
     if let Some(mut step) = passing.as_mut().and_then(|passing| passing.step.take()) {
         step.fail(failed.proxy_status());
     }
+    let beyond = passing.as_mut().and_then(|it| it.beyond.as_mut());
+    if let Some(beyond) = beyond.filter(|beyond| !beyond.hops.is_empty()) {
+        // Another parent, or the origin.
+        beyond.hops.pop();
+        error.set_retry(replay != Replay::Never);
+        return error;
+    }
     let again = match passing.and_then(|passing| passing.way.as_mut()) {
         // The origin closed a connection that nobody used: nothing was asked.
         Some(way)
-            if connection == Reused::Replayable
+            if replay == Replay::Reused
                 && failed == UpstreamError::Terminated
                 && way.dead < DEAD_CONNECTIONS_MAX =>
         {
@@ -216,13 +223,14 @@ fn ended_early(exchange: &Exchange, error: &Error) {
     }
 }
 
-/// What a connection was on which a request broke off.
+/// Whether a request that broke off can be sent again.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Reused {
-    /// A pooled one, and the request can be sent again.
-    Replayable,
-    /// Made for the request, or the request cannot be sent again.
-    Not,
+pub(super) enum Replay {
+    /// It can, and was on a pooled connection.
+    Reused,
+    /// It can, and was on a connection that was made for it.
+    Made,
+    Never,
 }
 
 /// Ends an attempt; true where there is another.

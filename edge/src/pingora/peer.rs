@@ -12,6 +12,7 @@ use pingora_core::upstreams::peer::{HttpPeer, Tracer};
 use pingora_core::utils::tls::{CertKey, WrappedX509, parse_x509};
 
 use super::link::{Lease, Link, ToNode};
+use crate::egress;
 use crate::origins::attempts::{Candidate, Place};
 use crate::origins::{Certificate, Host, HttpVersion, Timeouts, Transport, Trust};
 use crate::tier::Hop;
@@ -155,8 +156,8 @@ pub(crate) fn peer(candidate: &Candidate, timeouts: &Timeouts, trusted: &Authori
     };
     options.custom_l4 = Some(Arc::new(link));
     options.tracer = Some(Tracer(Box::new(lease)));
-    // Whoever waits for another connection's end does not wait for the origin yet.
-    let queued = origin.slots.connection_patience();
+    // Whoever waits for another connection's end, or for a port, does not wait for the origin yet.
+    let queued = origin.slots.connection_patience() + egress::patience(&candidate.egress);
     options.total_connection_timeout = Some(timeouts.connect + queued);
     options.read_timeout = Some(timeouts.first_byte.max(timeouts.between_bytes));
     options.write_timeout = Some(timeouts.between_bytes);
@@ -193,6 +194,7 @@ pub(crate) fn parent(hop: &Hop, timeouts: &Timeouts, trusted: &Authorities) -> H
     options.custom_l4 = Some(Arc::new(ToNode {
         address: hop.address,
         egress: Arc::clone(&hop.egress),
+        sockets: Arc::clone(&hop.sockets),
         lease: lease.clone(),
     }));
     options.tracer = Some(Tracer(Box::new(lease)));

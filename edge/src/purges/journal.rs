@@ -29,6 +29,8 @@ pub(crate) struct Logged {
     pub sequence: Sequence,
     /// In this node's own order.
     pub own: Sequence,
+    /// When the log's server took it, in nanoseconds since the server's epoch, where that is known.
+    pub stamp: Option<u64>,
     pub order: Order,
     /// What of it was stored, once the sweeper has counted.
     pub matched: Option<Matched>,
@@ -70,6 +72,7 @@ impl Journal {
         let traces = self.last.range(first..).map(|it| Trace {
             place: it.sequence.0,
             id: it.order.id.clone(),
+            stamp: it.stamp,
         });
         traces.collect()
     }
@@ -98,6 +101,7 @@ mod tests {
         Logged {
             sequence: Sequence(own + 100),
             own: Sequence(own),
+            stamp: None,
             order: Order::parse(br#"{"all":true}"#, id.to_owned(), "now".to_owned()).unwrap(),
             matched: None,
             applied: None,

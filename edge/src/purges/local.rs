@@ -184,6 +184,7 @@ const fn event(sequence: Sequence, order: Order) -> Event {
         sequence,
         place: sequence.0,
         print: None,
+        stamp: None,
         order,
     })
 }

@@ -45,6 +45,8 @@ pub(crate) struct Placed {
     pub place: u64,
     /// Which message that is, where others read it as well.
     pub print: Option<Print>,
+    /// When the log's server took it, in nanoseconds since the server's epoch, where it has one and that is known.
+    pub stamp: Option<u64>,
     /// What to purge.
     pub order: Order,
 }
@@ -62,6 +64,19 @@ pub(crate) type Trail = Box<dyn Fn() -> Vec<Trace> + Send + Sync>;
 pub(crate) struct Trace {
     pub place: u64,
     pub id: String,
+    /// When the log's server took it, in nanoseconds since the server's epoch, where that is known.
+    pub stamp: Option<u64>,
+}
+
+impl Trace {
+    /// Whether it is the message with that id and stamp. An id may come twice: it is sent again by who was not told that it
+    /// arrived.
+    pub(crate) fn is(&self, id: &str, stamp: Duration) -> bool {
+        let same_time = self
+            .stamp
+            .is_none_or(|own| u128::from(own) == stamp.as_nanos());
+        self.id == id && same_time
+    }
 }
 
 /// Who hears of what is in a log.

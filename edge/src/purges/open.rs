@@ -6,7 +6,7 @@ use bytes::Bytes;
 use storage::purge::{self, LogError, LogFile, LogId, Sequence, Testimony, Witness};
 
 use super::log::{LogState, LogStatus, PurgeLog};
-use super::record::{Doubt, Reason, Record};
+use super::record::{self, Doubt, Reason, Record};
 
 /// A log's file, and what was in it.
 pub(super) struct Opened {
@@ -65,8 +65,17 @@ pub(super) fn applied_at_start(log: &dyn PurgeLog) -> u64 {
 pub(crate) struct Tail {
     /// What has to be taken from a sequence behind the last record for its place in the log.
     pub offset: i64,
-    /// The last record's sequence and the purge's identifier, if it is a purge.
-    pub last: Option<(Sequence, String)>,
+    /// The last record, if it is a purge.
+    pub last: Option<Last>,
+}
+
+/// The last purge of a file.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct Last {
+    pub sequence: Sequence,
+    pub id: String,
+    /// When the log's server took it, in nanoseconds since the server's epoch, where that is known.
+    pub stamp: Option<u64>,
 }
 
 impl Tail {
@@ -75,7 +84,11 @@ impl Tail {
             let Record::Purge(order) = Record::read(payload) else {
                 return None;
             };
-            Some((*sequence, order.id))
+            Some(Last {
+                sequence: *sequence,
+                id: order.id,
+                stamp: record::stamp(payload),
+            })
         });
         Self {
             offset: last_offset(records),

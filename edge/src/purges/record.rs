@@ -60,6 +60,36 @@ impl Reason {
     }
 }
 
+/// A purge as it is kept of a log that others share.
+#[derive(Serialize)]
+struct Kept<'a> {
+    #[serde(flatten)]
+    order: &'a Order,
+    /// Older versions do not look for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stamp: Option<u64>,
+}
+
+/// A record's stamp, whatever else is in it.
+#[derive(Deserialize)]
+struct Stamped {
+    #[serde(default)]
+    stamp: Option<u64>,
+}
+
+/// The payload of a purge that the log's server stamped so.
+pub(crate) fn payload(order: &Order, stamp: Option<u64>) -> Bytes {
+    serde_json::to_vec(&Kept { order, stamp })
+        .unwrap_or_default()
+        .into()
+}
+
+/// When the log's server took what a payload holds, where that was written with it.
+pub(crate) fn stamp(payload: &[u8]) -> Option<u64> {
+    let stamped: Stamped = serde_json::from_slice(payload).ok()?;
+    stamped.stamp
+}
+
 impl Record {
     pub(crate) fn read(payload: &[u8]) -> Self {
         if let Some(order) = Order::from_log(payload) {
@@ -83,7 +113,13 @@ mod tests {
     #[test]
     fn what_is_written_is_read() {
         let order = Order::parse(br#"{"all":true}"#, "id".to_owned(), "now".to_owned()).unwrap();
-        assert_eq!(Record::read(&order.to_log()), Record::Purge(order));
+        assert_eq!(Record::read(&order.to_log()), Record::Purge(order.clone()));
+        assert_eq!(stamp(&order.to_log()), None);
+        for at in [None, Some(0), Some(u64::MAX)] {
+            let kept = payload(&order, at);
+            assert_eq!(Record::read(&kept), Record::Purge(order.clone()));
+            assert_eq!(stamp(&kept), at);
+        }
         let doubt = Doubt {
             doubt: Reason::Damage,
             offset: -7,

@@ -8,10 +8,11 @@ use policy::time::Timestamp;
 use tiered::introduction::TIERS_MAX;
 use tiered::voucher::{Says, Voucher};
 use tiered::{Moment, rendezvous};
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 
 use super::link::{Incoming, LinkError};
 use super::parent::{Answered, NoAnswer, Parent, Question};
+use super::race::{Raced, Winner};
 use super::said::Whom;
 use super::{Source, Tier};
 use crate::cache::Interim;
@@ -73,29 +74,24 @@ impl Tier {
         if self.parents.is_none() || whom.hops > TIERS_MAX {
             return Ok(Way::Direct);
         }
-        let mut last = None;
         let found = self.candidates(key_of(through.request), through.without);
-        for (nth, parent) in found.into_iter().enumerate() {
-            if nth > 0 {
-                self.shared.metrics.failovers.inc();
-            }
-            let request_time = self.shared.clock.now();
-            match self.attempt(&parent, (asking, interim), &whom).await {
-                Attempt::Answered(answered) => {
-                    let Answered { incoming, voucher } = *answered;
-                    return Ok(Way::Answered(Box::new(Answer {
-                        incoming,
-                        parent: parent.place.id.clone(),
-                        supplier: supplier(&voucher, Supplier::Parent),
-                        source: Source::Tier(voucher.born.map(Box::new)),
-                        request_time,
-                    })));
-                }
-                Attempt::Elsewhere(error) => last = Some(error),
-                Attempt::Failed(error) => return Err(error),
+        match self.race(found, (asking, interim), &whom).await? {
+            Raced::Lost(last) => self.go_direct(last),
+            Raced::Won(winner) => {
+                let Winner {
+                    parent,
+                    answered: Answered { incoming, voucher },
+                    request_time,
+                } = *winner;
+                Ok(Way::Answered(Box::new(Answer {
+                    incoming,
+                    parent: parent.place.id.clone(),
+                    supplier: supplier(&voucher, Supplier::Parent),
+                    source: Source::Tier(voucher.born.map(Box::new)),
+                    request_time,
+                })))
             }
         }
-        self.go_direct(last)
     }
 
     /// The origin is asked by a few at most: a tier that is gone must not bring it down.
@@ -112,11 +108,17 @@ impl Tier {
         Err(UpstreamError::NoParent)
     }
 
-    /// Whom a request goes to, the owner of its key first.
+    /// Whom a request goes to, the owner of its key first; who owes a sign of life comes after who does not.
     pub(super) fn candidates(&self, key: u64, without: Option<&str>) -> Vec<Arc<Parent>> {
         let mut fit = self.parents.candidates(key);
         fit.retain(|parent| parent.is_fit() && without != Some(&parent.place.id));
         let (under_way, count) = self.parents.under_way();
+        if let [first, second] = &fit[..]
+            && first.is_in_doubt() != second.is_in_doubt()
+        {
+            fit.sort_by_key(|parent| parent.is_in_doubt());
+            return fit;
+        }
         match &fit[..] {
             [first, second] if !rendezvous::may_take(first.in_flight(), under_way, count) => {
                 vec![Arc::clone(second), Arc::clone(first)]
@@ -132,10 +134,11 @@ impl Tier {
         parent: &Parent,
         (asking, interim): (&Asking<'_>, &mpsc::Sender<Interim>),
         whom: &Whom,
+        doubt: &Notify,
     ) -> Attempt {
         let mut step = asking.begin_request(asking.kind);
         let attempted = self
-            .attempt_within(parent, (asking, interim), whom, step.as_ref())
+            .attempt_within(parent, (asking, interim), whom, (step.as_ref(), doubt))
             .await;
         if let Some(step) = &mut step {
             step.set("larder.parent", parent.place.id.clone());
@@ -161,7 +164,7 @@ impl Tier {
         parent: &Parent,
         (asking, interim): (&Asking<'_>, &mpsc::Sender<Interim>),
         whom: &Whom,
-        step: Option<&Open>,
+        (step, doubt): (Option<&Open>, &Notify),
     ) -> Attempt {
         let Some((mut request, signature)) = self.request(parent, asking, whom) else {
             return Attempt::Failed(UpstreamError::Malformed);
@@ -181,6 +184,7 @@ impl Tier {
             first_byte: first_byte + HOP,
             between_bytes: between_bytes + HOP,
             interim,
+            doubt,
         };
         let metrics = &self.shared.metrics;
         let began = monotonic();

@@ -31,6 +31,7 @@ pub(crate) struct TierMetrics {
     budget: IntGauge,
     peers: IntCounterVec,
     pub failovers: IntCounter,
+    pub hedges: IntCounter,
     pub repeats: IntCounter,
     resumes: IntCounterVec,
     differences: IntCounterVec,
@@ -95,6 +96,10 @@ impl TierMetrics {
                 "tiered_failovers_total",
                 "Requests that went to another parent because the first did not answer.",
             )?,
+            hedges: IntCounter::new(
+                "tiered_hedges_total",
+                "Requests that went to another parent, too, because the first owed a sign of life.",
+            )?,
             repeats: IntCounter::new(
                 "tiered_repeats_total",
                 "Requests that were sent again because the answer was older than a purge.",
@@ -114,7 +119,7 @@ impl TierMetrics {
         })
     }
 
-    pub(crate) fn collectors(&self) -> [Box<dyn Collector>; 18] {
+    pub(crate) fn collectors(&self) -> [Box<dyn Collector>; 19] {
         [
             Box::new(self.requests.clone()),
             Box::new(self.turns.clone()),
@@ -128,6 +133,7 @@ impl TierMetrics {
             Box::new(self.budget.clone()),
             Box::new(self.peers.clone()),
             Box::new(self.failovers.clone()),
+            Box::new(self.hedges.clone()),
             Box::new(self.repeats.clone()),
             Box::new(self.resumes.clone()),
             Box::new(self.differences.clone()),

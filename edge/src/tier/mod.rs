@@ -17,8 +17,12 @@ mod owed;
 mod parent;
 mod parents;
 mod passing;
+mod place;
+mod probe;
+mod race;
 mod said;
 mod siblings;
+mod sockets;
 mod source;
 
 use std::sync::Arc;
@@ -43,11 +47,13 @@ pub(crate) use link::{Broken, Incoming, Making};
 pub(crate) use metrics::TierMetrics;
 use owed::Owed;
 use parent::Parent;
-pub(crate) use parent::{PROBE, Place};
 pub(crate) use parents::{Parents, Plain, Source as Listed, Template};
 pub(crate) use passing::Hop;
+pub(crate) use place::Place;
+pub(crate) use probe::PROBE;
 use siblings::Siblings;
 pub(crate) use siblings::{COPY_FRESH, Heat};
+pub(crate) use sockets::{Socket, Sockets};
 pub(crate) use source::Source;
 
 /// How a node is in its tiers.

@@ -1,68 +1,40 @@
-//! One parent: its connections, its health, and the probes that tell of it.
+//! One parent: its connections, its health, and what it answers.
 
 use std::collections::{BTreeSet, HashMap};
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use http::{Method, StatusCode};
+use http::Method;
 use parking_lot::Mutex;
 use tiered::health::{Change, Health, Out, Standing};
 use tiered::voucher::{Cut, Says, Voucher};
 use tiered::{HealthSettings, Moment};
-use tokio::sync::mpsc;
-use tokio::time::{sleep, timeout};
+use tokio::sync::{Notify, mpsc};
+use tokio::time::timeout;
 
 use super::border::cut;
 use super::link::{Incoming, LinkError, Links, Making};
-use super::said::Whom;
-use super::{Shared, TierMetrics};
+use super::{Place, Shared, Sockets, TierMetrics};
 use crate::cache::Interim;
 use crate::clock::monotonic;
 use crate::error::UpstreamError;
 use crate::exchange::Request;
-use crate::origins::Host;
-
-/// What a parent is asked to find out how it is.
-pub(crate) const PROBE: &str = "/.well-known/larder-tier";
-/// Between two probes of a parent.
-const PROBE_EVERY: Duration = Duration::from_millis(250);
-/// A parent that is heard and does not answer a probe has so many times the silence for it.
-const PATIENCE: u32 = 10;
-
-/// Where a parent is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Place {
-    /// What it is called in the hash.
-    pub id: String,
-    pub weight: u32,
-    pub secure: bool,
-    pub host: Host,
-    pub port: u16,
-}
-
-impl Place {
-    pub(super) fn host_name(&self) -> String {
-        match &self.host {
-            Host::Name(name) | Host::Service(name) => name.clone(),
-            Host::Address(address) => address.to_string(),
-            Host::Socket(path) => path.display().to_string(),
-        }
-    }
-}
 
 /// One parent.
 #[derive(Debug)]
 pub(crate) struct Parent {
     pub place: Place,
-    links: Arc<Links>,
-    health: Mutex<Health>,
+    pub(super) links: Arc<Links>,
+    /// Connections of what passes the cache by.
+    pub(super) sockets: Arc<Sockets>,
+    pub(super) health: Mutex<Health>,
     in_flight: AtomicUsize,
     /// Why it was found unfit the last time.
     fault: Mutex<Option<String>>,
     /// What it is called by itself, once it was heard.
-    name: Mutex<Option<String>>,
+    pub(super) name: Mutex<Option<String>>,
     answers: AtomicU64,
     /// How many of them it had stored.
     hits: AtomicU64,
@@ -73,7 +45,7 @@ pub(crate) struct Parent {
 }
 
 /// Passive health is for what probes do not see; they tell at once whether it answers.
-const HEALTH: HealthSettings = HealthSettings {
+pub(super) const HEALTH: HealthSettings = HealthSettings {
     failures: 3,
     pause: Duration::from_secs(5),
     pause_max: Duration::from_secs(60),
@@ -91,6 +63,8 @@ pub(crate) struct Question<'a> {
     pub between_bytes: Duration,
     /// Where interim responses go.
     pub interim: &'a mpsc::Sender<Interim>,
+    /// Who is told that the parent owes a sign of life.
+    pub doubt: &'a Notify,
 }
 
 /// A parent's answer, and what it says of it.
@@ -117,10 +91,11 @@ impl NoAnswer {
         }
     }
 
-    const fn as_str(self) -> &'static str {
+    pub(super) const fn as_str(self) -> &'static str {
         match self {
             Self::Link(LinkError::Unconnected(_)) => "no connection",
             Self::Link(LinkError::Broken) => "the connection broke",
+            Self::Link(LinkError::Silent) => "no sign of life in time",
             Self::Link(LinkError::Late) => "no answer in time",
             Self::Link(LinkError::Crowded) => "it takes no more requests",
             Self::Unproven => "it does not prove that it has the tier's key",
@@ -143,6 +118,7 @@ impl Parent {
         Self {
             place,
             links: Arc::new(Links::new(making, connections)),
+            sockets: Arc::default(),
             health: Mutex::default(),
             in_flight: AtomicUsize::default(),
             fault: Mutex::default(),
@@ -187,6 +163,11 @@ impl Parent {
     pub(crate) fn is_fit(&self) -> bool {
         let standing = self.health.lock().standing(now());
         matches!(standing, Standing::Up { .. } | Standing::Trial)
+    }
+
+    /// Whether it owes a sign of life, and others had better be asked.
+    pub(super) fn is_in_doubt(&self) -> bool {
+        self.links.is_in_doubt()
     }
 
     /// Whether it has said who it is.
@@ -256,6 +237,13 @@ impl Parent {
 
     /// A connection that broke is no fault by itself: whether there is a new one shows at the next request.
     fn failed(&self, error: NoAnswer, shared: &Shared) {
+        if error == NoAnswer::Link(LinkError::Silent) && !self.links.is_heard() {
+            // A probe would find it so, and all that waits for the next one would wait for nothing.
+            self.sockets.cut();
+            let change = self.health.lock().probe_failed(&HEALTH);
+            self.turned(change, Some(error.as_str()), shared);
+            return;
+        }
         let is_fault = matches!(
             error,
             NoAnswer::Unproven
@@ -266,7 +254,7 @@ impl Parent {
         self.turned(change.flatten(), Some(error.as_str()), shared);
     }
 
-    async fn exchange(
+    pub(super) async fn exchange(
         &self,
         shared: &Shared,
         question: Question<'_>,
@@ -277,7 +265,10 @@ impl Parent {
             &addresses,
             (question.request, question.content),
             (question.first_byte, question.between_bytes),
-            |interim| pass_on(interim, shared, signature, question.interim),
+            (
+                |interim| pass_on(interim, shared, signature, question.interim),
+                question.doubt,
+            ),
         );
         let mut incoming = sent.await.map_err(NoAnswer::Link)?;
         let status = incoming.status;
@@ -290,29 +281,11 @@ impl Parent {
 
     /// Where it is, as far as that is found out in the time that a connection may take.
     pub(super) async fn addresses(&self, shared: &Shared) -> Vec<SocketAddr> {
-        let found = timeout(self.links.patience(), self.resolve(shared)).await;
+        let found = timeout(self.links.patience(), self.place.resolve(shared)).await;
         found.unwrap_or_default()
     }
 
-    async fn resolve(&self, shared: &Shared) -> Vec<SocketAddr> {
-        let port = self.place.port;
-        match &self.place.host {
-            Host::Socket(_) | Host::Service(_) => Vec::new(),
-            Host::Address(address) => vec![SocketAddr::new(*address, port)],
-            Host::Name(name) => {
-                let found = shared
-                    .names
-                    .resolve(name, shared.clock.instant().into())
-                    .await;
-                found
-                    .into_iter()
-                    .map(|address| SocketAddr::new(address, port))
-                    .collect()
-            }
-        }
-    }
-
-    fn turned(&self, change: Option<Change>, why: Option<&str>, shared: &Shared) {
+    pub(super) fn turned(&self, change: Option<Change>, why: Option<&str>, shared: &Shared) {
         let id = &self.place.id;
         match change {
             Some(Change::WentOut) => {
@@ -327,82 +300,6 @@ impl Parent {
             None => {}
         }
     }
-
-    /// Probes the parent as long as there is one.
-    pub(crate) async fn keep(this: Weak<Self>, shared: Arc<Shared>) {
-        loop {
-            let Some(parent) = this.upgrade() else {
-                return;
-            };
-            parent.probe(&shared).await;
-            drop(parent);
-            sleep(PROBE_EVERY).await;
-        }
-    }
-
-    async fn probe(&self, shared: &Shared) {
-        let addresses = self.addresses(shared).await;
-        let outcome = match self.links.warm(&addresses).await {
-            Ok(()) => self.answer_to_probe(shared).await,
-            Err(error) => Err(NoAnswer::Link(error).as_str().to_owned()),
-        };
-        match outcome {
-            Ok(name) => {
-                *self.name.lock() = Some(name);
-                let change = self.health.lock().probe_passed(now(), &HEALTH);
-                self.turned(change, None, shared);
-            }
-            Err(why) => {
-                let change = self.health.lock().probe_failed(&HEALTH);
-                self.turned(change, Some(&why), shared);
-            }
-        }
-    }
-
-    /// Its name, where it is ready. What owes a sign of life for too long is cut off, with all that waits for it.
-    async fn answer_to_probe(&self, shared: &Shared) -> Result<String, String> {
-        let whom = Whom::nobody();
-        let (nobody, _) = mpsc::channel(1);
-        let uri = format!("http://{}{PROBE}", shared.name);
-        let request = http::Request::builder()
-            .method(Method::GET)
-            .uri(uri)
-            .body(());
-        let request = request.map_err(|invalid| invalid.to_string())?;
-        let (request, signature) = shared.introduce(request, &shared.name, PROBE, &whom);
-        let question = Question {
-            request,
-            content: None,
-            signature: &signature,
-            first_byte: shared.silence * PATIENCE,
-            between_bytes: shared.silence * PATIENCE,
-            interim: &nobody,
-        };
-        let mut exchange = std::pin::pin!(self.exchange(shared, question));
-        let answered = loop {
-            match timeout(shared.silence, &mut exchange).await {
-                Ok(answered) => break answered,
-                Err(_elapsed)
-                    if monotonic().saturating_sub(self.links.heard()) < shared.silence => {}
-                Err(_elapsed) => break Err(NoAnswer::Link(LinkError::Late)),
-            }
-        };
-        let answered = answered.map_err(|error| {
-            if error == NoAnswer::Link(LinkError::Late) {
-                self.links.cut();
-            }
-            error.as_str().to_owned()
-        })?;
-        let Voucher {
-            node, why, cost, ..
-        } = answered.voucher;
-        // Of answers that were told before.
-        shared.metrics.answers.asked_beyond(cost);
-        match answered.incoming.status {
-            StatusCode::OK => Ok(node),
-            status => Err(why.unwrap_or_else(|| format!("it answers {status}"))),
-        }
-    }
 }
 
 /// Hands on an interim response, where it is proven that the parent sends it.
@@ -415,6 +312,6 @@ fn pass_on(mut interim: Interim, shared: &Shared, request: &str, to: &mpsc::Send
     }
 }
 
-fn now() -> Moment {
+pub(super) fn now() -> Moment {
     Moment(monotonic())
 }

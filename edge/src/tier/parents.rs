@@ -6,12 +6,12 @@ use std::time::{Duration, SystemTime};
 
 use parking_lot::{Mutex, RwLock};
 use rustls::pki_types::{IpAddr as TlsAddress, ServerName};
-use tiered::{Member, Ring};
+use tiered::Ring;
 use tokio::time::sleep;
 use tokio_rustls::TlsConnector;
 
-use super::parent::{Parent, Place};
-use super::{Making, Shared};
+use super::parent::Parent;
+use super::{Making, Place, Shared};
 use crate::egress::Pool;
 use crate::origins::Host;
 
@@ -59,6 +59,8 @@ struct Known {
 #[derive(Clone)]
 pub(crate) struct Template {
     pub connect: Duration,
+    /// How long a parent may owe a sign of life.
+    pub silence: Duration,
     pub tls: Option<TlsConnector>,
     pub plain: Plain,
     /// To one parent.
@@ -197,28 +199,20 @@ impl Parents {
             .lines()
             .map(str::trim)
             .filter(|line| !line.is_empty() && !line.starts_with('#'));
-        let places: Result<Vec<_>, _> = lines.take(PARENTS_MAX).map(self.parse).collect();
+        let places: Result<Vec<_>, _> = lines.map(self.parse).collect();
         places.map_err(|error| format!("{shown}: {error}"))
-    }
-}
-
-impl Place {
-    fn member(&self) -> Member {
-        Member {
-            id: self.id.clone(),
-            weight: self.weight,
-        }
     }
 }
 
 impl Template {
     fn of(&self, place: &Place) -> Option<Making> {
-        let connect = self.connect;
+        let (connect, silence) = (self.connect, self.silence);
         let egress = Arc::clone(&self.egress);
         if !place.secure {
             let asked = self.plain == Plain::Asked;
             return asked.then_some(Making {
                 connect,
+                silence,
                 tls: None,
                 egress,
             });
@@ -231,6 +225,7 @@ impl Template {
         let tls = Some((self.tls.clone()?, name));
         Some(Making {
             connect,
+            silence,
             tls,
             egress,
         })
@@ -257,7 +252,17 @@ pub(super) fn start(parents: &Arc<Parents>, shared: &Arc<Shared>) {
 impl Parents {
     /// What a source names now. Nobody at all is taken for a mistake.
     fn names(&self, number: usize, mut places: Vec<Place>, shared: &Arc<Shared>) {
-        places.truncate(PARENTS_MAX);
+        if places.is_empty() {
+            tracing::warn!("nobody is named as a parent: the parents stay what they were");
+        }
+        if places.len() > PARENTS_MAX {
+            tracing::error!(
+                named = places.len(),
+                asked = PARENTS_MAX,
+                "more parents are named than one source may have: the others are left out"
+            );
+            places.truncate(PARENTS_MAX);
+        }
         let changed = {
             let mut named = self.sources[number].named.lock();
             let changed = !places.is_empty() && *named != places;
@@ -309,14 +314,16 @@ async fn look_up(
     (name, secure): (String, bool),
 ) {
     let (least, most) = SRV_EVERY;
+    let mut said = false;
     loop {
         let now = shared.clock.instant();
         let found = shared.names.services(&name).await;
         let Some(parents) = parents.upgrade() else {
             return;
         };
-        let pause = match found {
+        let pause = match found.filter(|(services, _)| !services.is_empty()) {
             Some((services, until)) => {
+                said = false;
                 let first = services.iter().map(|service| service.priority).min();
                 let best = services
                     .into_iter()
@@ -334,7 +341,11 @@ async fn look_up(
                 until.saturating_duration_since(now).clamp(least, most)
             }
             None => {
-                tracing::warn!(name, "no SRV records: the parents stay what they were");
+                // Once, however often it is asked for in vain.
+                if !said {
+                    tracing::warn!(name, "no SRV records: the parents stay what they were");
+                }
+                said = true;
                 least
             }
         };

@@ -9,10 +9,11 @@ use tiered::introduction::TIERS_MAX;
 use tokio::time::sleep;
 
 use super::ask::key_of;
+use super::link::Watching;
 use super::parent::Parent;
 use super::said::Whom;
 use super::siblings::Owner;
-use super::{LARDER_TIER, Pass, Tier};
+use super::{LARDER_TIER, Pass, Sockets, Tier};
 use crate::clock::monotonic;
 use crate::egress::Pool;
 use crate::exchange;
@@ -39,6 +40,10 @@ pub(crate) struct Hop {
     pub tls: Option<HopTls>,
     pub connect: Duration,
     pub egress: Arc<[Arc<Pool>]>,
+    /// The connections of its kind to this parent.
+    pub sockets: Arc<Sockets>,
+    /// While it is under way, the parent is asked for signs of life.
+    _watching: Option<Arc<Watching>>,
 }
 
 impl Tier {
@@ -73,7 +78,10 @@ impl Tier {
                     certificate: self.settings.certificate.clone(),
                 }
             });
+            let watching = parent.links.watch().map(Arc::new);
             found.extend(addresses.into_iter().map(|address| Hop {
+                _watching: watching.clone(),
+                sockets: Arc::clone(&parent.sockets),
                 address,
                 tls: tls.clone(),
                 connect: self.settings.connect,

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tiered::{Moment, Rates};
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 
 use super::ask::{Answer, Attempt, key_of, supplier};
 use super::parent::{Answered, Parent};
@@ -84,7 +84,8 @@ impl Siblings {
             if is_own(&node, shared) {
                 return Owner::Here;
             }
-            if node.is_heard() && node.is_fit() && without != Some(&node.place.id) {
+            let fit = node.is_heard() && node.is_fit() && !node.is_in_doubt();
+            if fit && without != Some(&node.place.id) {
                 return Owner::Other(node);
             }
         }
@@ -120,7 +121,14 @@ impl Tier {
         // Who does not answer is not asked again: then the next one has the key, or this node.
         while let Owner::Other(owner) = self.owner(through.request, without.as_deref()) {
             let request_time = self.shared.clock.now();
-            match self.attempt(&owner, asking, whom).await {
+            let doubt = Notify::new();
+            let attempt = tokio::select! {
+                biased;
+                attempt = self.attempt(&owner, asking, whom, &doubt) => attempt,
+                // The next one asks who is beyond this tier, as the owner would.
+                () = doubt.notified() => Attempt::Elsewhere(UpstreamError::ResponseTimeout),
+            };
+            match attempt {
                 Attempt::Answered(answered) => {
                     let heat = self.siblings.heat(through.request);
                     let Answered { incoming, voucher } = *answered;

@@ -65,6 +65,7 @@ pub(super) fn ready(tier: model::Tier, threads: usize, pools: &Pools) -> Result<
     let identity = identity.transpose()?;
     let template = Template {
         connect: connect_timeout,
+        silence,
         tls: connector,
         plain: match proof {
             Proof::Key(_) => Plain::Asked,

@@ -1,12 +1,10 @@
 //! A parent that is lost in the middle of a body: somebody else has the rest, or the client sees it cut. Never a mixture.
 
-use std::time::Duration;
+use larder_tests::{Client, End, Gate, Node, Origin, Reply, Response, Tiers};
 
-use larder_tests::{Client, End, Gate, Node, Origin, Reply, Response, Tiers, eventually};
-
-const SOON: Duration = Duration::from_secs(15);
 const FIRST: usize = 100_000;
 const SECOND: usize = 50_000;
+const BEGUN: usize = 10_000;
 
 fn bytes(of: char, length: usize) -> String {
     String::from_iter(std::iter::repeat_n(of, length))
@@ -25,17 +23,13 @@ async fn stopping(gate: &Gate, make: impl Fn(usize) -> Reply + Send + Sync + 'st
     .await
 }
 
-/// Asks an edge, waits until the first part of the body is on its way, and kills the parent that brings it.
+/// Asks an edge, waits until the first part of the body has begun to come, and kills the parent that brings it.
 async fn lose_parent(origin: &Origin, parents: &mut [Node], edge: &Node) -> Client {
     let mut client = edge.client().await;
     client.ask("GET", "/long", &[]).await;
-    eventually(SOON, || origin.count("/long") == 1).await;
+    // More than any head: of a body that has not begun, another version is as good.
+    client.until(BEGUN).await;
     let way = origin.requests()[0].values("Via").join(", ");
-    edge.metrics_when(|metrics| {
-        let said = [("said", "response")];
-        metrics.sum("larder_tiered_requests_total", &said) == 1.0
-    })
-    .await;
     let parent = (0..parents.len()).find(|number| way.contains(&format!("p{number}")));
     parents[parent.expect("a parent asks")].kill();
     client

@@ -184,7 +184,7 @@ async fn who_accepts_connections_and_says_nothing_is_not_asked() {
         }
     });
     let edge = edge_of(&tiers, &format!("http://{address}")).await;
-    check_unfit(&edge, "no answer in time").await;
+    check_unfit(&edge, "no sign of life in time").await;
     silent.abort();
 }
 

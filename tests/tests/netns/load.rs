@@ -12,11 +12,12 @@ use tokio::time::{Instant, sleep};
 use crate::lab::{EDGES, Lab};
 use crate::told;
 
-/// No lost parent may hold up a client for longer, beside what a request takes anyway: its silence (700 ms) and the time
-/// between two probes of it (250 ms).
+/// No lost parent may hold up a client for longer, beside what a request takes anyway. It is about 400 ms where the machine
+/// has time: by the parent's silence (700 ms), a sign of life is asked for after 100 ms, and owed for so long after another
+/// 250 ms that the other parent is asked, too. Where it has none, that may be noticed at the end of the silence.
 const FAILOVER: Duration = Duration::from_secs(1);
-/// A request that is held up is asked for twice: it takes the machine as long as two that are not, and one more for the
-/// probe that finds the parent silent.
+/// A request that is held up is asked for twice: it takes the machine as long as two that are not, and one more for the signs
+/// of life.
 const REQUESTS: u32 = 3;
 
 pub(crate) struct Load {

@@ -3,9 +3,10 @@
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 
+use parking_lot::Mutex;
+use tiered::{Moment, Pulse};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::clock::monotonic;
@@ -17,8 +18,7 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 /// Notes when something was received.
 pub(super) struct Heard {
     pub stream: Box<dyn Stream>,
-    /// In milliseconds of the monotonic clock.
-    pub at: Arc<AtomicU64>,
+    pub pulse: Arc<Mutex<Pulse>>,
 }
 
 impl AsyncRead for Heard {
@@ -30,8 +30,7 @@ impl AsyncRead for Heard {
         let before = buf.filled().len();
         let read = Pin::new(&mut self.stream).poll_read(cx, buf);
         if buf.filled().len() > before {
-            let now = u64::try_from(monotonic().as_millis()).unwrap_or(u64::MAX);
-            self.at.store(now, Ordering::Relaxed);
+            self.pulse.lock().heard(Moment(monotonic()));
         }
         read
     }

@@ -12,7 +12,7 @@ use h2::{Reason, RecvStream};
 use http::{HeaderMap, Response, StatusCode};
 use tokio::time::timeout;
 
-use super::making::Counted;
+use super::live::Counted;
 use crate::cache::Interim;
 use crate::error::UpstreamError;
 use crate::pingora::fetch::INTERIM_RESPONSES_MAX;

@@ -2,6 +2,7 @@
 
 mod heard;
 mod incoming;
+mod live;
 mod making;
 
 use std::net::SocketAddr;
@@ -10,10 +11,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use h2::Reason;
-use http::Request;
+use h2::{Reason, RecvStream};
+use http::{Request, Response};
 use parking_lot::Mutex;
-use tokio::time::timeout;
+use tokio::sync::Notify;
+use tokio::time::{sleep, timeout};
 
 use crate::cache::Interim;
 use crate::clock::monotonic;
@@ -21,11 +23,14 @@ use crate::error::UpstreamError;
 
 use incoming::final_response;
 pub(crate) use incoming::{Broken, Incoming};
+pub(crate) use live::Watching;
+use live::{Counted, Live};
 pub(crate) use making::Making;
-use making::{Counted, Live};
 
 /// Requests on one connection from which on another one is worth it, if there may be one.
 const BUSY: usize = 64;
+/// Of the silence: who waits so long for a connection had better ask somebody else, too.
+const SLOW: u32 = 3;
 
 /// The connections to one parent.
 pub(crate) struct Links {
@@ -35,8 +40,6 @@ pub(crate) struct Links {
     sent: AtomicU64,
     /// The last attempt to connect that failed: who waited for it meanwhile makes none of their own.
     failed: Mutex<Option<Failed>>,
-    /// When a byte came from the parent, in milliseconds of the monotonic clock.
-    heard: Arc<AtomicU64>,
 }
 
 impl std::fmt::Debug for Links {
@@ -70,6 +73,8 @@ pub(crate) enum LinkError {
     Unconnected(UpstreamError),
     /// The connection broke, or the parent ends it: another one may do.
     Broken,
+    /// The connection was given up: the parent owed a sign of life.
+    Silent,
     /// No response in time.
     Late,
     /// More requests than the connections take.
@@ -80,7 +85,7 @@ impl LinkError {
     pub(crate) const fn as_upstream(self) -> UpstreamError {
         match self {
             Self::Unconnected(error) => error,
-            Self::Broken => UpstreamError::Terminated,
+            Self::Broken | Self::Silent => UpstreamError::Terminated,
             Self::Late => UpstreamError::ResponseTimeout,
             Self::Crowded => UpstreamError::Unavailable,
         }
@@ -96,7 +101,6 @@ impl Links {
             opened: AtomicU64::default(),
             sent: AtomicU64::default(),
             failed: Mutex::default(),
-            heard: Arc::default(),
         }
     }
 
@@ -112,16 +116,26 @@ impl Links {
         self.slots.iter().filter(open).count()
     }
 
-    /// When the parent was heard last, by the monotonic clock.
-    pub(crate) fn heard(&self) -> Duration {
-        Duration::from_millis(self.heard.load(Ordering::Relaxed))
+    /// Whether a connection is open on which nothing is owed.
+    pub(crate) fn is_heard(&self) -> bool {
+        self.least_busy().is_some_and(|live| !live.is_in_doubt())
+    }
+
+    /// Has the parent asked for signs of life, where it is connected.
+    pub(crate) fn watch(&self) -> Option<Watching> {
+        self.least_busy().map(|live| live.watch())
+    }
+
+    /// Whether requests on all connections had better go elsewhere.
+    pub(crate) fn is_in_doubt(&self) -> bool {
+        self.least_busy().is_some_and(|live| live.is_in_doubt())
     }
 
     /// Ends all connections, with what is on them.
     pub(crate) fn cut(&self) {
         for slot in &self.slots {
             if let Some(live) = slot.live.lock().take() {
-                live.cut.send_replace(true);
+                live.cut();
             }
         }
     }
@@ -139,43 +153,32 @@ impl Links {
         self.making.connect
     }
 
-    /// Sends a request and waits for the response's head. Interim responses go to `tell`.
+    /// Sends a request and waits for the response's head. Interim responses go to `tell`; `doubt` is told when the parent
+    /// owes a sign of life.
     ///
     /// # Errors
     /// [`LinkError`]: then there is nothing of a response.
     pub(crate) async fn send(
         self: &Arc<Self>,
         addresses: &[SocketAddr],
-        (request, content): (Request<()>, Option<Bytes>),
+        message: (Request<()>, Option<Bytes>),
         (first_byte, between_bytes): (Duration, Duration),
-        tell: impl FnMut(Interim),
+        (tell, doubt): (impl FnMut(Interim), &Notify),
     ) -> Result<Incoming, LinkError> {
-        let live = self.live(addresses).await?;
+        let slow = sleep(self.making.silence / SLOW);
+        let live = or_doubt(self.live(addresses), slow, doubt).await?;
         self.spread(&live, addresses);
         let counted = Counted::new(&live.streams);
-        let ready = timeout(self.making.connect, live.send.clone().ready()).await;
-        let ready = ready.map_err(|_elapsed| LinkError::Crowded)?;
-        let sent = ready.and_then(|mut send| send.send_request(request, content.is_none()));
-        let (response, mut stream) = sent.map_err(|error| {
-            // It takes no new requests: those that are on it come to their end.
-            self.retire(&live);
-            broken(&error)
+        let answered = self.answer(&live, message, first_byte, tell);
+        let answered = or_doubt(answered, live.doubt(), doubt).await;
+        let response = answered.map_err(|error| match error {
+            LinkError::Broken if live.was_silent() => LinkError::Silent,
+            error => error,
         })?;
-        self.sent.fetch_add(1, Ordering::Relaxed);
-        if let Some(content) = content {
-            stream
-                .send_data(content, true)
-                .map_err(|error| broken(&error))?;
-        }
-        let response = timeout(first_byte, final_response(response, tell)).await;
-        let response = response.map_err(|_elapsed| LinkError::Late)?;
-        let (head, body) = response.map_err(|error| broken(&error))?.into_parts();
-        let http::response::Parts {
-            status, headers, ..
-        } = head;
+        let (head, body) = response.into_parts();
         Ok(Incoming {
-            status,
-            headers,
+            status: head.status,
+            headers: head.headers,
             address: live.address,
             body,
             between_bytes,
@@ -183,13 +186,37 @@ impl Links {
         })
     }
 
+    async fn answer(
+        &self,
+        live: &Live,
+        (request, content): (Request<()>, Option<Bytes>),
+        first_byte: Duration,
+        tell: impl FnMut(Interim),
+    ) -> Result<Response<RecvStream>, LinkError> {
+        let ready = timeout(self.making.connect, live.send.clone().ready()).await;
+        let ready = ready.map_err(|_elapsed| LinkError::Crowded)?;
+        let sent = ready.and_then(|mut send| send.send_request(request, content.is_none()));
+        let (response, mut stream) = sent.map_err(|error| {
+            // It takes no new requests: those that are on it come to their end.
+            self.retire(live);
+            broken(&error)
+        })?;
+        self.sent.fetch_add(1, Ordering::Relaxed);
+        live.began();
+        if let Some(content) = content {
+            stream
+                .send_data(content, true)
+                .map_err(|error| broken(&error))?;
+        }
+        let response = timeout(first_byte, final_response(response, tell)).await;
+        let response = response.map_err(|_elapsed| LinkError::Late)?;
+        response.map_err(|error| broken(&error))
+    }
+
     fn retire(&self, live: &Live) {
         for slot in &self.slots {
             let mut held = slot.live.lock();
-            if held
-                .as_ref()
-                .is_some_and(|held| Arc::ptr_eq(&held.cut, &live.cut))
-            {
+            if held.as_ref().is_some_and(|held| held.is(live)) {
                 *held = None;
             }
         }
@@ -241,12 +268,12 @@ impl Links {
             .iter()
             .filter_map(|slot| slot.live.lock().clone());
         live.filter(Live::is_open)
-            .min_by_key(|live| live.streams.load(Ordering::Relaxed))
+            .min_by_key(|live| (live.is_in_doubt(), live.streams.count()))
     }
 
     /// Opens another connection beside busy ones, while they are used.
     fn spread(self: &Arc<Self>, live: &Live, addresses: &[SocketAddr]) {
-        if live.streams.load(Ordering::Relaxed) < BUSY {
+        if live.streams.count() < BUSY {
             return;
         }
         let is_free = |slot: &Slot| !slot.live.lock().as_ref().is_some_and(Live::is_open);
@@ -270,7 +297,7 @@ impl Links {
 
     /// Connects to one of the addresses, all of which have the time of one connection.
     async fn connect(&self, slot: &Slot, addresses: &[SocketAddr]) -> Result<Live, LinkError> {
-        let making = self.making.connect_to_one(addresses, &self.heard);
+        let making = self.making.connect_to_one(addresses);
         let made = timeout(self.making.connect, making).await;
         let made = made.unwrap_or(Err(UpstreamError::ConnectTimeout));
         let live = made.map_err(LinkError::Unconnected)?;
@@ -278,6 +305,21 @@ impl Links {
         *slot.live.lock() = Some(live.clone());
         Ok(live)
     }
+}
+
+/// Waits for what comes, and tells of the doubt that it will as soon as there is one.
+async fn or_doubt<T>(
+    coming: impl Future<Output = T>,
+    doubt: impl Future<Output = ()>,
+    tell: &Notify,
+) -> T {
+    let mut coming = std::pin::pin!(coming);
+    tokio::select! {
+        biased;
+        came = &mut coming => return came,
+        () = doubt => tell.notify_one(),
+    }
+    coming.await
 }
 
 fn broken(error: &h2::Error) -> LinkError {
@@ -314,6 +356,7 @@ mod tests {
         let (_socket, _held, address) = hanging();
         let making = Making {
             connect: CONNECT,
+            silence: CONNECT * 10,
             tls: None,
             egress: Arc::default(),
         };

@@ -230,3 +230,46 @@ async fn a_log_that_regrew_beyond_the_cursor_is_told_from_the_one_that_was_read(
     let rewound = metrics.sum("larder_fleet_resets_total", &[("reason", "rewound")]);
     assert!(rewound >= 1.0, "{metrics:?}");
 }
+
+/// The file of purges is written with every purge, and the cursor beside it once in a while: a node that was killed between
+/// the two goes by the file, and what that has is told from a message that was sent again.
+#[tokio::test]
+async fn a_purge_that_was_sent_again_to_its_old_place_proves_nothing() {
+    let (mut nats, origin) = (Nats::start(), counting().await);
+    let mut nodes = fleet_of(1, &origin, &nats).await;
+    let node = &mut nodes[0];
+    let first = node.purge(r#"{"tags":["first"],"timeout_ms":20000}"#).await;
+    let file = node.folder().join("larder/a/fleet-cursor.json");
+    let read = || fs::read_to_string(&file).unwrap_or_default();
+    let place = |text: &str| {
+        let cursor: Value = serde_json::from_str(text).unwrap_or_default();
+        cursor["place"].as_f64().unwrap_or_default()
+    };
+    eventually(SOON, || place(&read()) >= sequence(&first)).await;
+    let cursor = read();
+    let copy = Copy::of(&mut nats);
+    let last = node.purge(r#"{"tags":["x"],"timeout_ms":20000}"#).await;
+    assert_eq!(last["state"], "applied", "{last}");
+    node.kill();
+    fs::write(&file, &cursor).expect("a writable folder");
+    copy.bring_back(&mut nats);
+    let mut client = nats.client();
+    let info = client.ask("STREAM.INFO.LARDER", &Value::Null);
+    let end = info["state"]["last_seq"].as_u64().expect("a place");
+    let at = last["sequence"].as_u64().expect("a place");
+    assert!(end < at, "{end} of {at}");
+    for before in end + 1..at {
+        client.publish(
+            "LARDER.log.site.elsewhere",
+            &format!("filling-{before}"),
+            "",
+        );
+    }
+    let id = last["id"].as_str().expect("an identifier");
+    assert_eq!(client.publish("LARDER.log.site.elsewhere", id, ""), at);
+    node.begin_again();
+    node.wait_ready().await;
+    let metrics = node.metrics().await;
+    let rewound = metrics.sum("larder_fleet_resets_total", &[("reason", "rewound")]);
+    assert!(rewound >= 1.0, "{metrics:?}");
+}

@@ -55,6 +55,11 @@ impl Load {
 
     /// Stops asking, and says and judges what was seen.
     pub(crate) async fn end(self, what: &str) {
+        self.end_of(what, Duration::ZERO).await;
+    }
+
+    /// As [`Self::end`], of a parent that lives and does nothing for so long.
+    pub(crate) async fn end_of(self, what: &str, stopped: Duration) {
         self.stop.store(true, Ordering::Relaxed);
         let mut all = Told::default();
         for client in self.clients {
@@ -69,7 +74,7 @@ impl Load {
             errors,
             slowest,
         } = all;
-        let most = FAILOVER + usual * REQUESTS;
+        let most = FAILOVER + stopped + usual * REQUESTS;
         told(
             what,
             &format!(

@@ -10,6 +10,9 @@ use crate::told;
 
 /// How long a loss lasts while clients ask.
 const WHILE: Duration = Duration::from_millis(1_500);
+/// How often a parent is stopped that is slow, and for how long each time.
+const STOPS: u32 = 5;
+const STOP: Duration = Duration::from_millis(250);
 
 pub(crate) async fn a_killed_parent_costs_nothing_and_only_its_keys_move() {
     let mut lab = Lab::start(|edge| edge).await;
@@ -66,13 +69,13 @@ pub(crate) async fn a_parent_that_is_silent_is_left_at_once() {
     lab.all_parents_up().await;
 
     let load = Load::start(&lab, "/slow", 1);
-    for _ in 0..5 {
+    for _ in 0..STOPS {
         lab.parents[0].signal("STOP");
-        tokio::time::sleep(Duration::from_millis(250)).await;
+        tokio::time::sleep(STOP).await;
         lab.parents[0].signal("CONT");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    load.end("a parent is slow").await;
+    load.end_of("a parent is slow", STOP * STOPS).await;
 }
 
 pub(crate) async fn the_origin_is_asked_by_a_few_when_all_parents_are_gone() {

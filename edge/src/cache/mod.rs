@@ -18,6 +18,7 @@ mod draft;
 mod expect;
 mod fill;
 mod find;
+mod fresh;
 mod head;
 mod plain;
 mod post;

@@ -42,6 +42,23 @@ pub(crate) struct Inbound {
     pub aside: Aside,
 }
 
+impl Inbound {
+    /// Of a request of which nothing was read but its head.
+    pub(crate) fn unread(
+        facts: Arc<Facts>,
+        head: Arc<RequestHead>,
+        request: Option<Arc<Request>>,
+    ) -> Self {
+        Self {
+            facts,
+            head,
+            content: Content::Unread,
+            request,
+            aside: Aside::default(),
+        }
+    }
+}
+
 /// What a session is told that no call of Pingora's has a place for.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Aside(Arc<Told>);

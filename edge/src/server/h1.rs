@@ -18,7 +18,6 @@ use crate::downstream::{self, ClientError, Facts, Io, h1};
 use crate::exchange::{Exchange, Request};
 use crate::pingora::session::{Aside, Inbound};
 use crate::proxy_status::PROXY_STATUS;
-use crate::queries::Content;
 
 impl Server {
     pub(super) async fn serve_h1(&self, io: Io, read: BytesMut, facts: Arc<Facts>) {
@@ -295,11 +294,8 @@ impl Server {
         }
         let exchange = downstream::Exchange::H1(Box::new(exchange));
         let inbound = Inbound {
-            facts,
-            head,
-            content: Content::Unread,
-            request,
             aside,
+            ..Inbound::unread(facts, head, request)
         };
         match self.pipeline.process(exchange, inbound).await? {
             downstream::Exchange::H1(exchange) => exchange.finish().await,

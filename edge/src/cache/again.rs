@@ -4,7 +4,7 @@
 //! be sent is asked again each time: the index, the purges, the freshness.
 
 use std::sync::{Arc, Weak};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::BytesMut;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
@@ -15,12 +15,13 @@ use wire::RequestHead;
 
 use super::Head;
 use super::find::{Hit, find_in_memory};
+use super::fresh::Fresh;
 use super::respond::CACHE_STATUS;
 use crate::digits::Digits;
 use crate::downstream::h2::{Packed, Varying};
 use crate::exchange::{Exchange, Request};
 use crate::node::Node;
-use crate::outcome::{Outcome, Served, Tier};
+use crate::outcome::Outcome;
 use crate::purges::Trust;
 
 /// Heads that are kept are no longer than this, in bytes.
@@ -154,14 +155,7 @@ impl<W> Known<W> {
         }
         let started = node.clock.instant();
         let hit = find_in_memory(node, request).filter(Hit::is_complete)?;
-        let Outcome::Hit {
-            ttl,
-            served: Served::Fresh,
-            tier: Tier::Memory,
-        } = hit.outcome
-        else {
-            return None;
-        };
+        let ttl = hit.fresh_ttl()?;
         let head = hit.object.head();
         if !std::ptr::eq(Weak::as_ptr(&self.of), Arc::as_ptr(head)) {
             return None;
@@ -175,25 +169,21 @@ impl<W> Known<W> {
             started,
             now: hit.now,
             age,
-            ttl: ttl.unsigned_abs(),
+            ttl,
         })
     }
 
     /// The exchange that such an answer ends, which began to be sent at `answered`.
     pub(crate) fn exchange(&self, again: &Again, answered: Instant) -> Exchange {
-        Exchange {
-            request: Some(Arc::clone(&self.request)),
-            outcome: Some(Outcome::Hit {
-                ttl: i64::try_from(again.ttl).unwrap_or(i64::MAX),
-                served: Served::Fresh,
-                tier: Tier::Memory,
-            }),
-            status: Some(self.status),
-            answered: Some(answered),
-            age: Some(Duration::from_secs(again.age)),
-            content_type: self.content_type.clone(),
-            ..Exchange::new(again.started, again.now)
-        }
+        let fresh = Fresh {
+            started: again.started,
+            now: again.now,
+            status: self.status,
+            ttl: again.ttl,
+            age: again.age,
+            content_type: self.content_type.as_ref(),
+        };
+        fresh.exchange(&self.request, answered)
     }
 }
 

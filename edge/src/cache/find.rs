@@ -381,6 +381,18 @@ impl Hit {
         }
     }
 
+    /// Its time to live in seconds, if it is fresh and in memory.
+    pub(super) fn fresh_ttl(&self) -> Option<u64> {
+        match self.outcome {
+            Outcome::Hit {
+                ttl,
+                served: Served::Fresh,
+                tier: Tier::Memory,
+            } => u64::try_from(ttl).ok(),
+            _ => None,
+        }
+    }
+
     /// Whether it is all there is to the answer: a whole response, and nothing to do behind it.
     pub(super) fn is_complete(&self) -> bool {
         matches!(self.refresh, Refresh::No)

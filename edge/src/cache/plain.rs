@@ -3,7 +3,7 @@
 //! What is told is what [`ready`](super::ready) would tell, in the same order. Whatever takes more is left to it.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use http::StatusCode;
 use http::header::{self, HeaderName};
@@ -14,12 +14,12 @@ use storage::{Body, Object};
 use super::Head;
 use super::draft::{self, Draft};
 use super::find::{Hit, find_in_memory};
+use super::fresh::Fresh;
 use super::respond::CACHE_STATUS;
 use crate::digits::Digits;
 use crate::downstream::Other;
 use crate::exchange::{Exchange, Request, Turned};
 use crate::node::Node;
-use crate::outcome::{Outcome, Served, Tier};
 use crate::purges::Trust;
 use crate::sites::{ShowKey, Site};
 use crate::tier::LARDER_TIER;
@@ -130,19 +130,15 @@ impl Like {
     pub(crate) fn exchange(&self, plain: &Plain, answered: Instant) -> Exchange {
         let stored = plain.object.head().stored();
         let kind = stored.and_then(|stored| stored.headers.get(header::CONTENT_TYPE));
-        Exchange {
-            request: Some(Arc::clone(&self.request)),
-            outcome: Some(Outcome::Hit {
-                ttl: i64::try_from(plain.ttl).unwrap_or(i64::MAX),
-                served: Served::Fresh,
-                tier: Tier::Memory,
-            }),
-            status: Some(plain.status),
-            answered: Some(answered),
-            age: Some(Duration::from_secs(plain.seconds)),
-            content_type: kind.cloned(),
-            ..Exchange::new(plain.started, plain.now)
-        }
+        let fresh = Fresh {
+            started: plain.started,
+            now: plain.now,
+            status: plain.status,
+            ttl: plain.ttl,
+            age: plain.seconds,
+            content_type: kind,
+        };
+        fresh.exchange(&self.request, answered)
     }
 }
 
@@ -167,14 +163,7 @@ impl Moved {
 
 fn find(node: &Node, request: &Request, started: Instant) -> Option<Plain> {
     let hit = find_in_memory(node, request).filter(Hit::is_complete)?;
-    let Outcome::Hit {
-        ttl,
-        served: Served::Fresh,
-        tier: Tier::Memory,
-    } = hit.outcome
-    else {
-        return None;
-    };
+    let ttl = hit.fresh_ttl()?;
     let stored = hit.object.head().stored()?;
     let (status, headers) = (stored.status, &stored.headers);
     let rules = &request.treatment.settings.codings;
@@ -187,8 +176,6 @@ fn find(node: &Node, request: &Request, started: Instant) -> Option<Plain> {
         Choice::Alone | Choice::Convert { .. } => return None,
     };
     let seconds = stored.reception.current_age(hit.now).as_secs();
-    // Fresh: it is not negative.
-    let ttl = u64::try_from(ttl).ok()?;
     Some(Plain {
         status,
         started,

@@ -16,8 +16,7 @@ use crate::downstream::alarm::Stopping;
 use crate::downstream::{self, ClientError, Facts, Io, Other, h2};
 use crate::exchange::{Exchange, Request};
 use crate::node::Node;
-use crate::pingora::session::{Gate, Inbound};
-use crate::queries::Content;
+use crate::pingora::session::Inbound;
 
 /// Content of one response that waits in an HTTP/2 connection, for the client's window or its socket, in bytes: as
 /// much as one frame has.
@@ -264,13 +263,7 @@ impl Server {
             Err(error) => return tracing::debug!(%error, "a request did not end as announced"),
         };
         let exchange = downstream::Exchange::H2(Box::new(exchange));
-        let inbound = Inbound {
-            facts,
-            head,
-            content: Content::Unread,
-            request,
-            hints: Gate::default(),
-        };
+        let inbound = Inbound::unread(facts, head, request);
         if let Some(downstream::Exchange::H2(exchange)) =
             self.pipeline.process(exchange, inbound).await
         {

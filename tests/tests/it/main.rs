@@ -40,6 +40,7 @@ mod http2_floods;
 mod http2_repeated;
 mod invalidation;
 mod isolation;
+mod large_bodies;
 mod limits;
 mod log;
 mod many_sites;

@@ -6,11 +6,10 @@ use crate::effective::{Effective, Holds, SettingsTable};
 
 /// Settings that are looked at when a node starts, and at no other time, by their table. A table without keys is one of
 /// which all are.
-const AT_START: [(&str, &[&str]); 9] = [
+const AT_START: [(&str, &[&str]); 8] = [
     ("node", &["name", "listen", "threads", "grace", "resolvers"]),
     ("admin", &["listen"]),
     ("fleet", &[]),
-    ("tier", &[]),
     ("memory", &[]),
     ("cache.disk", &[]),
     ("log", &[]),

@@ -124,6 +124,7 @@ impl Node {
             evictions: stats.evictions,
             rejected: stats.rejected,
             in_flight: stats.in_flight_bytes as u64,
+            lasting: stats.lasting_bytes as u64,
         };
         let purged = Purged {
             sequence: self.purges.applied(),

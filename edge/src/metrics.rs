@@ -5,12 +5,13 @@ mod curve;
 mod disks;
 mod egress;
 mod origins;
+mod poured;
 mod purges;
 mod requests;
 mod sharded;
 mod tally;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use prometheus::core::Collector;
 use prometheus::proto::MetricFamily;
@@ -23,11 +24,14 @@ use policy::coding::Coding;
 
 use crate::cache::Slices;
 use crate::capacity::Told;
+use crate::downstream::outpour;
+use crate::tier::TierMetrics;
 use ages::Ages;
 use disks::DiskMetrics;
 pub(crate) use disks::OnDisks;
 pub(crate) use egress::{EgressMetrics, PoolTally};
 pub(crate) use origins::{OriginMetrics, OriginTally, RetryTally, set as set_origins};
+use poured::Poured;
 pub(crate) use requests::{KnownTallies, OTHER, Requests, to_float};
 pub(crate) use tally::{
     Asked, BUCKETS, Counted, DURATIONS, Durations, NO_RULE, OfOrigin, Row, Tally,
@@ -42,6 +46,7 @@ pub(crate) struct Stored {
     pub evictions: u64,
     pub rejected: u64,
     pub in_flight: u64,
+    pub lasting: u64,
 }
 
 /// The purges when the metrics are read.
@@ -87,9 +92,12 @@ pub(crate) struct Metrics {
     pub ages: Ages,
     pub purges: purges::Purges,
     disks: DiskMetrics,
+    poured: Poured,
     curve: curve::CurveMetrics,
     pub origins: OriginMetrics,
     pub egress: EgressMetrics,
+    /// Those of a node with others before or behind it, once it is one.
+    tier: OnceLock<TierMetrics>,
 }
 
 impl Metrics {
@@ -158,9 +166,11 @@ impl Metrics {
             ages: Ages::new()?,
             purges: purges::Purges::new()?,
             disks: DiskMetrics::new()?,
+            poured: Poured::new()?,
             curve: curve::CurveMetrics::new()?,
             origins: OriginMetrics::new()?,
             egress: EgressMetrics::new()?,
+            tier: OnceLock::new(),
             registry,
         };
         metrics.register()?;
@@ -195,6 +205,7 @@ impl Metrics {
         all.into_iter()
             .chain(self.ages.all())
             .chain(self.disks.all())
+            .chain(self.poured.all())
             .chain(self.curve.all())
             .chain(self.origins.all())
             .chain(self.egress.all())
@@ -209,6 +220,19 @@ impl Metrics {
                 tracing::error!(%error, "a metric is missing");
             }
         }
+    }
+
+    /// Those of a node with others before or behind it.
+    pub(crate) fn tier(&self) -> Result<TierMetrics, prometheus::Error> {
+        if let Some(there) = self.tier.get() {
+            return Ok(there.clone());
+        }
+        let new = TierMetrics::new()?;
+        let kept = self.tier.get_or_init(|| {
+            self.add(new.collectors());
+            new
+        });
+        Ok(kept.clone())
     }
 
     /// A request that went towards an origin.
@@ -278,6 +302,7 @@ impl Metrics {
         self.bytes
             .with_label_values(&["in_flight"])
             .set(gauge(stored.in_flight));
+        self.poured.set(stored.lasting, outpour::Told::now());
         self.bytes_max.set(gauge(stored.bytes_max));
         self.evictions.set(gauge(stored.evictions));
         self.rejected.set(gauge(stored.rejected));

@@ -12,6 +12,7 @@
 mod answer;
 mod told;
 
+use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -192,7 +193,20 @@ impl Node {
                 tracing::error!(by, why, "the configuration stays as it was");
             }
         }
+        self.forget_origins();
         taken
+    }
+
+    /// Those that are no more, or never were in force, are told of no more.
+    fn forget_origins(&self) {
+        let in_force = self.in_force_now();
+        let sites = in_force.sites.all();
+        let labels = sites.iter().flat_map(|site| {
+            let origins = site.origins.all.iter();
+            origins.map(|origin| (site.name.as_str(), origin.label.as_str()))
+        });
+        let known = labels.collect();
+        self.metrics.origins.keep_only(&known);
     }
 
     /// It looks at files and may try sockets.
@@ -234,6 +248,16 @@ impl Node {
         ready.begin(&self.metrics);
         self.reloads.metrics.tell(&ready);
         let generation = ready.common.generation;
+        let tiers = (&before.common.tier, &ready.common.tier);
+        if let (old, Some(new)) = tiers
+            && !old.as_ref().is_some_and(|old| Arc::ptr_eq(old, new))
+        {
+            new.start();
+        }
+        if let (Some(old), new) = tiers {
+            old.give_way(new.as_deref());
+        }
+        ready.end_origins_of(before);
         self.in_force.store(Arc::new(ready));
         self.generation.store(generation, Ordering::Release);
         self.authorities.clear();
@@ -252,5 +276,20 @@ impl InForce {
             site.origins.come_into_force();
         }
         metrics.requests.follow(self.sites.tallies().cloned());
+    }
+
+    /// Of the origins that this configuration has no more, nothing is told.
+    fn end_origins_of(&self, before: &Self) {
+        let conditions = |of: &Self| -> Vec<_> {
+            let sites = of.sites.all();
+            let origins = sites.iter().flat_map(|site| &site.origins.all);
+            origins
+                .map(|origin| Arc::clone(&origin.condition))
+                .collect()
+        };
+        let kept: HashSet<_> = conditions(self).iter().map(Arc::as_ptr).collect();
+        let gone = conditions(before);
+        let gone = gone.iter().filter(|it| !kept.contains(&Arc::as_ptr(it)));
+        gone.for_each(|condition| condition.tally.end());
     }
 }

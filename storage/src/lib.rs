@@ -53,7 +53,7 @@ pub use fill::{Cut, Fill, Keep, Reader, WriteError};
 pub use flight::{Airborne, Boarding, FlightSettings, Flights, Follower, Landing, Lead, Sign};
 pub use key::{Key, Variant};
 pub use memory::{
-    Body, BodyReader, Claim, Memory, Object, Refused, Removed, Stats, Variants, Walk,
+    Body, BodyReader, Claim, Lasting, Memory, Object, Refused, Removed, Stats, Variants, Walk,
 };
 pub use moment::Moment;
 pub use settings::{Eviction, Settings};

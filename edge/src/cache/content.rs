@@ -1,14 +1,17 @@
 //! The content of a stored response on its way to the client, from memory or from a disk.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use storage::disk::{DiskError, Pace};
-use storage::{Body, BodyReader};
+use storage::{Body, BodyReader, Memory};
 
 use super::respond::Part;
 use super::rest::Rest;
-use super::{Client, Interrupted};
+use super::{Client, Head, Interrupted};
+use crate::downstream::outpour::POURED_MIN;
+use crate::downstream::pieces::PIECES_MAX;
 
 /// A stored body, of which parts are sent.
 pub(super) struct Content<'a> {
@@ -131,6 +134,30 @@ impl<'a> Content<'a> {
         // A head that the client has seen tells it that the response is cut, and not that there is none.
         client.flush().await?;
         Err(Interrupted::Disk)
+    }
+}
+
+/// Sends bytes of a body that is in memory, in as few writes as may be.
+pub(super) async fn from_memory(
+    memory: &Arc<Memory<Head>>,
+    body: &Body,
+    range: Range<u64>,
+    client: &mut impl Client,
+) -> Result<(), Interrupted> {
+    if range.end - range.start >= POURED_MIN && client.takes_pages() {
+        if let Some(lasting) = body.lasting(range.clone()) {
+            return client.pages(lasting).await;
+        }
+        memory.sends(body);
+    }
+    let mut all = body.slice(range);
+    loop {
+        let pieces: Vec<_> = all.by_ref().take(PIECES_MAX).collect();
+        match <[Bytes; 1]>::try_from(pieces) {
+            Ok([piece]) => client.content(piece).await?,
+            Err(none) if none.is_empty() => return Ok(()),
+            Err(pieces) => client.contents(pieces).await?,
+        }
     }
 }
 

@@ -38,7 +38,7 @@ use http::{HeaderMap, Method, StatusCode};
 use policy::partial::Extent;
 use policy::request::Plan;
 use storage::purge::Life;
-use storage::{Boarding, Follower, Landing, Lead, Object, Reader};
+use storage::{Boarding, Follower, Landing, Lasting, Lead, Object, Reader};
 use tokio::time::timeout;
 use wire::{Framing, Upgrade};
 
@@ -86,6 +86,15 @@ pub(crate) trait Client: Send {
     ) -> impl Future<Output = Result<(), Interrupted>> + Send;
     /// Content.
     fn content(&mut self, data: Bytes) -> impl Future<Output = Result<(), Interrupted>> + Send;
+    /// Content that came in pieces, and leaves as one.
+    fn contents(
+        &mut self,
+        data: Vec<Bytes>,
+    ) -> impl Future<Output = Result<(), Interrupted>> + Send;
+    /// Whether content that lasts in memory goes to this client as pages.
+    fn takes_pages(&self) -> bool;
+    /// Content in memory that lasts, where its pages are taken.
+    fn pages(&mut self, data: Lasting) -> impl Future<Output = Result<(), Interrupted>> + Send;
     /// Sends what waits.
     fn flush(&mut self) -> impl Future<Output = Result<(), Interrupted>> + Send;
     /// The regular end.

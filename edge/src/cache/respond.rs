@@ -28,6 +28,9 @@ use crate::tier::LARDER_TIER;
 
 pub(crate) const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
 
+/// Content that one turn gives a client of what has come meanwhile, in bytes.
+const GATHERED_MAX: u64 = 512 * 1024;
+
 /// A response that is being received.
 pub(super) struct Incoming {
     pub status: StatusCode,
@@ -429,11 +432,30 @@ async fn send_incoming(
             }
         };
         at += data.len() as u64;
-        client.content(data).await?;
+        let more = gathered(&mut reader, &mut at, end);
+        if more.is_empty() {
+            client.content(data).await?;
+        } else {
+            client.contents([vec![data], more].concat()).await?;
+        }
         // Where many read along, nobody gets a second piece before everybody had the first.
         tokio::task::yield_now().await;
     }
     Ok(())
+}
+
+/// What else has come by now, as much as one turn takes. For each write the client is woken.
+fn gathered(reader: &mut Reader<Head>, at: &mut u64, end: u64) -> Vec<Bytes> {
+    let mut pieces = Vec::new();
+    let until = end.min(at.saturating_add(GATHERED_MAX));
+    while *at < until
+        && let Some(data) = reader.more()
+    {
+        let data = cut(&data, 0, end - *at);
+        *at += data.len() as u64;
+        pieces.push(data);
+    }
+    pieces
 }
 
 /// Sends the bytes that the reader does not get. Where the response itself was cut, there are none.

@@ -10,6 +10,7 @@ use std::task::Poll;
 
 use bytes::{Buf, Bytes, BytesMut};
 use http::{HeaderMap, StatusCode, Version};
+use storage::Lasting;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{Duration, timeout};
 use wire::{BodyFraming, Parsed, Persistence, RequestHead};
@@ -17,6 +18,7 @@ use wire::{BodyFraming, Parsed, Persistence, RequestHead};
 use crate::clock::timer;
 
 use super::alarm::{Alarm, Stopping};
+use super::outpour::{self, Unpoured};
 use super::pieces::Pieces;
 use super::{ClientError, Facts, Io, Limits, Other, within};
 use words::{Found, Words};
@@ -326,6 +328,21 @@ impl Connection {
         self.out = waiting;
         self.out.clear();
         written
+    }
+
+    /// Whether [`Self::pour`] may be asked for.
+    pub(crate) fn takes_pages(&self) -> bool {
+        self.io.plain().is_some()
+    }
+
+    /// Goes on with content whose pages the socket is given. What is sent is taken off.
+    pub(crate) async fn pour(&mut self, rest: &mut Lasting) -> Result<(), Unpoured> {
+        let Some(socket) = self.io.plain() else {
+            return Err(Unpoured::Refused);
+        };
+        let poured = outpour::pour(socket, &self.limits, &self.out, rest).await;
+        self.out.clear();
+        poured
     }
 
     /// Sends what waits.

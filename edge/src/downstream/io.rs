@@ -25,6 +25,14 @@ impl Io {
         }
     }
 
+    /// The socket, where bytes that are written are what the client gets.
+    pub(crate) fn plain(&self) -> Option<&TcpStream> {
+        match self {
+            Self::Plain(socket) => Some(socket),
+            Self::Tls(_) => None,
+        }
+    }
+
     /// Makes closing the socket a reset: a response that ends with the connection must not look complete when it is not.
     pub(crate) fn reset_on_close(&self) {
         #[expect(

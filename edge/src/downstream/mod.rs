@@ -7,6 +7,7 @@ pub(crate) mod alarm;
 pub(crate) mod h1;
 pub(crate) mod h2;
 pub(crate) mod io;
+pub(crate) mod outpour;
 pub(crate) mod pieces;
 
 use std::net::{IpAddr, SocketAddr};
@@ -15,6 +16,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
+use storage::Lasting;
 use tokio::time::error::Elapsed;
 use tokio::time::timeout;
 
@@ -228,6 +230,27 @@ impl Exchange {
         match self {
             Self::H1(exchange) => exchange.write_body(data).await,
             Self::H2(exchange) => exchange.write_body(data).await,
+        }
+    }
+
+    /// Sends content that came in pieces, in as few writes as may be.
+    pub(crate) async fn write_pieces(&mut self, data: Vec<Bytes>) -> Result<(), ClientError> {
+        match self {
+            Self::H1(exchange) => exchange.write_pieces(data).await,
+            Self::H2(exchange) => {
+                for data in data {
+                    exchange.write_body(data).await?;
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Sends content whose pages the client's socket is given, if it can be.
+    pub(crate) async fn write_pages(&mut self, data: Lasting) -> Result<(), ClientError> {
+        match self {
+            Self::H1(exchange) => exchange.write_pages(data).await,
+            Self::H2(_) => self.write_pieces(data.pieces().collect()).await,
         }
     }
 

@@ -1,9 +1,11 @@
 //! Counters of origins, by their site and URL.
 
+use std::collections::{HashMap, HashSet};
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use prometheus::core::Collector;
+use parking_lot::Mutex;
+use prometheus::core::{Collector, MetricVec, MetricVecBuilder};
 use prometheus::{
     Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
 };
@@ -40,6 +42,16 @@ pub(crate) struct OriginTally {
     probes: IntCounterVec,
     connects: Histogram,
     gauges: Gauges,
+    telling: Mutex<Telling>,
+}
+
+/// Whether what is counted of an origin is told.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+enum Telling {
+    #[default]
+    On,
+    /// The origin is no more: what still ends there would bring its names back.
+    Over,
 }
 
 #[derive(Debug)]
@@ -123,6 +135,17 @@ impl OriginMetrics {
         ]
     }
 
+    /// Tells of these origins, by the names of their sites, and of no others.
+    pub(crate) fn keep_only(&self, known: &HashSet<(&str, &str)>) {
+        for gauges in [&self.up, &self.under_way, &self.waiting] {
+            prune(gauges, known);
+        }
+        for counters in [&self.attempts, &self.failures, &self.outs, &self.probes] {
+            prune(counters, known);
+        }
+        prune(&self.connects, known);
+    }
+
     /// The counters of one origin.
     pub(crate) fn origin(&self, site: &str, origin: &str) -> OriginTally {
         let labels = [site, origin];
@@ -135,6 +158,7 @@ impl OriginMetrics {
             outs: self.outs.clone(),
             probes: self.probes.clone(),
             connects: self.connects.with_label_values(&labels),
+            telling: Mutex::default(),
             gauges: Gauges {
                 up,
                 under_way: self.under_way.with_label_values(&labels),
@@ -153,7 +177,26 @@ impl OriginMetrics {
     }
 }
 
+/// Takes away what is told of other origins.
+fn prune<T: MetricVecBuilder>(told: &MetricVec<T>, known: &HashSet<(&str, &str)>) {
+    for family in told.collect() {
+        for metric in family.get_metric() {
+            let labels = metric.get_label().iter();
+            let labels: HashMap<_, _> = labels.map(|it| (it.name(), it.value())).collect();
+            let of = |name: &str| labels.get(name).copied().unwrap_or_default();
+            if !known.contains(&(of("site"), of("origin"))) {
+                drop(told.remove(&labels));
+            }
+        }
+    }
+}
+
 impl OriginTally {
+    /// The origin is no more.
+    pub(crate) fn end(&self) {
+        *self.telling.lock() = Telling::Over;
+    }
+
     /// A connection was made.
     pub(crate) fn connected(&self, took: Duration) {
         self.connects.observe(took.as_secs_f64());
@@ -179,6 +222,10 @@ impl OriginTally {
     }
 
     fn count(&self, counters: &IntCounterVec, word: &str) {
+        let telling = self.telling.lock();
+        if *telling == Telling::Over {
+            return;
+        }
         let [site, origin] = &self.labels;
         counters.with_label_values(&[site, origin, word]).inc();
     }

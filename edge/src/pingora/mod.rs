@@ -139,7 +139,7 @@ impl Filters {
             head,
             content,
             request,
-            hints: gate,
+            aside,
         }) = inbound
         else {
             return Error::e_explain(ErrorType::InternalError, "a session without its request");
@@ -172,7 +172,7 @@ impl Filters {
             return Ok(None);
         }
         // Who of the clients is sent hints, the node says that faces them.
-        gate.set(match peer {
+        aside.let_hints(match peer {
             Some(_) => site.early_hints != Audience::Nobody,
             None => site.early_hints.has(head.version),
         });

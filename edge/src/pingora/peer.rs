@@ -177,14 +177,14 @@ pub(crate) fn parent(hop: &Hop, timeouts: &Timeouts, trusted: &Authorities) -> H
         None => HttpPeer::new(hop.address, false, String::new()),
         Some(tls) => {
             let mut peer = HttpPeer::new(hop.address, true, tls.name.clone());
-            peer.options.ca = Some(trusted.of(PARENT, &tls.authorities));
+            peer.options.ca = Some(trusted.of(hop.made, &tls.authorities));
             let shown = tls.certificate.as_deref();
-            peer.client_cert_key = shown.map(|shown| trusted.shown(PARENT, shown));
+            peer.client_cert_key = shown.map(|shown| trusted.shown(hop.made, shown));
             peer
         }
     };
     let mut identity = DefaultHasher::new();
-    PARENT.hash(&mut identity);
+    (PARENT, hop.made).hash(&mut identity);
     for pool in hop.egress.iter() {
         pool.identity.hash(&mut identity);
     }

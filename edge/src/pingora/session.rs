@@ -18,6 +18,7 @@ use pingora_core::protocols::http::custom::server::Session;
 use pingora_core::protocols::l4::socket::SocketAddr;
 use pingora_core::{Error, ErrorType, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
+use storage::Lasting;
 use wire::{Framing, RequestHead, Upgrade};
 
 use crate::downstream::{ClientError, Exchange, Facts};
@@ -38,7 +39,7 @@ pub(crate) struct Inbound {
     pub content: Content,
     /// What was made of it already. Only of one that no other node sends.
     pub request: Option<Arc<Request>>,
-    pub hints: Gate,
+    pub aside: Aside,
 }
 
 impl Inbound {
@@ -53,22 +54,54 @@ impl Inbound {
             head,
             content: Content::Unread,
             request,
-            hints: Gate::default(),
+            aside: Aside::default(),
         }
     }
 }
 
-/// Whether early hints (103) go on to the client. The site decides, which is not known at first.
+/// What a session is told that no call of Pingora's has a place for.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Gate(Arc<AtomicBool>);
+pub(crate) struct Aside(Arc<Told>);
 
-impl Gate {
-    pub(crate) fn set(&self, open: bool) {
-        self.0.store(open, Ordering::Relaxed);
+#[derive(Debug, Default)]
+struct Told {
+    /// Whether early hints (103) go on to the client. The site decides, which is not known at first.
+    hints: AtomicBool,
+    takes_pages: bool,
+    /// Content that leaves with the next flush.
+    pages: Mutex<Option<Lasting>>,
+}
+
+impl Aside {
+    /// Of a session whose client takes pages, or not.
+    pub(crate) fn new(takes_pages: bool) -> Self {
+        Self(Arc::new(Told {
+            takes_pages,
+            ..Told::default()
+        }))
     }
 
-    fn is_open(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+    pub(crate) fn let_hints(&self, pass: bool) {
+        self.0.hints.store(pass, Ordering::Relaxed);
+    }
+
+    fn lets_hints(&self) -> bool {
+        self.0.hints.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn takes_pages(&self) -> bool {
+        self.0.takes_pages
+    }
+
+    pub(super) fn put(&self, pages: Lasting) {
+        *self.0.pages.lock() = Some(pages);
+    }
+
+    fn take(&self) -> Option<Lasting> {
+        match self.0.takes_pages {
+            true => self.0.pages.lock().take(),
+            false => None,
+        }
     }
 }
 
@@ -147,7 +180,7 @@ impl Downstream {
 
     async fn write_head(&mut self, head: &ResponseHeader, end: bool) -> Result<Written> {
         let interim = head.status.is_informational() && head.status.as_u16() != 101;
-        if head.status == StatusCode::EARLY_HINTS && !self.inbound.hints.is_open() {
+        if head.status == StatusCode::EARLY_HINTS && !self.inbound.aside.lets_hints() {
             return Ok(Written::Interim);
         }
         let exchange = self.exchange()?;
@@ -187,6 +220,11 @@ impl Downstream {
             HttpTask::Failed(error) => Err(error),
         }
     }
+}
+
+/// Whether it is content that others follow.
+const fn is_more(task: &HttpTask) -> bool {
+    matches!(task, HttpTask::Body(Some(_), false))
 }
 
 /// The request's head in Pingora's form. A client's `Host` or `:authority` was checked before.
@@ -256,8 +294,12 @@ impl Session for Downstream {
 
     /// Without data and not at the end, it sends what is waiting.
     async fn write_body(&mut self, data: Bytes, end: bool) -> Result<()> {
+        let pages = self.inbound.aside.take();
         let exchange = self.exchange()?;
-        exchange.write_body(data).await.map_err(downstream)?;
+        match pages {
+            Some(pages) => exchange.write_pages(pages).await.map_err(downstream)?,
+            None => exchange.write_body(data).await.map_err(downstream)?,
+        }
         if end {
             exchange.end(None).await.map_err(downstream)?;
         }
@@ -271,8 +313,19 @@ impl Session for Downstream {
 
     async fn response_duplex_vec(&mut self, tasks: Vec<HttpTask>) -> Result<bool> {
         let mut ended = false;
-        for task in tasks {
-            ended = self.perform(task).await? || ended;
+        let mut tasks = tasks.into_iter().peekable();
+        while let Some(task) = tasks.next() {
+            ended = match task {
+                HttpTask::Body(Some(data), false) if tasks.peek().is_some_and(is_more) => {
+                    let mut all = vec![data];
+                    while let Some(HttpTask::Body(Some(data), false)) = tasks.next_if(is_more) {
+                        all.push(data);
+                    }
+                    let written = self.exchange()?.write_pieces(all).await;
+                    written.map(|()| ended).map_err(downstream)?
+                }
+                task => self.perform(task).await? || ended,
+            };
         }
         if !ended {
             self.exchange()?.flush().await.map_err(downstream)?;

@@ -5,17 +5,18 @@ use std::sync::Arc;
 
 use bytes::{Buf, Bytes, BytesMut};
 use http::{HeaderMap, Method, StatusCode};
-use storage::Body;
+use storage::{Body, Lasting};
 use wire::Persistence;
 
 use super::{Likeness, Server};
 use crate::cache::{self, Known, Ready, Written};
 use crate::downstream::alarm::Stopping;
 use crate::downstream::h1::Remember;
+use crate::downstream::outpour::{POURED_MIN, Unpoured};
 use crate::downstream::pieces::Pieces;
 use crate::downstream::{self, ClientError, Facts, Io, h1};
 use crate::exchange::{Exchange, Request};
-use crate::pingora::session::Inbound;
+use crate::pingora::session::{Aside, Inbound};
 use crate::proxy_status::PROXY_STATUS;
 
 impl Server {
@@ -227,7 +228,7 @@ impl Server {
         head: &wire::RequestHead,
         (exchange, body, range): (&Exchange, &Body, Range<u64>),
     ) -> Option<h1::Connection> {
-        let (sent, written) = send_h1(&mut connection, body, range).await;
+        let (sent, written) = self.send_h1(&mut connection, body, range).await;
         self.node.finished(exchange, sent);
         if let Err(error) = written {
             tracing::debug!(%error, "a response did not reach its client");
@@ -241,6 +242,46 @@ impl Server {
         None
     }
 
+    /// Sends a part of a body, and says how much of it.
+    async fn send_h1(
+        &self,
+        connection: &mut h1::Connection,
+        body: &Body,
+        range: Range<u64>,
+    ) -> (u64, Result<(), ClientError>) {
+        if range.end - range.start >= POURED_MIN && connection.takes_pages() {
+            if let Some(lasting) = body.lasting(range.clone()) {
+                return Box::pin(Self::pour_h1(connection, lasting)).await;
+            }
+            self.node.tiers.memory().sends(body);
+        }
+        let mut all = body.slice(range);
+        if body.contiguous().is_some() {
+            let data = all.next().unwrap_or_default();
+            return (data.len() as u64, connection.content(data).await);
+        }
+        // What many pieces take, no connection without them is to hold.
+        Box::pin(send_pieces(connection, all)).await
+    }
+
+    /// Gives the socket the pages of a part of a body, or else their bytes.
+    async fn pour_h1(
+        connection: &mut h1::Connection,
+        mut lasting: Lasting,
+    ) -> (u64, Result<(), ClientError>) {
+        let all = lasting.len();
+        let poured = connection.pour(&mut lasting).await;
+        let sent = (all - lasting.len()) as u64;
+        match poured {
+            Ok(()) => (sent, Ok(())),
+            Err(Unpoured::Client(error)) => (sent, Err(error)),
+            Err(Unpoured::Refused) => {
+                let (more, written) = send_pieces(connection, lasting.pieces()).await;
+                (sent + more, written)
+            }
+        }
+    }
+
     async fn exchange_h1(
         &self,
         connection: h1::Connection,
@@ -248,12 +289,16 @@ impl Server {
         request: Option<Arc<Request>>,
     ) -> Option<h1::Connection> {
         let facts = Arc::clone(connection.facts());
+        let aside = Aside::new(connection.takes_pages());
         let mut exchange = h1::Exchange::new(connection, &head);
         if *self.stopping.borrow() {
             exchange.close_after();
         }
         let exchange = downstream::Exchange::H1(Box::new(exchange));
-        let inbound = Inbound::unread(facts, head, request);
+        let inbound = Inbound {
+            aside,
+            ..Inbound::unread(facts, head, request)
+        };
         match self.pipeline.process(exchange, inbound).await? {
             downstream::Exchange::H1(exchange) => exchange.finish().await,
             downstream::Exchange::H2(_) => None,
@@ -309,21 +354,6 @@ struct BegunAnswer {
     exchange: Exchange,
     body: Body,
     range: Range<u64>,
-}
-
-/// Sends a part of a body, and says how much of it.
-async fn send_h1(
-    connection: &mut h1::Connection,
-    body: &Body,
-    range: Range<u64>,
-) -> (u64, Result<(), ClientError>) {
-    let mut all = body.slice(range);
-    if body.contiguous().is_some() {
-        let data = all.next().unwrap_or_default();
-        return (data.len() as u64, connection.content(data).await);
-    }
-    // What many pieces take, no connection without them is to hold.
-    Box::pin(send_pieces(connection, all)).await
 }
 
 async fn send_pieces(

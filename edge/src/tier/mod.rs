@@ -68,8 +68,17 @@ pub(crate) struct Settings {
     /// What this node shows them.
     pub certificate: Option<Arc<Certificate>>,
     pub connect: Duration,
+    /// What tells links to parents from those that were made with other files or settings.
+    pub made: u64,
     /// The pools that connections to parents leave from, in order; none leaves it to the system.
     pub egress: Arc<[Arc<Pool>]>,
+}
+
+/// Whether links to parents are made as those of the configuration before were.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Links {
+    Same,
+    Other,
 }
 
 /// A node's role.
@@ -96,7 +105,7 @@ pub(crate) struct Tier {
     parents: Arc<Parents>,
     siblings: Siblings,
     budget: Mutex<Bucket>,
-    owed: Owed,
+    owed: Arc<Owed>,
 }
 
 /// What all parents and all requests to them share.
@@ -117,21 +126,55 @@ impl Tier {
         settings: Settings,
         shared: Shared,
         (parents, siblings): (Parents, Parents),
+        before: Option<&Self>,
     ) -> Self {
+        let (parents, siblings) = match before {
+            None => (parents, siblings),
+            Some(before) => {
+                let links = match before.settings.made == settings.made {
+                    true => Links::Same,
+                    false => Links::Other,
+                };
+                (
+                    parents.after(&before.parents, links),
+                    siblings.after(before.siblings.nodes(), links),
+                )
+            }
+        };
         Self {
             budget: Mutex::new(Bucket::new(settings.direct)),
             settings,
             shared: Arc::new(shared),
             parents: Arc::new(parents),
             siblings: Siblings::new(siblings),
-            owed: Owed::default(),
+            owed: before.map_or_else(Arc::default, |before| Arc::clone(&before.owed)),
         }
+    }
+
+    /// What tells its links from those that were made otherwise.
+    pub(crate) const fn made(&self) -> u64 {
+        self.settings.made
     }
 
     /// Begins to look for parents, and to probe them.
     pub(crate) fn start(&self) {
         parents::start(&self.parents, &self.shared);
         self.siblings.start(&self.shared);
+    }
+
+    /// Others are asked from now on, or nobody: those that are not among them are told of no more.
+    pub(crate) fn give_way(&self, after: Option<&Self>) {
+        let kept: Vec<_> = after.map(Self::nodes).unwrap_or_default();
+        for node in self.nodes() {
+            if !kept.iter().any(|it| it.place.id == node.place.id) {
+                self.shared.metrics.forget(&node.place.id);
+            }
+        }
+    }
+
+    fn nodes(&self) -> Vec<Arc<Parent>> {
+        let siblings = self.siblings.nodes().all();
+        self.parents.all().into_iter().chain(siblings).collect()
     }
 
     /// Whether other nodes may ask this one.

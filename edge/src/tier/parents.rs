@@ -7,11 +7,12 @@ use std::time::{Duration, SystemTime};
 use parking_lot::{Mutex, RwLock};
 use rustls::pki_types::{IpAddr as TlsAddress, ServerName};
 use tiered::Ring;
+use tokio::task::JoinSet;
 use tokio::time::sleep;
 use tokio_rustls::TlsConnector;
 
 use super::parent::Parent;
-use super::{Making, Place, Shared};
+use super::{Links, Making, Place, Shared};
 use crate::egress::Pool;
 use crate::origins::Host;
 
@@ -25,7 +26,7 @@ const SRV_EVERY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_
 const FILE_MAX: u64 = 256 << 10;
 
 /// Where parents are known from.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Source {
     Fixed(Place),
     /// SRV records (RFC 2782).
@@ -46,6 +47,10 @@ pub(crate) struct Parents {
     table: RwLock<Arc<Table>>,
     making: Template,
     parse: Parse,
+    /// Those of the configuration before, for those that are the same.
+    adopted: Mutex<Vec<Arc<Parent>>>,
+    /// Who looks for others. They go with these.
+    watchers: Mutex<JoinSet<()>>,
 }
 
 /// A source, and whom it named last.
@@ -105,6 +110,8 @@ impl Parents {
             table: RwLock::default(),
             making,
             parse,
+            adopted: Mutex::default(),
+            watchers: Mutex::default(),
         };
         for known in &parents.sources {
             if let Source::File(path) = &known.source
@@ -114,6 +121,22 @@ impl Parents {
             }
         }
         parents
+    }
+
+    /// These, with what those of the configuration before know; where their links are made in the same way, with the
+    /// parents themselves.
+    pub(super) fn after(self, before: &Self, links: Links) -> Self {
+        for known in &self.sources {
+            let same = before.sources.iter().find(|it| it.source == known.source);
+            let mut named = known.named.lock();
+            if let Some(same) = same.filter(|_| named.is_empty()) {
+                named.clone_from(&same.named.lock());
+            }
+        }
+        if links == Links::Same {
+            *self.adopted.lock() = before.all();
+        }
+        self
     }
 
     /// Whether this node has none, and never will.
@@ -155,10 +178,12 @@ impl Parents {
                 }
             }
         }
+        let adopted = std::mem::take(&mut *self.adopted.lock());
         let mut table = self.table.write();
         let mut all = Vec::with_capacity(places.len());
         for place in places {
-            let kept = table.all.iter().find(|parent| parent.place == place);
+            let mut known = table.all.iter().chain(&adopted);
+            let kept = known.find(|parent| parent.place == place);
             if let Some(kept) = kept {
                 all.push(Arc::clone(kept));
                 continue;
@@ -240,10 +265,12 @@ pub(super) fn start(parents: &Arc<Parents>, shared: &Arc<Shared>) {
         match &known.source {
             Source::Fixed(_) => {}
             Source::File(path) => {
-                tokio::spawn(watch(weak, shared, number, path.clone()));
+                let watch = watch(weak, shared, number, path.clone());
+                parents.watchers.lock().spawn(watch);
             }
             Source::Srv { name, secure } => {
-                tokio::spawn(look_up(weak, shared, number, (name.clone(), *secure)));
+                let look_up = look_up(weak, shared, number, (name.clone(), *secure));
+                parents.watchers.lock().spawn(look_up);
             }
         }
     }

@@ -39,6 +39,8 @@ pub(crate) struct Hop {
     pub address: SocketAddr,
     pub tls: Option<HopTls>,
     pub connect: Duration,
+    /// What tells its connections from those that were made with other files or settings.
+    pub made: u64,
     pub egress: Arc<[Arc<Pool>]>,
     /// The connections of its kind to this parent.
     pub sockets: Arc<Sockets>,
@@ -85,6 +87,7 @@ impl Tier {
                 address,
                 tls: tls.clone(),
                 connect: self.settings.connect,
+                made: self.settings.made,
                 egress: Arc::clone(&self.settings.egress),
             }));
         }

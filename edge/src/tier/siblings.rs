@@ -56,6 +56,11 @@ impl Siblings {
         }
     }
 
+    /// All of them, this one among them.
+    pub(super) fn nodes(&self) -> &Parents {
+        &self.nodes
+    }
+
     pub(super) fn start(&self, shared: &Arc<Shared>) {
         parents::start(&self.nodes, shared);
     }

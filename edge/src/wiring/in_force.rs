@@ -18,7 +18,7 @@ use crate::metrics::Metrics;
 use crate::origins::names::Names;
 use crate::purges::position::Position;
 use crate::run::StartError;
-use crate::tier::{Shared, Tier, TierMetrics};
+use crate::tier::{Shared, Tier};
 use crate::tls::{self, Files, Handshakes};
 
 /// What a node keeps while configurations come and go.
@@ -115,15 +115,20 @@ impl Keeping<'_> {
 
     /// Makes what is asked instead of the origin, and who may ask this node.
     fn tier(&self, config: &model::Config, pools: &Pools) -> Result<Option<Arc<Tier>>, StartError> {
-        if let Some(before) = self.before {
-            return Ok(before.common.tier.clone());
-        }
         let Some(tier) = config.tier.clone() else {
             return Ok(None);
         };
         let ready = tier::ready(tier, self.threads, pools)?;
-        let counters = TierMetrics::new().map_err(system)?;
-        self.metrics.add(counters.collectors());
+        let before = self.before.and_then(|before| {
+            let tier = before.common.tier.as_ref()?;
+            Some((tier, before.config.tier == config.tier))
+        });
+        if let Some((same, true)) = before
+            && same.made() == ready.settings.made
+        {
+            return Ok(Some(Arc::clone(same)));
+        }
+        let before = before.map(|(before, _)| &**before);
         let shared = Shared {
             name: self.name.to_owned(),
             proof: ready.proof,
@@ -131,10 +136,11 @@ impl Keeping<'_> {
             clock: Arc::clone(self.clock),
             names: Arc::clone(self.names),
             position: Arc::clone(self.position),
-            metrics: counters,
+            metrics: self.metrics.tier().map_err(system)?,
         };
         let nodes = (ready.parents, ready.siblings);
-        Ok(Some(Arc::new(Tier::new(ready.settings, shared, nodes))))
+        let tier = Tier::new(ready.settings, shared, nodes, before);
+        Ok(Some(Arc::new(tier)))
     }
 }
 

@@ -1,5 +1,6 @@
 //! From `[tier]` to whom a node asks, and who may ask it.
 
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -63,6 +64,19 @@ pub(super) fn ready(tier: model::Tier, threads: usize, pools: &Pools) -> Result<
         tls::read_identity(files).map(|(chain, key)| Certificate { chain, key })
     });
     let identity = identity.transpose()?;
+    let mut made = DefaultHasher::new();
+    (connect_timeout, silence, threads).hash(&mut made);
+    let secret = key.as_ref().map(std::fs::read).transpose();
+    secret.map_err(system)?.hash(&mut made);
+    for der in authorities.iter().flatten() {
+        der.as_ref().hash(&mut made);
+    }
+    if let Some(Certificate { chain, key }) = &identity {
+        (chain, key).hash(&mut made);
+    }
+    for pool in egress.iter() {
+        pool.identity.hash(&mut made);
+    }
     let template = Template {
         connect: connect_timeout,
         silence,
@@ -93,6 +107,7 @@ pub(super) fn ready(tier: model::Tier, threads: usize, pools: &Pools) -> Result<
                 .map(|all| all.iter().map(|it| it.to_vec()).collect::<Arc<_>>()),
             certificate: identity.map(Arc::new),
             connect: connect_timeout,
+            made: made.finish(),
             egress,
         },
         proof,

@@ -39,8 +39,9 @@ use reader::Shared;
 /// The longest piece of a body. What arrives in one longer write is split.
 const PIECE_MAX: usize = 64 * 1024;
 
-/// Bodies up to this length end up in one piece.
-const CONTIGUOUS_MAX: usize = 1024 * 1024;
+/// Bodies shorter than this end up in one piece. Longer ones are sent in lists of pieces at the same cost, and a second
+/// copy of them costs more than it saves.
+const CONTIGUOUS_BELOW: usize = 128 * 1024;
 
 /// A body is put together in one piece only if the second copy, while it is made, takes no more
 /// than this part of the capacity.
@@ -157,7 +158,8 @@ impl<H: Head> Fill<H> {
         }
     }
 
-    /// Appends to the body. The bytes are copied, so that no network buffer is held.
+    /// Appends to the body. The bytes are copied, so that no network buffer is held, unless they are all there is in
+    /// their memory, and nobody else has a handle to it.
     ///
     /// While the body is being stored this does not wait. It may turn into a window here, and then
     /// waits until its readers are no more than [`Settings::window`](crate::Settings::window) behind, or for the disk.
@@ -172,8 +174,8 @@ impl<H: Head> Fill<H> {
         self.write_beside(&data).await;
         while !data.is_empty() {
             let piece = data.split_to(data.len().min(PIECE_MAX));
-            if !self.store(&piece) {
-                self.pass_on(&piece).await?;
+            if let Err(piece) = self.store(piece) {
+                self.pass_on(piece).await?;
             }
         }
         Ok(())
@@ -296,16 +298,19 @@ impl<H: Head> Fill<H> {
         }
     }
 
-    /// Keeps `piece`, and true; or false, and it is a window from now on.
-    fn store(&mut self, piece: &Bytes) -> bool {
+    /// Keeps `piece`, or gives it back, and it is a window from now on.
+    fn store(&mut self, piece: Bytes) -> Result<(), Bytes> {
         let State::Storing { in_flight, .. } = &mut self.state else {
-            return false;
+            return Err(piece);
         };
         let memory = self.claim.memory();
         let written = self.shared.progress().end();
         let fits = written + piece.len() as u64 <= memory.settings().storable_max();
-        let stored = fits && in_flight.grow(piece.len()) && append(memory, &self.shared, piece);
-        if !stored {
+        let stored = match fits && in_flight.grow(piece.len()) {
+            true => append(memory, &self.shared, piece),
+            false => Err(piece),
+        };
+        if stored.is_err() {
             memory.reject();
             self.state = State::Window(Patience::default());
         }
@@ -330,7 +335,7 @@ impl<H: Head> Fill<H> {
     }
 
     /// Hands `piece` to the readers, when there is a place in the window.
-    async fn pass_on(&mut self, piece: &Bytes) -> Result<(), WriteError> {
+    async fn pass_on(&mut self, mut piece: Bytes) -> Result<(), WriteError> {
         let window = self.memory().settings().window as u64;
         let more = piece.len() as u64;
         let too_far = (window + 1).saturating_sub(more).max(1);
@@ -342,21 +347,27 @@ impl<H: Head> Fill<H> {
                     return Ok(());
                 }
                 Outlook::NoReaders => return Err(WriteError::NoReaders),
-                Outlook::Room | Outlook::AllRead if append(self.memory(), &self.shared, piece) => {
-                    return Ok(());
+                Outlook::Room | Outlook::AllRead => {
+                    piece = match append(self.memory(), &self.shared, piece) {
+                        Ok(()) => return Ok(()),
+                        Err(piece) => piece,
+                    };
+                    if outlook == Outlook::AllRead {
+                        // One piece in passing is what a proxy without a cache holds as well.
+                        self.shared.change(|progress| progress.replace(piece));
+                        return Ok(());
+                    }
+                    // The budget is exhausted: there will be room when everything is read.
+                    let somebody_waits = self.shared.progress().somebody_waits();
+                    match somebody_waits {
+                        true => self.bear_with(1).await,
+                        false => self.shared.room.notified().await,
+                    }
                 }
-                // One piece in passing is what a proxy without a cache holds as well.
-                Outlook::AllRead => {
-                    self.shared
-                        .change(|progress| progress.replace(piece.clone()));
-                    return Ok(());
-                }
-                // The budget is exhausted: there will be room when everything is read.
-                Outlook::Room if self.shared.progress().somebody_waits() => self.bear_with(1).await,
                 Outlook::Behind => self.bear_with(too_far).await,
                 // They go on from the disk.
                 Outlook::Full if self.is_going_to_disk() => self.bear_with(too_far).await,
-                Outlook::Room | Outlook::Full => self.shared.room.notified().await,
+                Outlook::Full => self.shared.room.notified().await,
             }
         }
     }
@@ -378,8 +389,8 @@ impl<H: Head> Fill<H> {
     /// The whole body, in one piece if it is short enough.
     fn gather(&self) -> Body {
         let len = usize::try_from(self.shared.progress().end()).unwrap_or(usize::MAX);
-        let max = CONTIGUOUS_MAX.min(self.memory().settings().capacity / CONTIGUOUS_PART);
-        if len <= max {
+        let max = self.memory().settings().capacity / CONTIGUOUS_PART;
+        if len < CONTIGUOUS_BELOW && len <= max {
             self.join_all(len);
         } else {
             join(self.memory(), &self.shared, Progress::last_run);
@@ -406,15 +417,17 @@ impl<H: Head> Fill<H> {
     }
 }
 
-/// Copies `piece` to the end of the body if the budget allows it.
-fn append<H: Head>(memory: &Arc<Memory<H>>, shared: &Shared<H>, piece: &Bytes) -> bool {
+/// Puts `piece` at the end of the body if the budget allows it, or gives it back.
+fn append<H: Head>(memory: &Arc<Memory<H>>, shared: &Shared<H>, piece: Bytes) -> Result<(), Bytes> {
     let Some(charge) = memory.charge(piece.len() + PIECE_OVERHEAD) else {
-        return false;
+        return Err(piece);
     };
-    let copy = paid(Box::<[u8]>::from(&piece[..]), charge);
-    shared.change(|progress| progress.push(copy));
+    // What is alone in its memory stays there, and all others are copied: nothing beside them is held.
+    let alone = Vec::from(piece).into_boxed_slice();
+    let bytes = paid(alone, charge);
+    shared.change(|progress| progress.push(bytes));
     join(memory, shared, Progress::short_run);
-    true
+    Ok(())
 }
 
 /// Joins pieces at the end. If there is no room for the copy, they stay as they are.

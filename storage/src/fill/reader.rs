@@ -132,6 +132,17 @@ impl<H: Head> Reader<H> {
         }
     }
 
+    /// The next bytes, where they are in memory by now.
+    pub fn more(&mut self) -> Option<Bytes> {
+        match self.look() {
+            Next::Piece(bytes) => {
+                self.behind = None;
+                Some(bytes)
+            }
+            Next::Behind { .. } | Next::End | Next::Cut(_) | Next::Wait => None,
+        }
+    }
+
     /// Goes on with the byte at `at`, which is not behind what was read already: what comes before it is not wanted.
     pub fn skip_to(&mut self, at: u64) {
         if at > self.at {

@@ -572,14 +572,18 @@ fn unfinished_fills_cannot_push_everything_out() {
 #[test]
 fn a_finished_body_is_in_one_piece_if_it_is_short() {
     let memory = Memory::new(settings(100 * MIB));
-    for (len, contiguous) in [(2 * PIECE_MAX, true), (MIB, true), (MIB + 1, false)] {
+    for (len, contiguous) in [
+        (CONTIGUOUS_BELOW - 1, true),
+        (CONTIGUOUS_BELOW, false),
+        (MIB, false),
+    ] {
         let mut fill = fill(&memory, None);
         let mut reader = fill.reader();
         write(&mut fill, len);
         now(reader.next()).unwrap().unwrap().unwrap();
         let object = fill.finish().unwrap();
 
-        assert_eq!(object.body().contiguous().is_some(), contiguous);
+        assert_eq!(object.body().chunks().count() == 1, contiguous);
         assert_eq!(drain(&mut reader).len(), len - PIECE_MAX);
         assert_eq!(memory.stats().bytes, object.cost());
         memory.remove(KEY);

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::budget::PIECE_OVERHEAD;
+use super::lasting::{LONG_MIN, Lasting, Long};
+use super::pieces::{Kept, Piece};
 use crate::disk::{self, DiskError, Found, Pace};
 
 /// The bytes of a stored response, in memory or on a disk. Cloning shares them.
@@ -17,8 +18,8 @@ pub struct Body {
 
 #[derive(Clone, Debug)]
 enum Pieces {
-    One(Bytes),
-    Many(Arc<[Piece]>),
+    Kept(Kept),
+    Long(Arc<Long>),
     OnDisk(Found),
 }
 
@@ -29,7 +30,7 @@ pub struct BodyReader(Source);
 #[derive(Debug)]
 enum Source {
     Memory {
-        body: Body,
+        kept: Kept,
         rest: Range<u64>,
         next: usize,
     },
@@ -53,8 +54,8 @@ impl BodyReader {
     pub async fn next(&mut self) -> Result<Option<Bytes>, DiskError> {
         match &mut self.0 {
             Source::Disk(reader) => reader.next().await,
-            Source::Memory { body, rest, next } => {
-                while let Some(bytes) = body.within(*next, rest) {
+            Source::Memory { kept, rest, next } => {
+                while let Some(bytes) = kept.within(*next, rest) {
                     *next += 1;
                     if !bytes.is_empty() {
                         return Ok(Some(bytes));
@@ -66,26 +67,10 @@ impl BodyReader {
     }
 }
 
-/// A run of bytes and where in the body it starts.
-#[derive(Clone, Debug)]
-pub(crate) struct Piece {
-    pub(crate) start: u64,
-    pub(crate) bytes: Bytes,
-}
-
-impl Piece {
-    pub(crate) fn end(&self) -> u64 {
-        self.start + self.bytes.len() as u64
-    }
-}
-
 impl Body {
     /// A body of one piece.
     pub(crate) fn contiguous_from(bytes: Bytes) -> Self {
-        Self {
-            len: bytes.len() as u64,
-            pieces: Pieces::One(bytes),
-        }
+        Self::kept_in(bytes.len() as u64, Kept::One(bytes))
     }
 
     /// A body of pieces that follow one another without a gap, from 0.
@@ -94,11 +79,16 @@ impl Body {
         match <[Piece; 1]>::try_from(pieces) {
             Ok([piece]) => Self::contiguous_from(piece.bytes),
             Err(none) if none.is_empty() => Self::contiguous_from(Bytes::new()),
-            Err(many) => Self {
-                len,
-                pieces: Pieces::Many(many.into()),
-            },
+            Err(many) => Self::kept_in(len, Kept::Many(many.into())),
         }
+    }
+
+    fn kept_in(len: u64, kept: Kept) -> Self {
+        let pieces = match kept {
+            kept if len >= LONG_MIN as u64 => Pieces::Long(Arc::new(Long::new(kept))),
+            kept => Pieces::Kept(kept),
+        };
+        Self { len, pieces }
     }
 
     /// The body of what was found on a disk.
@@ -113,7 +103,30 @@ impl Body {
     pub(crate) fn found(&self) -> Option<&Found> {
         match &self.pieces {
             Pieces::OnDisk(found) => Some(found),
-            Pieces::One(_) | Pieces::Many(_) => None,
+            Pieces::Kept(_) | Pieces::Long(_) => None,
+        }
+    }
+
+    /// It, if it is long and in memory.
+    pub(super) fn long(&self) -> Option<&Arc<Long>> {
+        match &self.pieces {
+            Pieces::Long(long) => Some(long),
+            Pieces::Kept(_) | Pieces::OnDisk(_) => None,
+        }
+    }
+
+    /// The pages of `range`, if it has come to have some: see [`Memory::sends`](super::Memory::sends). What lies beyond
+    /// the end is left out.
+    pub fn lasting(&self, range: Range<u64>) -> Option<Lasting> {
+        self.long()?.lasting(range)
+    }
+
+    /// How it is kept at the moment, in memory.
+    fn kept(&self) -> Option<Kept> {
+        match &self.pieces {
+            Pieces::Kept(kept) => Some(kept.clone()),
+            Pieces::Long(long) => Some(long.kept()),
+            Pieces::OnDisk(_) => None,
         }
     }
 
@@ -125,13 +138,15 @@ impl Body {
     /// The bytes of `range`, wherever they are. What lies beyond the end is left out.
     pub fn reader(&self, range: Range<u64>) -> BodyReader {
         let rest = range.start..range.end.min(self.len);
+        let source = |kept: Kept| Source::Memory {
+            next: kept.first_within(&rest),
+            kept,
+            rest: rest.clone(),
+        };
         BodyReader(match &self.pieces {
             Pieces::OnDisk(found) => Source::Disk(found.body(rest)),
-            Pieces::One(_) | Pieces::Many(_) => Source::Memory {
-                next: self.first_within(&rest),
-                body: self.clone(),
-                rest,
-            },
+            Pieces::Kept(kept) => source(kept.clone()),
+            Pieces::Long(long) => source(long.kept()),
         })
     }
 
@@ -145,72 +160,34 @@ impl Body {
         self.len == 0
     }
 
-    /// All of it in one piece, if it is kept so in memory.
+    /// All of it in one piece, if it is kept so in memory and stays so: what is long may come to be kept otherwise.
     pub fn contiguous(&self) -> Option<&Bytes> {
         match &self.pieces {
-            Pieces::One(bytes) => Some(bytes),
-            Pieces::Many(_) | Pieces::OnDisk(_) => None,
+            Pieces::Kept(Kept::One(bytes)) => Some(bytes),
+            Pieces::Kept(_) | Pieces::Long(_) | Pieces::OnDisk(_) => None,
         }
     }
 
     /// All of it, piece by piece, without copying, if it is in memory.
-    pub(crate) fn chunks(&self) -> impl Iterator<Item = Bytes> + Send + '_ {
+    pub(crate) fn chunks(&self) -> impl Iterator<Item = Bytes> + Send + use<> {
         self.slice(0..self.len)
     }
 
     /// The bytes of `range`, piece by piece, without copying, if they are in memory.
-    pub fn slice(&self, range: Range<u64>) -> impl Iterator<Item = Bytes> + Send + '_ {
+    pub fn slice(&self, range: Range<u64>) -> impl Iterator<Item = Bytes> + Send + use<> {
         let range = range.start..range.end.min(self.len);
-        (self.first_within(&range)..self.count())
-            .map_while(move |number| self.within(number, &range))
-            .filter(|bytes| !bytes.is_empty())
-    }
-
-    /// The number of the first piece in memory that may have bytes of `range`.
-    fn first_within(&self, range: &Range<u64>) -> usize {
-        match &self.pieces {
-            Pieces::One(_) | Pieces::OnDisk(_) => 0,
-            Pieces::Many(pieces) => pieces.partition_point(|piece| piece.end() <= range.start),
-        }
+        let kept = self.kept().into_iter();
+        kept.flat_map(move |kept| kept.slice(range.clone()))
     }
 
     /// What the budget pays for it.
     pub(crate) fn cost(&self) -> usize {
-        if self.is_on_disk() {
-            return 0;
-        }
-        let len = usize::try_from(self.len).unwrap_or(usize::MAX);
-        len.saturating_add(self.count() * PIECE_OVERHEAD)
-    }
-
-    /// How many pieces there are in memory.
-    fn count(&self) -> usize {
         match &self.pieces {
-            Pieces::One(_) => 1,
-            Pieces::Many(pieces) => pieces.len(),
+            Pieces::Kept(kept) => kept.cost(),
+            Pieces::Long(long) => long.cost(),
             Pieces::OnDisk(_) => 0,
         }
     }
-
-    /// The part of piece `number` that lies in `range`; none if it starts behind it.
-    fn within(&self, number: usize, range: &Range<u64>) -> Option<Bytes> {
-        let (start, bytes) = match &self.pieces {
-            Pieces::One(bytes) if number == 0 => (0, bytes),
-            Pieces::Many(pieces) => pieces.get(number).map(|it| (it.start, &it.bytes))?,
-            Pieces::One(_) | Pieces::OnDisk(_) => return None,
-        };
-        if start >= range.end {
-            return None;
-        }
-        let from = offset(range.start, start).min(bytes.len());
-        let to = offset(range.end, start).min(bytes.len());
-        Some(bytes.slice(from..to.max(from)))
-    }
-}
-
-/// How far `position` lies behind `start`, 0 if it lies before it.
-fn offset(position: u64, start: u64) -> usize {
-    usize::try_from(position.saturating_sub(start)).unwrap_or(usize::MAX)
 }
 
 #[cfg(test)]

@@ -8,8 +8,10 @@ mod eviction;
 mod gdsf;
 mod index;
 mod keyed;
+mod lasting;
 mod lru;
 mod object;
+mod pieces;
 mod variants;
 mod walk;
 
@@ -24,11 +26,12 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 
 pub(crate) use below::{Copy, Promotion};
-pub(crate) use body::Piece;
 pub use body::{Body, BodyReader};
 pub(crate) use budget::{Charge, InFlight, PIECE_OVERHEAD, paid};
 pub use claim::Claim;
+pub use lasting::Lasting;
 pub use object::Object;
+pub(crate) use pieces::Piece;
 pub use variants::Variants;
 pub use walk::Walk;
 
@@ -36,6 +39,7 @@ use crate::{Derived, Fate, Fill, Head, Keep, Key, Settings, Traces, Variant};
 use budget::Budget;
 use eviction::Order;
 use index::{Index, Shard};
+use lasting::Mappings;
 
 /// Two counters before each shared value, and the allocator's header.
 const SHARED: usize = 32;
@@ -60,6 +64,7 @@ pub struct Memory<H: Head> {
     objects: AtomicUsize,
     evictions: AtomicU64,
     rejected: AtomicU64,
+    mappings: Arc<Mappings>,
     /// What is charged for others than objects and fills.
     reserved: Mutex<Option<Charge>>,
     on_eviction: OnceLock<OnEviction<H>>,
@@ -108,6 +113,8 @@ pub struct Stats {
     pub rejected: u64,
     /// Body bytes of fills that will be stored when they are complete.
     pub in_flight_bytes: usize,
+    /// Of `bytes`, those of long bodies whose pages sockets can be given: see [`Memory::sends`].
+    pub lasting_bytes: usize,
 }
 
 impl<H: Head> Memory<H> {
@@ -124,6 +131,7 @@ impl<H: Head> Memory<H> {
             objects: AtomicUsize::new(0),
             evictions: AtomicU64::new(0),
             rejected: AtomicU64::new(0),
+            mappings: Arc::default(),
             reserved: Mutex::default(),
             on_eviction: OnceLock::new(),
             evicting: OnceLock::new(),
@@ -247,6 +255,7 @@ impl<H: Head> Memory<H> {
             evictions: self.evictions.load(Ordering::Relaxed),
             rejected: self.rejected.load(Ordering::Relaxed),
             in_flight_bytes: self.budget.in_flight_bytes(),
+            lasting_bytes: self.mappings.bytes(),
         }
     }
 

@@ -239,6 +239,14 @@ async fn probes_of_an_origin_that_is_gone_end() {
         "{seen} and then {}",
         old.count("/probe")
     );
+    // And nothing more is told of it.
+    let metrics = node.metrics().await;
+    let of = |url: &str| {
+        metrics
+            .samples("larder_origin_probes_total")
+            .any(|(labels, _)| labels.values().any(|it| it == url))
+    };
+    assert_eq!((of(&old.url()), of(&new.url())), (false, true));
     let without = Settings::origins(&[&new.url()]);
     assert_eq!(node.reload(&without).await.status, 200);
     assert_eq!(node.get("/a").await.status, 200);

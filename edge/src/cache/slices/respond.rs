@@ -263,6 +263,11 @@ impl Composition<'_> {
                         .hit(&object, self.run.node.clock.now());
                     let admission = self.run.request.treatment.admission;
                     let object = self.run.node.tiers.accessed(&object, admission);
+                    if !object.body().is_on_disk() {
+                        self.slices.hit_bytes += end - at;
+                        let memory = self.run.node.tiers.memory();
+                        return content::from_memory(memory, object.body(), at..end, client).await;
+                    }
                     let mut reader = object.body().reader(at..end);
                     while let Ok(Some(data)) = reader.next().await {
                         at += data.len() as u64;

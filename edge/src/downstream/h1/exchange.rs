@@ -2,11 +2,14 @@
 
 use bytes::{Buf, Bytes, BytesMut};
 use http::{HeaderMap, Method, StatusCode, Version};
+use storage::Lasting;
 use tokio::time::timeout;
 use wire::{BodyDecoder, BodyFraming, Decoded, Expectation, Persistence, RequestHead};
 
 use super::{Connection, DRAIN_MAX, DRAIN_TIME, content_length, flush, write_all};
 use crate::downstream::ClientError;
+use crate::downstream::outpour::Unpoured;
+use crate::downstream::pieces::Pieces;
 
 /// Bytes of a next request that are kept while a response is under way.
 const READ_AHEAD_MAX: usize = 64 * 1024;
@@ -173,13 +176,30 @@ impl Exchange {
         if data.is_empty() {
             return self.flush().await;
         }
+        self.write_content(data).await
+    }
+
+    /// Content in pieces leaves in as few writes as the socket takes.
+    pub(crate) async fn write_pieces(&mut self, data: Vec<Bytes>) -> Result<(), ClientError> {
+        let mut data = data.into_iter();
+        loop {
+            let pieces = Pieces::next_of(&mut data);
+            if !pieces.has_remaining() {
+                return Ok(());
+            }
+            self.write_content(pieces).await?;
+        }
+    }
+
+    /// Content that is not empty.
+    async fn write_content(&mut self, data: impl Buf) -> Result<(), ClientError> {
         match &mut self.response {
             Response::Tunnel => self.send(data, &[]).await,
             Response::Content { framing, left } => {
                 if matches!(framing, BodyFraming::None | BodyFraming::HeadOf(_)) {
                     return Ok(());
                 }
-                let length = data.len() as u64;
+                let length = data.remaining() as u64;
                 if length > *left {
                     self.response = Response::Broken;
                     return Err(ClientError::Length);
@@ -188,10 +208,45 @@ impl Exchange {
                     *left = left.saturating_sub(length);
                     return self.send(data, &[]).await;
                 }
-                wire::write_chunk_head(&mut self.out, data.len());
+                wire::write_chunk_head(&mut self.out, data.remaining());
                 self.send(data, wire::CHUNK_END).await
             }
             Response::Awaited | Response::Ended | Response::Broken => Err(ClientError::Length),
+        }
+    }
+
+    /// Content whose pages the socket is given, if it can be.
+    pub(crate) async fn write_pages(&mut self, mut data: Lasting) -> Result<(), ClientError> {
+        let length = data.len() as u64;
+        match &mut self.response {
+            Response::Content {
+                framing: BodyFraming::Length(_),
+                left,
+            } if length <= *left && self.connection.takes_pages() => *left -= length,
+            _ => return self.write_pieces(data.pieces().collect()).await,
+        }
+        // Nothing of other responses waits in the connection while there is an exchange.
+        std::mem::swap(&mut self.connection.out, &mut self.out);
+        let poured = self.connection.pour(&mut data).await;
+        self.sent += length - data.len() as u64;
+        match poured {
+            Ok(()) => Ok(()),
+            Err(Unpoured::Client(error)) => Err(self.broken(error)),
+            Err(Unpoured::Refused) => self.send_pieces(data.pieces()).await,
+        }
+    }
+
+    /// The rest of content that is counted by now.
+    async fn send_pieces(
+        &mut self,
+        mut rest: impl Iterator<Item = Bytes>,
+    ) -> Result<(), ClientError> {
+        loop {
+            let pieces = Pieces::next_of(&mut rest);
+            if !pieces.has_remaining() {
+                return Ok(());
+            }
+            self.send(pieces, &[]).await?;
         }
     }
 
@@ -204,8 +259,8 @@ impl Exchange {
     }
 
     /// Head, content and what follows it in as few writes as the socket takes.
-    async fn send(&mut self, data: Bytes, after: &'static [u8]) -> Result<(), ClientError> {
-        self.sent += data.len() as u64;
+    async fn send(&mut self, data: impl Buf, after: &'static [u8]) -> Result<(), ClientError> {
+        self.sent += data.remaining() as u64;
         let before = self.out.split().freeze();
         self.write_all(before.chain(data).chain(after)).await
     }

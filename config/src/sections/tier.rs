@@ -114,8 +114,9 @@ const PASS: Setting<Choice<Pass>> = Setting {
 const DIRECT: Setting<Whole<u32>> = Setting {
     key: "direct_per_second",
     unset: Unset::Is("100"),
-    about: "Requests a second that go to the origin when no parent can be asked; what is more gets what is stored, \
-            however stale, or an error.",
+    about: "Requests a second for the cache that go to the origin when no parent can be asked; what is more gets what is \
+            stored, however stale, or an error. What passes by is the same number with parents and without, and is not \
+            counted.",
     read: Whole::new(0, 1_000_000),
 };
 

@@ -285,11 +285,11 @@ async fn ready(node: &Node, expected: usize) -> usize {
 
 /// How many of the node's messages say this, once it is as many as expected; or after a long while.
 async fn told(node: &Node, word: &str, expected: usize) -> usize {
-    let begun = std::time::Instant::now();
+    let begun = tokio::time::Instant::now();
     loop {
         let told = node.stderr();
         let count = told.iter().filter(|line| line.contains(word)).count();
-        if count >= expected || begun.elapsed() > std::time::Duration::from_secs(30) {
+        if count >= expected || begun.elapsed() > tokio::time::Duration::from_secs(30) {
             return count;
         }
         tokio::time::sleep(std::time::Duration::from_millis(10)).await;

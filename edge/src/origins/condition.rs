@@ -103,9 +103,8 @@ impl Condition {
         }
     }
 
-    /// It is watched by other settings from now on. What is known stays, but for what probes said where there are none
-    /// any more.
-    pub(crate) fn watch_by(&self, by: Watching, probed: bool) {
+    /// It is watched by other settings from now on. What is known stays.
+    pub(crate) fn watch_by(&self, by: Watching) {
         let mut watched = self.watched.lock();
         match (&mut watched.breaker, by.breaker) {
             (Some(breaker), Some(settings)) => breaker.renew(settings),
@@ -115,9 +114,11 @@ impl Condition {
             watched.recent = Window::new(by.recent);
         }
         watched.by = by;
-        if !probed {
-            watched.health.forget_probes();
-        }
+    }
+
+    /// It is not probed any more: what probes said of it does not count.
+    pub(crate) fn forget_probes(&self) {
+        self.watched.lock().health.forget_probes();
     }
 
     /// When it was probed last.

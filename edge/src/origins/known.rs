@@ -81,12 +81,14 @@ impl Known {
     }
 
     /// They are watched by other settings from now on.
-    pub(crate) fn watch_by(&self, settings: HealthSettings, by: Watching, probed: bool) {
+    pub(crate) fn watch_by(&self, settings: HealthSettings, by: Watching) {
         *self.settings.lock() = settings;
         self.servers.watch_by(by);
-        if !probed {
-            self.addresses.lock().forget_probes();
-        }
+    }
+
+    /// They are not probed any more: what probes said of them does not count.
+    pub(crate) fn forget_probes(&self) {
+        self.addresses.lock().forget_probes();
     }
 
     /// Those that may be tried, in order.

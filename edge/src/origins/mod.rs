@@ -248,11 +248,14 @@ pub(crate) struct Origins {
 impl Origins {
     /// What is known of these origins is judged by their settings from now on, and their limits hold.
     pub(crate) fn come_into_force(&self) {
-        let probed = self.probing.is_some();
         for origin in &self.all {
             let Watchings { own, servers } = origin.watching;
-            origin.condition.watch_by(own, probed);
-            origin.addresses.watch_by(self.health, servers, probed);
+            origin.condition.watch_by(own);
+            origin.addresses.watch_by(self.health, servers);
+            if self.probing.is_none() {
+                origin.condition.forget_probes();
+                origin.addresses.forget_probes();
+            }
             origin.slots.fit();
         }
     }

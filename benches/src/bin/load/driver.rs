@@ -25,12 +25,12 @@ pub(crate) enum Paths<'a> {
     /// A thousand below one, in turns: no connection asks for the same twice in a row.
     Many(&'a str),
     /// What nobody has asked for before, below one.
-    New(&'a str),
+    Unseen(&'a str),
 }
 
 /// How many [`Paths::Many`] are.
 const MANY: usize = 1_000;
-/// How many of [`Paths::New`] there were.
+/// How many of [`Paths::Unseen`] there were.
 static ASKED: AtomicU64 = AtomicU64::new(0);
 /// Connections and streams of HTTP/2.
 const H2: &[&str] = &["-c8", "-m32"];
@@ -72,7 +72,7 @@ impl Driver {
                 self.h2load(&[H2, &[&url(server, protocol, path)]].concat())?
             }
             (Paths::Many(path), _) => self.many(server, protocol, path)?,
-            (Paths::New(path), _) => self.new(server, path)?,
+            (Paths::Unseen(path), _) => self.unseen(server, path)?,
         };
         let used = server.cpu() - before;
         let cpu = used as f64 / requests.max(1) as f64;
@@ -106,7 +106,7 @@ impl Driver {
     }
 
     /// Another path each time, on HTTP/1.1 in clear text.
-    fn new(&self, server: &Server, path: &str) -> io::Result<u64> {
+    fn unseen(&self, server: &Server, path: &str) -> io::Result<u64> {
         let connections = self.connections.try_into().map_err(io::Error::other)?;
         let mut client = Client::connect(server.address(), connections)?;
         let until = Until::Time(Duration::from_secs(self.seconds.into()));

@@ -480,7 +480,7 @@ mod tests {
 
     #[test]
     fn only_unknown_names_are_texts() {
-        assert!(!is_own_text(&http::header::CACHE_CONTROL));
+        assert!(!is_own_text(&header::CACHE_CONTROL));
         assert!(!is_own_text(&HeaderName::from_bytes(b"ETag").unwrap()));
         assert!(is_own_text(&HeaderName::from_static("x-own")));
     }

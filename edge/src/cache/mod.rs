@@ -166,19 +166,22 @@ async fn attempt(
     }
     let sent = match decision {
         Decision::Pass(passing) => return Ok(Attempt::Served(Served::Pass(passing))),
-        Decision::Hit(hit) => hit.send(node, exchange, request, client).await?,
+        Decision::Hit(hit) => Box::pin(hit.send(node, exchange, request, client)).await?,
         Decision::NotCached => Sent::NotCached,
         Decision::Fill(filling) => send::reply(node, exchange, request, filling, client).await?,
         Decision::Share(why, reader) => {
-            send::collapsed(node, exchange, request, why, reader, client).await?
+            Box::pin(send::collapsed(
+                node, exchange, request, why, reader, client,
+            ))
+            .await?
         }
         Decision::FailTogether(wait) => {
-            send::shared_failure(node, exchange, request, wait, client).await?
+            Box::pin(send::shared_failure(node, exchange, request, wait, client)).await?
         }
     };
     match sent {
         Sent::Done => {}
-        Sent::NotCached => not_cached(node, exchange, client).await?,
+        Sent::NotCached => Box::pin(not_cached(node, exchange, client)).await?,
         Sent::Changed => return Ok(Attempt::Changed),
     }
     Ok(Attempt::Served(Served::Answered))
@@ -445,7 +448,7 @@ fn fill_alone(node: &Arc<Node>, request: &Arc<Request>, wait: Wait) -> Filling {
 fn fill(node: &Arc<Node>, request: &Arc<Request>, wait: Wait, lead: Option<Lead<Head>>) -> Filling {
     let Wait { why, selected } = wait;
     let (fill, reply) = Fill::new(node, request, selected.clone(), lead);
-    tokio::spawn(fill.run());
+    fill.start();
     Filling {
         why,
         selected,
@@ -466,7 +469,7 @@ pub(crate) fn refresh(node: &Arc<Node>, request: &Arc<Request>, stored: &Arc<Obj
     }
     let selected = Some(Arc::clone(stored));
     let (fill, _nobody_waits) = Fill::new(node, request, selected, Some(lead));
-    tokio::spawn(fill.behind().run());
+    fill.behind().start();
 }
 
 /// A failure, and the stored response that may be sent in its place.

@@ -58,6 +58,8 @@ pub use disks::DISK_QUIET;
 pub use fleet::plan_fleet;
 use fleet::{Following, following};
 pub(crate) use in_force::Keeping;
+#[cfg(test)]
+pub(crate) use simulated::sites_of;
 pub use simulated::{Simulated, simulated};
 
 /// Fills under way at once; requests beyond it go to the origin by themselves.

@@ -119,8 +119,7 @@ fn text(numbers: &mut Numbers) -> String {
 }
 
 fn sites(text: &str) -> Arc<Sites> {
-    let config = config::parse("larder.toml", text).unwrap();
-    Arc::new(crate::wiring::simulated(config).unwrap().sites)
+    Arc::new(crate::wiring::sites_of(text))
 }
 
 /// What is stored, as a disk has it, and as memory has.

@@ -172,7 +172,7 @@ impl Node {
         let server = Server::start(kind.clone(), folder, setting)?;
         let volume = match setting.room {
             Room::Disk => Some(File::open(folder.join("disk").join("larder.volume"))?),
-            Room::Plenty | Room::Memory(_) => None,
+            Room::Plenty | Room::Turnover | Room::Memory(_) => None,
         };
         let node = Self { server, volume };
         for _ in 0..3 {

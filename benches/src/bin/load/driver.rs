@@ -1,8 +1,11 @@
-//! Who asks: wrk and h2load, on a core of their own.
+//! Who asks: wrk and h2load, on a core of their own, or our own driver where each request is another one.
 
 use std::io::{self, Write as _};
 use std::process::Command;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
+use crate::client::{Client, Pace, Until};
 use crate::server::Server;
 
 /// How clients ask.
@@ -21,10 +24,14 @@ pub(crate) enum Paths<'a> {
     One(&'a str),
     /// A thousand below one, in turns: no connection asks for the same twice in a row.
     Many(&'a str),
+    /// What nobody has asked for before, below one.
+    Unseen(&'a str),
 }
 
 /// How many [`Paths::Many`] are.
 const MANY: usize = 1_000;
+/// How many of [`Paths::Unseen`] there were.
+static ASKED: AtomicU64 = AtomicU64::new(0);
 /// Connections and streams of HTTP/2.
 const H2: &[&str] = &["-c8", "-m32"];
 
@@ -65,6 +72,7 @@ impl Driver {
                 self.h2load(&[H2, &[&url(server, protocol, path)]].concat())?
             }
             (Paths::Many(path), _) => self.many(server, protocol, path)?,
+            (Paths::Unseen(path), _) => self.unseen(server, path)?,
         };
         let used = server.cpu() - before;
         let cpu = used as f64 / requests.max(1) as f64;
@@ -95,6 +103,20 @@ impl Driver {
             Protocol::H2 | Protocol::H2Tls => H2,
         };
         self.h2load(&[how, &["-i", &list]].concat())
+    }
+
+    /// Another path each time, on HTTP/1.1 in clear text.
+    fn unseen(&self, server: &Server, path: &str) -> io::Result<u64> {
+        let connections = self.connections.try_into().map_err(io::Error::other)?;
+        let mut client = Client::connect(server.address(), connections)?;
+        let until = Until::Time(Duration::from_secs(self.seconds.into()));
+        let ran = client.run(Pace::Full, until, &mut |request| {
+            let number = ASKED.fetch_add(1, Ordering::Relaxed);
+            let head = format_args!("GET {path}{number} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n");
+            // Vectors grow.
+            drop(request.write_fmt(head));
+        })?;
+        Ok(ran.requests)
     }
 
     fn h2load(&self, how: &[&str]) -> io::Result<u64> {

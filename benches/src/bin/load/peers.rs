@@ -13,6 +13,8 @@ use crate::server::{Kind, Room, Setting};
 pub(crate) const TOKEN: &str = "of-the-load-harness";
 /// What there is in [`Room::Plenty`].
 const PLENTY: u64 = 1 << 30;
+/// What there is in [`Room::Turnover`]: so little that it is full before anything is measured.
+const TURNOVER: u64 = 256 << 20;
 /// Memory of Larder where a disk is to answer.
 const LITTLE: u64 = 16 << 20;
 /// A trace of a day is played in a minute or two. Whoever looks after its store every few seconds is given a clock that
@@ -47,6 +49,7 @@ impl Start<'_> {
     const fn bytes(&self) -> u64 {
         match self.setting.room {
             Room::Plenty | Room::Disk => PLENTY,
+            Room::Turnover => TURNOVER,
             Room::Memory(bytes) => bytes,
         }
     }
@@ -108,7 +111,7 @@ impl Start<'_> {
                 LITTLE,
                 "object_max = \"1KiB\"\n\n[[cache.disk]]\npath = \"disk\"\nsize = \"1GiB\"\n",
             ),
-            Room::Plenty | Room::Memory(_) => (self.bytes(), ""),
+            Room::Plenty | Room::Turnover | Room::Memory(_) => (self.bytes(), ""),
         };
         let log = if self.setting.logs { "json" } else { "off" };
         let file = self.configuration(
@@ -146,6 +149,7 @@ impl Start<'_> {
         };
         let most = match self.setting.room {
             Room::Memory(bytes) => bytes,
+            Room::Turnover => TURNOVER,
             Room::Plenty | Room::Disk => 8 << 30,
         };
         let file = self.configuration(
@@ -241,6 +245,7 @@ impl Start<'_> {
         let log = if self.setting.logs { "3" } else { "0" };
         let ram = match self.setting.room {
             Room::Plenty => PLENTY,
+            Room::Turnover => TURNOVER,
             // All that it stores is on its volume, which is in memory or in the page cache.
             Room::Disk | Room::Memory(_) => 0,
         };
@@ -257,7 +262,7 @@ impl Start<'_> {
         let map = format!("map / http://{}/\n", self.setting.origin);
         fs::write(etc.join("remap.config"), map)?;
         let store = match self.setting.room {
-            Room::Memory(_) => self.store.to_owned(),
+            Room::Memory(_) | Room::Turnover => self.store.to_owned(),
             Room::Plenty | Room::Disk => root.join("cache"),
         };
         let volume = format!("{} {}\n", store.display(), self.bytes());

@@ -71,6 +71,8 @@ impl Kind {
 pub(crate) enum Room {
     /// More memory than is asked for; nginx has files in the page cache.
     Plenty,
+    /// Less than is asked for: what is new takes the place of what was stored. Files are in memory.
+    Turnover,
     /// A disk, in the page cache. What is asked for is not in memory.
     Disk,
     /// So many bytes of memory, however it is used.
@@ -122,7 +124,7 @@ impl Server {
     pub(crate) fn start(kind: Kind, folder: &Path, setting: &Setting<'_>) -> io::Result<Self> {
         fs::create_dir_all(folder)?;
         let store = match setting.room {
-            Room::Memory(_) => Some(tempfile::tempdir_in("/dev/shm")?),
+            Room::Memory(_) | Room::Turnover => Some(tempfile::tempdir_in("/dev/shm")?),
             Room::Plenty | Room::Disk => None,
         };
         let start = Start {

@@ -64,6 +64,16 @@ impl Work {
         Self { paths, ..self }
     }
 
+    /// Nothing is asked for twice, and everything is stored.
+    const fn unseen(self, path: &'static str) -> Self {
+        let (paths, room) = (Paths::Unseen(path), Room::Turnover);
+        Self {
+            paths,
+            room,
+            ..self
+        }
+    }
+
     const fn logged(self) -> Self {
         let logs = true;
         Self { logs, ..self }
@@ -95,8 +105,10 @@ pub(crate) const WORKS: &[Work] = &[
     Work::hit("10m", "10 MiB hit, HTTP/1.1", MIB_10, Protocol::H1, ALL),
     Work::hit("disk", "64 KiB hit on a disk, in the page cache", KIB_64, Protocol::H1, CACHES).on_disk(),
     Work::hit("disk-1m", "1 MiB hit on a disk, in the page cache", MIB, Protocol::H1, CACHES).on_disk(),
-    Work::hit("miss", "1 KiB miss to a local origin", ("/passed/1024/a", 1 << 10), Protocol::H1, CACHES),
-    Work::hit("miss-1m", "1 MiB miss to a local origin", ("/passed/1048576/a", 1 << 20), Protocol::H1, CACHES),
+    Work::hit("miss", "1 KiB miss to a local origin, stored", KIB, Protocol::H1, CACHES).unseen("/stored/1024/"),
+    Work::hit("miss-1m", "1 MiB miss to a local origin, stored", MIB, Protocol::H1, CACHES).unseen("/stored/1048576/"),
+    Work::hit("pass", "1 KiB from a local origin that may not be stored, a thousand URLs in turns", KIB, Protocol::H1, CACHES).many("/passed/1024/"),
+    Work::hit("pass-1m", "1 MiB from a local origin that may not be stored, a thousand URLs in turns", MIB, Protocol::H1, CACHES).many("/passed/1048576/"),
 ];
 
 /// One server that takes part, or why it does not.

@@ -7,6 +7,7 @@ mod normalise;
 mod weighted;
 
 use std::cmp::Reverse;
+use std::sync::LazyLock;
 
 use http::header::{self, HeaderMap, HeaderName};
 use serde::{Deserialize, Serialize};
@@ -131,7 +132,14 @@ pub fn variant_of(names: &[HeaderName], request: &HeaderMap, rules: &VaryRules) 
     Selecting::new(names.to_vec(), request, rules).variant()
 }
 
+/// Where nothing selects, as most often.
+static OF_NOTHING: LazyLock<Variant> = LazyLock::new(|| FramedHash::default().finish());
+
 fn variant<'a>(fields: impl Iterator<Item = (&'a HeaderName, Option<&'a [u8]>)>) -> Variant {
+    let mut fields = fields.peekable();
+    if fields.peek().is_none() {
+        return *OF_NOTHING;
+    }
     let mut hash = FramedHash::default();
     for (name, value) in fields {
         hash.part(name.as_str().as_bytes()).optional(value);

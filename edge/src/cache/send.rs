@@ -36,7 +36,6 @@ pub(super) async fn reply(
             share: Share::Alone,
         }))
     };
-    let now = node.clock.now();
     match listen(request, reply, client).await? {
         Reply::Streaming(streaming) => {
             exchange.outcome = forwarded(Some(streaming.said), streaming.answer);
@@ -56,7 +55,7 @@ pub(super) async fn reply(
             status,
         } => {
             exchange.outcome = forwarded(Some(status), answer);
-            let from = (&object, begun);
+            let (from, now) = ((&object, begun), node.clock.now());
             Box::pin(slices::respond(node, exchange, request, from, now, client)).await
         }
         Reply::Freshened { object, answer } => {
@@ -74,6 +73,7 @@ pub(super) async fn reply(
             status,
         } => {
             exchange.outcome = forwarded(Some(status), Answer::StaleInstead(staleness));
+            let now = node.clock.now();
             Box::pin(respond::stored(
                 node, exchange, request, &object, now, client,
             ))

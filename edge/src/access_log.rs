@@ -35,8 +35,6 @@ const WAITING_MAX: usize = 4 * 1024 * 1024;
 const PAUSE: Duration = Duration::from_millis(10);
 /// How long the end of a node waits for the last lines.
 const FLUSH_TIME: Duration = Duration::from_secs(2);
-/// Most lines are no longer.
-const LINE_USUAL: usize = 1024;
 /// A thread keeps room for a line of this length.
 const LINE_KEPT: usize = 16 * 1024;
 
@@ -285,6 +283,10 @@ pub(crate) struct AccessLog {
     dropped: IntCounter,
 }
 
+thread_local! {
+    static FORMATTED: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
 /// Whether a request is told.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Telling {
@@ -402,6 +404,25 @@ impl AccessLog {
         self.hand_over(|buffer| append(buffer, self.manner.format, line));
     }
 
+    /// As [`Self::write`], if it is `told`, and gives it back in JSON. It is formatted once where it is told so.
+    pub(crate) fn write_and_keep(&self, line: &Line<'_>, told: bool) -> Box<[u8]> {
+        let is_told_so = told && self.manner.format == Format::Json;
+        if told && !is_told_so {
+            self.write(line);
+        }
+        FORMATTED.with_borrow_mut(|formatted| {
+            formatted.clear();
+            json::append(formatted, line);
+            let kept = Box::from(formatted.as_slice());
+            if is_told_so {
+                formatted.push(b'\n');
+                self.append(formatted);
+            }
+            formatted.shrink_to(LINE_KEPT);
+            kept
+        })
+    }
+
     /// Hands a line over of what no request's line tells. Only JSON has it.
     pub(crate) fn write_behind(&self, behind: &Behind<'_>) {
         if self.manner.format == Format::Json {
@@ -410,20 +431,24 @@ impl AccessLog {
     }
 
     fn hand_over(&self, format: impl FnOnce(&mut Vec<u8>)) {
-        thread_local! {
-            static FORMATTED: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
-        }
-        let Some(queue) = &self.queue else {
+        if self.queue.is_none() {
             return;
-        };
+        }
         FORMATTED.with_borrow_mut(|formatted| {
             formatted.clear();
             format(formatted);
-            if !queue.append(formatted) {
-                self.dropped.inc();
-            }
+            self.append(formatted);
             formatted.shrink_to(LINE_KEPT);
         });
+    }
+
+    fn append(&self, line: &[u8]) {
+        let Some(queue) = &self.queue else {
+            return;
+        };
+        if !queue.append(line) {
+            self.dropped.inc();
+        }
     }
 }
 
@@ -513,13 +538,6 @@ pub(crate) fn text(value: &HeaderValue) -> Cow<'_, str> {
         Ok(text) => Cow::Borrowed(text),
         Err(_) => String::from_utf8_lossy(value.as_bytes()),
     }
-}
-
-/// A line as JSON.
-pub(crate) fn json_of(line: &Line<'_>) -> Box<[u8]> {
-    let mut out = Vec::with_capacity(LINE_USUAL);
-    json::append(&mut out, line);
-    out.into_boxed_slice()
 }
 
 /// The fields of every log format that come from the request's header.

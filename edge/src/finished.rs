@@ -57,12 +57,13 @@ impl Node {
             if let Some(trace) = recorded {
                 trace.served(&line, exchange.started, exchange.started + counted.took);
             }
-            self.remember(&line, &counted);
             if let Telling::For(hits) = telling {
                 line.sample = Some(hits);
             }
-            if telling != Telling::No {
-                self.log.write(&line);
+            match counted.reason {
+                Some(reason) => self.remember(&line, reason, telling),
+                None if telling != Telling::No => self.log.write(&line),
+                None => {}
             }
         }
     }
@@ -74,17 +75,14 @@ impl Node {
         }
     }
 
-    /// Remembers a request that was no hit.
-    fn remember(&self, line: &Line<'_>, counted: &Counted) {
-        let Some(reason) = counted.reason else {
-            return;
-        };
+    /// Remembers a request that was no hit, by its line.
+    fn remember(&self, line: &Line<'_>, reason: Reason, telling: Telling) {
         self.observed.recent.remember(Missed {
             id: line.id,
             key: line.key,
             site: line.site.into(),
             reason,
-            line: access_log::json_of(line),
+            line: self.log.write_and_keep(line, telling != Telling::No),
         });
     }
 

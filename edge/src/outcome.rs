@@ -472,9 +472,11 @@ impl Forwarded {
     }
 
     fn write_parameters(&self, out: &mut String) {
-        push(out, format_args!("; fwd={}", self.why.as_str()));
+        out.push_str("; fwd=");
+        out.push_str(self.why.as_str());
         if let Some(status) = self.status {
-            push(out, format_args!("; fwd-status={}", status.as_u16()));
+            out.push_str("; fwd-status=");
+            out.push_str(status.as_str());
         }
         if let Some(ttl) = self.answer.ttl() {
             push(out, format_args!("; ttl={ttl}"));
@@ -489,7 +491,8 @@ impl Forwarded {
             out.push_str("; collapsed");
         }
         if let Some(detail) = self.detail() {
-            push(out, format_args!("; detail={detail}"));
+            out.push_str("; detail=");
+            out.push_str(detail);
         }
     }
 

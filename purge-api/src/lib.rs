@@ -23,7 +23,7 @@ mod upstreams;
 
 pub use access::{Access, Denied, Grant, Permission};
 pub use auth::{Token, TokenError};
-pub use dialect::{Dialect, Dialects};
+pub use dialect::{Dialect, Dialects, may_purge};
 pub use filter::Filter;
 pub use fleet::{Fleet, FleetNode, Propagation};
 pub use node::{Node, Parent, Readiness, Refusal, Refused, Status, Tier, TierAnswers};

@@ -13,7 +13,7 @@ pub fn append(headers: &mut HeaderMap, version: Version, name: &str) {
         Version::HTTP_3 => "3",
         _ => "1.1",
     };
-    if let Ok(hop) = HeaderValue::try_from(format!("{protocol} {name}")) {
+    if let Ok(hop) = HeaderValue::try_from([protocol, " ", name].concat()) {
         headers.append(VIA, hop);
     }
 }

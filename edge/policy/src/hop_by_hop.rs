@@ -4,28 +4,26 @@ use http::header::{self, HeaderMap, HeaderName};
 
 use crate::fields;
 
-/// Fields "that are known to require removal before forwarding, whether or not they appear as a
-/// connection-option" (RFC 9110 §7.6.1).
-const HOP_BY_HOP: [&str; 6] = [
-    "connection",
-    "proxy-connection",
-    "keep-alive",
-    "te",
-    "transfer-encoding",
-    "upgrade",
-];
+/// Whether a field is one of those "that are known to require removal before forwarding, whether or not
+/// they appear as a connection-option" (RFC 9110 §7.6.1).
+pub fn is_one(name: &HeaderName) -> bool {
+    matches!(
+        name.as_str(),
+        "connection" | "proxy-connection" | "keep-alive" | "te" | "transfer-encoding" | "upgrade"
+    )
+}
 
-/// Fields that belong to a proxy, and one that announces trailers, which are not stored.
+/// Whether a field belongs to a proxy, or announces trailers, which are not stored.
 ///
 //= https://www.rfc-editor.org/rfc/rfc9111#section-3.1
 //# Header fields that are specific to the proxy that a cache uses when forwarding a request MUST NOT
 //# be stored, unless the cache incorporates the identity of the proxy into the cache key.
-const NOT_STORED: [&str; 4] = [
-    "proxy-authenticate",
-    "proxy-authentication-info",
-    "proxy-authorization",
-    "trailer",
-];
+fn is_not_stored(name: &HeaderName) -> bool {
+    matches!(
+        name.as_str(),
+        "proxy-authenticate" | "proxy-authentication-info" | "proxy-authorization" | "trailer"
+    )
+}
 
 /// Removes `Connection`, what it nominates, and the other hop-by-hop fields.
 ///
@@ -34,25 +32,26 @@ const NOT_STORED: [&str; 4] = [
 //# for each connection-option in this field, remove any header or trailer field(s) from the message
 //# with the same name as the connection-option, and then remove the Connection header field itself
 pub fn remove(headers: &mut HeaderMap) {
-    for name in nominated(headers) {
-        headers.remove(name);
-    }
-    for name in HOP_BY_HOP {
-        headers.remove(name);
-    }
+    remove_with(headers, is_one);
 }
 
-/// Whether a field ends at the next hop, whether or not it is nominated.
-pub fn is_one(name: &HeaderName) -> bool {
-    HOP_BY_HOP.contains(&name.as_str())
+/// Removes what `Connection` nominates, and what `ends` here. There are fewer fields than names to look up.
+fn remove_with(headers: &mut HeaderMap, ends: impl Fn(&HeaderName) -> bool) {
+    let ending = headers.keys().filter(|name| ends(name));
+    let ending: Vec<_> = ending.cloned().collect();
+    if ending.contains(&header::CONNECTION) {
+        for name in nominated(headers) {
+            headers.remove(name);
+        }
+    }
+    for name in ending {
+        headers.remove(name);
+    }
 }
 
 /// Removes from a response everything that may not be stored, whatever its directives say.
 pub(crate) fn remove_unstorable(headers: &mut HeaderMap) {
-    remove(headers);
-    for name in NOT_STORED {
-        headers.remove(name);
-    }
+    remove_with(headers, |name| is_one(name) || is_not_stored(name));
 }
 
 fn nominated(headers: &HeaderMap) -> Vec<HeaderName> {

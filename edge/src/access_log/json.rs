@@ -5,7 +5,7 @@
 
 use std::fmt::Display;
 use std::io::Write as _;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use tiered::TraceId;
 use wire::Authority;
@@ -190,17 +190,27 @@ fn put_client(out: &mut Vec<u8>, client: IpAddr) {
         return shown(out, b",\"client\":\"", client);
     };
     out.extend_from_slice(b",\"client\":\"");
+    put_octets(out, address);
+    out.push(b'"');
+}
+
+fn put_origin(out: &mut Vec<u8>, origin: SocketAddr) {
+    let SocketAddr::V4(address) = origin else {
+        return shown(out, b",\"origin\":\"", origin);
+    };
+    out.extend_from_slice(b",\"origin\":\"");
+    put_octets(out, *address.ip());
+    number(out, b":", u64::from(address.port()));
+    out.push(b'"');
+}
+
+fn put_octets(out: &mut Vec<u8>, address: Ipv4Addr) {
     for (place, octet) in address.octets().into_iter().enumerate() {
         if place > 0 {
             out.push(b'.');
         }
         out.extend_from_slice(Digits::of(u64::from(octet)).text());
     }
-    out.push(b'"');
-}
-
-fn put_origin(out: &mut Vec<u8>, origin: SocketAddr) {
-    shown(out, b",\"origin\":\"", origin);
 }
 
 fn put_host(out: &mut Vec<u8>, host: Option<&Authority>) {
@@ -382,6 +392,7 @@ mod tests {
         check(&full);
         check(&Line {
             host: Some(&host),
+            origin: Some("192.0.2.200:8080".parse().unwrap()),
             ttl: Some(-1),
             tier: None,
             ..full

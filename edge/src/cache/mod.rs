@@ -164,21 +164,26 @@ async fn attempt(
     if matches!(decision, Decision::Pass(_) | Decision::Fill(_)) {
         node.hints.tell(request, client).await?;
     }
+    // What passes by need not carry the futures of all that does not.
     let sent = match decision {
         Decision::Pass(passing) => return Ok(Attempt::Served(Served::Pass(passing))),
-        Decision::Hit(hit) => hit.send(node, exchange, request, client).await?,
+        Decision::Hit(hit) => Box::pin(hit.send(node, exchange, request, client)).await?,
         Decision::NotCached => Sent::NotCached,
-        Decision::Fill(filling) => send::reply(node, exchange, request, filling, client).await?,
+        Decision::Fill(filling) => {
+            Box::pin(send::reply(node, exchange, request, filling, client)).await?
+        }
         Decision::Share(why, reader) => {
-            send::collapsed(node, exchange, request, why, reader, client).await?
+            let sending = send::collapsed(node, exchange, request, why, reader, client);
+            Box::pin(sending).await?
         }
         Decision::FailTogether(wait) => {
-            send::shared_failure(node, exchange, request, wait, client).await?
+            let sending = send::shared_failure(node, exchange, request, wait, client);
+            Box::pin(sending).await?
         }
     };
     match sent {
         Sent::Done => {}
-        Sent::NotCached => not_cached(node, exchange, client).await?,
+        Sent::NotCached => Box::pin(not_cached(node, exchange, client)).await?,
         Sent::Changed => return Ok(Attempt::Changed),
     }
     Ok(Attempt::Served(Served::Answered))
@@ -327,7 +332,7 @@ pub(crate) fn passes_by(request: &Request) -> Option<Forward> {
     if request.treatment.cache == UseCache::Never {
         return Some(Forward::Bypass(Bypass::Rule));
     }
-    match policy::request::plan(&head.method, &head.headers, settings) {
+    match policy::request::plan(&head.method, &head.headers, &request.terms, settings) {
         Plan::Lookup if request.content.whole().is_some() => None,
         Plan::Lookup if head.framing == Framing::None => None,
         // The key says nothing of a request's content.

@@ -142,6 +142,11 @@ impl Fetcher {
         }
     }
 
+    /// Where its connections are.
+    pub(super) fn connector(&self) -> &Connector {
+        &self.connector
+    }
+
     /// Sends a request to a parent, or, where there is none, to an origin, and returns the response's head. Interim
     /// responses of an origin go to `interim`.
     ///

@@ -1,7 +1,7 @@
 //! The adapter to Pingora: the only place that names it.
 //!
 //! Pingora moves bytes: its filter pipeline takes every request, its connectors hold the connections to the origins,
-//! and its proxying streams what passes the cache by. What the filters decide is decided elsewhere; here it is
+//! and its proxying streams what passes the cache by and has content. What the filters decide is decided elsewhere; here it is
 //! gathered, recorded and translated.
 
 mod client;
@@ -12,6 +12,7 @@ mod pass;
 mod peer;
 mod resume;
 pub(crate) mod session;
+mod straight;
 
 use std::os::fd::RawFd;
 use std::sync::Arc;
@@ -37,7 +38,6 @@ pub(crate) use peer::Authorities;
 use crate::cache::{self, Interrupted, Served};
 use crate::downstream::{self, Facts, Shown};
 use crate::exchange::{Exchange, Request};
-use crate::metrics;
 use crate::node::Node;
 use crate::outcome::{Local, Outcome};
 use crate::queries::{self, Content};
@@ -145,15 +145,22 @@ impl Filters {
         else {
             return Error::e_explain(ErrorType::InternalError, "a session without its request");
         };
-        let Some(head) = self
-            .receive_peer(session, exchange, (head, facts.shown))
-            .await?
-        else {
-            return Ok(None);
+        let head = match head.headers.contains_key(LARDER_TIER) {
+            false => head,
+            true => {
+                let shown = (head, facts.shown);
+                match Box::pin(self.receive_peer(session, exchange, shown)).await? {
+                    Some(head) => head,
+                    None => return Ok(None),
+                }
+            }
         };
         exchange.stranger = Some((Arc::clone(&head), Arc::clone(&facts)));
         let peer = exchange.peer.clone();
-        if peer.is_none() && self.purge(session, exchange, &facts, &head).await? {
+        if peer.is_none()
+            && purge_api::may_purge(&head.method)
+            && Box::pin(self.purge(session, exchange, &facts, &head)).await?
+        {
             return Ok(None);
         }
         let site = {
@@ -162,14 +169,12 @@ impl Filters {
         };
         let Some(site) = site else {
             let status = StatusCode::MISDIRECTED_REQUEST;
-            self.refuse(session, exchange, status, "unknown-host")
-                .await?;
+            Box::pin(self.refuse(session, exchange, status, "unknown-host")).await?;
             return Ok(None);
         };
         if self.node.guard.check(&head.headers).is_err() {
             let status = StatusCode::LOOP_DETECTED;
-            self.refuse(session, exchange, status, "proxy_loop_detected")
-                .await?;
+            Box::pin(self.refuse(session, exchange, status, "proxy_loop_detected")).await?;
             return Ok(None);
         }
         // Who of the clients is sent hints, the node says that faces them.
@@ -195,9 +200,6 @@ impl Filters {
         exchange: &mut Exchange,
         (head, shown): (Arc<wire::RequestHead>, Shown),
     ) -> Result<Option<Arc<wire::RequestHead>>> {
-        if !head.headers.contains_key(LARDER_TIER) {
-            return Ok(Some(head));
-        }
         let tier = self.node.in_force().common.tier.clone();
         let refused = match tier.map(|tier| tier.sender(&head, shown)) {
             None | Some(Ok(Sender::Client)) => None,
@@ -359,7 +361,15 @@ impl ProxyHttp for Filters {
             Ok(Served::Answered) => Ok(true),
             Ok(Served::Pass(passing)) => {
                 exchange.passing = Some(passing);
-                Ok(false)
+                let Some(client) = session.as_downstream_mut().as_custom_mut() else {
+                    return Ok(false);
+                };
+                let client = &mut **client;
+                if !straight::suits(client) {
+                    return Ok(false);
+                }
+                straight::pass_on(&self.node, client, exchange).await?;
+                Ok(true)
             }
             Err(why) => Err(broken(why)),
         }
@@ -367,10 +377,10 @@ impl ProxyHttp for Filters {
 
     async fn upstream_peer(
         &self,
-        session: &mut Session,
+        _session: &mut Session,
         exchange: &mut Exchange,
     ) -> Result<Box<HttpPeer>> {
-        pass::choose_peer(&self.node, session, exchange).await
+        pass::choose_peer(&self.node, exchange).await
     }
 
     async fn upstream_request_filter(
@@ -379,7 +389,9 @@ impl ProxyHttp for Filters {
         upstream: &mut RequestHeader,
         exchange: &mut Exchange,
     ) -> Result<()> {
-        pass::prepare_request(&self.node, upstream, exchange)
+        let asked = (&*upstream, upstream.version);
+        *upstream = pass::prepare_request(&self.node, asked, exchange)?;
+        Ok(())
     }
 
     async fn upstream_response_filter(
@@ -388,8 +400,9 @@ impl ProxyHttp for Filters {
         response: &mut ResponseHeader,
         exchange: &mut Exchange,
     ) -> Result<()> {
-        pass::take_response(&self.node, response, exchange).await?;
-        pass::invalidate_groups(&self.node, response, exchange).await;
+        let blank = http::Response::new(()).into_parts().0;
+        let came = std::mem::replace(response, blank.into());
+        *response = pass::take_response(&self.node, came, exchange).await?;
         Ok(())
     }
 
@@ -400,13 +413,7 @@ impl ProxyHttp for Filters {
         end: bool,
         exchange: &mut Exchange,
     ) -> Result<Option<std::time::Duration>> {
-        let length = body.as_ref().map_or(0, Bytes::len);
-        if let (Some(request), true) = (&exchange.request, length > 0) {
-            request.spent().received(metrics::Asked::Pass, length);
-        }
-        if let Some(passing) = &mut exchange.passing {
-            passing.copying.take(&self.node, body.as_ref(), end);
-        }
+        pass::take_content(&self.node, body.as_ref(), end, exchange);
         Ok(None)
     }
 

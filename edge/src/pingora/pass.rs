@@ -1,16 +1,17 @@
-//! Requests that pass the cache by: unsafe methods, content, upgrades, and what is known not to be storable. Pingora's
-//! own proxying streams them in both directions.
+//! Requests that pass the cache by: unsafe methods, content, upgrades, and what is known not to be storable. What has
+//! content goes through Pingora's own proxying, which streams in both directions, and the rest [`straight`](super::straight)
+//! on: this is what both do at each step.
 
 use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use http::header::TE;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Version};
 use pingora_core::upstreams::peer::HttpPeer;
 use pingora_core::{Error, ErrorSource, ErrorType, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
-use pingora_proxy::Session;
 use policy::freshen::HeadVerdict;
 use wire::Upgrade;
 
@@ -40,11 +41,7 @@ fn parts(exchange: &mut Exchange) -> Result<(Arc<Request>, &mut Passing)> {
 }
 
 /// Where the next attempt goes.
-pub(super) async fn choose_peer(
-    node: &Node,
-    _session: &mut Session,
-    exchange: &mut Exchange,
-) -> Result<Box<HttpPeer>> {
+pub(super) async fn choose_peer(node: &Node, exchange: &mut Exchange) -> Result<Box<HttpPeer>> {
     let (request, passing) = parts(exchange)?;
     let site = &request.site;
     if let Some(tier) = &site.common.tier {
@@ -246,12 +243,12 @@ fn give_up(exchange: &mut Exchange, failed: UpstreamError) -> bool {
     failed.is_some_and(|failed| way.attempts.again(failed))
 }
 
-/// Replaces what Pingora would send by what the node sends.
+/// The head that the node sends on, on a connection of this version, of the request that Pingora has as `asked`.
 pub(super) fn prepare_request(
     node: &Node,
-    upstream: &mut RequestHeader,
+    (asked, version): (&RequestHeader, Version),
     exchange: &mut Exchange,
-) -> Result<()> {
+) -> Result<RequestHeader> {
     let (request, passing) = parts(exchange)?;
     let first = passing.asked.is_none();
     passing.sent = Some(node.clock.now());
@@ -276,12 +273,9 @@ pub(super) fn prepare_request(
         Some(_) => Copying::No,
         None => Copying::ask(node, &request),
     };
-    if let Cow::Owned(target) = request.origin_target() {
-        upstream.set_raw_path(target.as_bytes())?;
-    }
     let mut headers = outbound::headers(&request, &node.marks());
     outbound::restore_framing(&mut headers, &request);
-    if upstream.version != Version::HTTP_2 {
+    if version != Version::HTTP_2 {
         outbound::restore_upgrade(&mut headers, &request);
     } else if request.headers().contains_key(TE) {
         // RFC 9113 §8.2.2: the one value that may be sent. gRPC servers insist on it.
@@ -291,28 +285,43 @@ pub(super) fn prepare_request(
         (Some(_), Some(tier)) => tier.introduce_passing(&mut headers, &request),
         _ => outbound::name_host(&mut headers, &candidate(passing)?.origin),
     }
-    let names: Vec<_> = upstream.headers.keys().cloned().collect();
-    for name in names {
-        upstream.remove_header(&name);
-    }
     if let Some(trace) = &request.trace {
         passing.step = begin_step(&request, passing);
         trace.mark(&mut headers, passing.step.as_ref());
     }
-    for (name, value) in &headers {
-        upstream.append_header(name.clone(), value.clone())?;
+    let mut head = http::Request::new(()).into_parts().0;
+    head.method = asked.method.clone();
+    head.uri = asked.uri.clone();
+    head.version = version;
+    head.headers = headers;
+    let mut head = RequestHeader::from(head);
+    if let Cow::Owned(target) = request.origin_target() {
+        head.set_raw_path(target.as_bytes())?;
     }
-    Ok(())
+    Ok(head)
 }
 
 /// Checks the response, lets it act on what is stored, and marks it.
 pub(super) async fn take_response(
     node: &Node,
-    response: &mut ResponseHeader,
+    response: ResponseHeader,
+    exchange: &mut Exchange,
+) -> Result<ResponseHeader> {
+    let mut head = http::response::Parts::from(response);
+    let headers = &mut head.headers;
+    take_head(node, (head.status, head.version), headers, exchange).await?;
+    invalidate_groups(node, head.status, headers, exchange).await;
+    // Nobody asks how the fields' names were written.
+    Ok(ResponseHeader::from(head))
+}
+
+async fn take_head(
+    node: &Node,
+    (status, version): (StatusCode, Version),
+    headers: &mut HeaderMap,
     exchange: &mut Exchange,
 ) -> Result<()> {
     let (request, passing) = parts(exchange)?;
-    let status = response.status;
     if status == StatusCode::SWITCHING_PROTOCOLS && request.head.upgrade == Upgrade::None {
         return Err(refused("a switch of protocols that nobody asked for"));
     }
@@ -321,9 +330,8 @@ pub(super) async fn take_response(
         if passing.interim > INTERIM_RESPONSES_MAX {
             return Err(refused("no end of interim responses"));
         }
-        let mut headers = response.headers.clone();
-        cache::vouch_interim(&request, status, &mut headers);
-        return replace(response, &headers);
+        cache::vouch_interim(&request, status, headers);
+        return Ok(());
     }
     request.trail.received(status);
     if let Some(mut step) = passing.step.take() {
@@ -332,7 +340,7 @@ pub(super) async fn take_response(
     if let Some(asked) = passing.asked {
         request.spent().answered(node.clock.instant() - asked);
     }
-    node.hints.learn(&request, status, &response.headers);
+    node.hints.learn(&request, status, headers);
     let why = passing.why;
     if hop(passing).is_none()
         && let Some(way) = &mut passing.way
@@ -346,21 +354,20 @@ pub(super) async fn take_response(
         }
     }
     let begun = passing.beyond.as_ref().map(|beyond| beyond.begun);
-    let mut headers = response.headers.clone();
     let unknown = request.site.origins.unknown_coding;
-    if fetch::check(status, &headers, response.version, unknown).is_err() {
+    if fetch::check(status, headers, version, unknown).is_err() {
         return Err(refused("a malformed head"));
     }
     if status != StatusCode::SWITCHING_PROTOCOLS {
-        policy::hop_by_hop::remove(&mut headers);
-        request.site.edits.response.apply(&mut headers);
+        policy::hop_by_hop::remove(headers);
+        request.site.edits.response.apply(headers);
     }
     let now = node.clock.now();
     let answer = policy::store::Exchange {
         method: request.method(),
         request: request.headers(),
         status,
-        response: &headers,
+        response: headers,
         request_time: passing.sent.unwrap_or(now),
         response_time: now,
         aging: policy::store::Aging::Conservative,
@@ -375,31 +382,19 @@ pub(super) async fn take_response(
     });
     let key = (request.site.show_key == ShowKey::Yes).then(|| request.key_text());
     exchange.outcome = Some(outcome.clone());
-    exchange.note(node.log.response_fields(), &headers);
-    cache::withhold(&request, &mut headers);
-    cache::tell_way(node, &request, &mut headers);
+    exchange.note(node.log.response_fields(), headers);
+    cache::withhold(&request, headers);
+    cache::tell_way(node, &request, headers);
     let told = Told {
         key: key.as_deref(),
         ..Told::default()
     };
-    cache::mark(node, &mut headers, &outcome, told);
+    cache::mark(node, headers, &outcome, told);
     if let Some(peer) = &exchange.peer {
         exchange.born = begun.and_then(|begun| node.purges.vouch_passed(begun, peer.here));
     }
-    cache::vouch(node, exchange, status, &mut headers);
-    exchange.begins(node.clock.instant(), status, &headers);
-    replace(response, &headers)
-}
-
-/// Puts other fields in place of all that a response has.
-fn replace(response: &mut ResponseHeader, headers: &HeaderMap) -> Result<()> {
-    // Nobody asks how their names were written.
-    let mut replaced = ResponseHeader::build_no_case(response.status, Some(headers.len()))?;
-    replaced.set_version(response.version);
-    for (name, value) in headers {
-        replaced.append_header(name.clone(), value.clone())?;
-    }
-    *response = replaced;
+    cache::vouch(node, exchange, status, headers);
+    exchange.begins(node.clock.instant(), status, headers);
     Ok(())
 }
 
@@ -468,12 +463,26 @@ async fn invalidate(node: &Node, request: &Request, headers: &HeaderMap) {
 }
 
 /// Invalidates the cache groups that a response names (RFC 9875 §3).
-pub(super) async fn invalidate_groups(node: &Node, response: &ResponseHeader, exchange: &Exchange) {
-    let status = response.status;
+async fn invalidate_groups(
+    node: &Node,
+    status: StatusCode,
+    headers: &HeaderMap,
+    exchange: &Exchange,
+) {
     let succeeded = status.is_success() || status.is_redirection();
     if let Some(request) = &exchange.request {
-        node.invalidate_groups(request, succeeded, &response.headers)
-            .await;
+        node.invalidate_groups(request, succeeded, headers).await;
+    }
+}
+
+/// Notes content on its way to the client.
+pub(super) fn take_content(node: &Node, data: Option<&Bytes>, end: bool, exchange: &mut Exchange) {
+    let length = data.map_or(0, Bytes::len);
+    if let (Some(request), true) = (&exchange.request, length > 0) {
+        request.spent().received(Asked::Pass, length);
+    }
+    if let Some(passing) = &mut exchange.passing {
+        passing.copying.take(node, data, end);
     }
 }
 

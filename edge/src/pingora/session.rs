@@ -229,13 +229,12 @@ const fn is_more(task: &HttpTask) -> bool {
 
 /// The request's head in Pingora's form. A client's `Host` or `:authority` was checked before.
 fn request_header(head: &RequestHead) -> Result<RequestHeader> {
-    let target = head.target.as_bytes();
-    let fields = Some(head.headers.len());
-    let mut request = RequestHeader::build_no_case(head.method.clone(), target, fields)?;
-    request.set_version(head.version);
-    for (name, value) in &head.headers {
-        request.append_header(name.clone(), value.clone())?;
-    }
+    let mut parts = http::Request::new(()).into_parts().0;
+    parts.method = head.method.clone();
+    parts.version = head.version;
+    parts.headers = head.headers.clone();
+    let mut request = RequestHeader::from(parts);
+    request.set_raw_path(head.target.as_bytes())?;
     Ok(request)
 }
 

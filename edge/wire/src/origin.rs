@@ -4,7 +4,7 @@ use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::{HeaderMap, Version};
 
 use crate::framing::{is_chunked, parse_length};
-use crate::grammar::{elements, is_control};
+use crate::grammar::{elements, first_control};
 
 /// How the content of a response is delimited, if its request was not HEAD.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,7 +109,7 @@ pub fn check_response(
     }
     if headers
         .values()
-        .any(|value| value.as_bytes().iter().copied().any(is_control))
+        .any(|value| first_control(value.as_bytes()).is_some())
     {
         return Err(Lie::FieldValue);
     }

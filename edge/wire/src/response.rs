@@ -13,6 +13,9 @@ pub const CHUNK_END: &[u8] = b"\r\n";
 /// What ends chunked content that has no trailers.
 pub const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
 
+/// What a head has beside its fields is no longer: the status line, and what is said of framing and connection.
+const BESIDE_FIELDS: usize = 160;
+
 /// How the content of a response is delimited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BodyFraming {
@@ -89,6 +92,10 @@ pub fn write_head(
     framing: &BodyFraming,
     persistence: Persistence,
 ) {
+    let fields = headers
+        .iter()
+        .map(|(name, value)| name.as_str().len() + value.len() + 4);
+    out.reserve(BESIDE_FIELDS + fields.sum::<usize>());
     write_status_line(out, status);
     write_fields(out, headers.iter().map(Field::from), framing);
     write_framing(out, framing);

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use http::{Response, StatusCode};
 use serde_json::json;
 
-use super::{Dialect, Meant, Said, Spoken, Words, cloudflare, fastly, is_varnish, souin, varnish};
+use super::{Dialect, Meant, Said, Spoken, Words, cloudflare, fastly, may_purge, souin, varnish};
 use crate::access::Grant;
 use crate::node::{Node, Refusal};
 use crate::order::{Intent, Order, Patience, Scope, Sent};
@@ -22,7 +22,7 @@ impl Api {
         asked: &Asked<'_>,
         node: &N,
     ) -> Option<Response<Bytes>> {
-        if !is_varnish(asked.method) {
+        if !may_purge(asked.method) {
             return None;
         }
         let host = Scope::Host(asked.host.to_owned());

@@ -15,7 +15,8 @@ use http::{HeaderMap, Method};
 use ipnet::IpNet;
 
 use souin::{Said, souin};
-use varnish::{is_varnish, varnish};
+pub use varnish::may_purge;
+use varnish::varnish;
 
 use crate::order::{Mode, Scope};
 

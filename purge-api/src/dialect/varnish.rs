@@ -26,8 +26,9 @@ const BAN_TAGS: [&str; 6] = [
 const PURGE_METHOD: &str = "x-purge-method";
 const SOFT: &str = "fastly-soft-purge";
 
-/// Whether a method is one of these.
-pub(crate) fn is_varnish(method: &Method) -> bool {
+/// Whether a client's request with this method is a purge in one of the dialects.
+#[must_use]
+pub fn may_purge(method: &Method) -> bool {
     matches!(method.as_str(), "PURGE" | "PURGEKEYS" | "BAN")
 }
 

@@ -142,9 +142,9 @@ impl Fetcher {
         }
     }
 
-    /// Where its connections are.
-    pub(super) fn connector(&self) -> &Connector {
-        &self.connector
+    /// Its connections to origins.
+    pub(super) fn connections(&self) -> &Connections {
+        &self.connections
     }
 
     /// Sends a request to a parent, or, where there is none, to an origin, and returns the response's head. Interim

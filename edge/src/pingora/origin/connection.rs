@@ -145,6 +145,7 @@ impl Connection {
         }
         Answered {
             status,
+            version,
             headers: head.headers,
             lie: framing.err(),
         }
@@ -178,7 +179,7 @@ impl Connection {
     }
 
     /// Whether all content was taken.
-    pub(super) const fn is_done(&self) -> bool {
+    pub(in crate::pingora) const fn is_done(&self) -> bool {
         matches!(self.stage, Stage::Ended)
     }
 

@@ -93,13 +93,41 @@ impl Connections {
             return Ok((Session::H1(Box::new(connection)), Made::Now));
         }
         let peer = Box::new(peer(candidate, timeouts, &self.authorities));
-        let (session, reused) = self.connector.get_http_session(&*peer).await?;
+        let made = self.pooled(&peer).await?;
+        way.peer = Some(peer);
+        Ok(made)
+    }
+
+    /// A connection to what is no origin, by a peer of Pingora's.
+    ///
+    /// # Errors
+    /// Where there is none.
+    pub(super) async fn get_of_peer(&self, peer: Box<HttpPeer>) -> Result<(Session, Way, Made)> {
+        let (session, made) = self.pooled(&peer).await?;
+        let way = Way {
+            identity: peer.group_key,
+            idle: peer.options.idle_timeout.unwrap_or_default(),
+            peer: Some(peer),
+        };
+        Ok((session, way, made))
+    }
+
+    async fn pooled(&self, peer: &HttpPeer) -> Result<(Session, Made)> {
+        let (session, reused) = self.connector.get_http_session(peer).await?;
         let made = match reused {
             true => Made::Before,
             false => Made::Now,
         };
-        way.peer = Some(peer);
         Ok((Self::of(session)?, made))
+    }
+
+    /// Whoever was reached so does not speak HTTP/2 as it said.
+    pub(super) fn speak_http1(&self, way: &Way) {
+        if let Some(peer) = &way.peer
+            && peer.options.alpn.get_min_http_version() == 1
+        {
+            self.connector.prefer_h1(&**peer);
+        }
     }
 
     fn of(session: HttpSession) -> Result<Session> {

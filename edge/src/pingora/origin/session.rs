@@ -27,6 +27,7 @@ pub(in crate::pingora) struct Asked<'a> {
 /// A response's head.
 pub(in crate::pingora) struct Answered {
     pub status: StatusCode,
+    pub version: Version,
     /// All fields, those of the connection as well. Of the network's buffers they hold none.
     pub headers: HeaderMap,
     /// Why its content cannot be read, if it cannot.
@@ -98,6 +99,7 @@ impl Session {
         let checked = check_response(head.status.as_u16(), &head.headers, version, unknown_coding);
         Ok(Answered {
             status: head.status,
+            version: head.version,
             headers: copied(&head.headers),
             lie: checked.err(),
         })

@@ -158,7 +158,7 @@ impl Fetcher {
         interim: &mpsc::Sender<Interim>,
     ) -> Result<Fetched, UpstreamError> {
         if let (Some(tier), Some(through)) = (&asking.site.common.tier, asking.through) {
-            match tier.ask(&asking, through, interim).await? {
+            match Box::pin(tier.ask(&asking, through, interim)).await? {
                 tier::Way::Answered(answer) => return self.of_parent(*answer, &asking, through),
                 tier::Way::Direct => {}
             }
@@ -538,7 +538,7 @@ impl Fetched {
                 Err(Broken::Connection) => {}
             }
             let rest = match &mut self.resume {
-                Some(resume) => resume.go_on().await,
+                Some(resume) => Box::pin(resume.go_on()).await,
                 None => None,
             };
             match rest {

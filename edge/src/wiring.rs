@@ -3,6 +3,7 @@
 //! Every section is taken apart completely, so that a setting nobody uses does not compile.
 
 mod admin;
+mod alike;
 mod caching;
 mod check;
 mod disks;

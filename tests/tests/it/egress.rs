@@ -257,9 +257,6 @@ async fn a_changed_pool_is_left_from_by_new_connections_and_old_ones_go_on() {
     for client in [&mut before, &mut after] {
         assert_eq!(client.answer().await.text(), "x");
     }
-    // And what is kept of the new one is used again.
-    assert_eq!(node.get("/c").await.text(), "x");
-    assert_eq!(origin.seen().len(), 2);
 }
 
 /// How a start is refused.

@@ -2,12 +2,16 @@
 
 mod begun;
 mod former;
+#[cfg(test)]
+mod former_tests;
 mod groups;
 mod journal;
 mod labels;
 mod local;
 pub(crate) mod log;
 mod names;
+mod names_file;
+mod naming;
 mod open;
 pub(crate) mod position;
 mod preview;
@@ -39,7 +43,6 @@ use crate::tier::Source;
 
 use begun::Begun;
 use former::Former;
-pub(crate) use former::Urls;
 use journal::Journal;
 pub(crate) use journal::{Applied, Logged};
 use labels::Kind;
@@ -51,7 +54,7 @@ pub(crate) use names::{host_of, is_within, only_site};
 #[cfg(test)]
 pub(crate) use open::Last;
 pub(crate) use open::Tail;
-use open::{Opened, applied_at_start, hear_witness, open_log};
+use open::{Opened, applied_at_start};
 use position::Position;
 pub(crate) use preview::preview;
 use record::Record;
@@ -81,7 +84,7 @@ pub(crate) struct Purges {
     pub sweeper: Sweeper,
     /// Dry runs that may be begun.
     pub previews: Semaphore,
-    /// What configurations before this one have called things.
+    /// What configurations have called things, before this one and now.
     former: Former,
     /// How often purges were found to be missing since the node was started: everything is validated then.
     resets: AtomicU64,
@@ -139,19 +142,16 @@ impl Purges {
         witness: Option<&Path>,
         log: impl FnOnce(LogFile, Tail) -> Box<dyn PurgeLog>,
     ) -> (Self, Unapplied) {
-        let fresh = LogId(crate::token::number());
-        let opened = folder.map(|folder| open_log(folder, fresh));
-        let opened = opened.unwrap_or_else(|| Ok(Opened::volatile(fresh)));
-        let opened = opened.unwrap_or_else(|error| {
-            tracing::warn!(%error, "purges are not kept beyond this process");
-            Opened::volatile(fresh)
-        });
+        let open::Start {
+            opened,
+            witness,
+            former,
+        } = open::begin(folder, witness);
         let Opened {
-            mut file,
+            file,
             records,
             resets,
         } = opened;
-        let witness = witness.and_then(|path| hear_witness(path, &mut file));
         let log_id = file.id();
         let tail = Tail::of(&records);
         let offset = tail.offset;
@@ -168,7 +168,7 @@ impl Purges {
             begun: Begun::default(),
             sweeper: Sweeper::default(),
             previews: Semaphore::new(PREVIEWS_MAX),
-            former: Former::default(),
+            former,
             resets: AtomicU64::new(resets),
         };
         (purges, Unapplied(records))
@@ -278,13 +278,9 @@ impl Purges {
             order,
             ..
         } = placed;
-        let mut labels = Vec::new();
-        for scope in &order.scopes {
-            if self.add_labels(scope, sites, &mut labels).is_err() {
-                labels.push(self.label_unserved(scope));
-            }
-            self.add_former_labels(scope, sites, &mut labels);
-        }
+        // Until it is in the journal: see `former`.
+        let names = self.former.names.read();
+        let labels = self.all_labels(&order, sites, &names);
         self.index.apply(sequence, &labels, mode(order.mode), now);
         self.journal.lock().keep(Logged {
             sequence: Sequence(place),
@@ -294,6 +290,7 @@ impl Purges {
             matched: None,
             applied,
         });
+        drop(names);
         if applied.is_some() {
             self.sweeper.applied(sequence, labels);
         }
@@ -308,7 +305,7 @@ impl Purges {
         begun: Instant,
         patience: Option<Duration>,
     ) -> Result<Accepted, PurgeError> {
-        self.labels_of(&order, sites)?;
+        self.check(&order, sites)?;
         if let Some(known) = self.find(&order.id) {
             the_same(&known.order, &order)?;
             return Ok(Accepted::Applied(known));

@@ -237,14 +237,14 @@ impl Node {
         if *self.stopping.borrow() {
             return Err(NotTaken::Stopping);
         }
+        let known = self.purges.know(&ready.sites).map_err(wiring::unwritten);
+        known.map_err(|error| NotTaken::Wrong(error.to_string()))?;
         Ok(self.take(&before, ready, changes))
     }
 
     /// From here on nothing can fail.
     fn take(&self, before: &InForce, ready: InForce, changes: Changes) -> Taken {
         let configuration = ready.told();
-        let urls = wiring::urls(&before.config, &ready.config);
-        self.purges.leave_behind(&before.sites, urls);
         ready.begin(&self.metrics);
         self.reloads.metrics.tell(&ready);
         let generation = ready.common.generation;

@@ -8,7 +8,6 @@ mod disks;
 mod egress;
 mod fleet;
 mod in_force;
-mod keys;
 mod log;
 mod origin;
 mod rule;
@@ -59,7 +58,8 @@ pub use disks::DISK_QUIET;
 pub use fleet::plan_fleet;
 use fleet::{Following, following};
 pub(crate) use in_force::Keeping;
-pub(crate) use keys::urls;
+#[cfg(test)]
+pub(crate) use simulated::sites_of;
 pub use simulated::{Simulated, simulated};
 
 /// Fills under way at once; requests beyond it go to the origin by themselves.
@@ -230,6 +230,7 @@ fn node(given: Given, stopping: watch::Receiver<bool>) -> Result<Node, StartErro
     let (purges, unapplied) = around.open_purges(following);
     let keeping = ground.keeping(&name, &purges.position);
     let in_force = keeping.make_ready(config, token)?;
+    purges.know(&in_force.sites).map_err(unwritten)?;
     purges.apply_again(unapplied, &in_force.sites, moment(&ground.clock));
     in_force.begin(&ground.metrics);
     let epochs = around.epochs(purges.log_id());
@@ -355,6 +356,13 @@ fn moment(clock: &Clock) -> storage::Moment {
 
 fn system(error: impl std::fmt::Display) -> StartError {
     StartError::System(error.to_string())
+}
+
+/// The names that purges are by cannot be written.
+pub(crate) fn unwritten(error: std::io::Error) -> StartError {
+    StartError::System(format!(
+        "what stored responses are named by cannot be written beside the purge log: {error}"
+    ))
 }
 
 /// One thread for each core.

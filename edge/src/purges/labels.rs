@@ -1,7 +1,7 @@
 //! What a response can be purged by, and what an order names: labels of both.
 
 use http::HeaderMap;
-use policy::key::{CacheKey, KeyRules};
+use policy::key::{CacheKey, KeyRules, QueryRules};
 use purge_api::{Order, Scope};
 use storage::purge::{Label, Membership, Sequence};
 
@@ -51,7 +51,7 @@ impl Purges {
             self.label(Kind::All, &[]),
             self.label(Kind::Site, &[name]),
             self.label(Kind::Host, &[authority.host.as_bytes()]),
-            self.url_label(site, &authority.host, &request.head.target),
+            self.url_label_now(site, &authority.host, &request.head.target),
             self.label(Kind::Key, &[&request.key.hash()]),
         ];
         let (path, _) = split_target(&request.head.target);
@@ -65,41 +65,52 @@ impl Purges {
             labels.push(self.label(Kind::Tag, &[name, tag.as_bytes()]));
         }
         if response.contains_key(policy::search::NO_VARY_SEARCH) {
-            labels.push(self.search_label(site, &authority.host, path));
+            labels.push(self.search_label(&site.name, &authority.host, path));
         }
         labels
     }
 
-    /// The URL as the site's key rules see it, whatever the scheme: fields and cookies in the key make variants of it.
-    fn url_label(&self, site: &Site, host: &str, target: &str) -> Label {
-        let (path, query) = split_target(target);
-        let headers = HeaderMap::new();
+    /// The URL as the site's key rules see it.
+    pub(super) fn url_label_now(&self, site: &Site, host: &str, target: &str) -> Label {
         let asked = Asked {
             method: &http::Method::GET,
-            path,
-            headers: &headers,
+            path: split_target(target).0,
+            headers: &HeaderMap::new(),
         };
+        let treatment = site.treatment(&asked, None);
+        self.url_label(&site.name, &treatment.key.query, host, target)
+    }
+
+    /// A URL as a site names it that makes this of its query, whatever the scheme: fields and cookies in the key make
+    /// variants of it.
+    pub(super) fn url_label(
+        &self,
+        site: &str,
+        query_rules: &QueryRules,
+        host: &str,
+        target: &str,
+    ) -> Label {
+        let (path, query) = split_target(target);
         let rules = KeyRules {
-            headers: Vec::new(),
-            cookies: Vec::new(),
-            ..site.treatment(&asked, None).key.clone()
+            query: query_rules.clone(),
+            ..KeyRules::default()
         };
         let target = policy::key::Target {
-            site: &site.name,
+            site,
             scheme: "",
             host,
             port: 0,
             path,
             query,
         };
-        let key = CacheKey::new(&target, &rules, &headers);
+        let key = CacheKey::new(&target, &rules, &HeaderMap::new());
         self.label(Kind::Url, &[&key.hash()])
     }
 
     /// All queries of a path whose responses say which of them are equal: a purge of one of their URLs does not know
     /// under which of the others a response was stored, and takes them all.
-    fn search_label(&self, site: &Site, host: &str, path: &str) -> Label {
-        let parts = [site.name.as_bytes(), host.as_bytes(), path.as_bytes()];
+    pub(super) fn search_label(&self, site: &str, host: &str, path: &str) -> Label {
+        let parts = [site.as_bytes(), host.as_bytes(), path.as_bytes()];
         self.label(Kind::Search, &parts)
     }
 
@@ -112,13 +123,17 @@ impl Purges {
         self.label(Kind::Prefix, &[host.as_bytes(), prefix.as_bytes()])
     }
 
+    /// Whether it can be said what an order names.
+    pub(super) fn check(&self, order: &Order, sites: &Sites) -> Result<(), PurgeError> {
+        let mut labels = Vec::new();
+        let mut scopes = order.scopes.iter();
+        scopes.try_for_each(|scope| self.add_labels(scope, sites, &mut labels))
+    }
+
     /// What an order names.
     pub(crate) fn labels_of(&self, order: &Order, sites: &Sites) -> Result<Vec<Label>, PurgeError> {
-        let mut labels = Vec::new();
-        for scope in &order.scopes {
-            self.add_labels(scope, sites, &mut labels)?;
-        }
-        Ok(labels)
+        self.check(order, sites)?;
+        Ok(self.all_labels(order, sites, &self.former.names.read()))
     }
 
     pub(super) fn add_labels(
@@ -141,8 +156,8 @@ impl Purges {
             Scope::Url(url) => {
                 let (host, target) = parse_url(url)?;
                 let site = known_host(sites, &host)?;
-                labels.push(self.url_label(site, &host, &target));
-                labels.push(self.search_label(site, &host, split_target(&target).0));
+                labels.push(self.url_label_now(site, &host, &target));
+                labels.push(self.search_label(&site.name, &host, split_target(&target).0));
             }
             Scope::Key(key) => {
                 let hash = parse_key(key).ok_or_else(|| PurgeError::Key(key.clone()))?;

@@ -5,14 +5,15 @@ use std::path::Path;
 use bytes::Bytes;
 use storage::purge::{self, LogError, LogFile, LogId, Sequence, Testimony, Witness};
 
+use super::former::{Former, Stored};
 use super::log::{LogState, LogStatus, PurgeLog};
-use super::record::{self, Doubt, Reason, Record};
+use super::record::{self, Reason, Record};
 
 /// A log's file, and what was in it.
 pub(super) struct Opened {
     pub file: LogFile,
     pub records: Vec<(Sequence, Bytes)>,
-    /// One where it was damaged.
+    /// How often something was found to be missing.
     pub resets: u64,
 }
 
@@ -31,23 +32,73 @@ pub(super) fn open_log(folder: &Path, fresh: LogId) -> Result<Opened, LogError> 
     if let Err(error) = std::fs::create_dir_all(folder) {
         tracing::debug!(%error, "no folder for the purge log");
     }
-    let (mut file, recovered) = LogFile::open(&folder.join("purges.log"), fresh)?;
-    let mut records = recovered.records;
-    let mut resets = 0;
+    let (file, recovered) = LogFile::open(&folder.join("purges.log"), fresh)?;
+    let mut opened = Opened {
+        file,
+        records: recovered.records,
+        resets: 0,
+    };
     if recovered.damage == purge::Damage::Found {
         tracing::error!(
             "the purge log is damaged: purges may be missing from it, and everything stored is validated"
         );
-        let (doubt, offset) = (Reason::Damage, 0);
-        let payload = Doubt { doubt, offset }.payload();
-        file.append(std::slice::from_ref(&payload))?;
-        records.push((file.last(), payload));
-        resets = 1;
+        opened.doubt(Reason::Damage)?;
     }
-    Ok(Opened {
-        file,
-        records,
-        resets,
+    Ok(opened)
+}
+
+/// What is known of purges when a node starts.
+pub(super) struct Start {
+    pub opened: Opened,
+    pub witness: Option<Witness>,
+    pub former: Former,
+}
+
+/// Reads the purges in a folder, and what was named how. What cannot be kept there is not kept beyond the process, and then
+/// nothing of before is used again.
+pub(super) fn begin(folder: Option<&Path>, witness: Option<&Path>) -> Start {
+    let fresh = LogId(crate::token::number());
+    let begun = folder.map(|folder| begin_in(folder, witness, fresh));
+    let volatile = || {
+        let mut opened = Opened::volatile(fresh);
+        let witness = witness.and_then(|path| hear_witness(path, &mut opened.file));
+        let former = Former::default();
+        Start {
+            opened,
+            witness,
+            former,
+        }
+    };
+    match begun {
+        Some(Ok(begun)) => begun,
+        Some(Err(error)) => {
+            tracing::warn!(%error, "purges are not kept beyond this process");
+            volatile()
+        }
+        None => volatile(),
+    }
+}
+
+fn begin_in(folder: &Path, witness: Option<&Path>, fresh: LogId) -> Result<Start, LogError> {
+    let mut opened = open_log(folder, fresh)?;
+    let Some(path) = witness else {
+        return Ok(Start {
+            opened,
+            witness: None,
+            former: Former::default(),
+        });
+    };
+    let before = opened.file.id();
+    let witness = hear_witness(path, &mut opened.file);
+    let stored = match opened.file.id() == before {
+        true => Stored::Under,
+        false => Stored::Nothing,
+    };
+    let former = Former::open(folder, &mut opened, stored)?;
+    Ok(Start {
+        opened,
+        witness,
+        former,
     })
 }
 

@@ -44,6 +44,8 @@ pub(crate) enum Reason {
     Expired,
     /// Messages were taken out of the log before this node had read them.
     Gap,
+    /// It is not known by which names responses were stored.
+    Names,
 }
 
 impl Reason {
@@ -56,6 +58,7 @@ impl Reason {
             Self::Rewound => "rewound",
             Self::Expired => "expired",
             Self::Gap => "gap",
+            Self::Names => "names",
         }
     }
 }

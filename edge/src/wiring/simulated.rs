@@ -55,3 +55,10 @@ pub fn simulated(config: model::Config) -> Result<Simulated, String> {
         disk: config.disks.iter().map(|disk| disk.size).sum(),
     })
 }
+
+/// The sites of a configuration's text.
+#[cfg(test)]
+pub(crate) fn sites_of(text: &str) -> Sites {
+    let config = config::parse("larder.toml", text).unwrap();
+    simulated(config).unwrap().sites
+}

@@ -48,7 +48,7 @@ fn through(origin: &Origin, servers: &str, name: &str) -> Settings {
 }
 
 /// Makes the stream, as an operator does; its log's id.
-async fn init(settings: &Settings) -> String {
+pub(crate) async fn init(settings: &Settings) -> String {
     let exit = fleet_init(settings, &[]).await;
     assert_eq!(exit.code, Some(0), "{}", exit.stderr);
     let log = exit.stdout.rsplit(' ').next().unwrap_or_default();

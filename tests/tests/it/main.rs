@@ -68,6 +68,7 @@ mod ratios;
 mod readme;
 mod reload;
 mod reload_load;
+mod reload_purges;
 mod reload_tiers;
 mod restart;
 mod same_words;

@@ -1,6 +1,6 @@
 //! Fields that end at the next hop (RFC 9110 §7.6.1), and those that must not be stored.
 
-use http::header::{self, HeaderMap, HeaderName};
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
 use crate::fields;
 
@@ -54,6 +54,13 @@ pub(crate) fn remove_unstorable(headers: &mut HeaderMap) {
     remove_with(headers, |name| is_one(name) || is_not_stored(name));
 }
 
+/// The fields that [`remove`] leaves.
+pub fn kept(headers: &HeaderMap) -> impl Iterator<Item = (&HeaderName, &HeaderValue)> {
+    let nominated = nominated(headers);
+    let stays = move |name: &HeaderName| !is_one(name) && !nominated.contains(name);
+    headers.iter().filter(move |(name, _)| stays(name))
+}
+
 fn nominated(headers: &HeaderMap) -> Vec<HeaderName> {
     fields::list(headers, header::CONNECTION)
         .filter_map(|option| HeaderName::from_bytes(option).ok())
@@ -63,7 +70,6 @@ fn nominated(headers: &HeaderMap) -> Vec<HeaderName> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use http::HeaderValue;
 
     fn response() -> HeaderMap {
         let mut headers = HeaderMap::new();
@@ -98,7 +104,11 @@ mod tests {
     #[test]
     fn what_ends_at_the_next_hop() {
         let mut headers = response();
+        let kept = response();
+        let kept = super::kept(&kept).map(|(name, value)| (name.clone(), value.clone()));
+        let kept: HeaderMap = kept.collect();
         remove(&mut headers);
+        assert_eq!(kept, headers);
         check(
             &headers,
             &[

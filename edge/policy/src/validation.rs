@@ -47,6 +47,21 @@ pub fn strip_preconditions(request: &mut HeaderMap) {
     request.remove(header::RANGE);
 }
 
+/// Whether it is one of the fields that [`strip_preconditions`] takes away.
+#[must_use]
+pub fn is_precondition(name: &HeaderName) -> bool {
+    // By text: names that are compared as values are made and dropped each time.
+    matches!(
+        name.as_str(),
+        "if-match"
+            | "if-none-match"
+            | "if-modified-since"
+            | "if-unmodified-since"
+            | "if-range"
+            | "range"
+    )
+}
+
 /// Whether [`add_validators`] finds anything to ask with.
 pub(crate) fn has_validator(response: &HeaderMap) -> bool {
     [header::ETAG, header::LAST_MODIFIED]
@@ -57,6 +72,16 @@ pub(crate) fn has_validator(response: &HeaderMap) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_a_precondition_is_taken_away() {
+        for name in PRECONDITIONS.iter().chain(&[header::RANGE, header::HOST]) {
+            let mut request = HeaderMap::new();
+            request.insert(name, header::HeaderValue::from_static("x"));
+            strip_preconditions(&mut request);
+            assert_eq!(is_precondition(name), request.is_empty(), "{name}");
+        }
+    }
     use crate::testing::{Given, headers};
 
     #[track_caller]

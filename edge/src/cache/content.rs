@@ -128,7 +128,7 @@ impl<'a> Content<'a> {
         client: &mut impl Client,
     ) -> Result<(), Interrupted> {
         if let Some(rest) = self.rest.filter(|_| !left.is_empty()) {
-            return rest.send(error, left, client).await;
+            return Box::pin(rest.send(error, left, client)).await;
         }
         tracing::warn!(%error, "a stored response was begun and cannot be read to its end");
         // A head that the client has seen tells it that the response is cut, and not that there is none.

@@ -450,7 +450,7 @@ fn fill_alone(node: &Arc<Node>, request: &Arc<Request>, wait: Wait) -> Filling {
 fn fill(node: &Arc<Node>, request: &Arc<Request>, wait: Wait, lead: Option<Lead<Head>>) -> Filling {
     let Wait { why, selected } = wait;
     let (fill, reply) = Fill::new(node, request, selected.clone(), lead);
-    tokio::spawn(fill.run());
+    fill.start();
     Filling {
         why,
         selected,
@@ -471,7 +471,7 @@ pub(crate) fn refresh(node: &Arc<Node>, request: &Arc<Request>, stored: &Arc<Obj
     }
     let selected = Some(Arc::clone(stored));
     let (fill, _nobody_waits) = Fill::new(node, request, selected, Some(lead));
-    tokio::spawn(fill.behind().run());
+    fill.behind().start();
 }
 
 /// A failure, and the stored response that may be sent in its place.

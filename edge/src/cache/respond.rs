@@ -91,11 +91,12 @@ pub(super) async fn stored(
         Extent::Whole => {}
         Extent::Part(part) => {
             let part = (object, part);
-            return stored_part(node, exchange, request, part, now, client).await;
+            return Box::pin(stored_part(node, exchange, request, part, now, client)).await;
         }
         Extent::Sliced(_) => {
             let from = (object, None);
-            return slices::respond(node, exchange, request, from, now, client).await;
+            let sent = slices::respond(node, exchange, request, from, now, client);
+            return Box::pin(sent).await;
         }
     }
     note_birth(node, exchange, &head);
@@ -116,7 +117,8 @@ pub(super) async fn stored(
                 reader,
                 part: None,
             };
-            return pass_on(node, exchange, request, (incoming, None), client).await;
+            let sent = pass_on(node, exchange, request, (incoming, None), client);
+            return Box::pin(sent).await;
         }
     };
     if let Some(length) = length.filter(|_| stored.status != StatusCode::NO_CONTENT) {
@@ -473,7 +475,7 @@ async fn break_off(
     tracing::debug!(%why, "a response cannot be completed");
     let is_elsewhere = matches!(why, Cut::Lagged | Cut::Disk) && !bytes.is_empty();
     if let Some(rest) = rest.filter(|_| is_elsewhere) {
-        return rest.send(&why, bytes, client).await;
+        return Box::pin(rest.send(&why, bytes, client)).await;
     }
     // A head that the client has seen tells it that the response is cut, and not that there is none.
     client.flush().await?;

@@ -139,8 +139,7 @@ impl<'a> Rest<'a> {
 
     fn headers(self, stored: &Stored, wanted: Part) -> Option<HeaderMap> {
         let strong = Strong::of(&stored.headers)?;
-        let mut headers = outbound::headers(self.request, &self.node.marks());
-        policy::validation::strip_preconditions(&mut headers);
+        let mut headers = outbound::unconditional(self.request, &self.node.marks());
         let codings = &self.request.treatment.settings.codings;
         let coding = policy::coding::convertible(stored.status, &stored.headers, codings);
         policy::coding::ask(&mut headers, coding, codings);

@@ -57,13 +57,16 @@ pub(super) async fn reply(
         } => {
             exchange.outcome = forwarded(Some(status), answer);
             let from = (&object, begun);
-            slices::respond(node, exchange, request, from, now, client).await
+            Box::pin(slices::respond(node, exchange, request, from, now, client)).await
         }
         Reply::Freshened { object, answer } => {
             exchange.outcome = forwarded(Some(StatusCode::NOT_MODIFIED), answer);
             let now = node.clock.now();
             node.capacity.hit(&object, now);
-            respond::stored(node, exchange, request, &object, now, client).await
+            Box::pin(respond::stored(
+                node, exchange, request, &object, now, client,
+            ))
+            .await
         }
         Reply::StaleInstead {
             object,
@@ -71,11 +74,15 @@ pub(super) async fn reply(
             status,
         } => {
             exchange.outcome = forwarded(Some(status), Answer::StaleInstead(staleness));
-            respond::stored(node, exchange, request, &object, now, client).await
+            Box::pin(respond::stored(
+                node, exchange, request, &object, now, client,
+            ))
+            .await
         }
         Reply::Failed(error) => {
             let wait = Wait { why, selected };
-            failure(node, exchange, request, wait, error, Share::Alone, client).await
+            let alone = Share::Alone;
+            Box::pin(failure(node, exchange, request, wait, error, alone, client)).await
         }
     }
 }

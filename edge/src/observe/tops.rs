@@ -48,26 +48,47 @@ impl Entry {
 }
 
 #[derive(Debug, Default)]
-struct Table(HashMap<Key, Entry>);
+struct Table {
+    urls: HashMap<Key, Entry>,
+    /// No count of a full table is less.
+    least: u64,
+}
 
 impl Table {
     fn count(&mut self, key: Key, amount: u64, name: impl FnOnce() -> (Box<str>, Box<str>)) {
-        if let Some(known) = self.0.get_mut(&key) {
+        if let Some(known) = self.urls.get_mut(&key) {
             known.top.count += amount;
             return;
         }
         let mut before = 0;
-        if self.0.len() >= URLS_MAX {
-            let least = self.0.iter().min_by_key(|(_, entry)| entry.top.count);
-            if let Some((key, count)) = least.map(|(key, entry)| (*key, entry.top.count)) {
-                before = count;
-                self.0.remove(&key);
+        if self.urls.len() >= URLS_MAX
+            && let Some(least) = self.least()
+        {
+            if let Some(entry) = self.urls.remove(&least) {
+                before = entry.top.count;
             }
+            self.least = before;
         }
         let (site, url) = name();
         let count = before + amount;
         let top = Top { site, url, count };
-        self.0.insert(key, Entry { top, over: before });
+        self.urls.insert(key, Entry { top, over: before });
+    }
+
+    /// One of those with the least count. It never falls in a full table: so the first that has what was the least before is
+    /// one, and most of the table is seldom looked at.
+    fn least(&self) -> Option<Key> {
+        let mut least: Option<(Key, u64)> = None;
+        for (key, entry) in &self.urls {
+            let count = entry.top.count;
+            if count <= self.least {
+                return Some(*key);
+            }
+            if least.is_none_or(|(_, least)| count < least) {
+                least = Some((*key, count));
+            }
+        }
+        least.map(|(key, _)| key)
     }
 }
 
@@ -85,7 +106,7 @@ impl Lately {
 
     fn most(&self, count: usize, sees: &dyn Fn(&str) -> bool) -> Vec<Top> {
         let mut all: HashMap<Key, Top> = HashMap::new();
-        for (key, entry) in self.young.0.iter().chain(&self.old.0) {
+        for (key, entry) in self.young.urls.iter().chain(&self.old.urls) {
             let told = entry.told();
             match all.get_mut(key) {
                 Some(known) => known.count += told.count,
@@ -202,7 +223,7 @@ mod tests {
                 count(&mut lately.young, 7, 1);
             }
         }
-        assert!(lately.young.0.len() <= URLS_MAX);
+        assert!(lately.young.urls.len() <= URLS_MAX);
         let most = lately.most(3, &|_| true);
         assert_eq!(&*most[0].url, "/7");
         assert!(most[0].count >= 2000);

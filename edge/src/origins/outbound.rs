@@ -1,8 +1,6 @@
 //! The head of the request that an origin is sent.
 
-use http::header::{
-    CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, FORWARDED, HOST, UPGRADE,
-};
+use http::header::{CONNECTION, CONTENT_LENGTH, FORWARDED, HOST, UPGRADE};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use tiered::forwarded;
 use wire::{Framing, Upgrade};
@@ -15,23 +13,36 @@ const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
+/// Fields that the node adds at most.
+const OWN_FIELDS: usize = 6;
+
 /// What the client sent, as it may go on: without what belongs to its connection, without what nobody keyed, and with
 /// this node's own marks. Preconditions and ranges are still in it.
 pub(crate) fn headers(request: &Request, marks: &Marks<'_>) -> HeaderMap {
-    let mut headers = request.head.headers.clone();
-    policy::hop_by_hop::remove(&mut headers);
-    headers.remove(EXPECT); // the node itself has told the client to go on
-    headers.remove(CONTENT_LENGTH);
-    if request.head.framing == Framing::None {
-        // Of content that is not there. Some servers refuse a request for its type all the same.
-        headers.remove(CONTENT_TYPE);
-        headers.remove(CONTENT_ENCODING);
+    forwarded(request, marks, |_name| true)
+}
+
+/// As [`headers`], without preconditions and ranges, as a fill asks.
+pub(crate) fn unconditional(request: &Request, marks: &Marks<'_>) -> HeaderMap {
+    let mut headers = forwarded(request, marks, |name| {
+        !policy::validation::is_precondition(name)
+    });
+    if !request.site.edits.request.is_empty() {
+        policy::validation::strip_preconditions(&mut headers);
     }
-    let keyed = &request.treatment.key.headers;
-    for name in &request.site.unkeyed {
-        if !keyed.contains(name) {
-            headers.remove(name);
-        }
+    headers
+}
+
+fn forwarded(
+    request: &Request,
+    marks: &Marks<'_>,
+    wanted: impl Fn(&HeaderName) -> bool,
+) -> HeaderMap {
+    let sent = &request.head.headers;
+    let mut headers = HeaderMap::with_capacity(sent.len() + OWN_FIELDS);
+    let kept = policy::hop_by_hop::kept(sent).filter(|(name, _)| wanted(name));
+    for (name, value) in kept.filter(|(name, _)| goes_on(request, name)) {
+        headers.append(name.clone(), value.clone());
     }
     // What counts for selection is what the origin sees.
     let vary = &request.treatment.settings.vary;
@@ -46,6 +57,20 @@ pub(crate) fn headers(request: &Request, marks: &Marks<'_>) -> HeaderMap {
     headers
 }
 
+/// Whether a field that does not end here goes on to the origin.
+fn goes_on(request: &Request, name: &HeaderName) -> bool {
+    match name.as_str() {
+        // The node itself has told the client to go on; and it says itself who the client is, and how long the content.
+        "expect" | "content-length" | "x-forwarded-for" => return false,
+        // Of content that is not there. Some servers refuse a request for its type all the same.
+        "content-type" | "content-encoding" if request.head.framing == Framing::None => {
+            return false;
+        }
+        _ => {}
+    }
+    !request.site.unkeyed.contains(name) || request.treatment.key.headers.contains(name)
+}
+
 /// How the node names itself towards others.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Marks<'a> {
@@ -55,7 +80,6 @@ pub(crate) struct Marks<'a> {
 
 /// Who the client is. What it said itself is not passed on; what trusted proxies say is, where the site wants it.
 fn forwarded_for(headers: &mut HeaderMap, request: &Request) {
-    headers.remove(X_FORWARDED_FOR);
     let path = match request.site.forwarded {
         ForwardedFor::Set => &request.path[..request.path.len().min(1)],
         ForwardedFor::Append => &request.path[..],
@@ -69,10 +93,11 @@ fn forwarded_for(headers: &mut HeaderMap, request: &Request) {
         headers.insert(X_FORWARDED_FOR, value);
         headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(scheme));
     }
+    if as_ == ForwardedAs::XForwarded {
+        return;
+    }
     let host = request.head.authority.to_string();
-    if as_ != ForwardedAs::XForwarded
-        && let Some(value) = forwarded::forwarded_field(path, &host, scheme)
-    {
+    if let Some(value) = forwarded::forwarded_field(path, &host, scheme) {
         headers.insert(FORWARDED, value);
     }
 }

@@ -163,7 +163,7 @@ impl Fetcher {
         interim: &mpsc::Sender<Interim>,
     ) -> Result<Fetched, UpstreamError> {
         if let (Some(tier), Some(through)) = (&asking.site.common.tier, asking.through) {
-            match tier.ask(&asking, through, interim).await? {
+            match Box::pin(tier.ask(&asking, through, interim)).await? {
                 tier::Way::Answered(answer) => return self.of_parent(*answer, &asking, through),
                 tier::Way::Direct => {}
             }
@@ -313,7 +313,7 @@ impl Fetcher {
             asking.trail.goes_to(address, Whose::Origin);
         }
         let connect = asking.begin_connect(step);
-        let connected = self.connector.get_http_session(&*peer).await;
+        let connected = Box::pin(self.connector.get_http_session(&*peer)).await;
         let (mut session, reused) = connected.map_err(|error| Attempt {
             error: connect_error(&error),
             connection: Connection::New,
@@ -633,7 +633,7 @@ impl Fetched {
                 Err(Broken::Connection) => {}
             }
             let rest = match &mut self.resume {
-                Some(resume) => resume.go_on().await,
+                Some(resume) => Box::pin(resume.go_on()).await,
                 None => None,
             };
             match rest {

@@ -40,7 +40,7 @@ impl Fill {
             false => Landmark::unknown(FAR),
         };
         let least = wanted.map_or(here, |wanted| wanted.further(here));
-        let fetched = self.ask(Some(least)).await?;
+        let fetched = Box::pin(self.ask(Some(least))).await?;
         self.born = self.node.purges.born(begun, &fetched.source);
         self.heat = fetched.source.heat();
         Ok(fetched)
@@ -63,8 +63,7 @@ impl Fill {
 
     async fn ask(&self, least: Option<Landmark>) -> Result<Fetched, UpstreamError> {
         let marks = self.node.marks();
-        let mut headers = outbound::headers(&self.request, &marks);
-        policy::validation::strip_preconditions(&mut headers);
+        let mut headers = outbound::unconditional(&self.request, &marks);
         let selected = self.selected.as_ref().and_then(|it| it.head().stored());
         self.wanted.ask(selected, &mut headers);
         let target = self.request.origin_target();

@@ -85,8 +85,14 @@ impl Fill {
         Self { spent, ..self }
     }
 
+    /// Begins it, in a task of its own.
+    pub(super) fn start(self) {
+        // A task is moved several times before it runs: what moves here is a pointer.
+        tokio::spawn(Box::pin(self.run()));
+    }
+
     /// Asks the origin and does what the answer demands.
-    pub(super) async fn run(mut self) {
+    async fn run(mut self) {
         let (node, request) = (Arc::clone(&self.node), Arc::clone(&self.request));
         let spent = Arc::clone(&self.spent);
         let step = self.begin_step();
@@ -131,22 +137,25 @@ impl Fill {
         if self.selected.is_none() || matches!(self.wanted, Wanted::Rest(_)) {
             return self.fail(UpstreamError::Unasked);
         }
-        let renewal = self.freshen(&fetched).await;
+        let renewal = Box::pin(self.freshen(&fetched)).await;
         fetched.release().await;
         match renewal {
             Some(renewal) => self.audience.freshened(renewal),
             None => {
                 // RFC 9111 §4.3.4: the 304 is not about what is stored. Only a full response helps.
-                self.fetch_whole().await;
+                Box::pin(self.fetch_whole()).await;
             }
         }
     }
 
     async fn receive_any(self, fetched: Fetched) {
-        match self.receive_part(fetched).await {
+        if matches!(self.wanted, Wanted::Whole) {
+            return self.receive(fetched).await;
+        }
+        match Box::pin(self.receive_part(fetched)).await {
             Received::Done => {}
             Received::Response(fill, fetched) => fill.receive(fetched).await,
-            Received::Useless(fill) => fill.fetch_whole().await,
+            Received::Useless(fill) => Box::pin(fill.fetch_whole()).await,
         }
     }
 

@@ -77,7 +77,7 @@ impl Fill {
             return self.pass_on(fetched, NotStored::OtherSearch).await;
         }
         if let Some(layout) = self.layout_of_whole(&fetched, &stored) {
-            return self.store_slices(fetched, stored, layout).await;
+            return Box::pin(self.store_slices(fetched, stored, layout)).await;
         }
         self.learn_vary(&stored);
         let length = content_length(&fetched.headers);

@@ -142,8 +142,7 @@ impl Fetch {
     }
 
     fn headers(&self) -> HeaderMap {
-        let mut headers = outbound::headers(&self.request, &self.node.marks());
-        policy::validation::strip_preconditions(&mut headers);
+        let mut headers = outbound::unconditional(&self.request, &self.node.marks());
         let range = policy::range::request(self.wanted.range);
         let codings = &self.request.treatment.settings.codings;
         let coding = self.sliced.stored().and_then(|stored| {

@@ -17,7 +17,7 @@ use crate::access_log;
 use crate::downstream::Limits;
 use crate::egress::Pool;
 use crate::node::Node;
-use crate::sites::{Site, Sites};
+use crate::sites::Sites;
 use crate::tier::Tier;
 use crate::tls::Handshakes;
 
@@ -91,8 +91,8 @@ impl Node {
         self.in_force.load_full()
     }
 
-    /// Whether a site is of the configuration in force.
-    pub(crate) fn is_in_force(&self, site: &Site) -> bool {
-        self.generation() == site.common.generation
+    /// Whether what sites have in common is of the configuration in force.
+    pub(crate) fn is_in_force(&self, common: &Common) -> bool {
+        self.generation() == common.generation
     }
 }

@@ -66,7 +66,7 @@ impl ShortWay {
 
     /// The answer to a request that is the same as the one before it, if that is still the same.
     pub(crate) fn again<W>(&self, node: &Arc<Node>, known: &Known<W>) -> Option<Again> {
-        if self.is_closed() || !node.is_in_force(&known.request().site) {
+        if self.is_closed() || !node.is_in_force(&known.request().site.common) {
             return None;
         }
         let again = known.again(node)?;
@@ -76,7 +76,7 @@ impl ShortWay {
 
     /// The answer to a request that differs from one before it in its target and host only, if it is plain.
     pub(crate) fn like(&self, node: &Node, like: &mut Like, other: Other<'_>) -> Option<Plain> {
-        if self.is_closed() || !node.is_in_force(like.site()) {
+        if self.is_closed() || !node.is_in_force(like.common()) {
             return None;
         }
         like.find(node, other)

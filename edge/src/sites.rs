@@ -9,6 +9,7 @@ use parking_lot::RwLock;
 use policy::hints::Audience;
 use policy::key::KeyRules;
 use policy::settings::Settings;
+use smallvec::SmallVec;
 use storage::Admission;
 
 use crate::egress::Pool;
@@ -94,13 +95,13 @@ pub(crate) struct Site {
     /// stored response built from them would be served to everyone. They do not reach the origin.
     pub unkeyed: Vec<HeaderName>,
     /// Where the origin writes what a response can be purged by.
-    pub tag_fields: Vec<TagField>,
+    pub tag_fields: Arc<[TagField]>,
     pub show_key: ShowKey,
-    /// Where no rule says otherwise.
+    /// Where no rule says otherwise. Sites that are treated alike share it.
     pub base: Arc<Treatment>,
     pub rules: Vec<Rule>,
     /// Of requests that no rule matches, and then of each rule: the first that matches counts.
-    tallies: Vec<Arc<Tally>>,
+    tallies: SmallVec<[Arc<Tally>; 1]>,
     /// Fields that responses were seen to vary on without the operator's care.
     pub varied: Arc<Varied>,
     treatments: RwLock<HashMap<Vec<usize>, Arc<Treatment>>>,
@@ -145,6 +146,32 @@ pub(crate) struct Treatment {
     pub uncacheable: Duration,
     /// The pools from which origins are reached; none leaves it to the origin.
     pub egress: Arc<[Arc<Pool>]>,
+}
+
+impl PartialEq for Treatment {
+    fn eq(&self, other: &Self) -> bool {
+        let Self {
+            rule,
+            cache,
+            settings,
+            key,
+            admission,
+            uncacheable,
+            egress,
+        } = self;
+        // Of pools, each is one.
+        let mut pools = egress.iter().zip(&*other.egress);
+        (rule, cache, admission, uncacheable)
+            == (
+                &other.rule,
+                &other.cache,
+                &other.admission,
+                &other.uncacheable,
+            )
+            && (settings, key) == (&other.settings, &other.key)
+            && egress.len() == other.egress.len()
+            && pools.all(|(one, other)| Arc::ptr_eq(one, other))
+    }
 }
 
 /// Whether the cache handles it at all.
@@ -275,7 +302,7 @@ impl Site {
         Self {
             name,
             common,
-            tallies,
+            tallies: tallies.into(),
             varied,
             origins,
             edits,
@@ -287,7 +314,7 @@ impl Site {
             unkeyed,
             tag_fields,
             show_key,
-            base: Arc::new(base),
+            base,
             rules,
             treatments: RwLock::default(),
         }
@@ -350,8 +377,8 @@ pub(crate) struct SiteParts {
     pub hints: Learning,
     pub telling: Telling,
     pub unkeyed: Vec<HeaderName>,
-    pub tag_fields: Vec<TagField>,
+    pub tag_fields: Arc<[TagField]>,
     pub show_key: ShowKey,
-    pub base: Treatment,
+    pub base: Arc<Treatment>,
     pub rules: Vec<Rule>,
 }

@@ -3,7 +3,9 @@
 //! Every section is taken apart completely, so that a setting nobody uses does not compile.
 
 mod admin;
+mod alike;
 mod caching;
+mod check;
 mod disks;
 mod egress;
 mod fleet;
@@ -54,6 +56,7 @@ use crate::searches::Searches;
 use crate::server::{Announcing, Below};
 use crate::telemetry::Telemetry;
 
+pub use check::check;
 pub use disks::DISK_QUIET;
 pub use fleet::plan_fleet;
 use fleet::{Following, following};

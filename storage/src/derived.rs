@@ -1,8 +1,8 @@
 //! Bodies that are made from a stored one, and belong to it.
 
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
 
@@ -20,8 +20,11 @@ pub struct Making(pub u8);
 ///
 /// It is kept with the body, whatever head that has, and goes when the body goes: an object and all that was made of
 /// it are one. Each is made once, however many want it; who comes meanwhile reads along.
-pub struct Derived<H: Head> {
-    made: Mutex<Vec<(Making, State<H>)>>,
+pub struct Derived<H: Head>(OnceLock<Box<Made<H>>>);
+
+/// All that was made, once anything is. Of most bodies nothing ever is.
+struct Made<H: Head> {
+    all: Mutex<Vec<(Making, State<H>)>>,
     /// Read where the lock may be held: making one evicts others.
     cost: AtomicUsize,
 }
@@ -45,15 +48,22 @@ pub enum Turn<H: Head> {
 
 impl<H: Head> Derived<H> {
     pub(crate) fn none() -> Arc<Self> {
-        Arc::new(Self {
-            made: Mutex::new(Vec::new()),
-            cost: AtomicUsize::new(0),
-        })
+        Arc::new(Self(OnceLock::new()))
+    }
+
+    fn made(&self) -> &Made<H> {
+        let nothing = || {
+            Box::new(Made {
+                all: Mutex::new(Vec::new()),
+                cost: AtomicUsize::new(0),
+            })
+        };
+        self.0.get_or_init(nothing)
     }
 
     /// The body made in this way, if there is one already.
     pub fn ready(&self, making: Making) -> Option<Body> {
-        let all = self.made.lock();
+        let all = self.0.get()?.all.lock();
         all.iter().find_map(|(other, state)| match state {
             State::Ready(body) if *other == making => Some(body.clone()),
             State::Ready(_) | State::Underway(_) | State::Refused => None,
@@ -62,7 +72,7 @@ impl<H: Head> Derived<H> {
 
     /// The body made in this way. The first who wants it has it made by `begin`, which does not wait, and may refuse.
     pub fn turn(&self, making: Making, begin: impl FnOnce() -> Option<Reader<H>>) -> Turn<H> {
-        let mut all = self.made.lock();
+        let mut all = self.made().all.lock();
         if let Some((_, state)) = all.iter().find(|(other, _)| *other == making) {
             return state.turn();
         }
@@ -91,9 +101,9 @@ impl<H: Head> Derived<H> {
 
     fn settle(&self, making: Making, state: State<H>) {
         if let State::Ready(body) = &state {
-            self.cost.fetch_add(body.cost(), Ordering::Relaxed);
+            self.made().cost.fetch_add(body.cost(), Ordering::Relaxed);
         }
-        let mut all = self.made.lock();
+        let mut all = self.made().all.lock();
         if let Some((_, old)) = all.iter_mut().find(|(other, _)| *other == making) {
             *old = state;
         }
@@ -101,7 +111,8 @@ impl<H: Head> Derived<H> {
 
     /// What the budget pays for all of them.
     pub(crate) fn cost(&self) -> usize {
-        self.cost.load(Ordering::Relaxed)
+        let made = self.0.get();
+        made.map_or(0, |made| made.cost.load(Ordering::Relaxed))
     }
 }
 
@@ -124,7 +135,8 @@ impl<H: Head> State<H> {
 
 impl<H: Head> fmt::Debug for Derived<H> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let count = self.made.lock().len();
+        let made = self.0.get();
+        let count = made.map_or(0, |made| made.all.lock().len());
         f.debug_struct("Derived").field("count", &count).finish()
     }
 }

@@ -54,6 +54,7 @@ pub use flight::{Airborne, Boarding, FlightSettings, Flights, Follower, Landing,
 pub use key::{Key, Variant};
 pub use memory::{
     Body, BodyReader, Claim, Lasting, Memory, Object, Refused, Removed, Stats, Variants, Walk,
+    bring_near,
 };
 pub use moment::Moment;
 pub use settings::{Eviction, Settings};
@@ -66,6 +67,11 @@ pub use vary_memory::VaryMemory;
 pub trait Head: Send + Sync + 'static {
     /// The bytes it owns on the heap, beyond its own size.
     fn weight(&self) -> usize;
+
+    /// Reads a byte of each line that an answer is made of, as [`bring_near`] does. What it returns means nothing.
+    fn bring_near(&self) -> u8 {
+        0
+    }
 
     /// Whether it is a part of what another object stands for. Parts are evicted by themselves, and not counted as
     /// objects.

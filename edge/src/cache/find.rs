@@ -46,7 +46,7 @@ enum Refresh {
 
 /// What may be sent of the stored responses in memory, without a look at anything else.
 pub(super) fn find_in_memory(node: &Node, request: &Request) -> Option<Hit> {
-    let in_memory = node.tiers.in_memory(request.storage_key());
+    let in_memory = node.tiers.in_memory_near(request.storage_key());
     let object = select(node, request, &in_memory, |all, asked, vary| {
         policy::vary::select(all, asked, vary)
     })?;

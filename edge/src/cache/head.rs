@@ -1,7 +1,7 @@
 //! What is stored beside a body.
 
-use bytes::BytesMut;
-use http::header::{HeaderMap, HeaderName, HeaderValue};
+use bytes::{Bytes, BytesMut};
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use policy::partial::Extent;
 use policy::slices::Layout;
 use policy::store::Stored;
@@ -50,6 +50,13 @@ impl storage::Head for Head {
         }
     }
 
+    fn bring_near(&self) -> u8 {
+        match self {
+            Self::Stored(cached) => cached.bring_near(),
+            Self::Slice(_) | Self::PassedOn(_) => 0,
+        }
+    }
+
     fn is_part(&self) -> bool {
         matches!(self, Self::Slice(_))
     }
@@ -92,7 +99,7 @@ impl<'a> Written<&'a Stored> {
     fn of(cached: &'a Cached) -> Self {
         Self {
             stored: &cached.stored,
-            uri: cached.uri.clone(),
+            uri: cached.uri().into(),
             // Purges may be forgotten while it is on a disk: what it has outlived so far is written down.
             born: cached.membership.reborn().0,
             labels: numbers(&cached.membership),
@@ -195,10 +202,44 @@ pub(crate) struct Cached {
     pub membership: Membership,
     /// Which bytes of the representation its body is.
     pub extent: Extent,
-    /// Host and target, for people.
-    pub uri: Box<str>,
+    /// All values of the fields, and behind them host and target.
+    text: Bytes,
+    /// Where these begin.
+    uri: usize,
     /// What it owns, in bytes: every hit asks for it.
     weight: usize,
+}
+
+impl Cached {
+    /// Host and target, for people.
+    pub(crate) fn uri(&self) -> &str {
+        let uri = self.text.get(self.uri..);
+        let uri = uri.map(std::str::from_utf8);
+        uri.and_then(Result::ok).unwrap_or_default()
+    }
+
+    fn bring_near(&self) -> u8 {
+        let Stored {
+            headers,
+            reception,
+            terms,
+            selecting,
+            ..
+        } = &self.stored;
+        let own = self.weight as u64
+            ^ self.membership.born().0
+            ^ selecting.names().len() as u64
+            ^ reception.response_time.unix_secs()
+            ^ terms.freshness_lifetime.as_secs();
+        let text = storage::bring_near(&self.text);
+        let index = headers.contains_key(header::CONTENT_ENCODING);
+        // Most names are numbers, but the texts of the others are wherever.
+        let names = headers.keys().map(|name| name.as_ref());
+        let names = names.fold(0, |sum, name: &[u8]| {
+            sum ^ name.first().copied().unwrap_or_default()
+        });
+        own.to_le_bytes()[0] ^ text ^ u8::from(index) ^ names
+    }
 }
 
 fn weight(stored: &Stored, membership: &Membership, uri: &str) -> usize {
@@ -216,13 +257,15 @@ impl Head {
         extent: Extent,
         uri: Box<str>,
     ) -> Self {
-        stored.headers = packed(&stored.headers);
+        let weight = weight(&stored, &membership, &uri);
+        let text = pack(&mut stored.headers, &uri);
         Self::Stored(Cached {
-            weight: weight(&stored, &membership, &uri),
+            weight,
             stored,
             membership,
             extent,
-            uri,
+            uri: text.len() - uri.len(),
+            text,
         })
     }
 
@@ -277,23 +320,25 @@ impl Head {
     }
 }
 
-/// The fields with all their values in one allocation, and no room for more. A value by itself costs 48 bytes beside
-/// its text, and keeps all that was received with it where it is a part of that.
-fn packed(headers: &HeaderMap) -> HeaderMap {
+/// Puts the values of all fields into one allocation, with `uri` behind them, and takes away the room for more fields. A
+/// value by itself costs 48 bytes beside its text, and keeps all that was received with it where it is a part of that.
+fn pack(headers: &mut HeaderMap, uri: &str) -> Bytes {
     let mut packed = headers.clone();
-    let length = packed.values().map(HeaderValue::len).sum();
-    let mut values = BytesMut::with_capacity(length);
-    packed
-        .values()
-        .for_each(|value| values.extend_from_slice(value.as_bytes()));
-    let mut values = values.freeze();
+    let length = packed.values().map(HeaderValue::len).sum::<usize>();
+    let mut text = BytesMut::with_capacity(length + uri.len());
+    let values = packed.values().map(HeaderValue::as_bytes);
+    let all = values.chain([uri.as_bytes()]);
+    all.for_each(|bytes| text.extend_from_slice(bytes));
+    let text = text.freeze();
+    let mut values = text.clone();
     for value in packed.values_mut() {
         let text = values.split_to(value.len());
         if let Ok(text) = HeaderValue::from_maybe_shared(text) {
             *value = text;
         }
     }
-    packed
+    *headers = packed;
+    text
 }
 
 /// Whether a name is kept as text: the well-known ones are numbers, whose text is the program's.
@@ -349,7 +394,8 @@ mod tests {
         };
         assert_eq!(read.membership.born(), Sequence(7));
         assert_eq!(read.membership.labels(), head.membership.labels());
-        assert_eq!(read.uri, head.uri);
+        assert_eq!(read.uri(), head.uri());
+        assert_eq!(read.uri(), "www.example.com/a");
         assert_eq!(head.stored.headers.get_all("x-own").iter().count(), 2);
     }
 
@@ -424,13 +470,17 @@ mod tests {
             let name = HeaderName::from_static(name);
             headers.append(name, HeaderValue::from_bytes(value.as_bytes()).unwrap());
         }
-        assert_eq!(packed(&headers), headers);
-        assert_eq!(packed(&HeaderMap::new()), HeaderMap::new());
+        for headers in [headers, HeaderMap::new()] {
+            let mut packed = headers.clone();
+            let text = pack(&mut packed, "a/b");
+            assert_eq!(packed, headers);
+            assert!(text.ends_with(b"a/b"));
+        }
     }
 
     #[test]
     fn only_unknown_names_are_texts() {
-        assert!(!is_own_text(&http::header::CACHE_CONTROL));
+        assert!(!is_own_text(&header::CACHE_CONTROL));
         assert!(!is_own_text(&HeaderName::from_bytes(b"ETag").unwrap()));
         assert!(is_own_text(&HeaderName::from_static("x-own")));
     }

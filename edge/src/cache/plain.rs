@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use http::StatusCode;
-use http::header::{self, HeaderName};
+use http::header::{self, HeaderName, HeaderValue};
 use policy::coding::Choice;
 use policy::time::Timestamp;
 use storage::{Body, Object};
@@ -19,18 +19,23 @@ use super::respond::CACHE_STATUS;
 use crate::digits::Digits;
 use crate::downstream::Other;
 use crate::exchange::{Exchange, Request, Turned};
+use crate::in_force::Common;
 use crate::node::Node;
 use crate::purges::Trust;
-use crate::sites::{ShowKey, Site};
+use crate::sites::ShowKey;
 use crate::tier::LARDER_TIER;
 
 /// A request of which only the target and the host change.
 #[derive(Debug)]
 pub(crate) struct Like {
     request: Arc<Request>,
+    /// It is the same for all sites that the request may move to: the one it was for last need not be asked.
+    common: Arc<Common>,
     moved: Moved,
     /// Whether requests that are treated so are for the cache.
     looked_up: bool,
+    /// What the last hit was, in a text of its own: who counts those that share a stored one would wait for it.
+    content_type: Option<HeaderValue>,
 }
 
 /// Where a request of which the host changes has gone.
@@ -82,14 +87,16 @@ impl Like {
         let plain = !terms.has_range() && !terms.has_preconditions() && request.peer.is_none();
         (untold && plain).then(|| Self {
             request: Arc::new(request.again()),
+            common: Arc::clone(&request.site.common),
             moved: Moved::Nowhere,
             looked_up: super::passes_by(request).is_none(),
+            content_type: None,
         })
     }
 
-    /// The site of the last one.
-    pub(crate) fn site(&self) -> &Site {
-        &self.request.site
+    /// What the sites have in common that it may move to.
+    pub(crate) fn common(&self) -> &Common {
+        &self.common
     }
 
     /// Whether it is what was asked for last.
@@ -127,16 +134,20 @@ impl Like {
     }
 
     /// The exchange that a plain hit ends, which began to be sent at `answered`.
-    pub(crate) fn exchange(&self, plain: &Plain, answered: Instant) -> Exchange {
+    pub(crate) fn exchange(&mut self, plain: &Plain, answered: Instant) -> Exchange {
         let stored = plain.object.head().stored();
-        let kind = stored.and_then(|stored| stored.headers.get(header::CONTENT_TYPE));
+        let content_type = stored.and_then(|stored| stored.headers.get(header::CONTENT_TYPE));
+        if self.content_type.as_ref() != content_type {
+            self.content_type =
+                content_type.and_then(|it| HeaderValue::from_bytes(it.as_bytes()).ok());
+        }
         let fresh = Fresh {
             started: plain.started,
             now: plain.now,
             status: plain.status,
             ttl: plain.ttl,
             age: plain.seconds,
-            content_type: kind,
+            content_type: self.content_type.as_ref(),
         };
         fresh.exchange(&self.request, answered)
     }

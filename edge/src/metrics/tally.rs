@@ -40,23 +40,29 @@ pub(crate) struct Tally {
     pub site: String,
     /// The rule's name, or [`NO_RULE`].
     pub rule: String,
-    rows: [[OnceLock<Box<Sharded<ROW>>>; TIERS]; Word::COUNT],
-    misses: OnceLock<Box<Sharded<MISSES>>>,
-    origin: OnceLock<Box<Sharded<ORIGIN>>>,
+    rows: [[OnceLock<Sharded<ROW>>; TIERS]; Word::COUNT],
+    misses: OnceLock<Sharded<MISSES>>,
+    origin: OnceLock<Sharded<ORIGIN>>,
 }
 
 /// The tiers, and none of them.
 const TIERS: usize = Tier::ALL.len() + 1;
 
-/// The places of a row's counters.
+/// The places of a row's counters. Those of a hit lie together: the buckets of both histograms in turns.
 const REQUESTS: usize = 0;
 const BYTES: usize = 1;
 const CACHED: usize = 2;
 const TOOK: usize = 3;
-const TOOK_BUCKETS: usize = 4;
-const WAITED: usize = TOOK_BUCKETS + BUCKETS;
-const WAITED_BUCKETS: usize = WAITED + 1;
-const ROW: usize = WAITED_BUCKETS + BUCKETS;
+const WAITED: usize = 4;
+const TOOK_BUCKETS: Buckets = Buckets {
+    first: WAITED + 1,
+    apart: 2,
+};
+const WAITED_BUCKETS: Buckets = Buckets {
+    first: WAITED + 2,
+    apart: 2,
+};
+const ROW: usize = WAITED + 1 + 2 * BUCKETS;
 
 /// Each reason, and the requests that shared another's answer.
 const COLLAPSED: usize = Reason::COUNT;
@@ -64,8 +70,24 @@ const MISSES: usize = COLLAPSED + 1;
 
 /// Requests and bytes of each kind, then how long answers took to begin.
 const ANSWERED: usize = 2 * Asked::COUNT;
-const ANSWERED_BUCKETS: usize = ANSWERED + 1;
-const ORIGIN: usize = ANSWERED_BUCKETS + BUCKETS;
+const ANSWERED_BUCKETS: Buckets = Buckets {
+    first: ANSWERED + 1,
+    apart: 1,
+};
+const ORIGIN: usize = ANSWERED + 1 + BUCKETS;
+
+/// Where the buckets of a histogram are among the counters.
+#[derive(Clone, Copy, Debug)]
+struct Buckets {
+    first: usize,
+    apart: usize,
+}
+
+impl Buckets {
+    const fn at(self, bucket: usize) -> usize {
+        self.first + bucket * self.apart
+    }
+}
 
 /// A request that ended, as it is counted.
 #[derive(Clone, Copy, Debug)]
@@ -141,15 +163,11 @@ pub(crate) struct Durations {
 }
 
 impl Durations {
-    fn read(counters: &[u64], sum: usize, buckets: usize) -> Self {
-        let mut durations = Self {
+    fn read(counters: &[u64], sum: usize, buckets: Buckets) -> Self {
+        Self {
             nanos: counters[sum],
-            buckets: [0; BUCKETS],
-        };
-        durations
-            .buckets
-            .copy_from_slice(&counters[buckets..buckets + BUCKETS]);
-        durations
+            buckets: std::array::from_fn(|bucket| counters[buckets.at(bucket)]),
+        }
     }
 
     pub(crate) fn add(&mut self, other: &Self) {
@@ -255,11 +273,11 @@ impl Tally {
         }
         let (nanos, at) = bucket(counted.took);
         row.add(TOOK, nanos);
-        row.add(TOOK_BUCKETS + at, 1);
+        row.add(TOOK_BUCKETS.at(at), 1);
         if let Some(waited) = counted.waited {
             let (nanos, at) = bucket(waited);
             row.add(WAITED, nanos);
-            row.add(WAITED_BUCKETS + at, 1);
+            row.add(WAITED_BUCKETS.at(at), 1);
         }
         if let Some(reason) = counted.reason {
             self.misses().add(reason as usize, 1);
@@ -286,7 +304,7 @@ impl Tally {
     pub(crate) fn answered(&self, took: Duration) {
         let (nanos, at) = bucket(took);
         self.origin().add(ANSWERED, nanos);
-        self.origin().add(ANSWERED_BUCKETS + at, 1);
+        self.origin().add(ANSWERED_BUCKETS.at(at), 1);
     }
 
     /// Content from an origin.

@@ -430,7 +430,7 @@ async fn act(
             HeadVerdict::Updated(stored) => {
                 let labels = node.purges.labels(request, &stored.headers);
                 let membership = cached.membership.relabelled(labels);
-                let uri = cached.uri.clone();
+                let uri = cached.uri().into();
                 let head = Arc::new(cache::Head::kept(stored, membership, cached.extent, uri));
                 node.tiers.update_head(object, head).await;
             }

@@ -73,7 +73,7 @@ impl Seen<'_> {
         self.preview.matched.objects += 1;
         if self.preview.samples.len() < SAMPLES_MAX {
             self.preview.samples.push(Sample {
-                uri: cached.uri.to_string(),
+                uri: cached.uri().to_owned(),
                 key: format!("{key:?}"),
                 status: cached.stored.status.as_u16(),
                 bytes,

@@ -126,7 +126,7 @@ impl Server {
         };
         // What is asked for twice in a row is worth to be remembered as a whole, and what was known of another configuration
         // is not known any more.
-        let is_known = self.node.is_in_force(like.site());
+        let is_known = self.node.is_in_force(like.common());
         if !is_known || (asked == Asked::Like && like.was_for(other)) {
             return Liked::No(Remember::Head);
         }

@@ -8,6 +8,7 @@ use http::header::FORWARDED;
 use http::{HeaderName, HeaderValue};
 use policy::hints::Audience;
 
+use super::alike::Alike;
 use super::caching::{field_names, treatment};
 use super::egress::Pools;
 use super::origin::site_origins;
@@ -19,7 +20,7 @@ use crate::origins::edits::{Edits, FieldEdits};
 use crate::proxy_status::Telling;
 use crate::purges::TagField;
 use crate::run::StartError;
-use crate::sites::{self, Site, SiteParts, Sites};
+use crate::sites::{self, Site, SiteParts, Sites, Treatment};
 
 /// What sites need beside their own configuration.
 #[derive(Clone, Copy)]
@@ -29,6 +30,13 @@ pub(super) struct Around<'a> {
     pub common: &'a Arc<Common>,
     /// The configuration before, of which what is known of origins stays.
     pub before: Option<&'a InForce>,
+}
+
+/// What sites have in common although each says it for itself.
+#[derive(Default)]
+struct Shared {
+    treatments: Alike<Treatment>,
+    tag_fields: Alike<[TagField]>,
 }
 
 /// A site as it was, and what it was made of.
@@ -58,6 +66,7 @@ pub(super) fn sites_by_host(
 ) -> Result<Sites, StartError> {
     let before = sites_before(around.before);
     let tallies = around.metrics.requests.known();
+    let mut shared = Shared::default();
     let mut sites = Sites {
         exact: HashMap::new(),
         below: Vec::new(),
@@ -66,7 +75,7 @@ pub(super) fn sites_by_host(
     for mut site in all {
         let hosts = std::mem::take(&mut site.hosts);
         let was = before.get(site.name.as_str()).copied();
-        let site = Arc::new(self::site(site, (around, was, &tallies))?);
+        let site = Arc::new(self::site(site, (around, was, &tallies), &mut shared)?);
         for host in hosts {
             let site = Arc::clone(&site);
             match host {
@@ -86,6 +95,7 @@ pub(super) fn sites_by_host(
 fn site(
     site: model::Site,
     (around, before, known): (Around<'_>, Option<Before<'_>>, &KnownTallies),
+    shared: &mut Shared,
 ) -> Result<Site, StartError> {
     let model::Site {
         name,
@@ -124,6 +134,8 @@ fn site(
     let named = rules.iter().map(|rule| rule.name.as_str());
     let tallies = std::iter::once(NO_RULE).chain(named);
     let tallies = tallies.map(|rule| tally(&name, rule, known)).collect();
+    let tag_fields = field_names(tag_fields).into_iter().map(TagField::new);
+    let base = treatment(caching, &unseen, Arc::default());
     Ok(Site::new(SiteParts {
         name,
         common: Arc::clone(around.common),
@@ -159,15 +171,12 @@ fn site(
             model::ProxyStatus::Full => Telling::Everything,
         },
         unkeyed,
-        tag_fields: field_names(tag_fields)
-            .into_iter()
-            .map(TagField::new)
-            .collect(),
+        tag_fields: shared.tag_fields.share(tag_fields.collect::<Vec<_>>()),
         show_key: match debug {
             model::Debug::Off => sites::ShowKey::No,
             model::Debug::CacheKey => sites::ShowKey::Yes,
         },
-        base: treatment(caching, &unseen, Arc::default()),
+        base: shared.treatments.share(base),
         rules,
     }))
 }

@@ -46,6 +46,17 @@ impl<H: Head> Index<H> {
         stored.cloned().unwrap_or_else(Variants::none)
     }
 
+    /// As [`Self::lookup`], with all that an answer is made of brought near, where there is one that may answer.
+    pub(super) fn look_up_near(&self, key: Key) -> Variants<H> {
+        let shard = self.shard(key).read();
+        let Some(stored) = shard.stored.get(&key) else {
+            return Variants::none();
+        };
+        // Before it is counted as shared: what counts waits for all that was read before.
+        stored.bring_near();
+        stored.clone()
+    }
+
     pub(super) fn write(&self, key: Key) -> RwLockWriteGuard<'_, Shard<H>> {
         self.shard(key).write()
     }

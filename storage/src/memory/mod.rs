@@ -10,6 +10,7 @@ mod index;
 mod keyed;
 mod lasting;
 mod lru;
+mod near;
 mod object;
 mod pieces;
 mod variants;
@@ -30,6 +31,7 @@ pub use body::{Body, BodyReader};
 pub(crate) use budget::{Charge, InFlight, PIECE_OVERHEAD, paid};
 pub use claim::Claim;
 pub use lasting::Lasting;
+pub use near::bring_near;
 pub use object::Object;
 pub(crate) use pieces::Piece;
 pub use variants::Variants;
@@ -147,6 +149,11 @@ impl<H: Head> Memory<H> {
     /// The stored objects of `key`. This does not count as an access.
     pub fn lookup(&self, key: Key) -> Variants<H> {
         self.index.lookup(key)
+    }
+
+    /// As [`Memory::lookup`], for a request that they are to answer now.
+    pub fn look_up_near(&self, key: Key) -> Variants<H> {
+        self.index.look_up_near(key)
     }
 
     /// `object` answered a request.

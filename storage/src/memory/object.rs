@@ -73,6 +73,14 @@ impl<H: Head> Object<H> {
         }
     }
 
+    /// Reads of each line that it lies in: see [`super::near`].
+    pub(super) fn bring_near(&self) -> u8 {
+        let key = self.key.0[0] ^ self.variant.0[0];
+        let rank = self.rank.frequency.load(Ordering::Relaxed);
+        let near = rank as usize ^ self.charge.bytes() ^ self.derived.cost();
+        key ^ near.to_le_bytes()[0]
+    }
+
     /// Which body it is, whatever its head: no other of its key and variant ever had this number.
     pub(crate) fn id(&self) -> u64 {
         self.id

@@ -4,6 +4,7 @@ use std::fmt;
 use std::ops::Deref;
 use std::sync::Arc;
 
+use super::near::bring_answer_near;
 use super::object::Object;
 use crate::{Head, Variant};
 
@@ -14,7 +15,8 @@ pub struct Variants<H: Head>(Stored<H>);
 
 enum Stored<H: Head> {
     None,
-    One(Arc<Object<H>>),
+    /// In the index with its head beside it: then both can be read at once.
+    One(Arc<Object<H>>, Option<Arc<H>>),
     Many(Arc<[Arc<Object<H>>]>),
 }
 
@@ -54,6 +56,13 @@ impl<H: Head> Variants<H> {
         found
     }
 
+    /// Brings near what an answer is made of, where there is one that may answer.
+    pub(super) fn bring_near(&self) {
+        if let Stored::One(object, Some(head)) = &self.0 {
+            bring_answer_near(object, &**head);
+        }
+    }
+
     /// The stored object of this variant.
     pub fn find(&self, variant: Variant) -> Option<&Arc<Object<H>>> {
         self.iter().find(|object| object.variant() == variant)
@@ -63,7 +72,10 @@ impl<H: Head> Variants<H> {
 impl<H: Head> From<Vec<Arc<Object<H>>>> for Variants<H> {
     fn from(objects: Vec<Arc<Object<H>>>) -> Self {
         match <[_; 1]>::try_from(objects) {
-            Ok([object]) => Self(Stored::One(object)),
+            Ok([object]) => {
+                let head = Arc::clone(object.head());
+                Self(Stored::One(object, Some(head)))
+            }
             Err(none) if none.is_empty() => Self(Stored::None),
             Err(many) => Self(Stored::Many(many.into())),
         }
@@ -76,7 +88,7 @@ impl<H: Head> Deref for Variants<H> {
     fn deref(&self) -> &Self::Target {
         match &self.0 {
             Stored::None => &[],
-            Stored::One(object) => std::slice::from_ref(object),
+            Stored::One(object, _) => std::slice::from_ref(object),
             Stored::Many(objects) => objects,
         }
     }
@@ -86,7 +98,7 @@ impl<H: Head> Clone for Variants<H> {
     fn clone(&self) -> Self {
         Self(match &self.0 {
             Stored::None => Stored::None,
-            Stored::One(object) => Stored::One(Arc::clone(object)),
+            Stored::One(object, _) => Stored::One(Arc::clone(object), None),
             Stored::Many(objects) => Stored::Many(Arc::clone(objects)),
         })
     }
@@ -146,6 +158,21 @@ mod tests {
         assert!(!variants.take(&stored));
         assert!(variants.take(&stranger));
         assert!(variants.is_empty());
+    }
+
+    #[test]
+    fn a_head_stays_no_longer_than_its_object() {
+        let (stored, next) = (object(0, 1), object(0, 1));
+        let heads = [&stored, &next].map(|object| Arc::downgrade(object.head()));
+        let mut variants = Variants::none();
+        variants.put(&stored, 9);
+        variants.bring_near();
+        assert!(variants.swap(&stored, &next));
+        drop(stored);
+        assert!(heads[0].upgrade().is_none());
+        assert!(variants.take(&next));
+        drop(next);
+        assert!(heads[1].upgrade().is_none());
     }
 
     #[test]

@@ -141,6 +141,11 @@ impl<H: Durable> Tiers<H> {
         self.memory.lookup(key)
     }
 
+    /// As [`Tiers::in_memory`], for a request that they are to answer now.
+    pub fn in_memory_near(&self, key: Key) -> Variants<H> {
+        self.memory.look_up_near(key)
+    }
+
     /// The stored responses of `key` that are on disks only: of the variants that are not among `known`. Their heads are
     /// read; what cannot be read is not there.
     pub async fn on_disk(&self, key: Key, known: &Variants<H>) -> Vec<Arc<Object<H>>> {

@@ -437,6 +437,7 @@ async fn act(
     }
     let treatment = request.treatment_of(answer.status);
     if matches!(passing.why, Forward::Bypass(Bypass::Uncacheable(_)))
+        && policy::store::decide(answer, &treatment.settings).is_ok()
         && request
             .guard(
                 answer.status,
@@ -444,7 +445,6 @@ async fn act(
                 treatment.settings.deception_guard,
             )
             .is_ok()
-        && policy::store::decide(answer, &treatment.settings).is_ok()
     {
         // It can be stored by now: the next request will.
         node.uncacheable.forget(request.storage_key());

@@ -26,8 +26,8 @@ const STREAM_WINDOW: u32 = 512 * 1024;
 /// The same for all streams of a connection.
 const CONNECTION_WINDOW: u32 = 8 * 1024 * 1024;
 
-/// How long an unused connection is kept where there may be few of them: the two ways to an origin have a pool each, and
-/// what one of them keeps the other cannot use.
+/// How long an unused connection is kept where there may be few of them: what has content goes to an origin by a pool of
+/// its own, and what one of the two keeps the other cannot use.
 const IDLE_OF_FEW: Duration = Duration::from_millis(100);
 
 /// Authorities in Pingora's form, by what tells the connections of the origin that trusts them.

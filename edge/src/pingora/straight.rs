@@ -153,9 +153,13 @@ impl Origin<'_> {
                     continue;
                 }
                 Some(Ok(task)) => taken(node, exchange, task).await?,
-                Some(Err(error)) if coming.is_empty() => return Err(error),
-                // After what came before.
-                Some(Err(error)) => HttpTask::Failed(error),
+                Some(Err(error)) => {
+                    // A head that the client has seen tells it that the response is cut, and not that there is none.
+                    if !coming.is_empty() {
+                        client.response_duplex_vec(coming).await?;
+                    }
+                    return Err(error);
+                }
             };
             let is_end = task.is_end();
             if let HttpTask::Body(Some(data), _) = &task {

@@ -247,6 +247,34 @@ fn parse(answer: &[u8]) -> Option<Answer> {
     })
 }
 
+/// Where an admin listener is, from what a person wrote: `HOST:PORT`, or as a start prints it, `http://HOST:PORT`.
+///
+/// # Errors
+/// A sentence that says what to write.
+pub fn place(written: &str) -> Result<String, String> {
+    let place = match written.split_once("://") {
+        None => written,
+        Some((scheme, place)) if scheme.eq_ignore_ascii_case("http") => place,
+        Some((scheme, _)) => {
+            return Err(format!(
+                "an admin listener speaks http and no {scheme}: write HOST:PORT"
+            ));
+        }
+    };
+    let place = place.strip_suffix('/').unwrap_or(place);
+    if let Some((place, path)) = place.split_once('/') {
+        return Err(format!(
+            "write where the admin listener is, {place}, without the path /{path}"
+        ));
+    }
+    match place.rsplit_once(':') {
+        Some((host, port)) if !host.is_empty() && port.parse::<u16>().is_ok() => {
+            Ok(place.to_owned())
+        }
+        _ => Err("write HOST:PORT, such as 127.0.0.1:9180".to_owned()),
+    }
+}
+
 /// Parameters as a query has them.
 #[must_use]
 pub fn query(parameters: &[(&str, &str)]) -> String {
@@ -260,6 +288,33 @@ pub fn query(parameters: &[(&str, &str)]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_admin_listener_is_where_it_is_written() {
+        for (written, expected) in [
+            ("127.0.0.1:9180", "127.0.0.1:9180"),
+            ("http://127.0.0.1:9180", "127.0.0.1:9180"),
+            ("HTTP://node.example:80/", "node.example:80"),
+            ("[::1]:9180", "[::1]:9180"),
+        ] {
+            assert_eq!(place(written).as_deref(), Ok(expected));
+        }
+        for (written, word) in [
+            ("https://node.example:9180", "https"),
+            ("http://127.0.0.1:9180/metrics", "without the path /metrics"),
+            ("127.0.0.1:9180/", "127.0.0.1:9180"),
+            ("node.example", "HOST:PORT"),
+            ("http://node.example", "HOST:PORT"),
+            (":9180", "HOST:PORT"),
+            ("node.example:http", "HOST:PORT"),
+            ("", "HOST:PORT"),
+        ] {
+            match place(written) {
+                Ok(place) => assert_eq!(place, word),
+                Err(told) => assert!(told.contains(word), "{written}: {told}"),
+            }
+        }
+    }
 
     #[test]
     fn an_answer_is_understood() {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::ValueEnum;
 use clap::{Args, Parser, Subcommand};
+use larder::admin_client;
 use larder::purge_command::{Intent, Mode, Reach, Request};
 use larder::simulate::{Configured, Eviction, Simulation};
 
@@ -388,8 +389,8 @@ impl From<&Explain> for larder::explain_command::Question {
 /// Which node is asked.
 #[derive(Args, Debug)]
 pub(crate) struct NodeArgs {
-    /// The node's admin listener.
-    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:9180")]
+    /// The node's admin listener: `HOST:PORT`, or `http://HOST:PORT`.
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:9180", value_parser = admin_client::place)]
     pub admin: String,
     /// A file with a token of the admin API that may do what is asked.
     #[arg(long, value_name = "FILE")]

@@ -19,7 +19,7 @@ use storage::{Epochs, Object};
 use tiered::voucher::Born;
 use wire::{Authority, RequestHead};
 
-use crate::cache::{Copying, Head, Slices};
+use crate::cache::{CACHE_STATUS, Copying, Head, Slices};
 use crate::downstream::Facts;
 use crate::metrics::Tally;
 use crate::origins::attempts::{Attempts, Candidate};
@@ -475,7 +475,7 @@ impl Exchange {
             }
         }
         if matches!(self.outcome, Some(Outcome::Forwarded(_))) {
-            self.upstream = headers.get("cache-status").cloned();
+            self.upstream = headers.get(CACHE_STATUS).cloned();
         }
     }
 

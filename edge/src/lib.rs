@@ -60,4 +60,4 @@ mod wiring;
 pub use crate::pingora::QUIET;
 pub use run::{Drained, Running, StartError, start};
 pub use tls::{TlsError, install_provider};
-pub use wiring::{DISK_QUIET, plan_fleet, simulated};
+pub use wiring::{DISK_QUIET, check, plan_fleet, simulated};

@@ -49,7 +49,7 @@ fn main() -> ExitCode {
         } => run((config::from_flags(&flags.into()), None), None),
         Command::Check { explain_key, file } => match config::load(&file) {
             Ok(config) if explain_key => show(&config::explain_key(&config)),
-            Ok(_) => ExitCode::SUCCESS,
+            Ok(config) => check(&config),
             Err(problems) => misconfigured(&problems),
         },
         Command::Init { flags } => match config::init(&flags.into()) {
@@ -336,6 +336,18 @@ fn say(message: &str) {
 fn misconfigured(problems: &config::Problems) -> ExitCode {
     say(&problems.to_string());
     ExitCode::from(EXIT_CONFIGURATION)
+}
+
+/// What a start would find wrong with the files that a configuration names.
+fn check(config: &Config) -> ExitCode {
+    larder::install_provider();
+    match larder::check(config) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(problem) => {
+            say(&format!("larder: {problem}"));
+            ExitCode::from(EXIT_CONFIGURATION)
+        }
+    }
 }
 
 fn failed(message: &str) -> ExitCode {

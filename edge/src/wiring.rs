@@ -5,6 +5,7 @@
 mod admin;
 mod alike;
 mod caching;
+mod check;
 mod disks;
 mod egress;
 mod fleet;
@@ -55,6 +56,7 @@ use crate::searches::Searches;
 use crate::server::{Announcing, Below};
 use crate::telemetry::Telemetry;
 
+pub use check::check;
 pub use disks::DISK_QUIET;
 pub use fleet::plan_fleet;
 use fleet::{Following, following};

@@ -337,10 +337,23 @@ impl Node {
     /// The access log so far: standard output, each line a JSON object.
     #[must_use]
     pub fn log_lines(&self) -> Vec<Value> {
+        self.log_lines_since(0)
+    }
+
+    /// How many lines the access log has.
+    #[must_use]
+    pub fn log_length(&self) -> usize {
+        lock(&self.stdout.collected).len()
+    }
+
+    /// The lines of the access log behind the first `before`.
+    #[must_use]
+    pub fn log_lines_since(&self, before: usize) -> Vec<Value> {
         let parse = |line: &String| {
             serde_json::from_str(line).unwrap_or_else(|_| panic!("not a line of JSON: {line}"))
         };
-        self.stdout().iter().map(parse).collect()
+        let lines = lock(&self.stdout.collected);
+        lines.iter().skip(before).map(parse).collect()
     }
 
     /// Scrapes the metrics.

@@ -3,6 +3,7 @@
 //! Anybody can write these fields. What they say counts only as far as each hop was added by a proxy that is trusted;
 //! the first that is not is the client.
 
+use std::fmt::Write as _;
 use std::net::{IpAddr, SocketAddr};
 
 use http::header::FORWARDED;
@@ -240,11 +241,18 @@ fn scheme(text: &[u8]) -> Option<Scheme> {
     }
 }
 
+/// Most addresses are no longer as text, with what is between them.
+const ADDRESS_USUAL: usize = "255.255.255.255, ".len();
+
 /// A path as `X-Forwarded-For` has it.
 #[must_use]
 pub fn x_forwarded_for(path: &[IpAddr]) -> Option<HeaderValue> {
-    let path: Vec<_> = path.iter().map(IpAddr::to_string).collect();
-    HeaderValue::try_from(path.join(", ")).ok()
+    let mut text = String::with_capacity(path.len() * ADDRESS_USUAL);
+    for (place, address) in path.iter().enumerate() {
+        text.push_str(if place > 0 { ", " } else { "" });
+        write!(text, "{address}").ok()?;
+    }
+    HeaderValue::try_from(text).ok()
 }
 
 /// A path as `Forwarded` has it, with the host and scheme that the client asked for.

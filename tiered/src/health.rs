@@ -128,6 +128,19 @@ impl Default for Probes {
 }
 
 impl Health {
+    /// Of a peer that has come to others now: it is up since then, as one that came back.
+    #[must_use]
+    pub fn joined(now: Moment) -> Self {
+        Self {
+            requests: Requests::Up {
+                failures: 0,
+                since: now,
+                last_pause: Duration::ZERO,
+            },
+            probes: Probes::default(),
+        }
+    }
+
     /// What may be done with the peer at `now`.
     #[must_use]
     pub fn standing(&self, now: Moment) -> Standing {
@@ -292,6 +305,14 @@ mod tests {
             health.standing(at(now)),
             Standing::Out(Out::Requests { until })
         );
+    }
+
+    #[test]
+    fn who_has_joined_others_is_up_since_then_and_has_no_past() {
+        let mut health = Health::joined(at(7));
+        assert_eq!(health.standing(at(9)), Standing::Up { since: at(7) });
+        break_down(&mut health, at(10));
+        assert!(matches!(health.standing(at(10)), Standing::Out(_)));
     }
 
     #[test]

@@ -1,8 +1,9 @@
-//! What hits cost a whole node in instructions, by how each differs from the one before it on its connection.
+//! What hits cost a whole node in instructions, by how each differs from the one before it on its connection; and what
+//! a request costs that passes the cache by.
 //!
 //! `hits LARDER KIND COUNT` runs a node under valgrind, asks it for so many hits of a kind, and prints how many
 //! instructions it took from its start to its end. `.ci/instructions` runs it with two counts: the difference is what hits
-//! cost. Kinds are `h1-same`, `h1-target`, `h1-host`, and the same of `h2`.
+//! cost. Kinds are `h1-same`, `h1-target`, `h1-host`, `h1-pass`, and the same of `h2`.
 
 use std::error::Error;
 use std::fmt::Write as _;
@@ -19,6 +20,8 @@ type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
 
 /// As many sites as there are paths.
 const SITES: usize = 8;
+/// What may not be stored.
+const PASSED: &str = "/passed.png";
 /// Every answer's content.
 const CONTENT: [u8; 1024] = [b'x'; 1024];
 /// A node takes a while to start under valgrind: how often it is tried, and how long after the last time.
@@ -33,6 +36,8 @@ enum Differs {
     Nowhere,
     InItsTarget,
     InItsHost,
+    /// Nor does it, and it is known that the answer may not be stored.
+    NowhereAndPasses,
 }
 
 /// What is spoken.
@@ -57,7 +62,8 @@ fn main() -> Result<()> {
         "same" => Differs::Nowhere,
         "target" => Differs::InItsTarget,
         "host" => Differs::InItsHost,
-        _ => return Err("same, target or host".into()),
+        "pass" => Differs::NowhereAndPasses,
+        _ => return Err("same, target, host or pass".into()),
     };
     let mut node = Node::start(&larder, origin()?)?;
     ask(node.address, (protocol, differs), count.parse()?)?;
@@ -66,7 +72,7 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-/// Serves everything as something that may be kept.
+/// Serves everything as something that may be kept, but one path.
 fn origin() -> Result<SocketAddr> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     let address = listener.local_addr()?;
@@ -79,16 +85,31 @@ fn origin() -> Result<SocketAddr> {
 }
 
 fn serve(mut stream: &TcpStream) -> Result<()> {
-    let mut answer = b"HTTP/1.1 200 OK\r\nContent-Type: image/png\r\nContent-Length: 1024\r\n\
-        Cache-Control: max-age=3600\r\n\r\n"
-        .to_vec();
-    answer.extend_from_slice(&CONTENT);
+    let (kept, passed) = (answer("max-age=3600"), answer("no-store"));
+    let mut asked = &kept;
     for line in BufReader::new(stream).lines() {
-        if line?.is_empty() {
-            stream.write_all(&answer)?;
+        let line = line?;
+        if line.starts_with("GET ") {
+            asked = match line.contains(PASSED) {
+                true => &passed,
+                false => &kept,
+            };
+        }
+        if line.is_empty() {
+            stream.write_all(asked)?;
         }
     }
     Ok(())
+}
+
+fn answer(control: &str) -> Vec<u8> {
+    let mut answer = format!(
+        "HTTP/1.1 200 OK\r\nContent-Type: image/png\r\nContent-Length: 1024\r\n\
+         Cache-Control: {control}\r\n\r\n"
+    )
+    .into_bytes();
+    answer.extend_from_slice(&CONTENT);
+    answer
 }
 
 /// A node under valgrind.
@@ -173,7 +194,12 @@ fn ask(node: SocketAddr, (protocol, differs): (Protocol, Differs), count: usize)
         let mut h2 = h2_client(node).await?;
         // The first are no hits, and the next ones not yet like those before them.
         for _ in 0..3 {
-            for differs in [Differs::InItsTarget, Differs::InItsHost, Differs::Nowhere] {
+            for differs in [
+                Differs::InItsTarget,
+                Differs::InItsHost,
+                Differs::NowhereAndPasses,
+                Differs::Nowhere,
+            ] {
                 for number in 0..SITES {
                     let (host, path) = differs.nth(number);
                     ask_h1(&mut h1, &host, &path)?;
@@ -187,7 +213,7 @@ fn ask(node: SocketAddr, (protocol, differs): (Protocol, Differs), count: usize)
                 Protocol::H1 => ask_h1(&mut h1, &host, &path)?,
                 Protocol::H2 => ask_h2(&mut h2, &host, &path).await?,
             };
-            if !status.contains("; hit; ttl=") {
+            if !status.contains(differs.told()) {
                 return Err(status.into());
             }
         }
@@ -203,8 +229,17 @@ impl Differs {
             Self::Nowhere => (0, 0),
             Self::InItsTarget => (0, number),
             Self::InItsHost => (number, number),
+            Self::NowhereAndPasses => return ("0.example".to_owned(), PASSED.to_owned()),
         };
         (format!("{host}.example"), format!("/{path}.png"))
+    }
+
+    /// What `Cache-Status` says of it.
+    const fn told(self) -> &'static str {
+        match self {
+            Self::NowhereAndPasses => "; fwd=bypass; ",
+            Self::Nowhere | Self::InItsTarget | Self::InItsHost => "; hit; ttl=",
+        }
     }
 }
 

@@ -10,7 +10,7 @@ pub struct Sharing {
     pub balance: Balance,
     /// By which cookie a client is known; `None` is by its address.
     pub sticky_cookie: Option<String>,
-    /// For how long one that came back takes less than its share; zero: at once.
+    /// For how long one that came back, or was added to others, takes less than its share; zero: at once.
     pub slow_start: Duration,
     /// Hundredths of the requests that may be tried again.
     pub retry_budget: u8,

@@ -48,7 +48,7 @@ pub(crate) const STICKY_COOKIE: Setting<Text<String>> = Setting {
 pub(crate) const SLOW_START: Setting<Lasting> = Setting {
     key: "slow_start",
     unset: Unset::Is("\"0s\""),
-    about: "For how long an origin that came back takes less than its share: a tenth at first.",
+    about: "For how long an origin that came back, or that a reload added to others, takes less than its share: a tenth at first.",
     read: UP_TO_AN_HOUR,
 };
 

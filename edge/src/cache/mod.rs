@@ -61,8 +61,8 @@ pub(crate) use post::Copying;
 pub(crate) use ready::{Ready, ready};
 use respond::Sent;
 pub(crate) use respond::{
-    date, failure as answer_failure, made_up, mark, plain, tell_way, told_error, vouch,
-    vouch_interim, withhold,
+    CACHE_STATUS, date, failure as answer_failure, made_up, mark, plain, tell_way, told_error,
+    vouch, vouch_interim, withhold,
 };
 use share::{is_far, suits};
 pub(crate) use slices::Slices;

@@ -391,10 +391,15 @@ pub(crate) fn withhold(request: &Request, headers: &mut HeaderMap) {
     if request.peer.is_some() {
         return;
     }
-    headers.remove(policy::cache_control::OWN_TARGET);
-    let tags = request.site.tag_fields.iter();
-    for field in tags.filter(|field| field.is_for_caches()) {
-        headers.remove(&field.name);
+    let tags = &request.site.tag_fields;
+    let is_tag = |name: &HeaderName| tags.iter().any(|it| it.name == *name && it.is_for_caches());
+    let is_between =
+        |name: &HeaderName| name.as_str() == policy::cache_control::OWN_TARGET || is_tag(name);
+    // There are fewer fields than names to look up, and mostly none of these.
+    let between = headers.keys().filter(|name| is_between(name));
+    let between: Vec<_> = between.cloned().collect();
+    for name in between {
+        headers.remove(name);
     }
 }
 

@@ -103,6 +103,11 @@ impl Condition {
         }
     }
 
+    /// It has come to others that are asked already: it begins slowly, where the site says so.
+    pub(crate) fn join(&self, now: Moment) {
+        self.watched.lock().health = Health::joined(now);
+    }
+
     /// It is watched by other settings from now on. What is known stays.
     pub(crate) fn watch_by(&self, by: Watching) {
         let mut watched = self.watched.lock();

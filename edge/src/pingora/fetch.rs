@@ -4,13 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, StatusCode, Version, header};
-use pingora_core::connectors::ConnectorOptions;
-use pingora_core::connectors::http::Connector;
-use pingora_core::protocols::http::client::HttpSession;
-use pingora_core::upstreams::peer::HttpPeer;
+use http::{HeaderMap, Method, StatusCode, Version};
 use pingora_core::{Error, ErrorType};
-use pingora_http::RequestHeader;
 use policy::time::Timestamp;
 use tiered::SpanId;
 use tiered::landmark::Landmark;
@@ -19,7 +14,8 @@ use tokio::sync::mpsc;
 use wire::{Authority, Lie, UnknownCoding};
 
 use super::link::{NO_CONNECTION, NO_PORT};
-use super::peer::{Authorities, peer};
+use super::origin::{Asked as Outgoing, Connections, Made, Session, Way};
+use super::peer::Authorities;
 use super::resume::{Rest, Resume};
 use crate::cache::Interim;
 use crate::clock::Clock;
@@ -43,9 +39,8 @@ pub(crate) const INTERIM_RESPONSES_MAX: usize = 16;
 
 /// Asks origins.
 pub(crate) struct Fetcher {
-    connector: Arc<Connector>,
+    connections: Arc<Connections>,
     names: Arc<Names>,
-    authorities: Arc<Authorities>,
     clock: Arc<Clock>,
 }
 
@@ -109,11 +104,13 @@ pub(super) enum Carrier {
 
 /// A connection to an origin, while it is used.
 pub(super) struct FromOrigin {
-    session: HttpSession,
-    peer: Box<HttpPeer>,
+    session: Session,
+    way: Way,
+    /// How long each piece of its content may take.
+    between_bytes: Duration,
     /// Whose response it is, with its place among the origin's requests until it is read. None where it is a probe's.
     candidate: Option<Candidate>,
-    connector: Arc<Connector>,
+    connections: Arc<Connections>,
 }
 
 /// An attempt that brought no response.
@@ -138,18 +135,16 @@ impl Fetcher {
         clock: Arc<Clock>,
         pool: usize,
     ) -> Self {
-        let connector = Arc::new(Connector::new(Some(ConnectorOptions::new(pool))));
         Self {
-            connector,
+            connections: Arc::new(Connections::new(authorities, pool)),
             names,
-            authorities,
             clock,
         }
     }
 
-    /// Where its connections are.
-    pub(super) fn connector(&self) -> &Connector {
-        &self.connector
+    /// Its connections to origins.
+    pub(super) fn connections(&self) -> &Connections {
+        &self.connections
     }
 
     /// Sends a request to a parent, or, where there is none, to an origin, and returns the response's head. Interim
@@ -308,63 +303,57 @@ impl Fetcher {
         step: Option<&Open>,
     ) -> Result<Fetched, Attempt> {
         let timeouts = &asking.site.origins.timeouts;
-        let peer = Box::new(peer(candidate, timeouts, &self.authorities));
         if let Some(address) = candidate.address() {
             asking.trail.goes_to(address, Whose::Origin);
         }
         let connect = asking.begin_connect(step);
-        let connected = Box::pin(self.connector.get_http_session(&*peer)).await;
-        let (mut session, reused) = connected.map_err(|error| Attempt {
+        let connected = self.connections.get(candidate, timeouts).await;
+        let (mut session, way, made) = connected.map_err(|error| Attempt {
             error: connect_error(&error),
             connection: Connection::New,
         })?;
-        if let Some(address) = session.server_addr().and_then(|it| it.as_inet()) {
-            candidate.reached(*address);
+        if let Some(address) = session.address() {
+            candidate.reached(address);
         }
-        if reused && let Some(connect) = connect {
+        if made == Made::Before
+            && let Some(connect) = connect
+        {
             connect.forget();
         }
-        let site = asking.site;
         asking.spent.asked(kind);
         let asked = self.clock.instant();
-        session.set_read_timeout(Some(timeouts.first_byte));
         let request_time = self.clock.now();
-        let sent = send(&mut session, candidate, asking, step).await;
-        let read = match sent {
-            Ok(()) => read_head(&mut session, interim).await,
-            Err(error) => Err(error),
+        let sent = session.ask(asking.outgoing(candidate, step), timeouts.between_bytes);
+        let read = match sent.await {
+            Ok(()) => read_head(&mut session, asking, interim).await,
+            Err(error) => Err(response_error(&error)),
         };
-        if let Err(error) = read {
-            session.shutdown().await;
-            let error = response_error(&error).before_the_response();
-            let connection = match error {
-                UpstreamError::Terminated if reused => Connection::Dead,
-                _ => Connection::New,
-            };
-            return Err(Attempt { error, connection });
-        }
-        session.set_read_timeout(Some(timeouts.between_bytes));
+        let (said, headers) = match read {
+            Ok(read) => read,
+            Err(error) => {
+                session.end();
+                let error = error.before_the_response();
+                let connection = match error {
+                    UpstreamError::Terminated if made == Made::Before => Connection::Dead,
+                    _ => Connection::New,
+                };
+                return Err(Attempt { error, connection });
+            }
+        };
         asking.spent.answered(self.clock.instant() - asked);
-        let refused = |error| Attempt {
-            error,
-            connection: Connection::New,
-        };
-        if let Some(head) = session.response_header() {
-            asking.trail.received(head.status);
-        }
-        let (status, headers) = understand(&session, site).map_err(refused)?;
         Ok(Fetched {
-            status,
-            said: status,
+            status: said,
+            said,
             headers,
             request_time,
             response_time: self.clock.now(),
             source: Source::Origin,
             carrier: Carrier::Origin(Box::new(FromOrigin {
                 session,
-                peer,
+                way,
+                between_bytes: timeouts.between_bytes,
                 candidate: None,
-                connector: Arc::clone(&self.connector),
+                connections: Arc::clone(&self.connections),
             })),
             resume: None,
             spent: Arc::clone(asking.spent),
@@ -408,6 +397,22 @@ impl Asking<'_> {
             .begin("connect", telemetry::Kind::Internal, within)
     }
 
+    /// What is sent to a candidate.
+    fn outgoing(&self, candidate: &Candidate, step: Option<&Open>) -> Outgoing<'_> {
+        let mut headers = self.headers.clone();
+        outbound::name_host(&mut headers, &candidate.origin);
+        if let Some(trace) = self.trace() {
+            trace.mark(&mut headers, step);
+        }
+        Outgoing {
+            method: &self.method,
+            target: self.target,
+            scheme: scheme(&candidate.origin.transport),
+            headers,
+            content: self.content.clone(),
+        }
+    }
+
     fn plan(&self) -> Plan {
         let harmless = self.method.is_safe() && self.content.is_none();
         let replay = match harmless {
@@ -426,58 +431,6 @@ impl Asking<'_> {
     }
 }
 
-async fn send(
-    session: &mut HttpSession,
-    candidate: &Candidate,
-    asking: &Asking<'_>,
-    step: Option<&Open>,
-) -> Result<(), Box<Error>> {
-    let mut headers = asking.headers.clone();
-    outbound::name_host(&mut headers, &candidate.origin);
-    if let Some(trace) = asking.trace() {
-        trace.mark(&mut headers, step);
-    }
-    let content = asking.content.clone();
-    if let Some(content) = &content {
-        headers.insert(header::CONTENT_LENGTH, HeaderValue::from(content.len()));
-    }
-    let fields = Some(headers.len());
-    let mut request =
-        RequestHeader::build(asking.method.clone(), asking.target.as_bytes(), fields)?;
-    match session {
-        HttpSession::H2(session) => {
-            // RFC 9113 §8.3.1: the authority is a pseudo-header field.
-            let host = headers.remove(header::HOST);
-            let authority = host.as_ref().and_then(|host| host.to_str().ok());
-            let uri = http::Uri::builder()
-                .scheme(scheme(&candidate.origin.transport))
-                .authority(authority.map_or_else(|| asking.authority.to_string(), str::to_owned))
-                .path_and_query(asking.target)
-                .build();
-            let invalid = |error| Error::because(ErrorType::InternalError, "target", error);
-            request.set_uri(uri.map_err(invalid)?);
-            request.set_version(Version::HTTP_2);
-            append(&mut request, &headers)?;
-            session.write_request_header(Box::new(request), content.is_none())?;
-            match content {
-                Some(content) => session.write_request_body(content, true).await,
-                None => Ok(()),
-            }
-        }
-        HttpSession::H1(session) => {
-            request.set_version(Version::HTTP_11);
-            append(&mut request, &headers)?;
-            session.write_request_header(Box::new(request)).await?;
-            if let Some(content) = content {
-                session.write_body(&content).await?;
-                session.finish_body().await?;
-            }
-            Ok(())
-        }
-        HttpSession::Custom(()) => Err(Error::new(ErrorType::InternalError)),
-    }
-}
-
 const fn scheme(transport: &Transport) -> &'static str {
     match transport {
         Transport::Plain => "http",
@@ -485,76 +438,39 @@ const fn scheme(transport: &Transport) -> &'static str {
     }
 }
 
-fn append(request: &mut RequestHeader, headers: &HeaderMap) -> Result<(), Box<Error>> {
-    for (name, value) in headers {
-        request.append_header(name.clone(), value.clone())?;
-    }
-    Ok(())
-}
-
-/// Reads up to the head of the final response.
+/// Reads up to the head of the final response, and takes from it what goes on.
 async fn read_head(
-    session: &mut HttpSession,
+    session: &mut Session,
+    asking: &Asking<'_>,
     interim: &mpsc::Sender<Interim>,
-) -> Result<(), Box<Error>> {
+) -> Result<(StatusCode, HeaderMap), UpstreamError> {
+    let origins = &asking.site.origins;
+    let limit = origins.timeouts.first_byte;
     for _ in 0..=INTERIM_RESPONSES_MAX {
-        session.read_response_header().await?;
-        let Some(head) = session.response_header() else {
+        let answered = session.head(limit, origins.unknown_coding).await;
+        let answered = answered.map_err(|error| response_error(&error))?;
+        let (status, mut headers) = (answered.status, answered.headers);
+        if status == StatusCode::SWITCHING_PROTOCOLS {
             break;
-        };
-        match head.status {
-            StatusCode::SWITCHING_PROTOCOLS => break,
-            status if status.is_informational() => {
-                let mut headers = copied(&head.headers);
-                policy::hop_by_hop::remove(&mut headers);
-                if status != StatusCode::CONTINUE {
-                    // A client that does not keep up with interim responses does without them.
-                    drop(interim.try_send(Interim { status, headers }));
-                }
-            }
-            _ => {
-                if let HttpSession::H1(session) = session {
-                    session.respect_keepalive();
-                }
-                return Ok(());
-            }
+        }
+        let is_final = !status.is_informational();
+        if is_final {
+            asking.trail.received(status);
+        }
+        if let Some(lie) = answered.lie {
+            return Err(refused(lie));
+        }
+        policy::hop_by_hop::remove(&mut headers);
+        if is_final {
+            asking.site.edits.response.apply(&mut headers);
+            return Ok((status, headers));
+        }
+        if status != StatusCode::CONTINUE {
+            // A client that does not keep up with interim responses does without them.
+            drop(interim.try_send(Interim { status, headers }));
         }
     }
-    Error::e_explain(ErrorType::InvalidHTTPHeader, "no final response")
-}
-
-/// Checks a response's head, and takes from it what goes on.
-fn understand(
-    session: &HttpSession,
-    site: &Site,
-) -> Result<(StatusCode, HeaderMap), UpstreamError> {
-    let head = session.response_header().ok_or(UpstreamError::Malformed)?;
-    let status = head.status;
-    let mut headers = copied(&head.headers);
-    if let HttpSession::H1(session) = session {
-        framed_once(&session.get_headers_raw_bytes())?;
-    }
-    check(status, &headers, head.version, site.origins.unknown_coding)?;
-    policy::hop_by_hop::remove(&mut headers);
-    site.edits.response.apply(&mut headers);
-    Ok((status, headers))
-}
-
-/// Refuses a head with both `Content-Length` and `Transfer-Encoding` (RFC 9112 §6.3). Pingora shows the second only.
-fn framed_once(head: &[u8]) -> Result<(), UpstreamError> {
-    let has = |name: &[u8]| {
-        let mut lines = head.split(|byte| *byte == b'\n');
-        lines.any(|line| {
-            let (field, rest) = line.split_at_checked(name.len()).unwrap_or_default();
-            // Pingora forgives white space before the colon (RFC 9112 §5.1).
-            field.eq_ignore_ascii_case(name) && rest.trim_ascii_start().first() == Some(&b':')
-        })
-    };
-    if has(b"content-length") && has(b"transfer-encoding") {
-        tracing::warn!("an origin's response with two framings is refused");
-        return Err(UpstreamError::Malformed);
-    }
-    Ok(())
+    Err(UpstreamError::Malformed)
 }
 
 /// Refuses what must not be passed on: ambiguous framing, statuses that are none, forged fields.
@@ -571,27 +487,16 @@ pub(crate) fn check(
     };
     match wire::check_response(status.as_u16(), headers, version, unknown_coding) {
         Ok(_) => Ok(()),
-        Err(lie) => {
-            tracing::warn!(%lie, "an origin's response is refused");
-            Err(match lie {
-                Lie::TransferCoding => UpstreamError::TransferCoding,
-                _ => UpstreamError::Malformed,
-            })
-        }
+        Err(lie) => Err(refused(lie)),
     }
 }
 
-/// Fields that do not keep the network buffer alive that they were read into.
-fn copied(headers: &HeaderMap) -> HeaderMap {
-    let copy = |(name, value): (&http::HeaderName, &HeaderValue)| {
-        let value = HeaderValue::from_bytes(value.as_bytes()).ok()?;
-        Some((name.clone(), value))
-    };
-    let mut copies = HeaderMap::with_capacity(headers.len());
-    for (name, value) in headers.iter().filter_map(copy) {
-        copies.append(name, value);
+fn refused(lie: Lie) -> UpstreamError {
+    tracing::warn!(%lie, "an origin's response is refused");
+    match lie {
+        Lie::TransferCoding => UpstreamError::TransferCoding,
+        _ => UpstreamError::Malformed,
     }
-    copies
 }
 
 impl Fetched {
@@ -653,7 +558,7 @@ impl Fetched {
             Carrier::Parent(incoming) => return incoming.next().await,
             Carrier::Origin(connection) => connection,
         };
-        let data = connection.session.read_response_body().await;
+        let data = connection.session.content(connection.between_bytes).await;
         let data = data.map_err(|error| {
             let error = response_error(&error);
             if let Some(candidate) = connection.candidate.take() {
@@ -677,30 +582,30 @@ impl Fetched {
     pub(crate) async fn release(mut self) {
         let done = match &mut self.carrier {
             Carrier::Parent(_) => return, // its connection has others on it
-            Carrier::Origin(connection) => connection.session.response_done(),
+            Carrier::Origin(connection) => connection.session.is_done(),
         };
         let done = done || matches!(self.next().await, Ok(None));
         let Carrier::Origin(connection) = self.carrier else {
             return;
         };
         let FromOrigin {
-            mut session,
-            peer,
+            session,
+            way,
             candidate,
-            connector,
+            connections,
+            ..
         } = *connection;
-        if !done {
-            return session.shutdown().await;
+        match done {
+            true => connections.keep(session, way).await,
+            false => session.end(),
         }
-        let idle: Option<Duration> = peer.options.idle_timeout;
-        connector.release_http_session(session, &*peer, idle).await;
         drop(candidate);
     }
 
     /// Nobody wants its content.
     pub(super) async fn give_up(self) {
-        if let Carrier::Origin(mut connection) = self.carrier {
-            connection.session.shutdown().await;
+        if let Carrier::Origin(connection) = self.carrier {
+            connection.session.end();
         }
     }
 

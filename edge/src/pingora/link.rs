@@ -28,6 +28,7 @@ use tokio::time::{sleep, timeout};
 use wire::proxy_protocol::{self, Announced};
 
 use super::fetch::connect_error;
+use super::origin::{Leased, Socket as ToOrigin};
 use crate::clock::monotonic;
 use crate::egress::{self, Exhausted, Pool, PortInUse, Source};
 use crate::error::UpstreamError;
@@ -82,6 +83,36 @@ impl Tracing for Lease {
 #[async_trait]
 impl Connect for Link {
     async fn connect(&self, _address: &PeerAddress) -> Result<Stream> {
+        Ok(match self.dial().await? {
+            Dialled::Tcp(stream, _) => stream.into(),
+            Dialled::Unix(stream) => stream.into(),
+        })
+    }
+}
+
+/// What a link leads over.
+enum Dialled {
+    Tcp(TcpStream, SocketAddr),
+    Unix(UnixStream),
+}
+
+impl Link {
+    /// A connection that holds the lease itself, and where it leads.
+    pub(super) async fn open(self) -> Result<(ToOrigin, Option<SocketAddr>)> {
+        Ok(match self.dial().await? {
+            Dialled::Tcp(stream, address) => {
+                let undelayed = stream.set_nodelay(true);
+                undelayed.map_err(|error| broken("a socket cannot be set up", error))?;
+                (
+                    ToOrigin::Tcp(Leased::new(stream, self.lease)),
+                    Some(address),
+                )
+            }
+            Dialled::Unix(stream) => (ToOrigin::Unix(Leased::new(stream, self.lease)), None),
+        })
+    }
+
+    async fn dial(&self) -> Result<Dialled> {
         let Ok(connection) = self.origin.slots.connection().await else {
             return Error::e_explain(NO_CONNECTION, "the origin has as many as it may have");
         };
@@ -89,12 +120,12 @@ impl Connect for Link {
         let begun = monotonic();
         // Whoever waits for a port does not wait for the origin yet.
         let patience = self.patience + egress::patience(&self.egress);
-        match timeout(patience, self.dial()).await {
+        match timeout(patience, self.dial_at_once()).await {
             Ok(dialled) => {
-                let stream = dialled?;
+                let dialled = dialled?;
                 let took = monotonic().saturating_sub(begun);
                 self.origin.condition.tally.connected(took);
-                Ok(stream)
+                Ok(dialled)
             }
             Err(_elapsed) => {
                 for address in self.place.addresses() {
@@ -104,15 +135,13 @@ impl Connect for Link {
             }
         }
     }
-}
 
-impl Link {
-    async fn dial(&self) -> Result<Stream> {
+    async fn dial_at_once(&self) -> Result<Dialled> {
         match &self.place {
             Place::Socket(path) => {
                 let mut stream = socket(path).await?;
                 self.introduce(&mut stream).await?;
-                Ok(stream.into())
+                Ok(Dialled::Unix(stream))
             }
             Place::Addresses(addresses) | Place::Server { addresses, .. } => {
                 let failed = |address| self.origin.failed_at(address);
@@ -124,7 +153,7 @@ impl Link {
                 self.origin.addresses.reached(address);
                 self.lease.0.lock().port = port;
                 self.introduce(&mut stream).await?;
-                Ok(stream.into())
+                Ok(Dialled::Tcp(stream, address))
             }
         }
     }

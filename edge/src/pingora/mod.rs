@@ -7,6 +7,7 @@
 mod client;
 pub(crate) mod fetch;
 pub(crate) mod link;
+mod origin;
 mod pass;
 mod peer;
 mod resume;

@@ -26,54 +26,81 @@ use crate::exchange::{Beyond, Exchange, Passing, Request, Way};
 use crate::metrics::Asked;
 use crate::node::Node;
 use crate::origins::attempts::{Attempts, Candidate};
-use crate::origins::outbound;
+use crate::origins::{Transport, outbound};
 use crate::outcome::{Answer, Bypass, Forward, Forwarded, NotStored, Outcome, Share, Told};
 use crate::proxy_status::Whose;
 use crate::sites::ShowKey;
 use crate::telemetry::{self, Open};
 use crate::tier::Hop;
 
-fn parts(exchange: &mut Exchange) -> Result<(Arc<Request>, &mut Passing)> {
+pub(super) fn parts(exchange: &mut Exchange) -> Result<(Arc<Request>, &mut Passing)> {
     match (&exchange.request, &mut exchange.passing) {
         (Some(request), Some(passing)) => Ok((Arc::clone(request), passing)),
         _ => Error::e_explain(ErrorType::InternalError, "a request that does not pass by"),
     }
 }
 
+/// Where an attempt goes.
+pub(super) enum Chosen<'a> {
+    Parent(&'a Hop),
+    Origin(&'a Candidate),
+}
+
 /// Where the next attempt goes.
+pub(super) async fn choose<'a>(
+    node: &Node,
+    request: &Arc<Request>,
+    passing: &'a mut Passing,
+) -> Result<Chosen<'a>> {
+    let site = &request.site;
+    if let Some(tier) = &site.common.tier
+        && passing.beyond.is_none()
+    {
+        let mut hops = tier.passes_to(request).await;
+        hops.reverse();
+        let begun = node.purges.latest();
+        passing.beyond = Some(Box::new(Beyond { hops, begun }));
+    }
+    if hop(passing).is_none() {
+        let begin = || {
+            Box::new(Way {
+                attempts: Attempts::new(site, request.plan()),
+                candidate: None,
+                dead: 0,
+            })
+        };
+        let way = passing.way.get_or_insert_with(begin);
+        if way.candidate.is_none() {
+            let now = node.clock.instant().into();
+            let candidate = way.attempts.next(&node.names, now).await;
+            way.candidate = Some(candidate.map_err(nowhere)?);
+        }
+    }
+    match hop(passing) {
+        Some(hop) => Ok(Chosen::Parent(hop)),
+        None => Ok(Chosen::Origin(candidate(passing)?)),
+    }
+}
+
+/// `http` or `https`, of where an attempt goes.
+pub(super) fn scheme(exchange: &Exchange) -> &'static str {
+    let passing = exchange.passing.as_ref();
+    let tls = passing.is_some_and(|passing| match hop(passing) {
+        Some(hop) => hop.tls.is_some(),
+        None => candidate(passing)
+            .is_ok_and(|candidate| matches!(candidate.origin.transport, Transport::Tls { .. })),
+    });
+    if tls { "https" } else { "http" }
+}
+
+/// As [`choose`], for Pingora's proxying.
 pub(super) async fn choose_peer(node: &Node, exchange: &mut Exchange) -> Result<Box<HttpPeer>> {
     let (request, passing) = parts(exchange)?;
-    let site = &request.site;
-    if let Some(tier) = &site.common.tier {
-        if passing.beyond.is_none() {
-            let mut hops = tier.passes_to(&request).await;
-            hops.reverse();
-            let begun = node.purges.latest();
-            passing.beyond = Some(Box::new(Beyond { hops, begun }));
-        }
-        if let Some(hop) = hop(passing) {
-            let timeouts = &site.origins.timeouts;
-            return Ok(Box::new(parent(hop, timeouts, &node.authorities)));
-        }
-    }
-    let begin = || {
-        Box::new(Way {
-            attempts: Attempts::new(site, request.plan()),
-            candidate: None,
-            dead: 0,
-        })
-    };
-    let way = passing.way.get_or_insert_with(begin);
-    if way.candidate.is_none() {
-        let now = node.clock.instant().into();
-        let candidate = way.attempts.next(&node.names, now).await;
-        way.candidate = Some(candidate.map_err(nowhere)?);
-    }
-    Ok(Box::new(peer(
-        candidate(passing)?,
-        &site.origins.timeouts,
-        &node.authorities,
-    )))
+    let (timeouts, authorities) = (&request.site.origins.timeouts, &node.authorities);
+    Ok(Box::new(match choose(node, &request, passing).await? {
+        Chosen::Parent(hop) => parent(hop, timeouts, authorities),
+        Chosen::Origin(candidate) => peer(candidate, timeouts, authorities),
+    }))
 }
 
 /// An attempt, as a step of the request's trace. It ends with its answer, or with the next attempt.
@@ -410,6 +437,7 @@ async fn act(
     }
     let treatment = request.treatment_of(answer.status);
     if matches!(passing.why, Forward::Bypass(Bypass::Uncacheable(_)))
+        && policy::store::decide(answer, &treatment.settings).is_ok()
         && request
             .guard(
                 answer.status,
@@ -417,7 +445,6 @@ async fn act(
                 treatment.settings.deception_guard,
             )
             .is_ok()
-        && policy::store::decide(answer, &treatment.settings).is_ok()
     {
         // It can be stored by now: the next request will.
         node.uncacheable.forget(request.storage_key());

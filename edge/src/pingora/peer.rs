@@ -14,7 +14,7 @@ use pingora_core::utils::tls::{CertKey, WrappedX509, parse_x509};
 use super::link::{Lease, Link, ToNode};
 use crate::egress;
 use crate::origins::attempts::{Candidate, Place};
-use crate::origins::{Certificate, Host, HttpVersion, Timeouts, Transport, Trust};
+use crate::origins::{Certificate, Host, HttpVersion, Origin, Timeouts, Transport, Trust};
 use crate::tier::Hop;
 
 /// Concurrent requests on one HTTP/2 connection to an origin, where the origin allows as many.
@@ -26,8 +26,8 @@ const STREAM_WINDOW: u32 = 512 * 1024;
 /// The same for all streams of a connection.
 const CONNECTION_WINDOW: u32 = 8 * 1024 * 1024;
 
-/// How long an unused connection is kept where there may be few of them: the two ways to an origin have a pool each, and
-/// what one of them keeps the other cannot use.
+/// How long an unused connection is kept where there may be few of them: what has content goes to an origin by a pool of
+/// its own, and what one of the two keeps the other cannot use.
 const IDLE_OF_FEW: Duration = Duration::from_millis(100);
 
 /// Authorities in Pingora's form, by what tells the connections of the origin that trusts them.
@@ -89,11 +89,59 @@ fn stable(place: &Place) -> (SocketAddr, u64) {
     (address, hasher.finish())
 }
 
-/// The peer behind a candidate. Everything that makes its connections different from others to the same address is in
-/// its identity, or the pool would mix them.
+/// What tells a candidate's connections from all others, to the same address as well: or they would be mixed.
+pub(super) fn identity(candidate: &Candidate) -> u64 {
+    let origin = &candidate.origin;
+    let (_, place) = stable(&candidate.place);
+    let mut identity = DefaultHasher::new();
+    (origin.identity, origin.shown, place).hash(&mut identity);
+    origin.addresses.turns().hash(&mut identity);
+    for pool in candidate.egress.iter() {
+        pool.identity.hash(&mut identity);
+    }
+    if origin.proxy_protocol.is_some() {
+        // A connection that is announced is one client's.
+        candidate.announced.hash(&mut identity);
+    }
+    identity.finish()
+}
+
+/// Whether HTTP/1.1 is spoken to an origin, in clear text.
+pub(super) fn is_plain(origin: &Origin) -> bool {
+    let in_clear = matches!(origin.transport, Transport::Plain);
+    in_clear && !matches!(origin.http, HttpVersion::Two)
+}
+
+/// How a candidate is reached.
+pub(super) fn link(candidate: &Candidate, timeouts: &Timeouts) -> Link {
+    Link {
+        origin: Arc::clone(&candidate.origin),
+        place: candidate.place.clone(),
+        announced: candidate.announced,
+        egress: Arc::clone(&candidate.egress),
+        patience: timeouts.connect,
+        lease: Lease::default(),
+    }
+}
+
+/// How long a connection may take: whoever waits for another one's end, or for a port, does not wait for the origin yet.
+pub(super) fn patience(candidate: &Candidate, timeouts: &Timeouts) -> Duration {
+    let queued = candidate.origin.slots.connection_patience();
+    timeouts.connect + queued + egress::patience(&candidate.egress)
+}
+
+/// How long a connection is kept that nobody uses.
+pub(super) fn idle_time(origin: &Origin, timeouts: &Timeouts) -> Duration {
+    match origin.slots.are_connections_few() {
+        true => timeouts.idle.min(IDLE_OF_FEW),
+        false => timeouts.idle,
+    }
+}
+
+/// The peer behind a candidate.
 pub(crate) fn peer(candidate: &Candidate, timeouts: &Timeouts, trusted: &Authorities) -> HttpPeer {
     let origin = &candidate.origin;
-    let (address, place) = stable(&candidate.place);
+    let (address, _) = stable(&candidate.place);
     let mut peer = match &origin.transport {
         Transport::Plain => HttpPeer::new(address, false, String::new()),
         Transport::Tls { trust, sni } => {
@@ -121,20 +169,11 @@ pub(crate) fn peer(candidate: &Candidate, timeouts: &Timeouts, trusted: &Authori
             peer
         }
     };
-    let mut identity = DefaultHasher::new();
-    (origin.identity, origin.shown, place).hash(&mut identity);
-    origin.addresses.turns().hash(&mut identity);
-    for pool in candidate.egress.iter() {
-        pool.identity.hash(&mut identity);
-    }
-    if origin.proxy_protocol.is_some() {
-        // A connection that is announced is one client's.
-        candidate.announced.hash(&mut identity);
-    }
-    peer.group_key = identity.finish();
+    peer.group_key = identity(candidate);
     let shown = origin.certificate.as_ref();
     peer.client_cert_key = shown.map(|shown| trusted.shown(origin.shown, shown));
-    let lease = Lease::default();
+    let link = link(candidate, timeouts);
+    let lease = link.lease.clone();
     let options = &mut peer.options;
     match (origin.http, &origin.transport) {
         (HttpVersion::One, _) | (HttpVersion::Negotiated, Transport::Plain) => {
@@ -146,25 +185,12 @@ pub(crate) fn peer(candidate: &Candidate, timeouts: &Timeouts, trusted: &Authori
     options.max_h2_streams = STREAMS_MAX;
     options.h2_stream_window_size = Some(STREAM_WINDOW);
     options.h2_connection_window_size = Some(CONNECTION_WINDOW);
-    let link = Link {
-        origin: Arc::clone(origin),
-        place: candidate.place.clone(),
-        announced: candidate.announced,
-        egress: Arc::clone(&candidate.egress),
-        patience: timeouts.connect,
-        lease: lease.clone(),
-    };
     options.custom_l4 = Some(Arc::new(link));
     options.tracer = Some(Tracer(Box::new(lease)));
-    // Whoever waits for another connection's end, or for a port, does not wait for the origin yet.
-    let queued = origin.slots.connection_patience() + egress::patience(&candidate.egress);
-    options.total_connection_timeout = Some(timeouts.connect + queued);
+    options.total_connection_timeout = Some(patience(candidate, timeouts));
     options.read_timeout = Some(timeouts.first_byte.max(timeouts.between_bytes));
     options.write_timeout = Some(timeouts.between_bytes);
-    options.idle_timeout = Some(match origin.slots.are_connections_few() {
-        true => timeouts.idle.min(IDLE_OF_FEW),
-        false => timeouts.idle,
-    });
+    options.idle_timeout = Some(idle_time(origin, timeouts));
     peer
 }
 

@@ -9,16 +9,18 @@ use std::sync::Arc;
 use futures::FutureExt as _;
 use http::{Method, StatusCode, Version, header};
 use pingora_core::protocols::http::HttpTask;
-use pingora_core::protocols::http::client::HttpSession;
 use pingora_core::protocols::http::custom::server::Session as Client;
-use pingora_core::upstreams::peer::HttpPeer;
 use pingora_core::{Error, ErrorSource, ErrorType, Result};
-use pingora_http::{RequestHeader, ResponseHeader};
+use pingora_http::ResponseHeader;
+use wire::UnknownCoding;
 
-use super::pass::{self, Replay};
+use super::origin::{Asked, Connections, Made, Session, Way};
+use super::pass::{self, Chosen, Replay};
+use super::peer;
 use super::session::Inbound;
-use crate::exchange::Exchange;
+use crate::exchange::{Exchange, Request};
 use crate::node::Node;
+use crate::origins::Timeouts;
 
 /// Pieces that leave together, as they came.
 const PIECES_MAX: usize = 16;
@@ -52,39 +54,55 @@ pub(super) async fn pass_on(
 }
 
 async fn attempt(node: &Node, client: &mut dyn Client, exchange: &mut Exchange) -> Result<()> {
-    let peer = pass::choose_peer(node, exchange).await?;
-    let connector = node.fetcher.connector();
-    let (session, reused) = match connector.get_http_session(&*peer).await {
-        Ok(connected) => connected,
+    let (request, passing) = pass::parts(exchange)?;
+    let timeouts = &request.site.origins.timeouts;
+    let connections = node.fetcher.connections();
+    let got = match pass::choose(node, &request, passing).await? {
+        Chosen::Origin(candidate) => connections.get(candidate, timeouts).await,
+        Chosen::Parent(hop) => {
+            let peer = Box::new(peer::parent(hop, timeouts, &node.authorities));
+            Box::pin(connections.get_of_peer(peer)).await
+        }
+    };
+    let (session, way, made) = match got {
+        Ok(got) => got,
         Err(error) => return Err(pass::not_connected(exchange, error.into_up()).into_up()),
     };
-    let address = session.server_addr().and_then(|it| it.as_inet().copied());
-    pass::reached(exchange, address);
+    pass::reached(exchange, session.address());
     let mut origin = Origin {
         session,
         awaited: Awaited::Head,
+        limits: Limits {
+            timeouts,
+            unknown_coding: request.site.origins.unknown_coding,
+        },
     };
-    let passed = origin.exchange(node, client, exchange, &peer).await;
+    let passed = origin.exchange(node, client, exchange, &request).await;
     let Err(error) = passed else {
-        let idle = peer.options.idle_timeout;
-        connector
-            .release_http_session(origin.session, &*peer, idle)
-            .await;
+        connections.keep(origin.session, way).await;
         return Ok(());
     };
-    origin.give_up(node, &peer, &error).await;
-    let replay = match (client.req_header().method.is_safe(), reused) {
-        (true, true) => Replay::Reused,
-        (true, false) => Replay::Made,
+    origin.give_up(connections, way, &error).await;
+    let replay = match (client.req_header().method.is_safe(), made) {
+        (true, Made::Before) => Replay::Reused,
+        (true, Made::Now) => Replay::Made,
         (false, _) => Replay::Never,
     };
     Err(pass::broken_off(exchange, error, replay))
 }
 
 /// Whoever was asked, an origin or a parent.
-struct Origin {
-    session: HttpSession,
+struct Origin<'a> {
+    session: Session,
     awaited: Awaited,
+    limits: Limits<'a>,
+}
+
+/// What is waited for how long, and what is believed.
+#[derive(Clone, Copy)]
+struct Limits<'a> {
+    timeouts: &'a Timeouts,
+    unknown_coding: UnknownCoding,
 }
 
 /// What comes next.
@@ -94,20 +112,30 @@ enum Awaited {
     Content,
 }
 
-impl Origin {
+impl Origin<'_> {
     async fn exchange(
         &mut self,
         node: &Node,
         client: &mut dyn Client,
         exchange: &mut Exchange,
-        peer: &HttpPeer,
+        request: &Request,
     ) -> Result<()> {
         let version = match &self.session {
-            HttpSession::H2(_) => Version::HTTP_2,
-            HttpSession::H1(_) | HttpSession::Custom(()) => Version::HTTP_11,
+            Session::H2(_) => Version::HTTP_2,
+            Session::H1(_) => Version::HTTP_11,
         };
+        let scheme = pass::scheme(exchange);
         let head = pass::prepare_request(node, (client.req_header(), version), exchange)?;
-        let sent = self.send(head, peer).await;
+        let head = http::request::Parts::from(head);
+        let asked = Asked {
+            method: &head.method,
+            target: &request.origin_target(),
+            scheme,
+            headers: head.headers,
+            content: None,
+        };
+        let limit = self.limits.timeouts.between_bytes;
+        let sent = self.session.ask(asked, limit).await;
         sent.map_err(Error::into_up)?;
         let (mut coming, mut bytes) = (Vec::new(), 0);
         loop {
@@ -125,9 +153,13 @@ impl Origin {
                     continue;
                 }
                 Some(Ok(task)) => taken(node, exchange, task).await?,
-                Some(Err(error)) if coming.is_empty() => return Err(error),
-                // After what came before.
-                Some(Err(error)) => HttpTask::Failed(error),
+                Some(Err(error)) => {
+                    // A head that the client has seen tells it that the response is cut, and not that there is none.
+                    if !coming.is_empty() {
+                        client.response_duplex_vec(coming).await?;
+                    }
+                    return Err(error);
+                }
             };
             let is_end = task.is_end();
             if let HttpTask::Body(Some(data), _) = &task {
@@ -138,21 +170,6 @@ impl Origin {
                 client.response_duplex_vec(coming).await?;
                 return Ok(());
             }
-        }
-    }
-
-    async fn send(&mut self, head: RequestHeader, peer: &HttpPeer) -> Result<()> {
-        self.session.set_read_timeout(peer.options.read_timeout);
-        self.session.set_write_timeout(peer.options.write_timeout);
-        match &mut self.session {
-            HttpSession::H1(session) => {
-                session.write_request_header(Box::new(head)).await?;
-                Ok(())
-            }
-            HttpSession::H2(session) => {
-                session.write_request_header(Box::new(in_http2(head, peer.is_tls())?), true)
-            }
-            HttpSession::Custom(()) => Err(Error::new(ErrorType::InternalError)),
         }
     }
 
@@ -179,24 +196,27 @@ impl Origin {
 
     /// An interim response, or the head of the final one.
     async fn head(&mut self) -> Result<HttpTask> {
-        self.session.read_response_header().await?;
-        let Some(came) = self.session.response_header() else {
-            return Err(Error::explain(ErrorType::InvalidHTTPHeader, "no head"));
-        };
+        let Limits {
+            timeouts,
+            unknown_coding,
+        } = self.limits;
+        let came = self
+            .session
+            .head(timeouts.first_byte, unknown_coding)
+            .await?;
         let mut head = http::Response::new(()).into_parts().0;
         head.status = came.status;
         head.version = came.version;
-        head.headers = came.headers.clone();
+        head.headers = came.headers;
         if !head.status.is_informational() {
             self.awaited = Awaited::Content;
         }
         let ended = match &mut self.session {
-            HttpSession::H1(session) => session.is_body_done(),
+            Session::H1(connection) => connection.is_done(),
             // What broke it off comes instead of its content.
-            HttpSession::H2(session) => session.check_response_end_or_error().unwrap_or(false),
-            HttpSession::Custom(()) => true,
+            Session::H2(session) => session.check_response_end_or_error().unwrap_or(false),
         };
-        if let (HttpSession::H2(session), true) = (&self.session, ended) {
+        if let (Session::H2(session), true) = (&self.session, ended) {
             let to_head = session
                 .request_header()
                 .is_some_and(|asked| asked.method == Method::HEAD);
@@ -214,16 +234,16 @@ impl Origin {
     }
 
     async fn content(&mut self) -> Result<HttpTask> {
-        let session = match &mut self.session {
-            HttpSession::H1(session) => {
-                let data = session.read_body_bytes().await?;
-                return Ok(HttpTask::Body(data, session.is_body_done()));
-            }
-            HttpSession::H2(session) => session,
-            HttpSession::Custom(()) => return Ok(HttpTask::Done),
-        };
+        let limit = self.limits.timeouts.between_bytes;
         loop {
-            let Some(data) = session.read_response_body().await? else {
+            let data = self.session.content(limit).await?;
+            let session = match &mut self.session {
+                Session::H1(connection) => {
+                    return Ok(HttpTask::Body(data, connection.is_done()));
+                }
+                Session::H2(session) => session,
+            };
+            let Some(data) = data else {
                 let trailers = session.read_trailers().await?;
                 return Ok(HttpTask::Trailer(trailers.map(Box::new)));
             };
@@ -235,11 +255,10 @@ impl Origin {
     }
 
     /// Ends what did not come to its regular end. A connection of HTTP/1 ends with it.
-    async fn give_up(self, node: &Node, peer: &HttpPeer, error: &Error) {
-        let HttpSession::H2(mut session) = self.session else {
+    async fn give_up(self, connections: &Connections, way: Way, error: &Error) {
+        let Session::H2(mut session) = self.session else {
             return;
         };
-        let connector = node.fetcher.connector();
         let late =
             *error.esource() == ErrorSource::Upstream && *error.etype() == ErrorType::ReadTimedout;
         if (late || *error.esource() == ErrorSource::Downstream)
@@ -251,14 +270,11 @@ impl Origin {
             // It may hang: others are not to wait for it.
             session.conn.mark_shutdown();
         }
-        let idle = peer.options.idle_timeout;
-        connector
-            .release_http_session(HttpSession::H2(session), peer, idle)
-            .await;
         let unfit = matches!(error.etype(), ErrorType::H2Downgrade | ErrorType::InvalidH2);
-        if unfit && peer.options.alpn.get_min_http_version() == 1 {
-            connector.prefer_h1(peer);
+        if unfit {
+            connections.speak_http1(&way);
         }
+        connections.keep(Session::H2(session), way).await;
     }
 }
 
@@ -285,22 +301,4 @@ fn announces_content(head: &http::response::Parts) -> bool {
     );
     let length = head.headers.get(header::CONTENT_LENGTH);
     !bare && length.is_some_and(|length| length.as_bytes().iter().any(|digit| *digit != b'0'))
-}
-
-/// RFC 9113 §8.3.1: scheme and authority are pseudo-header fields.
-fn in_http2(mut head: RequestHeader, tls: bool) -> Result<RequestHeader> {
-    let host = head.remove_header(&header::HOST);
-    let Some(host) = host else {
-        return Err(Error::explain(ErrorType::InternalError, "no authority"));
-    };
-    let invalid = |error| Error::because(ErrorType::InvalidHTTPHeader, "target", error);
-    let target = head.uri.path_and_query().cloned();
-    let target = target.unwrap_or_else(|| http::uri::PathAndQuery::from_static("/"));
-    let uri = http::Uri::builder()
-        .scheme(if tls { "https" } else { "http" })
-        .authority(host.as_bytes())
-        .path_and_query(target)
-        .build();
-    head.set_uri(uri.map_err(invalid)?);
-    Ok(head)
 }

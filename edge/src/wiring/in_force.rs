@@ -80,7 +80,7 @@ impl Keeping<'_> {
             api: Api::new(access, admin::dialects(dialects.clone())),
             limits: Arc::new(downstream_limits(limits)),
             query_content: limits.query_content,
-            tls: self.handshakes((node, tls), tier::peers(&config))?,
+            tls: handshakes((node, tls), tier::peers(&config), self.before)?,
             settings: settings::document(effective),
             since: self.clock.now(),
             hash: in_force::hash(&config),
@@ -88,29 +88,6 @@ impl Keeping<'_> {
             common,
             config,
         })
-    }
-
-    /// Makes what TLS listeners shake hands with, where there are some.
-    fn handshakes(
-        &self,
-        (node, tls): (&model::Node, &model::Tls),
-        peers: Option<&Path>,
-    ) -> Result<Option<Handshakes>, StartError> {
-        let model::Tls {
-            certificates,
-            ticket_key_file,
-        } = tls;
-        let is_tls = |it: &model::Listener| it.transport == model::ListenerTransport::Tls;
-        if !node.listen.iter().any(is_tls) {
-            return Ok(None);
-        }
-        let files = certificates.iter();
-        let files: Vec<_> = files
-            .map(|model::Certificate { cert, key }| Files { cert, key })
-            .collect();
-        let before = self.before.and_then(|before| before.tls.as_ref());
-        let of = (peers, ticket_key_file.as_deref());
-        Ok(Some(tls::handshakes(&files, of, before)?))
     }
 
     /// Makes what is asked instead of the origin, and who may ask this node.
@@ -142,6 +119,29 @@ impl Keeping<'_> {
         let tier = Tier::new(ready.settings, shared, nodes, before);
         Ok(Some(Arc::new(tier)))
     }
+}
+
+/// Makes what TLS listeners shake hands with, where there are some.
+pub(super) fn handshakes(
+    (node, tls): (&model::Node, &model::Tls),
+    peers: Option<&Path>,
+    before: Option<&InForce>,
+) -> Result<Option<Handshakes>, StartError> {
+    let model::Tls {
+        certificates,
+        ticket_key_file,
+    } = tls;
+    let is_tls = |it: &model::Listener| it.transport == model::ListenerTransport::Tls;
+    if !node.listen.iter().any(is_tls) {
+        return Ok(None);
+    }
+    let files = certificates.iter();
+    let files: Vec<_> = files
+        .map(|model::Certificate { cert, key }| Files { cert, key })
+        .collect();
+    let before = before.and_then(|before| before.tls.as_ref());
+    let of = (peers, ticket_key_file.as_deref());
+    Ok(Some(tls::handshakes(&files, of, before)?))
 }
 
 fn downstream_limits(limits: &model::Limits) -> Limits {

@@ -57,6 +57,7 @@ pub(super) fn site_origins(
     let metrics = &around.metrics.origins;
     let shared = Shared::new(before, (balance, slow_start, retry_budget), &all);
     let mut known = Known::of(before);
+    let stay = all.iter().any(|origin| known.has(origin));
     let ejection = ejection.map(self::ejection);
     let (health, probing) = self::health(health);
     let watching = Watching {
@@ -69,9 +70,15 @@ pub(super) fn site_origins(
         .map(|each| {
             let known = known.take(&each);
             let tally = metrics.origin(site, &each.to_string());
-            origin(each, &watching, (tally, around.pools, known)).map(Arc::new)
+            let origin = origin(each, &watching, (tally, around.pools, known))?;
+            // One that is new to a running site is as cold as one that came back. Where all are, there is nobody to take
+            // the rest of its share.
+            if known.is_none() && stay {
+                origin.condition.join(origins::moment());
+            }
+            Ok(Arc::new(origin))
         })
-        .collect::<Result<_, _>>()?;
+        .collect::<Result<_, StartError>>()?;
     Ok(Origins {
         balancer: shared.balancer,
         all,
@@ -143,6 +150,12 @@ impl<'a> Known<'a> {
     fn of(before: Option<Before<'a>>) -> Self {
         let all = before.map(|before| before.site.origins.all.iter().collect());
         Self(all.unwrap_or_default())
+    }
+
+    /// Whether that one was there before, or one at the same place.
+    fn has(&self, origin: &model::Origin) -> bool {
+        let label = origin.to_string();
+        self.0.iter().any(|known| known.label == label)
     }
 
     /// The same origin, or one at the same place that is asked in another way.

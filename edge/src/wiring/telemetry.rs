@@ -46,12 +46,7 @@ pub(super) fn prepare(
     } = telemetry;
     let counters = TelemetryMetrics::new().map_err(system)?;
     around.metrics.add(counters.collectors());
-    let tls = match endpoint.secure {
-        true => Some(secure(&endpoint.host, ca.as_deref())?),
-        false => None,
-    };
-    let fields = headers.as_deref().map(fields).transpose()?;
-    let endpoint = place(endpoint, fields.unwrap_or_default())?;
+    let (endpoint, tls) = way_to(endpoint, headers.as_deref(), ca.as_deref())?;
     let collector = Collector::new(endpoint, tls, around.names, around.clock);
     let resource = Resource {
         service,
@@ -68,6 +63,28 @@ pub(super) fn prepare(
         metrics,
         counters,
     ))
+}
+
+/// How the collector is reached.
+type Way = (Endpoint, Option<(TlsConnector, ServerName<'static>)>);
+
+/// How the collector is reached, by the files that are named.
+pub(super) fn way(telemetry: &model::Telemetry) -> Result<Way, StartError> {
+    let (headers, ca) = (telemetry.headers.as_deref(), telemetry.ca.as_deref());
+    way_to(telemetry.endpoint.clone(), headers, ca)
+}
+
+fn way_to(
+    url: model::CollectorUrl,
+    headers: Option<&Path>,
+    ca: Option<&Path>,
+) -> Result<Way, StartError> {
+    let tls = match url.secure {
+        true => Some(secure(&url.host, ca)?),
+        false => None,
+    };
+    let fields = headers.map(fields).transpose()?;
+    Ok((place(url, fields.unwrap_or_default())?, tls))
 }
 
 fn place(url: model::CollectorUrl, headers: HeaderMap) -> Result<Endpoint, StartError> {

@@ -14,8 +14,8 @@
 //! written by [`choose_framing`], [`write_head`] and, for chunks, [`write_chunk_head`].
 //!
 //! Requests that arrive over HTTP/2 meet the same rules through [`check_authority`],
-//! [`check_path`], [`check_field`] and [`check_size`]; heads that come back from an origin through
-//! [`check_response`].
+//! [`check_path`], [`check_field`] and [`check_size`]; heads that come back from an origin are read by a [`ResponseParser`]
+//! and go through [`check_response`]. What an origin is asked is written by [`write_request`].
 #![forbid(unsafe_code)]
 
 mod authority;
@@ -36,6 +36,7 @@ mod refusal;
 mod request;
 mod request_line;
 mod response;
+mod response_head;
 mod target;
 #[cfg(test)]
 mod tests;
@@ -54,7 +55,8 @@ pub use refusal::Refusal;
 pub use request::{Parsed, RequestHead, RequestParser, parse_request};
 pub use response::{
     BodyFraming, CHUNK_END, Field, LAST_CHUNK, choose_framing, write_chunk_head, write_head,
-    write_head_of, write_interim, write_trailers,
+    write_head_of, write_interim, write_request, write_trailers,
 };
+pub use response_head::{RESPONSE_FIELDS_MAX, RESPONSE_HEAD_MAX, ResponseHead, ResponseParser};
 pub use target::check_path;
 pub use upgrade::Upgrade;

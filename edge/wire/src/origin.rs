@@ -36,6 +36,13 @@ pub enum UnknownCoding {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 #[non_exhaustive]
 pub enum Lie {
+    /// No head of HTTP/1.x.
+    #[error("malformed head")]
+    Syntax,
+    /// A head of more than [`RESPONSE_HEAD_MAX`](crate::RESPONSE_HEAD_MAX) bytes or
+    /// [`RESPONSE_FIELDS_MAX`](crate::RESPONSE_FIELDS_MAX) field lines.
+    #[error("head too long")]
+    TooLong,
     /// Neither HTTP/1.0 nor HTTP/1.1.
     #[error("protocol version is not HTTP/1.0 or HTTP/1.1")]
     Version,
@@ -67,6 +74,8 @@ impl Lie {
     #[must_use]
     pub fn token(&self) -> &'static str {
         match self {
+            Self::Syntax => "syntax",
+            Self::TooLong => "too-long",
             Self::Version => "version",
             Self::Status => "status",
             Self::FieldValue => "field-value",

@@ -1,11 +1,11 @@
-//! Responses as they are written to clients (RFC 9112 §4, §6, §7).
+//! Responses as they are written to clients, and requests to origins (RFC 9112 §3, §4, §6, §7).
 
 use bytes::{BufMut, BytesMut};
 use http::header::{TRAILER, UPGRADE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version};
 
 use crate::framing::content_length;
-use crate::{Persistence, trailers};
+use crate::{Persistence, Refusal, trailers};
 
 /// What ends a chunk's data.
 pub const CHUNK_END: &[u8] = b"\r\n";
@@ -134,6 +134,30 @@ fn write_fields<'a>(
             write_field(out, field);
         }
     }
+}
+
+/// Writes the head of a request, with all of its fields: which of them are the connection's was decided before.
+///
+/// # Errors
+///
+/// Nothing is written where `target` has a byte that no target may have (RFC 9112 §3.2).
+pub fn write_request(
+    out: &mut BytesMut,
+    method: &Method,
+    target: &str,
+    headers: &HeaderMap,
+) -> Result<(), Refusal> {
+    if target.is_empty() || target.bytes().any(|byte| byte <= b' ' || byte == 0x7f) {
+        return Err(Refusal::Target);
+    }
+    for part in [method.as_str(), " ", target, " HTTP/1.1\r\n"] {
+        out.put_slice(part.as_bytes());
+    }
+    for field in headers {
+        write_field(out, field);
+    }
+    out.put_slice(b"\r\n");
+    Ok(())
 }
 
 /// Writes an interim response, such as 100 (Continue) or 103 (Early Hints).

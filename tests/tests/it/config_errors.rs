@@ -324,3 +324,61 @@ async fn what_nobody_reads_is_no_panic() {
         assert!(matches!(code, Some(0..=2)), "{arguments:?}: {code:?}");
     }
 }
+
+#[tokio::test]
+async fn a_check_finds_what_a_start_would_refuse_of_the_files_that_are_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let ca = Ca::new();
+    let (cert, key) = ca.sign(&["a.example"]).write(folder.path(), "a");
+    let file = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        fs::write(&path, text).unwrap();
+        path
+    };
+    let (short, garbage) = (
+        file("short.key", "too short"),
+        file("garbage.pem", "garbage"),
+    );
+    let long = file("long.key", "a secret that is as long as it has to be");
+    let tls = "[node]\nlisten = [{ address = \"127.0.0.1:0\", tls = true }]\n";
+    let tier = |key| format!("[tier]\nrole = \"parent\"\nkey_file = {key:?}\n{SITE}");
+    let certificates = |cert, more: &str| {
+        format!("{tls}[tls]\ncertificates = [{{ cert = {cert:?}, key = {key:?} }}]\n{more}\n{SITE}")
+    };
+    let token = |file| {
+        format!("[admin]\ntokens = [{{ name = \"t\", file = {file:?}, may = [\"read\"] }}]\n{SITE}")
+    };
+    let telemetry =
+        |ca| format!("[telemetry]\nendpoint = \"https://127.0.0.1:9\"\nca_file = {ca:?}\n{SITE}");
+    let shown = |cert| {
+        let origin = "url = \"https://127.0.0.1:3000\"";
+        let origin = format!("{{ {origin}, client_cert = {cert:?}, client_key = {key:?} }}");
+        SITE.replace("\"http://127.0.0.1:3000\"", &origin)
+    };
+    for (wrong, named, right) in [
+        (tier(&short), "short.key", tier(&long)),
+        (
+            certificates(&garbage, ""),
+            "garbage.pem",
+            certificates(&cert, ""),
+        ),
+        (
+            certificates(&cert, &format!("ticket_key_file = {short:?}")),
+            "short.key",
+            certificates(&cert, &format!("ticket_key_file = {long:?}")),
+        ),
+        (shown(&garbage), "garbage.pem", shown(&cert)),
+        (
+            token(&short),
+            "short.key",
+            token(&file("token", "a-token-for-the-tests-of-32-chars")),
+        ),
+        (telemetry(&garbage), "garbage.pem", telemetry(&cert)),
+    ] {
+        let exit = checked(&wrong).await;
+        complains(&exit, &[named]);
+        assert_eq!(exit.stderr.lines().count(), 1, "{}", exit.stderr);
+        let exit = checked(&right).await;
+        assert_eq!((exit.code, exit.stderr.as_str()), (Some(0), ""), "{right}");
+    }
+}

@@ -197,6 +197,68 @@ async fn a_request_waits_for_a_port_or_fails_as_the_pool_says() {
     }
 }
 
+#[tokio::test]
+async fn who_waits_for_a_port_is_not_ended_by_the_time_for_connecting() {
+    let gate = Gate::closed();
+    let origin = Noting::start(&gate).await;
+    let wait = "exhausted = \"wait\"\nwait = \"50s\"";
+    let settings = Settings::origins(&[&origin.url])
+        .site("egress = [\"one\"]")
+        .site("idle_timeout = \"50ms\"")
+        .site("connect_timeout = \"2s\"")
+        .append(&pool("one", "127.0.0.24", "40000-40001", wait));
+    let node = Node::start(settings).await;
+    let mut clients = hanging(&node, &origin, 2).await;
+    let mut waiting = node.client().await;
+    waiting.ask("GET", "/waiting", &[]).await;
+    let exhausted = |metrics: &Metrics| metrics.sum("larder_egress_exhausted_total", &[]) >= 1.0;
+    node.metrics_when(exhausted).await;
+    // It is the longer the better: nothing is to happen.
+    tokio::time::sleep(std::time::Duration::from_secs(3)).await;
+    gate.open();
+    clients.push(waiting);
+    for mut client in clients {
+        assert_eq!(client.answer().await.text(), "x");
+    }
+}
+
+#[tokio::test]
+async fn a_changed_pool_is_left_from_by_new_connections_and_old_ones_go_on() {
+    let gate = Gate::closed();
+    let (slow, origin) = (Noting::start(&gate).await, Noting::start(&open()).await);
+    let of = |address| {
+        let site = format!(
+            "[[site]]\nname = \"slow\"\nhosts = [\"slow.example\"]\norigins = [\"{}\"]\negress = [\"one\"]\n",
+            slow.url
+        );
+        Settings::origins(&[&origin.url])
+            .site("egress = [\"one\"]")
+            .append(&pool("one", address, "40000-40099", ""))
+            .append(&site)
+    };
+    let addresses = |of: &Noting| -> Vec<String> {
+        let seen = of.seen();
+        seen.iter().map(|it| it.ip().to_string()).collect()
+    };
+    let node = Node::start(of("127.0.0.25")).await;
+    let mut before = node.client().await.host("slow.example");
+    before.ask("GET", "/under-way", &[]).await;
+    eventually(SOON, || slow.seen().len() == 1).await;
+    assert_eq!(node.get("/a").await.text(), "x");
+    assert_eq!(node.reload(&of("127.0.0.26")).await.status, 200);
+    // The connection that was kept is of the old pool.
+    assert_eq!(node.get("/b").await.text(), "x");
+    assert_eq!(addresses(&origin), ["127.0.0.25", "127.0.0.26"]);
+    let mut after = node.client().await.host("slow.example");
+    after.ask("GET", "/new", &[]).await;
+    eventually(SOON, || slow.seen().len() == 2).await;
+    assert_eq!(addresses(&slow), ["127.0.0.25", "127.0.0.26"]);
+    gate.open();
+    for client in [&mut before, &mut after] {
+        assert_eq!(client.answer().await.text(), "x");
+    }
+}
+
 /// How a start is refused.
 async fn refused(pools: &str) -> String {
     let folder = tempfile::tempdir().expect("a folder");

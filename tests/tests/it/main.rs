@@ -49,6 +49,7 @@ mod openapi;
 mod origin_lies;
 mod origins;
 mod origins_addresses;
+mod passing;
 mod post;
 mod proxy_status;
 mod purge;

@@ -34,7 +34,7 @@ async fn http2_in_clear_text_by_prior_knowledge() {
         .await;
     assert_eq!(answer.status, 200);
     assert_eq!(&origin.last("/b").body[..], b"hello");
-    // Fills and requests that pass the cache by have a pool each.
+    // Requests with content have a pool of their own.
     assert!(origin.connections() <= 2, "{}", origin.connections());
 }
 

@@ -3,7 +3,8 @@
 use std::net::SocketAddr;
 
 use larder_tests::{
-    Ca, Client, Gate, Node, Origin, Reply, Response, Settings, eventually, free_port, run_to_exit,
+    Ca, Client, Gate, H2Client, Node, Origin, Reply, Response, Settings, eventually, free_port,
+    run_to_exit,
 };
 use serde_json::{Value, json};
 
@@ -97,6 +98,32 @@ async fn a_kept_connection_that_repeats_itself_obeys_the_new_rules() {
         assert!(same.get("/a").await.is_hit(), "{round}");
         let target = ["/a1", "/a2"][round % 2];
         assert!(other.get(target).await.is_hit(), "{round}");
+    }
+}
+
+#[tokio::test]
+async fn an_http_2_connection_that_is_kept_obeys_the_new_rules() {
+    let origin = origin(600).await;
+    let before = Settings::origins(&[&origin.url()]);
+    let after = before
+        .clone()
+        .rule("name = \"never\"\nmatch = { path = \"/a*\" }\ncache = false");
+    let node = Node::start(before.clone()).await;
+    for target in ["/a", "/a1", "/a2"] {
+        node.get(target).await;
+    }
+    let mut narrow = H2Client::connect(node.address()).await;
+    let mut wide = H2Client::connect_wide(node.address()).await;
+    for (settings, hit) in [(&before, true), (&after, false), (&before, true)] {
+        assert_eq!(node.reload(settings).await.status, 200);
+        for client in [&mut narrow, &mut wide] {
+            // It repeats itself, and then asks for something else in the same words.
+            for target in ["/a", "/a", "/a", "/a1", "/a2", "/a1", "/a2"] {
+                let answer = client.get(target).await;
+                assert_eq!(answer.status, 200);
+                assert_eq!(answer.is_hit(), hit, "{target}");
+            }
+        }
     }
 }
 

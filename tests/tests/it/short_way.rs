@@ -248,7 +248,7 @@ async fn node() -> (Origin, Node) {
 
 /// Everything that comes back, and what the log says of it.
 pub(crate) async fn play(node: &Node, play: &Play) -> (Vec<u8>, Vec<Value>) {
-    let before = node.log_lines().len();
+    let before = node.log_length();
     let mut client: Client = node.client().await;
     client.send(&play.bytes).await;
     client.finish().await;
@@ -267,7 +267,7 @@ async fn lines(node: &Node, before: usize) -> Vec<Value> {
     let mut lines = Vec::new();
     while !lines.iter().any(|line: &Value| line["path"] == "/end") {
         tokio::time::sleep(std::time::Duration::from_millis(2)).await;
-        lines = node.log_lines().split_off(before);
+        lines = node.log_lines_since(before);
     }
     for line in &mut lines {
         let line = line.as_object_mut().expect("an object");

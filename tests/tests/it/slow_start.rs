@@ -98,3 +98,48 @@ async fn who_was_never_away_has_its_whole_share() {
     }
     assert_eq!((one.total(), other.total()), (10, 10));
 }
+
+#[tokio::test]
+async fn an_origin_that_a_reload_adds_to_others_takes_a_tenth_of_its_share_at_first() {
+    let (new, other) = (
+        Origin::start(|_| answer()).await,
+        Origin::start(|_| answer()).await,
+    );
+    let alone = settings(&[&other.url()], "1h");
+    let both = settings(&[&new.url(), &other.url()], "1h");
+    let node = Node::start(alone).await;
+    assert_eq!(node.reload(&both).await.status, 200);
+    let mut added = Back {
+        node,
+        back: new,
+        other,
+        asked: 0,
+    };
+    let came = added.ask(REQUESTS).await;
+    assert!((9..=11).contains(&came), "{came} of {REQUESTS}");
+    // What began slowly goes on so, whatever else changes.
+    let settings = both.site("retries = 1");
+    assert_eq!(added.node.reload(&settings).await.status, 200);
+    let came = added.ask(REQUESTS).await;
+    assert!((9..=11).contains(&came), "{came} of {REQUESTS}");
+}
+
+#[tokio::test]
+async fn origins_that_take_the_place_of_all_others_have_their_whole_share_at_once() {
+    let (one, other, before) = (
+        Origin::start(|_| answer()).await,
+        Origin::start(|_| answer()).await,
+        Origin::start(|_| answer()).await,
+    );
+    let node = Node::start(settings(&[&before.url()], "1h")).await;
+    let settings = settings(&[&one.url(), &other.url()], "1h");
+    assert_eq!(node.reload(&settings).await.status, 200);
+    let mut both = Back {
+        node,
+        back: one,
+        other,
+        asked: 0,
+    };
+    let came = both.ask(REQUESTS).await;
+    assert!((54..=56).contains(&came), "{came} of {REQUESTS}");
+}

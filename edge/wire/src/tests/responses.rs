@@ -231,3 +231,29 @@ fn a_written_length_can_be_read() {
         assert_eq!(content_length(&fields), Ok(Some(length)));
     }
 }
+
+#[test]
+fn a_request_is_written_with_all_of_its_fields() {
+    let mut out = BytesMut::new();
+    let fields = headers(&[
+        ("host", b"a.example"),
+        ("connection", b"close"),
+        ("x-y", b"z"),
+    ]);
+    let written = write_request(&mut out, &Method::GET, "/p?q", &fields);
+    assert_eq!(written, Ok(()));
+    assert_eq!(
+        out,
+        "GET /p?q HTTP/1.1\r\nHost: a.example\r\nConnection: close\r\nX-Y: z\r\n\r\n"
+    );
+}
+
+#[test]
+fn a_target_cannot_end_the_request_line() {
+    for target in ["", "/a b", "/a\r\nX: y", "/\n", "/\0", "/\x7f"] {
+        let mut out = BytesMut::new();
+        let written = write_request(&mut out, &Method::GET, target, &HeaderMap::new());
+        assert_eq!(written, Err(Refusal::Target), "{target:?}");
+        assert!(out.is_empty());
+    }
+}

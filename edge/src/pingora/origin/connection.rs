@@ -251,7 +251,7 @@ impl Connection {
             let read = poll_read(&mut self.socket, cx, &mut self.piece, limit);
             match read {
                 Poll::Ready(Ok(length)) if length > 0 => {}
-                other if self.piece.is_empty() => return other,
+                Poll::Ready(_) | Poll::Pending if self.piece.is_empty() => return read,
                 // What came before is taken first.
                 Poll::Ready(Err(error)) => {
                     self.broken = Some(error);

@@ -1,22 +1,20 @@
 //! One line per request, written by a thread of its own: a slow reader of the log slows no request.
 //!
-//! A request formats its line and appends it to what waits; the thread takes all that waits and writes it at once.
-//! Between two writes it pauses, so that it is not woken for every line.
+//! A request's line is formatted where it waits ([`queue`]).
 
 mod format;
 mod json;
 mod moment;
 mod output;
+mod queue;
 
 use std::borrow::Cow;
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::Duration;
 
 use http::header::{REFERER, USER_AGENT};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Version};
-use parking_lot::{Condvar, Mutex};
 use policy::time::Timestamp;
 use prometheus::IntCounter;
 use serde::{Serialize, Serializer};
@@ -28,15 +26,7 @@ use crate::outcome::{Outcome, Word};
 pub(crate) use format::{Format, Redacted, Redaction};
 use format::{append, append_json};
 pub(crate) use output::{Output, Rotated, Server, Syslog};
-
-/// Bytes that wait to be written; lines beyond it are dropped and counted.
-const WAITING_MAX: usize = 4 * 1024 * 1024;
-/// Between two writes.
-const PAUSE: Duration = Duration::from_millis(10);
-/// How long the end of a node waits for the last lines.
-const FLUSH_TIME: Duration = Duration::from_secs(2);
-/// A thread keeps room for a line of this length.
-const LINE_KEPT: usize = 16 * 1024;
+use queue::{Full, Queue};
 
 /// What is told of a request.
 #[derive(Clone, Debug, Serialize)]
@@ -283,10 +273,6 @@ pub(crate) struct AccessLog {
     dropped: IntCounter,
 }
 
-thread_local! {
-    static FORMATTED: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
-}
-
 /// Whether a request is told.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Telling {
@@ -296,40 +282,11 @@ pub(crate) enum Telling {
     For(u32),
 }
 
-/// What requests and the writing thread share.
-#[derive(Debug, Default)]
-struct Queue {
-    waiting: Mutex<Waiting>,
-    /// Wakes the thread, which waits for something to write.
-    arrived: Condvar,
-    /// Wakes the thread, which pauses.
-    hurry: Condvar,
-    /// Wakes those who wait until it is written.
-    written: Condvar,
-}
-
-#[derive(Debug, Default)]
-struct Waiting {
-    lines: Vec<u8>,
-    /// Writes so far.
-    writes: u64,
-    state: State,
-}
-
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-enum State {
-    #[default]
-    Open,
-    /// Somebody waits for the last line.
-    Flushing,
-    Closed,
-}
-
 impl AccessLog {
     /// A log to `out`. The thread that writes it ends with the log.
     pub(crate) fn new(manner: Manner, out: Output, dropped: IntCounter) -> Self {
         let wanted = manner.format != Format::Off;
-        let queue = wanted.then(|| start(out, dropped.clone())).flatten();
+        let queue = wanted.then(|| Queue::start(out, dropped.clone())).flatten();
         Self {
             queue,
             manner,
@@ -377,151 +334,64 @@ impl AccessLog {
         &self.manner.response_fields
     }
 
-    /// Waits until every line handed over before is written, at most for [`FLUSH_TIME`]. It blocks.
+    /// Waits until every line handed over before is written, for two seconds at most. It blocks.
     pub(crate) fn flush(&self) {
-        let Some(queue) = &self.queue else {
-            return;
-        };
-        let mut waiting = queue.waiting.lock();
-        waiting.state = State::Flushing;
-        // What is being written now was taken before; the next write has the rest.
-        let until = waiting.writes + 2;
-        queue.arrived.notify_one();
-        queue.hurry.notify_one();
-        let late = |waiting: &mut Waiting| waiting.writes < until;
-        if queue
-            .written
-            .wait_while_for(&mut waiting, late, FLUSH_TIME)
-            .timed_out()
-        {
-            tracing::warn!("the access log is not read: its last lines are lost");
+        if let Some(queue) = &self.queue {
+            queue.flush();
         }
-        waiting.state = State::Open;
     }
 
     /// Hands a line over, or drops it where too many wait.
     pub(crate) fn write(&self, line: &Line<'_>) {
-        self.hand_over(|buffer| append(buffer, self.manner.format, line));
+        self.hand_over(|buffer| append(buffer, self.manner.format, line), |_| ());
     }
 
     /// As [`Self::write`], if it is `told`, and gives it back in JSON. It is formatted once where it is told so.
     pub(crate) fn write_and_keep(&self, line: &Line<'_>, told: bool) -> Box<[u8]> {
-        let is_told_so = told && self.manner.format == Format::Json;
-        if told && !is_told_so {
+        let in_json = |buffer: &mut Vec<u8>| json::append(buffer, line);
+        if told && self.manner.format == Format::Json {
+            let kept = self.hand_over(
+                |buffer| {
+                    in_json(buffer);
+                    buffer.push(b'\n');
+                },
+                |line| Box::from(line.strip_suffix(b"\n").unwrap_or(line)),
+            );
+            return kept.unwrap_or_default();
+        }
+        if told {
             self.write(line);
         }
-        FORMATTED.with_borrow_mut(|formatted| {
-            formatted.clear();
-            json::append(formatted, line);
-            let kept = Box::from(formatted.as_slice());
-            if is_told_so {
-                formatted.push(b'\n');
-                self.append(formatted);
-            }
-            formatted.shrink_to(LINE_KEPT);
-            kept
-        })
+        let mut kept = Vec::new();
+        in_json(&mut kept);
+        kept.into_boxed_slice()
     }
 
     /// Hands a line over of what no request's line tells. Only JSON has it.
     pub(crate) fn write_behind(&self, behind: &Behind<'_>) {
         if self.manner.format == Format::Json {
-            self.hand_over(|buffer| append_json(buffer, behind));
+            self.hand_over(|buffer| append_json(buffer, behind), |_| ());
         }
     }
 
-    fn hand_over(&self, format: impl FnOnce(&mut Vec<u8>)) {
-        if self.queue.is_none() {
-            return;
-        }
-        FORMATTED.with_borrow_mut(|formatted| {
-            formatted.clear();
-            format(formatted);
-            self.append(formatted);
-            formatted.shrink_to(LINE_KEPT);
-        });
-    }
-
-    fn append(&self, line: &[u8]) {
-        let Some(queue) = &self.queue else {
-            return;
-        };
-        if !queue.append(line) {
+    /// What `seen` makes of the line; nothing where there is no log.
+    fn hand_over<T>(
+        &self,
+        line: impl FnOnce(&mut Vec<u8>),
+        seen: impl FnOnce(&[u8]) -> T,
+    ) -> Option<T> {
+        let (seen, appended) = self.queue.as_ref()?.append(line, seen);
+        if let Err(Full) = appended {
             self.dropped.inc();
         }
+        Some(seen)
     }
 }
 
 impl Drop for AccessLog {
     fn drop(&mut self) {
         if let Some(queue) = &self.queue {
-            queue.waiting.lock().state = State::Closed;
-            queue.arrived.notify_one();
-            queue.hurry.notify_one();
-        }
-    }
-}
-
-fn start(out: Output, dropped: IntCounter) -> Option<Arc<Queue>> {
-    let queue = Arc::new(Queue::default());
-    let written = Arc::clone(&queue);
-    let writer = std::thread::Builder::new().name("access-log".to_owned());
-    match writer.spawn(move || written.write_to(out, &dropped)) {
-        Ok(_) => Some(queue),
-        Err(error) => {
-            tracing::error!(%error, "no access log: its thread cannot be started");
-            None
-        }
-    }
-}
-
-impl Queue {
-    /// False if there is no room.
-    fn append(&self, line: &[u8]) -> bool {
-        let mut waiting = self.waiting.lock();
-        if waiting.lines.len() + line.len() > WAITING_MAX {
-            return false;
-        }
-        let first = waiting.lines.is_empty();
-        waiting.lines.extend_from_slice(line);
-        drop(waiting);
-        if first {
-            self.arrived.notify_one();
-        }
-        true
-    }
-
-    fn write_to(&self, mut out: Output, dropped: &IntCounter) {
-        let mut lines = Vec::new();
-        let mut broken = false;
-        loop {
-            let mut waiting = self.waiting.lock();
-            let idle =
-                |waiting: &mut Waiting| waiting.lines.is_empty() && waiting.state == State::Open;
-            self.arrived.wait_while(&mut waiting, idle);
-            let closed = waiting.state == State::Closed;
-            std::mem::swap(&mut waiting.lines, &mut lines);
-            drop(waiting);
-
-            // A log that nobody reads any more is no reason to stop serving.
-            match out.write(&lines) {
-                0 => broken = false,
-                lost => {
-                    dropped.inc_by(lost);
-                    if !std::mem::replace(&mut broken, true) {
-                        tracing::warn!(lost, "the access log cannot be written");
-                    }
-                }
-            }
-            lines.clear();
-            if closed {
-                return;
-            }
-            let mut waiting = self.waiting.lock();
-            waiting.writes += 1;
-            self.written.notify_all();
-            let open = |waiting: &mut Waiting| waiting.state == State::Open;
-            self.hurry.wait_while_for(&mut waiting, open, PAUSE);
+            queue.close();
         }
     }
 }
@@ -567,6 +437,7 @@ pub(crate) mod tests {
     use std::io::Write;
     use std::sync::mpsc;
 
+    use super::queue::LANE_MAX;
     use super::*;
 
     pub(super) fn line(path: &str) -> Line<'_> {
@@ -661,15 +532,46 @@ pub(crate) mod tests {
     fn lines_that_nobody_takes_are_dropped_and_counted() {
         let (log, dropped, release, _written) = stuck();
         let path = "x".repeat(1000);
-        let lines = 3 * WAITING_MAX / path.len();
+        let lines = 3 * LANE_MAX / path.len();
         for _ in 0..lines {
             log.write(&line(&path));
         }
         drop(release);
         // One lot may be with the writer, and be lost, too; another one waits.
         let kept = lines - usize::try_from(dropped.get()).unwrap();
-        assert!(kept > WAITING_MAX / 2 / path.len());
-        assert!(kept <= 2 * WAITING_MAX / path.len());
+        assert!(kept > LANE_MAX / 2 / path.len());
+        assert!(kept <= 2 * LANE_MAX / path.len());
+    }
+
+    #[test]
+    fn threads_do_not_mix_their_lines() {
+        let (log, dropped, release, written) = stuck();
+        std::thread::spawn(move || while release.send(()).is_ok() {});
+        std::thread::scope(|scope| {
+            for thread in 0..8 {
+                let log = &log;
+                scope.spawn(move || {
+                    for number in 0..1_000 {
+                        log.write(&line(&format!("/{thread}/{number}")));
+                    }
+                });
+            }
+        });
+        log.flush();
+        assert_eq!(dropped.get(), 0);
+        let written = written.try_iter().collect::<Vec<_>>().concat();
+        let paths = str::from_utf8(&written).unwrap().lines().map(|line| {
+            let line: serde_json::Value = serde_json::from_str(line).unwrap();
+            line["path"].as_str().unwrap().to_owned()
+        });
+        let mut last = [None; 8];
+        for path in paths {
+            let numbers: Vec<usize> = path[1..].split('/').map(|it| it.parse().unwrap()).collect();
+            // Each thread's lines are in the order in which it wrote them.
+            assert!(last[numbers[0]] < Some(numbers[1]));
+            last[numbers[0]] = Some(numbers[1]);
+        }
+        assert_eq!(last, [Some(999); 8]);
     }
 
     #[test]

@@ -32,6 +32,7 @@ mod node;
 mod observe;
 mod origins;
 mod outcome;
+mod per_thread;
 mod pingora;
 mod proxy_status;
 pub mod purge_command;

@@ -1,9 +1,9 @@
 //! What hits cost a whole node in instructions, by how each differs from the one before it on its connection; and what
-//! a request costs that passes the cache by.
+//! a request costs that passes the cache by, and one whose response is stored.
 //!
 //! `hits LARDER KIND COUNT` runs a node under valgrind, asks it for so many hits of a kind, and prints how many
 //! instructions it took from its start to its end. `.ci/instructions` runs it with two counts: the difference is what hits
-//! cost. Kinds are `h1-same`, `h1-target`, `h1-host`, `h1-pass`, and the same of `h2`.
+//! cost. Kinds are `h1-same`, `h1-target`, `h1-host`, `h1-pass`, `h1-miss`, and the same of `h2`.
 
 use std::error::Error;
 use std::fmt::Write as _;
@@ -38,6 +38,8 @@ enum Differs {
     InItsHost,
     /// Nor does it, and it is known that the answer may not be stored.
     NowhereAndPasses,
+    /// Nobody asked for it before.
+    InATargetOfItsOwn,
 }
 
 /// What is spoken.
@@ -63,7 +65,8 @@ fn main() -> Result<()> {
         "target" => Differs::InItsTarget,
         "host" => Differs::InItsHost,
         "pass" => Differs::NowhereAndPasses,
-        _ => return Err("same, target, host or pass".into()),
+        "miss" => Differs::InATargetOfItsOwn,
+        _ => return Err("same, target, host, pass or miss".into()),
     };
     let mut node = Node::start(&larder, origin()?)?;
     ask(node.address, (protocol, differs), count.parse()?)?;
@@ -223,13 +226,14 @@ fn ask(node: SocketAddr, (protocol, differs): (Protocol, Differs), count: usize)
 
 impl Differs {
     /// Host and path.
-    fn nth(self, number: usize) -> (String, String) {
-        let number = number % SITES;
+    fn nth(self, nth: usize) -> (String, String) {
+        let number = nth % SITES;
         let (host, path) = match self {
             Self::Nowhere => (0, 0),
             Self::InItsTarget => (0, number),
             Self::InItsHost => (number, number),
             Self::NowhereAndPasses => return ("0.example".to_owned(), PASSED.to_owned()),
+            Self::InATargetOfItsOwn => return ("0.example".to_owned(), format!("/new-{nth}.png")),
         };
         (format!("{host}.example"), format!("/{path}.png"))
     }
@@ -238,6 +242,7 @@ impl Differs {
     const fn told(self) -> &'static str {
         match self {
             Self::NowhereAndPasses => "; fwd=bypass; ",
+            Self::InATargetOfItsOwn => "; fwd=uri-miss; ",
             Self::Nowhere | Self::InItsTarget | Self::InItsHost => "; hit; ttl=",
         }
     }

@@ -1,4 +1,4 @@
-//! Requests without content to an origin, over Pingora's pooled connections.
+//! Requests that are made as a whole, to an origin or a parent: of fills, validations and probes.
 
 use std::sync::Arc;
 use std::time::Duration;

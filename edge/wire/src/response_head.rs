@@ -40,26 +40,25 @@ impl ResponseParser {
     ///
     /// A [`Lie`], where it is no head of HTTP/1.x, or is longer than [`RESPONSE_HEAD_MAX`] or [`RESPONSE_FIELDS_MAX`].
     pub fn parse(&mut self, input: &mut BytesMut) -> Result<Option<ResponseHead>, Lie> {
-        let Some(end) = self.end(input) else {
-            return match input.len() > RESPONSE_HEAD_MAX {
-                true => Err(Lie::TooLong),
-                false => Ok(None),
-            };
-        };
-        let mut fields = [httparse::EMPTY_HEADER; RESPONSE_FIELDS_MAX];
-        let mut response = httparse::Response::new(&mut fields);
-        let parsed = config().parse_response(&mut response, &input[..end]);
-        match parsed {
-            Ok(httparse::Status::Complete(length)) => {
-                let head = head(&response, &input[..length])?;
-                drop(input.split_to(length));
-                self.scanned = 0;
-                Ok(Some(head))
+        while let Some(end) = self.end(input) {
+            let mut fields = [httparse::EMPTY_HEADER; RESPONSE_FIELDS_MAX];
+            let mut response = httparse::Response::new(&mut fields);
+            match config().parse_response(&mut response, &input[..end]) {
+                Ok(httparse::Status::Complete(length)) => {
+                    let head = head(&response, &input[..length])?;
+                    drop(input.split_to(length));
+                    self.scanned = 0;
+                    return Ok(Some(head));
+                }
+                // Empty lines before the status line end nothing.
+                Ok(httparse::Status::Partial) => {}
+                Err(httparse::Error::TooManyHeaders) => return Err(Lie::TooLong),
+                Err(_) => return Err(Lie::Syntax),
             }
-            // Empty lines before the status line end nothing.
-            Ok(httparse::Status::Partial) => Ok(None),
-            Err(httparse::Error::TooManyHeaders) => Err(Lie::TooLong),
-            Err(_) => Err(Lie::Syntax),
+        }
+        match input.len() > RESPONSE_HEAD_MAX {
+            true => Err(Lie::TooLong),
+            false => Ok(None),
         }
     }
 
@@ -198,6 +197,7 @@ mod tests {
         fields(b"HTTP/1.1 200 OK\nA: b\nC:d\n\n",             &[("a", "b"), ("c", "d")]);
         fields(b"HTTP/1.1 200 OK\r\nA: b\r\n c\r\nD: e\r\n\r\n", &[("a", "b c"), ("d", "e")]);
         fields(b"\r\nHTTP/1.1 200 OK\r\nA: b\r\n\r\n",        &[("a", "b")]);
+        fields(b"\r\n\r\n\nHTTP/1.1 200 OK\r\nA: b\r\n\r\n", &[("a", "b")]);
         fields(b"HTTP/1.1 200 OK\r\nA: b\r\nA: c\r\n\r\n",    &[("a", "b"), ("a", "c")]);
     }
 

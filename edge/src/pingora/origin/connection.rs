@@ -26,7 +26,7 @@ use crate::downstream::within;
 /// Room for a response's head, and for the beginning of its content, or all of it.
 const HEAD_ROOM: usize = 8 * 1024;
 /// The longest piece of content. What stores it takes no longer ones as they are.
-const PIECE_MAX: usize = 64 * 1024;
+pub(super) const PIECE_MAX: usize = 64 * 1024;
 /// What most request heads have room in.
 const REQUEST_USUAL: usize = 1024;
 
@@ -140,8 +140,9 @@ impl Connection {
         let framing = check_response(status.as_u16(), &head.headers, version, unknown_coding);
         let switches = status == StatusCode::SWITCHING_PROTOCOLS;
         if !status.is_informational() || switches || framing.is_err() {
-            self.persists &= !switches && persists(version, &head.headers);
             self.stage = self.after_head(&framing, switches);
+            let stays = !matches!(self.stage, Stage::UntilClose | Stage::Lost);
+            self.persists &= stays && persists(version, &head.headers);
         }
         Answered {
             status,

@@ -6,6 +6,8 @@ mod connection;
 mod idle;
 mod session;
 mod socket;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,9 +1,11 @@
 //! Lines on their way to the thread that writes them.
 //!
-//! Each thread that serves has a lane of its own, so that none waits for another one. The writer takes what all lanes have,
-//! and then pauses, so that it is not woken for every line: for [`PAUSE`], or until a lane has a [`LOT`]. More than that is
-//! not left to gather: what is written soon is still in the processor's cache, and the writer holds nobody up for long.
+//! Each thread that serves has a lane of its own, so that none waits for another one. The writer takes what all lanes have
+//! at a moment, and writes it in the order in which it came. Then it pauses, so that it is not woken for every line: for
+//! [`PAUSE`], or until a lane has a [`LOT`]. More than that is not left to gather: what is written soon is still in the
+//! processor's cache, and the writer holds nobody up for long.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,6 +13,7 @@ use parking_lot::{Condvar, Mutex};
 use prometheus::IntCounter;
 
 use super::output::Output;
+use crate::clock::monotonic;
 use crate::per_thread::PerThread;
 
 /// Bytes that wait in a lane to be written; lines beyond it are dropped and counted.
@@ -25,12 +28,20 @@ const FLUSH_TIME: Duration = Duration::from_secs(2);
 /// What requests and the writing thread share.
 #[derive(Debug)]
 pub(super) struct Queue {
-    lanes: PerThread<Mutex<Vec<u8>>>,
+    lanes: PerThread<Mutex<Lane>>,
     writer: Mutex<Writer>,
     /// Wakes the thread, which waits or pauses.
     called: Condvar,
     /// Wakes those who wait until it has written.
     written: Condvar,
+}
+
+/// The lines of a thread.
+#[derive(Debug, Default)]
+struct Lane {
+    bytes: Vec<u8>,
+    /// When each line came, and where it ends.
+    lines: Vec<(Duration, usize)>,
 }
 
 #[derive(Debug, Default)]
@@ -95,14 +106,16 @@ impl Queue {
         seen: impl FnOnce(&[u8]) -> T,
     ) -> (T, Result<(), Full>) {
         let mut lane = self.lanes.mine().lock();
-        let before = lane.len();
-        line(&mut lane);
-        let seen = seen(&lane[before..]);
-        if lane.len() > LANE_MAX {
-            lane.truncate(before);
+        let before = lane.bytes.len();
+        line(&mut lane.bytes);
+        let after = lane.bytes.len();
+        let seen = seen(&lane.bytes[before..]);
+        if after > LANE_MAX {
+            lane.bytes.truncate(before);
             return (seen, Err(Full));
         }
-        let after = lane.len();
+        // Whatever comes after this in another lane has a later time.
+        lane.lines.push((monotonic(), after));
         drop(lane);
         if before < LOT && after >= LOT {
             self.call(Call::Lot);
@@ -142,8 +155,19 @@ impl Queue {
         self.called.notify_one();
     }
 
+    /// Takes what is in all lanes at one moment: what is left came after it.
+    fn take(&self, taken: &mut [Lane]) {
+        for lane in &mut *taken {
+            lane.empty();
+        }
+        let lanes: Vec<_> = self.lanes.all().map(Mutex::lock).collect();
+        for (mut lane, taken) in lanes.into_iter().zip(taken) {
+            std::mem::swap(&mut *lane, taken);
+        }
+    }
+
     fn write_to(&self, mut out: Output, dropped: &IntCounter) {
-        let mut lines = Vec::new();
+        let mut taken: Vec<Lane> = self.lanes.all().map(|_| Lane::default()).collect();
         let mut broken = false;
         loop {
             let mut writer = self.writer.lock();
@@ -154,13 +178,8 @@ impl Queue {
             writer.call = Call::None;
             let closed = writer.state == State::Closed;
             drop(writer);
-            let mut lost = 0;
-            for lane in self.lanes.all() {
-                std::mem::swap(&mut *lane.lock(), &mut lines);
-                lost += out.write(&lines);
-                lines.clear();
-                lines.shrink_to(2 * LOT);
-            }
+            self.take(&mut taken);
+            let lost = out.write(&in_order(&taken));
             // A log that nobody reads any more is no reason to stop serving.
             dropped.inc_by(lost);
             if lost > 0 && !broken {
@@ -178,4 +197,36 @@ impl Queue {
             self.called.wait_while_for(&mut writer, gathers, PAUSE);
         }
     }
+}
+
+impl Lane {
+    /// Some room stays.
+    fn empty(&mut self) {
+        self.bytes.clear();
+        self.bytes.shrink_to(2 * LOT);
+        self.lines.clear();
+        self.lines.shrink_to(LOT / 64);
+    }
+}
+
+/// The lines of some lanes, as they came.
+fn in_order(lanes: &[Lane]) -> Cow<'_, [u8]> {
+    let mut full = lanes.iter().filter(|lane| !lane.bytes.is_empty());
+    match (full.next(), full.next()) {
+        (None, _) => return Cow::default(),
+        (Some(only), None) => return Cow::Borrowed(&only.bytes),
+        (Some(_), Some(_)) => {}
+    }
+    let lines = lanes.iter().flat_map(|lane| {
+        let starts = std::iter::once(0).chain(lane.lines.iter().map(|(_, end)| *end));
+        let lines = starts.zip(&lane.lines);
+        lines.map(|(start, (came, end))| (*came, &lane.bytes[start..*end]))
+    });
+    let mut lines: Vec<_> = lines.collect();
+    lines.sort_by_key(|(came, _)| *came);
+    let mut bytes = Vec::with_capacity(lanes.iter().map(|lane| lane.bytes.len()).sum());
+    for (_, line) in lines {
+        bytes.extend_from_slice(line);
+    }
+    Cow::Owned(bytes)
 }

@@ -380,7 +380,7 @@ impl Node {
         }
     }
 
-    /// Sends a signal by its name without `SIG`, such as `TERM`.
+    /// Sends a signal by its name without `SIG`, such as `TERM`. After `STOP`, nothing of it runs any more.
     pub fn signal(&self, name: &str) {
         let sent = Command::new("kill")
             .args(["-s", name, &self.id().to_string()])
@@ -389,6 +389,23 @@ impl Node {
             sent.is_ok_and(|status| status.success()),
             "the node has gone"
         );
+        // A thread on another core stops a moment later: it may have sent something meanwhile.
+        while name == "STOP" && !self.is_stopped() {
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    /// Whether all of its threads are stopped; those of a process that has gone are.
+    fn is_stopped(&self) -> bool {
+        let tasks = fs::read_dir(format!("/proc/{}/task", self.id()));
+        tasks.into_iter().flatten().flatten().all(|task| {
+            // The state stands behind the name, which may have any characters (proc(5)).
+            let stat = fs::read_to_string(task.path().join("stat")).unwrap_or_default();
+            let state = stat
+                .rsplit_once(") ")
+                .and_then(|(_, rest)| rest.chars().next());
+            matches!(state, None | Some('T' | 'Z' | 'X'))
+        })
     }
 
     /// Whether the process lives.

@@ -343,48 +343,41 @@ impl AccessLog {
 
     /// Hands a line over, or drops it where too many wait.
     pub(crate) fn write(&self, line: &Line<'_>) {
-        self.hand_over(|buffer| append(buffer, self.manner.format, line), |_| ());
+        self.hand_over(|buffer| append(buffer, self.manner.format, line));
     }
 
     /// As [`Self::write`], if it is `told`, and gives it back in JSON. It is formatted once where it is told so.
     pub(crate) fn write_and_keep(&self, line: &Line<'_>, told: bool) -> Box<[u8]> {
-        let in_json = |buffer: &mut Vec<u8>| json::append(buffer, line);
-        if told && self.manner.format == Format::Json {
-            let kept = self.hand_over(
-                |buffer| {
-                    in_json(buffer);
-                    buffer.push(b'\n');
-                },
-                |line| Box::from(line.strip_suffix(b"\n").unwrap_or(line)),
-            );
-            return kept.unwrap_or_default();
-        }
-        if told {
-            self.write(line);
-        }
         let mut kept = Vec::new();
-        in_json(&mut kept);
+        if told && self.manner.format == Format::Json {
+            self.hand_over(|buffer| {
+                let start = buffer.len();
+                json::append(buffer, line);
+                kept.extend_from_slice(&buffer[start..]);
+                buffer.push(b'\n');
+            });
+        } else {
+            if told {
+                self.write(line);
+            }
+            json::append(&mut kept, line);
+        }
         kept.into_boxed_slice()
     }
 
     /// Hands a line over of what no request's line tells. Only JSON has it.
     pub(crate) fn write_behind(&self, behind: &Behind<'_>) {
         if self.manner.format == Format::Json {
-            self.hand_over(|buffer| append_json(buffer, behind), |_| ());
+            self.hand_over(|buffer| append_json(buffer, behind));
         }
     }
 
-    /// What `seen` makes of the line; nothing where there is no log.
-    fn hand_over<T>(
-        &self,
-        line: impl FnOnce(&mut Vec<u8>),
-        seen: impl FnOnce(&[u8]) -> T,
-    ) -> Option<T> {
-        let (seen, appended) = self.queue.as_ref()?.append(line, seen);
-        if let Err(Full) = appended {
+    fn hand_over(&self, line: impl FnOnce(&mut Vec<u8>)) {
+        if let Some(queue) = &self.queue
+            && let Err(Full) = queue.append(line)
+        {
             self.dropped.inc();
         }
-        Some(seen)
     }
 }
 

@@ -20,6 +20,9 @@ use crate::ports::free_port;
 use crate::response::Response;
 use crate::settings::Settings;
 
+/// How often it is looked whether a node that was sent `STOP` stands still, and how long after the last look.
+const STOP_LOOKS: u32 = 10_000;
+const STOP_PAUSE: Duration = Duration::from_millis(1);
 /// How long a node may take until it is ready, and how long until it has gone.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -390,8 +393,10 @@ impl Node {
             "the node has gone"
         );
         // A thread on another core stops a moment later: it may have sent something meanwhile.
+        let mut looks = 0..STOP_LOOKS;
         while name == "STOP" && !self.is_stopped() {
-            thread::sleep(Duration::from_millis(1));
+            assert!(looks.next().is_some(), "the node does not stop");
+            thread::sleep(STOP_PAUSE);
         }
     }
 

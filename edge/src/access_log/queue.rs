@@ -96,23 +96,18 @@ impl Queue {
         }
     }
 
-    /// Has a line written behind what waits, and returns what `seen` makes of it.
+    /// Has a line written behind what waits.
     ///
     /// # Errors
     /// [`Full`], and the line is gone.
-    pub(super) fn append<T>(
-        &self,
-        line: impl FnOnce(&mut Vec<u8>),
-        seen: impl FnOnce(&[u8]) -> T,
-    ) -> (T, Result<(), Full>) {
+    pub(super) fn append(&self, line: impl FnOnce(&mut Vec<u8>)) -> Result<(), Full> {
         let mut lane = self.lanes.mine().lock();
         let before = lane.bytes.len();
         line(&mut lane.bytes);
         let after = lane.bytes.len();
-        let seen = seen(&lane.bytes[before..]);
         if after > LANE_MAX {
             lane.bytes.truncate(before);
-            return (seen, Err(Full));
+            return Err(Full);
         }
         // Whatever comes after this in another lane has a later time.
         lane.lines.push((monotonic(), after));
@@ -122,7 +117,7 @@ impl Queue {
         } else if before == 0 {
             self.call(Call::Lines);
         }
-        (seen, Ok(()))
+        Ok(())
     }
 
     fn call(&self, call: Call) {

@@ -135,7 +135,7 @@ pub struct Admin {
 pub struct Memory {
     /// Bytes of stored responses, heads included.
     pub size: u64,
-    /// Bytes of the largest response that is stored; at most a quarter of `size`.
+    /// Bytes of the largest response that is stored; at most half of `size`.
     pub object_max: u64,
     /// Who leaves when the tier is full.
     pub eviction: Eviction,

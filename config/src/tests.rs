@@ -217,7 +217,7 @@ const ROWS: &[(In, &str, &str, &str, &str)] = &[
     (In::Table("tier"), "silence",       "\"1s\"\nparents = [\"http://p\"]\nkey_file = \"Cargo.toml\"", "\"1ms\"", "11: expected a duration from"),
     (In::Table("memory"), "size",        r#""1GiB""#,             "512",                   "8: `512` has no unit; write, for example, \"512MiB\""),
     (In::Table("memory"), "size",        r#""64MiB""#,            r#""512""#,              "8: `512` has no unit; write, for example, \"512MiB\""),
-    (In::Table("memory"), "object_max",  r#""128MiB""#,           r#""129MiB""#,           "14: `129MiB` is more than a quarter of `size`; write at most \"128MiB\""),
+    (In::Table("memory"), "object_max",  r#""256MiB""#,           r#""257MiB""#,           "14: `257MiB` is more than half of `size`; write at most \"256MiB\""),
     (In::Table("memory"), "eviction",    r#""lru""#,              r#""lfu""#,              "12: expected \"gdsf\" or \"lru\", found `lfu`; did you mean \"lru\"?"),
     (In::Table("log"), "access",         r#""combined""#,         "false",                 "10: expected \"json\" or \"combined\" or \"vcombined\" or \"cloudfront\" or \"off\", found a truth value"),
     (In::Table("log"), "to",             r#""udp://127.0.0.1:514""#,  r#""access.log""#,       "6: `access.log` is no place for a log"),
@@ -658,7 +658,7 @@ fn a_file_must_make_sense_as_a_whole() {
 #[test]
 fn the_default_for_objects_follows_a_small_memory() {
     let config = parse("f", &format!("[memory]\nsize = \"100MiB\"\n{SITE}")).unwrap();
-    assert_eq!(config.memory.object_max, 25 << 20);
+    assert_eq!(config.memory.object_max, 50 << 20);
     for (size, object_max) in [("16MiB", 1 << 20), ("512MiB", 8 << 20), ("16GiB", 64 << 20)] {
         let disk = "[[cache.disk]]\npath = \"d\"\nsize = \"64MiB\"";
         let memory = format!("[memory]\nsize = \"{size}\"\n{SITE}{disk}\n");

@@ -20,7 +20,7 @@ use crate::clock::timer;
 use super::alarm::{Alarm, Stopping};
 use super::outpour::{self, Unpoured};
 use super::pieces::Pieces;
-use super::{ClientError, Facts, Io, Limits, Other, within};
+use super::{ClientError, Facts, Io, Limits, Other, REST_AFTER, within};
 use words::{Found, Words};
 
 pub(crate) use exchange::Exchange;
@@ -35,8 +35,6 @@ const OUT_MAX: usize = 64 * 1024;
 pub(crate) const COPIED_MAX: usize = 4 * 1024;
 /// Room for a read of what may come after a long while: all that an idle connection holds.
 const IDLE_SIZE: usize = 1024;
-/// Silence after which a connection is not thought to go on at once.
-const REST_AFTER: Duration = Duration::from_secs(1);
 /// Room for one read.
 const READ_SIZE: usize = 16 * 1024;
 
@@ -50,6 +48,8 @@ pub(crate) struct Connection {
     last: Option<Words>,
     /// A request in the same words, which is not taken yet.
     other: Option<Found>,
+    /// Whether nothing has come for [`REST_AFTER`].
+    rests: bool,
     alarm: Alarm,
     facts: Arc<Facts>,
     limits: Arc<Limits>,
@@ -92,6 +92,8 @@ pub(crate) enum Brought {
     /// [`Connection::other`] and [`Connection::parse`].
     Like(Arc<RequestHead>),
     Next(Next),
+    /// Nothing for a while. It has let go of what it kept for its next request, and so should who serves it.
+    Rest,
 }
 
 impl Connection {
@@ -102,6 +104,7 @@ impl Connection {
             out: BytesMut::new(),
             last: None,
             other: None,
+            rests: false,
             alarm: Alarm::default(),
             facts,
             limits,
@@ -114,9 +117,12 @@ impl Connection {
 
     /// As [`Self::next`], for those to whom every request is like any other.
     pub(crate) async fn next_request(&mut self, stopping: &mut Stopping) -> Next {
-        match self.next(stopping).await {
-            Brought::Like(_) => self.parse(Remember::Head).await,
-            Brought::Next(next) => next,
+        loop {
+            match self.next(stopping).await {
+                Brought::Like(_) => return self.parse(Remember::Head).await,
+                Brought::Next(next) => return next,
+                Brought::Rest => {}
+            }
         }
     }
 
@@ -126,8 +132,10 @@ impl Connection {
             if self.flush().await.is_err() {
                 return Brought::Next(Next::Closed);
             }
-            if !self.wait(stopping).await {
-                return Brought::Next(Next::Closed);
+            match self.wait(stopping).await {
+                Waited::Came => {}
+                Waited::Long if self.rests => return Brought::Rest,
+                Waited::Long | Waited::Over => return Brought::Next(Next::Closed),
             }
         }
         if let Some(last) = &self.last {
@@ -162,31 +170,37 @@ impl Connection {
         last.is_some_and(|last| Arc::ptr_eq(last.head(), head))
     }
 
-    /// Waits for the whole head of a request by a deadline.
+    /// Waits for the whole head of a request by a deadline. Most come at once: what the others are waited for in, no
+    /// connection holds but theirs.
     pub(crate) async fn parse(&mut self, remember: Remember) -> Next {
+        self.other = None;
+        let limits = self.limits.wire;
+        if let Some(next) = self.parse_more(&mut wire::RequestParser::new(limits), remember) {
+            return next;
+        }
         let deadline = self.limits.head;
-        within(deadline, self.read_head(remember))
-            .await
-            .unwrap_or(Next::Late)
+        let whole = Box::pin(self.read_head(remember));
+        within(deadline, whole).await.unwrap_or(Next::Late)
     }
 
-    /// Waits for a request's first bytes. False where the connection is over instead.
-    async fn wait(&mut self, stopping: &mut Stopping) -> bool {
+    /// Waits for a request's first bytes: for a while, and from then on at rest.
+    async fn wait(&mut self, stopping: &mut Stopping) -> Waited {
+        let rested = std::mem::take(&mut self.rests);
         let idle = self.limits.idle;
         let first = idle.min(REST_AFTER);
-        let mut waited = self.wait_so_long(first, stopping).await;
-        if waited == Waited::Long && first < idle {
+        let patience = if rested { idle - first } else { first };
+        let waited = self.wait_so_long(patience, stopping).await;
+        if waited == Waited::Long && !rested && first < idle {
             self.rest();
-            waited = self.wait_so_long(idle - first, stopping).await;
         }
-        waited == Waited::Came
+        waited
     }
 
-    /// Gives back the room of past requests and answers, which many connections have and few will need soon.
+    /// Lets go of past requests and answers, which many connections have and few will need soon.
     fn rest(&mut self) {
-        if self.out.capacity() > 0 {
-            self.out = BytesMut::new();
-        }
+        self.rests = true;
+        self.last = None;
+        self.out = BytesMut::new();
         if self.buffer.capacity() > IDLE_SIZE {
             self.buffer = BytesMut::with_capacity(IDLE_SIZE);
         }
@@ -213,24 +227,29 @@ impl Connection {
         .await
     }
 
+    /// What the bytes that are there make of a request, if they are enough.
+    fn parse_more(&mut self, parser: &mut wire::RequestParser, remember: Remember) -> Option<Next> {
+        let (mut head, consumed) = match parser.parse(&self.buffer) {
+            Err(refusal) => return Some(Next::Refused(refusal)),
+            Ok(Parsed::Partial) => return None,
+            Ok(Parsed::Complete { head, consumed }) => (head, consumed),
+        };
+        // Before anything is read from the fields: no client takes ours away by nominating them.
+        wire::remove_hop_by_hop(&mut head.headers, &head.nominated);
+        let head = Arc::new(head);
+        if remember == Remember::Head {
+            let came = &self.buffer[..consumed];
+            self.last = Words::of(self.last.take(), came, &head);
+        }
+        self.buffer.advance(consumed);
+        Some(Next::Request(head))
+    }
+
     async fn read_head(&mut self, remember: Remember) -> Next {
-        self.other = None;
         let mut parser = wire::RequestParser::new(self.limits.wire);
         loop {
-            match parser.parse(&self.buffer) {
-                Err(refusal) => return Next::Refused(refusal),
-                Ok(Parsed::Complete { mut head, consumed }) => {
-                    // Before anything is read from the fields: no client takes ours away by nominating them.
-                    wire::remove_hop_by_hop(&mut head.headers, &head.nominated);
-                    let head = Arc::new(head);
-                    if remember == Remember::Head {
-                        let came = &self.buffer[..consumed];
-                        self.last = Words::of(self.last.take(), came, &head);
-                    }
-                    self.buffer.advance(consumed);
-                    return Next::Request(head);
-                }
-                Ok(Parsed::Partial) => {}
+            if let Some(next) = self.parse_more(&mut parser, remember) {
+                return next;
             }
             let flushed = self.flush().await.is_ok();
             if !flushed || !matches!(self.fill().await, Ok(read) if read > 0) {

@@ -47,6 +47,7 @@ async fn a_connection_that_waits_gives_its_room_back_and_goes_on() {
         assert!(began.elapsed() >= IDLE / 2);
         assert_eq!(connection.out.capacity(), 0);
         assert!(connection.buffer.capacity() <= IDLE_SIZE);
+        assert!(connection.last.is_none());
         let mut answer = [0; 9];
         client.read_exact(&mut answer).await.unwrap();
         assert_eq!(&answer, b"an answer");
@@ -59,9 +60,12 @@ async fn a_connection_that_waits_gives_its_room_back_and_goes_on() {
         };
         assert_eq!(head.target, "/x");
     }
-    // Its patience is what was said, in however many parts.
+    // Its patience is what was said, in two parts: who serves it hears of the first one's end.
     let began = timer();
-    let next = connection.next_request(&mut stopping).await;
-    assert!(matches!(next, Next::Closed), "{next:?}");
+    let next = connection.next(&mut stopping).await;
+    assert!(matches!(next, Brought::Rest), "{next:?}");
+    assert!(began.elapsed() >= REST_AFTER && began.elapsed() < 2 * REST_AFTER);
+    let next = connection.next(&mut stopping).await;
+    assert!(matches!(next, Brought::Next(Next::Closed)), "{next:?}");
     assert!(began.elapsed() >= IDLE && began.elapsed() < IDLE + REST_AFTER);
 }

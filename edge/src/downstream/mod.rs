@@ -23,6 +23,9 @@ use tokio::time::timeout;
 pub(crate) use h1::content_length;
 pub(crate) use io::Io;
 
+/// Silence after which a connection is not thought to go on at once.
+const REST_AFTER: Duration = Duration::from_secs(1);
+
 /// How a request came to the node.
 #[derive(Clone, Debug)]
 pub(crate) struct Facts {

@@ -26,44 +26,65 @@ impl Server {
         let mut stopping = Stopping::new(self.stopping.clone());
         let mut last = None;
         loop {
-            let next = match connection.next(&mut stopping).await {
-                h1::Brought::Next(next) => next,
+            let mut answering = match connection.next(&mut stopping).await {
+                h1::Brought::Rest => {
+                    last = None;
+                    continue;
+                }
+                h1::Brought::Next(next) => self.take_h1(&mut connection, next, &mut last),
                 h1::Brought::Like(head) => {
-                    match self.answer_like_h1(&mut connection, &head, last.as_mut()) {
-                        Liked::Answered => continue,
-                        Liked::Begun(begun) => {
-                            match self.go_on_h1(connection, &head, *begun).await {
-                                Some(again) => connection = again,
-                                None => return,
-                            }
-                            continue;
-                        }
-                        Liked::No(remember) => connection.parse(remember).await,
-                    }
+                    self.answer_like_h1(&mut connection, head, last.as_mut())
                 }
             };
-            let refused = match next {
-                h1::Next::Request(head) => {
-                    if self.answer_again_h1(&mut connection, &head, last.as_mut()) {
-                        continue;
+            if let Answering::Unlike(remember) = answering {
+                let next = connection.parse(remember).await;
+                answering = self.take_h1(&mut connection, next, &mut last);
+            }
+            match &answering {
+                Answering::Written | Answering::Unlike(_) => {}
+                Answering::Begun(head, begun) => {
+                    match self.content_h1(&mut connection, head, begun).await {
+                        After::GoesOn => {}
+                        After::Closes => return Box::pin(connection.close()).await,
+                        After::Lost => return,
                     }
-                    match self.respond_h1(connection, head, &mut last).await {
-                        Some(again) => {
-                            connection = again;
-                            continue;
-                        }
+                }
+                Answering::ByPipeline(head, request) => {
+                    let (head, request) = (Arc::clone(head), request.clone());
+                    match Box::pin(self.exchange_h1(connection, head, request)).await {
+                        Some(again) => connection = again,
                         None => return,
                     }
                 }
-                h1::Next::Closed => return,
-                h1::Next::Refused(refusal) => (refusal.status(), refusal.token()),
-                h1::Next::Late => (StatusCode::REQUEST_TIMEOUT, "head-timeout"),
-            };
-            let (status, why) = refused;
-            self.node.refused(connection.facts(), status.as_u16(), why);
-            let refusing = refuse_h1(connection, status, why, Some(&self.node.name));
-            return Box::pin(refusing).await;
+                Answering::Refused(status, why) => {
+                    let node = Some(&*self.node.name);
+                    return Box::pin(refuse_h1(connection, *status, why, node)).await;
+                }
+                Answering::Over => return,
+            }
         }
+    }
+
+    /// Answers what a connection brought, as far as that needs no wait.
+    fn take_h1(
+        &self,
+        connection: &mut h1::Connection,
+        next: h1::Next,
+        last: &mut Option<LastH1>,
+    ) -> Answering {
+        let (status, why) = match next {
+            h1::Next::Request(head) => {
+                return match self.answer_again_h1(connection, &head, last.as_mut()) {
+                    true => Answering::Written,
+                    false => self.begin_h1(connection, head, last),
+                };
+            }
+            h1::Next::Closed => return Answering::Over,
+            h1::Next::Refused(refusal) => (refusal.status(), refusal.token()),
+            h1::Next::Late => (StatusCode::REQUEST_TIMEOUT, "head-timeout"),
+        };
+        self.node.refused(connection.facts(), status.as_u16(), why);
+        Answering::Refused(status, why)
     }
 
     /// Answers a request that is the same as the last one, where there is nothing to wait for. False where there is, or
@@ -90,7 +111,6 @@ impl Server {
         let Some(again) = self.short_way.again(&self.node, known) else {
             return false;
         };
-        let answered = self.node.clock.instant();
         known.write(&again, connection.out());
         let mut sent = 0;
         if head.method != Method::HEAD
@@ -99,7 +119,9 @@ impl Server {
             connection.out().extend_from_slice(data);
             sent = data.len() as u64;
         }
-        self.node.finished(&known.exchange(&again, answered), sent);
+        let now = self.node.clock.instant();
+        let exchange = known.exchange(&again, now);
+        self.node.finished_at(&exchange, sent, now);
         true
     }
 
@@ -113,38 +135,39 @@ impl Server {
     fn answer_like_h1(
         &self,
         connection: &mut h1::Connection,
-        head: &Arc<wire::RequestHead>,
+        head: Arc<wire::RequestHead>,
         last: Option<&mut LastH1>,
-    ) -> Liked {
-        let (Some(last), Some(other)) = (last.filter(|last| last.is_of(head)), connection.other())
+    ) -> Answering {
+        let (Some(last), Some(other)) = (last.filter(|last| last.is_of(&head)), connection.other())
         else {
-            return Liked::No(Remember::Head);
+            return Answering::Unlike(Remember::Head);
         };
         let asked = std::mem::replace(&mut last.asked, Asked::Whole);
         let Some(like) = last.like.of(&self.node, &last.request) else {
-            return Liked::No(Remember::Head);
+            return Answering::Unlike(Remember::Head);
         };
         // What is asked for twice in a row is worth to be remembered as a whole, and what was known of another configuration
         // is not known any more.
         let is_known = self.node.is_in_force(like.common());
         if !is_known || (asked == Asked::Like && like.was_for(other)) {
-            return Liked::No(Remember::Head);
+            return Answering::Unlike(Remember::Head);
         }
-        if !self.goes_on_at_once(connection, head) {
-            return Liked::No(Remember::Nothing);
+        if !self.goes_on_at_once(connection, &head) {
+            return Answering::Unlike(Remember::Nothing);
         }
         let Some(plain) = self.short_way.like(&self.node, like, other) else {
-            return Liked::No(Remember::Nothing);
+            return Answering::Unlike(Remember::Nothing);
         };
         let Some(draft) = plain.draft(&self.node, like) else {
-            return Liked::No(Remember::Nothing);
+            return Answering::Unlike(Remember::Nothing);
         };
         last.asked = Asked::Like;
         connection.take_other();
         like.accept(&self.node, &plain);
         let (body, status) = (plain.body(), plain.status());
-        connection.respond_with(head, status, (draft.fields(), body.len()));
-        let exchange = like.exchange(&plain, self.node.clock.instant());
+        connection.respond_with(&head, status, (draft.fields(), body.len()));
+        let now = self.node.clock.instant();
+        let exchange = like.exchange(&plain, now);
         let content = body.contiguous();
         match content {
             Some(data) if data.len() <= h1::COPIED_MAX || head.method == Method::HEAD => {
@@ -153,93 +176,97 @@ impl Server {
                     _ => data,
                 };
                 connection.out().extend_from_slice(data);
-                self.node.finished(&exchange, data.len() as u64);
-                Liked::Answered
+                self.node.finished_at(&exchange, data.len() as u64, now);
+                Answering::Written
             }
-            _ => Liked::Begun(Box::new(BegunAnswer {
-                exchange,
-                range: 0..content_length(head, body),
-                body: body.clone(),
-            })),
+            _ => {
+                let range = 0..content_length(&head, body);
+                let body = body.clone();
+                let begun = BegunAnswer {
+                    exchange,
+                    body,
+                    range,
+                };
+                Answering::Begun(head, begun)
+            }
         }
     }
 
-    /// Answers a request by the shortest way there is.
-    async fn respond_h1(
+    /// Begins to answer a request by the shortest way there is.
+    fn begin_h1(
         &self,
-        mut connection: h1::Connection,
+        connection: &mut h1::Connection,
         head: Arc<wire::RequestHead>,
         last: &mut Option<LastH1>,
-    ) -> Option<h1::Connection> {
-        let mut request = None;
-        if !self.is_stopping() {
-            let repeated = last.as_mut().filter(|last| last.is_of(&head));
-            if let Some(LastH1 {
-                known: Some(known), ..
-            }) = &repeated
-                && let Some(again) = self.short_way.again(&self.node, known)
-            {
-                known.write(&again, connection.out());
-                let length = content_length(&head, again.body());
-                let exchange = known.exchange(&again, self.node.clock.instant());
-                let content = (&exchange, again.body(), 0..length);
-                return self.content_h1(connection, &head, content).await;
-            }
-            let is_remembered = connection.remembers(&head);
-            match self.short_way.ready(&self.node, connection.facts(), &head) {
-                Ok(ready) => {
-                    let written = connection.respond(&head, ready.status, &ready.headers);
-                    let answered = (&ready.head, &ready.body);
-                    match repeated {
-                        // Twice is not once: what is asked for once need not be known.
-                        Some(last) => {
-                            let (node, exchange) = (&self.node, &ready.exchange);
-                            last.known = Known::of_written(node, exchange, answered, written);
-                        }
-                        None if is_remembered => *last = LastH1::of(&ready),
-                        // The next one may be like what is known.
-                        None => {}
-                    }
-                    let content = (&ready.exchange, &ready.body, ready.range);
-                    return self.content_h1(connection, &head, content).await;
-                }
-                Err(known) => request = known,
-            }
+    ) -> Answering {
+        if self.is_stopping() {
+            return Answering::ByPipeline(head, None);
         }
-        // Responses keep the order of their requests.
-        connection.flush().await.ok()?;
-        Box::pin(self.exchange_h1(connection, head, request)).await
-    }
-
-    async fn go_on_h1(
-        &self,
-        connection: h1::Connection,
-        head: &wire::RequestHead,
-        begun: BegunAnswer,
-    ) -> Option<h1::Connection> {
-        let content = (&begun.exchange, &begun.body, begun.range);
-        self.content_h1(connection, head, content).await
+        let repeated = last.as_mut().filter(|last| last.is_of(&head));
+        if let Some(LastH1 {
+            known: Some(known), ..
+        }) = &repeated
+            && let Some(again) = self.short_way.again(&self.node, known)
+        {
+            known.write(&again, connection.out());
+            let begun = BegunAnswer {
+                exchange: known.exchange(&again, self.node.clock.instant()),
+                range: 0..content_length(&head, again.body()),
+                body: again.body().clone(),
+            };
+            return Answering::Begun(head, begun);
+        }
+        let is_remembered = connection.remembers(&head);
+        let facts = Arc::clone(connection.facts());
+        let ready = match self.short_way.ready(&self.node, &facts, &head) {
+            Ok(ready) => ready,
+            Err(request) => return Answering::ByPipeline(head, request),
+        };
+        let written = connection.respond(&head, ready.status, &ready.headers);
+        match repeated {
+            // Twice is not once: what is asked for once need not be known.
+            Some(last) => {
+                let (node, exchange) = (&self.node, &ready.exchange);
+                let answered = (&ready.head, &ready.body);
+                last.known = Known::of_written(node, exchange, answered, written);
+            }
+            None if is_remembered => *last = LastH1::of(&ready),
+            // The next one may be like what is known.
+            None => {}
+        }
+        let begun = BegunAnswer {
+            exchange: ready.exchange,
+            body: ready.body,
+            range: ready.range,
+        };
+        Answering::Begun(head, begun)
     }
 
     /// Sends the content of a response whose head is written, and tells how it went.
     async fn content_h1(
         &self,
-        mut connection: h1::Connection,
+        connection: &mut h1::Connection,
         head: &wire::RequestHead,
-        (exchange, body, range): (&Exchange, &Body, Range<u64>),
-    ) -> Option<h1::Connection> {
-        let (sent, written) = self.send_h1(&mut connection, body, range).await;
+        begun: &BegunAnswer,
+    ) -> After {
+        let BegunAnswer {
+            exchange,
+            body,
+            range,
+        } = begun;
+        let (sent, written) = self.send_h1(connection, body, range.clone()).await;
         self.node.finished(exchange, sent);
         if let Err(error) = written {
             tracing::debug!(%error, "a response did not reach its client");
-            return None;
+            return After::Lost;
         }
         if head.persistence == Persistence::KeepAlive {
-            return Some(connection);
+            return After::GoesOn;
         }
-        connection.flush().await.ok()?;
-        Box::pin(connection.close()).await;
-        None
+        match connection.flush().await {
+            Ok(()) => After::Closes,
+            Err(_) => After::Lost,
+        }
     }
 
     /// Sends a part of a body, and says how much of it.
@@ -284,10 +311,12 @@ impl Server {
 
     async fn exchange_h1(
         &self,
-        connection: h1::Connection,
+        mut connection: h1::Connection,
         head: Arc<wire::RequestHead>,
         request: Option<Arc<Request>>,
     ) -> Option<h1::Connection> {
+        // Responses keep the order of their requests.
+        connection.flush().await.ok()?;
         let facts = Arc::clone(connection.facts());
         let aside = Aside::new(connection.takes_pages());
         let mut exchange = h1::Exchange::new(connection, &head);
@@ -340,13 +369,32 @@ impl LastH1 {
     }
 }
 
-/// What came of a request that is like the last one.
-enum Liked {
-    Answered,
+/// How what a connection brought is answered. A connection that waits has none.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "it is looked at where it lies, and a box would cost an allocation for each request"
+)]
+enum Answering {
+    /// It is, or will be by the next wait.
+    Written,
     /// Its head is written, and its content takes a while.
-    Begun(Box<BegunAnswer>),
-    /// It is one like any other, whose words are worth to be remembered or not.
-    No(Remember),
+    Begun(Arc<wire::RequestHead>, BegunAnswer),
+    /// It is not answered as the last one, and its words are worth to be remembered or not.
+    Unlike(Remember),
+    /// As everything is that is not at hand.
+    ByPipeline(Arc<wire::RequestHead>, Option<Arc<Request>>),
+    /// It was no request, and for what reason.
+    Refused(StatusCode, &'static str),
+    Over,
+}
+
+/// What becomes of a connection after an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum After {
+    GoesOn,
+    Closes,
+    /// Its client is gone.
+    Lost,
 }
 
 /// An answer of which the content is still to be sent.

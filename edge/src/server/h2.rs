@@ -1,9 +1,8 @@
 //! A connection that speaks HTTP/2: answers in front of its streams or within them at once, and the pipeline for everything else.
 
-use std::future::poll_fn;
 use std::ops::Range;
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Context, Waker};
 
 use bytes::{Bytes, BytesMut};
 use http::Method;
@@ -30,8 +29,8 @@ impl Server {
     pub(super) async fn serve_h2(&self, connection: (Io, BytesMut), facts: Arc<Facts>) {
         let limits = &self.node.in_force_now().limits;
         let stopping = Stopping::new(self.stopping.clone());
-        let begun = h2::Connection::begin(connection, Arc::clone(limits), stopping).await;
-        let mut connection = match begun {
+        let begun = h2::Connection::begin(connection, Arc::clone(limits), stopping);
+        let mut connection = match Box::pin(begun).await {
             Ok(connection) => connection,
             Err(error) => return tracing::debug!(%error, "no HTTP/2 connection"),
         };
@@ -41,29 +40,32 @@ impl Server {
         while let Some(brought) = connection.accept(&busy).await {
             let accepted = match brought {
                 h2::Brought::Stream(accepted) => accepted,
+                h2::Brought::Rest => {
+                    (last, instead) = (None, h2::Instead::default());
+                    continue;
+                }
                 h2::Brought::Again => {
-                    self.answer_repeated(&connection, last.as_ref());
+                    self.answer_repeated(&connection, last.as_deref());
                     continue;
                 }
                 h2::Brought::Like => {
                     connection.read(&mut instead);
-                    if !self.answer_like(&connection, last.as_mut(), instead.other()) {
+                    if !self.answer_like(&connection, last.as_deref_mut(), instead.other()) {
                         connection.pass_on();
                     }
                     continue;
                 }
             };
             let stream = h2::stream_of(&accepted);
-            if let Some(accepted) = self.answer_again(accepted, &mut last) {
-                let known = self.respond_h2(accepted, (&facts, &busy)).await;
-                let Some(known) = known else {
+            if let Some(accepted) = self.answer_again(accepted, last.as_deref_mut()) {
+                let Some(known) = self.respond_h2(accepted, (&facts, &busy)) else {
                     continue;
                 };
                 // What is known in front of the streams is the last one, and no other.
                 connection.unlearn();
-                last = Some(known);
+                last = Some(Box::new(known));
             }
-            let asked = last.as_ref().map(|last| &last.asked);
+            let asked = last.as_deref().map(|last| &last.asked);
             connection.learn(stream, asked.and_then(h2::Asked::authority));
         }
     }
@@ -82,14 +84,14 @@ impl Server {
         let Some(again) = self.short_way.again(&self.node, known) else {
             return connection.pass_on();
         };
-        let answered = self.node.clock.instant();
         let content = again.body().contiguous().filter(|_| length > 0);
         let content: &[u8] = content.map_or(&[], |content| content);
         known.packed(&again, |head, numbers| {
             connection.answer_again(head, numbers, content);
         });
-        let sent = content.len() as u64;
-        self.node.finished(&known.exchange(&again, answered), sent);
+        let now = self.node.clock.instant();
+        let exchange = known.exchange(&again, now);
+        self.node.finished_at(&exchange, content.len() as u64, now);
     }
 
     /// Answers a request before there is a stream that differs from the one that is known in path and authority only. False where
@@ -135,9 +137,10 @@ impl Server {
             return false;
         }
         like.accept(&self.node, &plain);
-        let exchange = like.exchange(&plain, self.node.clock.instant());
         connection.answer_like((longest, plain.status()), draft.fields(), content);
-        self.node.finished(&exchange, content.len() as u64);
+        let now = self.node.clock.instant();
+        let exchange = like.exchange(&plain, now);
+        self.node.finished_at(&exchange, content.len() as u64, now);
         true
     }
 
@@ -145,9 +148,9 @@ impl Server {
     fn answer_again(
         &self,
         accepted: h2::Accepted,
-        last: &mut Option<Last>,
+        last: Option<&mut Last>,
     ) -> Option<h2::Accepted> {
-        let Some(last) = last.as_mut().filter(|_| !self.is_stopping()) else {
+        let Some(last) = last.filter(|_| !self.is_stopping()) else {
             return Some(accepted);
         };
         let only_head = *accepted.0.method() == Method::HEAD;
@@ -179,7 +182,7 @@ impl Server {
 
     /// Answers a request by the shortest way there is; what takes time does so in a task of its own. What may be said
     /// again is given back.
-    async fn respond_h2(
+    fn respond_h2(
         &self,
         accepted: h2::Accepted,
         (facts, busy): (&Arc<Facts>, &Arc<Semaphore>),
@@ -226,9 +229,9 @@ impl Server {
             server.answer_h2(exchange, ready).await;
             drop(place);
         });
-        // Most clients have room for most answers.
-        let at_once = poll_fn(|cx| Poll::Ready(answer.as_mut().poll(cx))).await;
-        if at_once.is_pending() {
+        // Most clients have room for most answers. A task of its own is polled anew, with a waker that wakes it.
+        let mut nobody = Context::from_waker(Waker::noop());
+        if answer.as_mut().poll(&mut nobody).is_pending() {
             tokio::spawn(answer);
         }
         None

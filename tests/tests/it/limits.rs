@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use larder_tests::{Client, Node, Origin, Reply, Settings, settled};
+use larder_tests::{Client, H2Client, Node, Origin, Reply, Settings, settled};
 use tokio::time::Instant;
 
 use crate::{A_WHILE, SOON};
@@ -77,6 +77,25 @@ async fn an_idle_connection_is_closed() {
     assert!(client.closes_within(SOON).await);
     let mut silent = node.client().await;
     assert!(silent.closes_within(Duration::from_secs(12)).await);
+}
+
+#[tokio::test]
+async fn who_was_silent_for_a_while_is_answered_as_before() {
+    // Connections let go of what they remember after a second, by a clock that nothing moves.
+    const A_REST: Duration = Duration::from_millis(1300);
+    let (origin, node) = node_with("").await;
+    let mut first = node.client().await;
+    let mut second = H2Client::connect_wide(node.address()).await;
+    for turn in 0..2 {
+        // Asked so often, it is known how it is answered.
+        for _ in 0..3 {
+            assert_eq!(first.get("/").await.text(), "x", "{turn}");
+            assert_eq!(second.get("/").await.text(), "x", "{turn}");
+        }
+        assert!(!first.closes_within(A_REST).await, "{turn}");
+    }
+    assert_eq!(first.get("/").await.text(), "x");
+    assert_eq!(origin.total(), 1);
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 /// Processor time of a process and of those that it started, in nanoseconds.
 pub(crate) fn cpu(id: u32) -> u64 {
@@ -32,6 +33,29 @@ pub(crate) fn ticks() -> (u64, u64) {
     let numbers: Vec<u64> = numbers.filter_map(|it| it.parse().ok()).collect();
     let stolen = numbers.get(7).copied().unwrap_or(0);
     (numbers.iter().sum(), stolen)
+}
+
+/// How often this thread was interrupted while it did nothing but look at the clock, told in words. A host that takes a
+/// processor away need not say so in [`ticks`].
+pub(crate) fn interruptions() -> String {
+    const WATCHED: Duration = Duration::from_secs(5);
+    const LONG: Duration = Duration::from_micros(500);
+    let begun = Instant::now();
+    let (mut last, mut many, mut all, mut longest) = (begun, 0, Duration::ZERO, Duration::ZERO);
+    while last < begun + WATCHED {
+        let now = Instant::now();
+        let gap = now - last;
+        if gap >= LONG {
+            many += 1;
+            all += gap;
+        }
+        longest = longest.max(gap);
+        last = now;
+    }
+    format!(
+        "With nothing else to do, a thread on the drivers' core was interrupted for {LONG:?} and more {many} times in \
+         {WATCHED:?}, for {all:.1?} in all and {longest:.1?} at most."
+    )
 }
 
 /// A process and its descendants.

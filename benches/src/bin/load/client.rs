@@ -16,6 +16,8 @@ use crate::answer::Answer;
 
 /// How long answers are waited for after the last request.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// Of the time, what is told by itself.
+const PART: Duration = Duration::from_millis(100);
 /// One read.
 const READ_SIZE: usize = 64 << 10;
 
@@ -43,17 +45,63 @@ pub(crate) struct Ran {
     pub(crate) due: u64,
     pub(crate) took: Duration,
     /// In nanoseconds, the shortest first. Nothing at full speed.
-    pub(crate) latencies: Vec<u64>,
+    latencies: Vec<u64>,
+    /// The same, of what was due in each [`PART`] of the time by itself.
+    parts: Vec<Vec<u64>>,
 }
 
 impl Ran {
+    fn new(pace: Pace, until: Until, (done, took): (u64, Duration), all: &[Late]) -> Self {
+        let sorted = |mut latencies: Vec<u64>| {
+            latencies.sort_unstable();
+            latencies
+        };
+        let mut parts: Vec<Vec<u64>> = Vec::new();
+        for late in all {
+            let number = (late.due.as_nanos() / PART.as_nanos()) as usize;
+            if parts.len() <= number {
+                parts.resize(number + 1, Vec::new());
+            }
+            parts[number].push(late.nanoseconds);
+        }
+        Self {
+            requests: done,
+            due: match (pace, until) {
+                (Pace::Rate(rate), Until::Time(time)) => whole(rate * time.as_secs_f64()),
+                _ => done,
+            },
+            took,
+            latencies: sorted(all.iter().map(|late| late.nanoseconds).collect()),
+            parts: parts.into_iter().map(sorted).collect(),
+        }
+    }
+
     /// The latency that so many of a thousand do not exceed, in microseconds.
     pub(crate) fn at(&self, of_a_thousand: usize) -> f64 {
-        let place = self.latencies.len() * of_a_thousand / 1_000;
-        let last = self.latencies.len().saturating_sub(1);
-        let nanoseconds = self.latencies.get(place.min(last)).copied();
-        nanoseconds.unwrap_or(0) as f64 / 1_000.0
+        quantile(&self.latencies, of_a_thousand)
     }
+
+    /// The same in each tenth of a second. Where the host of the machine takes a processor away for a while, that is a few
+    /// of them.
+    pub(crate) fn in_parts(&self, of_a_thousand: usize) -> impl Iterator<Item = f64> {
+        let parts = self.parts.iter();
+        parts.map(move |part| quantile(part, of_a_thousand))
+    }
+}
+
+/// Of sorted nanoseconds, in microseconds.
+fn quantile(sorted: &[u64], of_a_thousand: usize) -> f64 {
+    let place = sorted.len() * of_a_thousand / 1_000;
+    let last = sorted.len().saturating_sub(1);
+    let nanoseconds = sorted.get(place.min(last)).copied();
+    nanoseconds.unwrap_or(0) as f64 / 1_000.0
+}
+
+/// When a request was due, counted from the start, and how much later it was answered.
+#[derive(Clone, Copy, Debug)]
+struct Late {
+    due: Duration,
+    nanoseconds: u64,
 }
 
 /// Connections to one server.
@@ -160,22 +208,14 @@ impl Client {
                 free.push_back(number);
                 if let Pace::Rate(_) = pace {
                     let late = now.saturating_duration_since(connection.due);
-                    latencies.push(u64::try_from(late.as_nanos()).unwrap_or(u64::MAX));
+                    latencies.push(Late {
+                        due: connection.due - begun,
+                        nanoseconds: u64::try_from(late.as_nanos()).unwrap_or(u64::MAX),
+                    });
                 }
             }
         }
-        latencies.sort_unstable();
-        let took = begun.elapsed();
-        let due = match (pace, until) {
-            (Pace::Rate(rate), Until::Time(time)) => whole(rate * time.as_secs_f64()),
-            _ => done,
-        };
-        Ok(Ran {
-            requests: done,
-            due,
-            took,
-            latencies,
-        })
+        Ok(Ran::new(pace, until, (done, begun.elapsed()), &latencies))
     }
 }
 

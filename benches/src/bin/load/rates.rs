@@ -4,10 +4,10 @@ use std::fmt::Write as _;
 use std::io;
 use std::time::Duration;
 
-use crate::Bench;
 use crate::client::{Client, Pace, Ran, Until};
 use crate::server::{CACHES, Server, Setting};
 use crate::table::{Table, lacking, median};
+use crate::{Bench, account};
 
 const CONNECTIONS: usize = 32;
 /// Of ten requests, one is a miss.
@@ -33,6 +33,8 @@ struct Turn {
     p50: f64,
     p99: f64,
     p999: f64,
+    /// The p99 of each tenth of a second.
+    parts: Vec<f64>,
     /// The share of the core that the server took.
     busy: f64,
     /// The share of what was due that was answered in time.
@@ -54,13 +56,13 @@ pub(crate) fn measure(bench: &Bench<'_>, table: &mut Table) -> io::Result<()> {
         "p50, µs",
         "p99",
         "p99.9",
-        "least p99",
+        "p99 of a tenth of a second",
         "busy, %",
         "kept, %",
         "p50 at the same rate",
         "p99",
         "p99.9",
-        "least p99",
+        "p99 of a tenth of a second",
     ];
     for (number, kind) in bench.options.kinds(CACHES).enumerate() {
         let folder = bench.folder.join(format!("rate-{number}"));
@@ -101,7 +103,8 @@ pub(crate) fn measure(bench: &Bench<'_>, table: &mut Table) -> io::Result<()> {
         &format!(
             "Capacity is what was answered at full speed; medians of turns. Requests are due at a constant rate on \
              {CONNECTIONS} connections, and latencies count from when they are due. The last columns are at \
-             {alike:.0} requests a second for everybody: 80 % of what the slowest can do."
+             {alike:.0} requests a second for everybody: 80 % of what the slowest can do. {}",
+            account::interruptions()
         ),
         &head,
         lines,
@@ -111,13 +114,12 @@ pub(crate) fn measure(bench: &Bench<'_>, table: &mut Table) -> io::Result<()> {
 
 /// What the columns of a rate tell.
 fn latencies(turns: &[Turn]) -> [String; 4] {
-    let least = turns.iter().map(|turn| turn.p99);
-    let least = least.fold(f64::INFINITY, f64::min);
+    let parts = turns.iter().flat_map(|turn| turn.parts.iter().copied());
     [
         told(turns, |it| it.p50),
         told(turns, |it| it.p99),
         told(turns, |it| it.p999),
-        format!("{least:.0}"),
+        format!("{:.0}", median(parts.collect())),
     ]
 }
 
@@ -149,6 +151,7 @@ impl Part {
             p50: told.at(500),
             p99: told.at(990),
             p999: told.at(999),
+            parts: told.in_parts(990).collect(),
             busy: used / told.took.as_secs_f64(),
             kept: told.requests as f64 / told.due.max(1) as f64,
         })

@@ -287,6 +287,12 @@ impl<T> Front<T> {
         self.repeated.unlearn();
     }
 
+    /// Lets go of what is known of past requests. What is on its way has no room of its own by then.
+    pub(super) fn rest(&mut self) {
+        self.repeated = Repeated::default();
+        self.instead = Instead::default();
+    }
+
     /// No answer is written here any more.
     pub(super) fn close(&mut self) {
         self.sent.open = false;

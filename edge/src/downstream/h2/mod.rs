@@ -28,7 +28,7 @@ use self::cork::{Cork, Corked};
 use self::front::{Front, Shared};
 use self::repeated::Offer;
 use super::alarm::{Alarm, Stopping};
-use super::{ClientError, Io, Limits, Other};
+use super::{ClientError, Io, Limits, Other, REST_AFTER};
 use crate::clock::timer;
 pub(crate) use block::{Packed, Varying, head_length_max};
 pub(crate) use exchange::Exchange;
@@ -57,6 +57,8 @@ pub(crate) struct Connection {
     stopping: Stopping,
     /// Whether the client was told that the connection ends.
     told: bool,
+    /// Whether nothing has come for [`REST_AFTER`].
+    rests: bool,
     limits: Arc<Limits>,
 }
 
@@ -75,6 +77,9 @@ pub(crate) enum Brought {
     Again,
     /// The same but for its path and authority, which are at hand: see [`Connection::read`].
     Like,
+    /// Nothing for a while, and nothing is under way. It has let go of what it kept for its next request, and so should who
+    /// serves it.
+    Rest,
 }
 
 /// What [`Brought::Like`] has instead.
@@ -133,6 +138,7 @@ impl Connection {
             alarm: Alarm::default(),
             stopping,
             told: false,
+            rests: false,
             limits,
         })
     }
@@ -148,15 +154,24 @@ impl Connection {
             return next;
         }
         let all = self.limits.h2_streams as usize;
+        let mut rested = std::mem::take(&mut self.rests);
         loop {
-            let patience = match self.told {
-                true => self.limits.idle.min(GOODBYE),
-                false => self.limits.idle,
+            let idle = self.limits.idle;
+            let first = idle.min(REST_AFTER);
+            let patience = match (self.told, rested) {
+                (true, _) => idle.min(GOODBYE),
+                (false, false) => first,
+                (false, true) => idle - first,
             };
             self.alarm.set(patience, timer());
             match poll_fn(|cx| self.poll_event(cx)).await {
                 Ok(next) => return next,
-                Err(Woken::Rung) if busy.available_permits() < all => {}
+                // Its end is not waited for before all answers have ended.
+                Err(Woken::Rung) if busy.available_permits() < all => rested = false,
+                Err(Woken::Rung) if !self.told && !rested && first < idle => {
+                    self.rest();
+                    return Some(Brought::Rest);
+                }
                 Err(Woken::Rung) if self.told => return None,
                 Err(Woken::Rung | Woken::Stopping) => {
                     self.told = true;
@@ -166,6 +181,12 @@ impl Connection {
                 }
             }
         }
+    }
+
+    /// Lets go of what is known of past requests.
+    fn rest(&mut self) {
+        self.rests = true;
+        self.front.lock().rest();
     }
 
     fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Result<Next, Woken>> {
@@ -422,3 +443,6 @@ pub(crate) fn refuse(accepted: Accepted, status: StatusCode) {
         tracing::debug!(%error, "a client does not hear that it is refused");
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -92,6 +92,7 @@ pub(super) struct Stats<'a> {
     version: &'static str,
     now: String,
     uptime_seconds: u64,
+    configuration: InForceFor,
     /// Since the start.
     total: Figures,
     window: Window,
@@ -109,6 +110,14 @@ pub(super) struct Stats<'a> {
     disks: Vec<Volume>,
     connections: i64,
     log_dropped: u64,
+}
+
+/// The configuration in force, and for how long.
+#[derive(Debug, Serialize)]
+struct InForceFor {
+    #[serde(flatten)]
+    configuration: purge_api::Configuration,
+    seconds: u64,
 }
 
 #[derive(Debug, Serialize)]
@@ -219,11 +228,16 @@ pub(super) fn answer<'a>(node: &'a Node, wanted: &Wanted, reader: Reader<'_>) ->
     let seconds = now.since(from).as_secs_f64();
     let seen = |site: &str| wanted.is_of_site(site) && sees(reader, site);
     let stats = node.tiers.memory().stats();
+    let in_force = node.in_force_now();
     Stats {
         node: &node.name,
         version: env!("CARGO_PKG_VERSION"),
         now: rfc3339(now),
         uptime_seconds: uptime.as_secs(),
+        configuration: InForceFor {
+            configuration: in_force.told(),
+            seconds: now.since(in_force.since).as_secs(),
+        },
         total: total.told(uptime.as_secs_f64()),
         window: Window {
             from: rfc3339(from),

@@ -1,7 +1,5 @@
 //! The screen: a function of the facts, the state of the keys, and a size.
 
-use std::time::Duration;
-
 use ratatui::Frame;
 use ratatui::layout::{Alignment, Rect};
 use ratatui::style::{Color, Modifier, Style};
@@ -11,6 +9,7 @@ use ratatui::widgets::{Clear, Paragraph, Sparkline};
 use super::amounts::{bytes, count, millis, percent, span};
 use super::facts::{Facts, Volume, float};
 use super::grid;
+use super::plain;
 use super::screen::{Mode, Motion, Screen};
 use super::sheets::Panel;
 use super::shown;
@@ -167,14 +166,7 @@ fn title(frame: &mut Frame<'_>, place: Rect, facts: &Facts, screen: &Screen) {
     let stats = &facts.stats;
     let about = Line::from(vec![
         Span::styled(shown(&stats.node), BOLD.fg(Color::Cyan)),
-        Span::styled(
-            format!(
-                "  larder {}, up {}",
-                shown(&stats.version),
-                span(Duration::from_secs(stats.uptime_seconds))
-            ),
-            DIM,
-        ),
+        Span::styled(format!("  {}", plain::about(stats)), DIM),
     ]);
     frame.render_widget(Paragraph::new(about), place);
     let state = match (&screen.trouble, screen.motion) {

@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
 use ratatui::crossterm::event::{KeyCode, KeyEvent};
@@ -75,6 +77,7 @@ fn busy() -> Facts {
     ];
     let mut facts = Facts::read(json!({
         "node": "fra-1", "version": "0.1.0", "now": "2026-01-01T00:00:00Z", "uptime_seconds": 266_400,
+        "configuration": { "generation": 2, "hash": "0", "since": "2026-01-01T00:00:00Z", "seconds": 240 },
         "window": with(figures(740_000, 0.871), json!({ "seconds": 60.0 })),
         "outcomes": outcomes,
         "tiers": [with(figures(1000, 0.5), json!({ "name": "memory" }))],
@@ -139,7 +142,7 @@ fn a_terminal_of_80_by_24_has_all_that_matters() {
     let lines = drawn(&busy(), &watching(), (80, 24));
     let text = lines.join("\n");
     for part in [
-        "fra-1  larder 0.1.0, up 3d 2h",
+        "fra-1  larder 0.1.0, up 3d 2h, reloaded 4m ago",
         "last 1m every 2s",
         "requests 12.3k/s",
         "hits 87.1 %   bytes 87.1 %   offload 87.1 %   errors 0   collapsed 12",

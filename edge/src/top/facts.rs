@@ -30,6 +30,7 @@ pub(super) struct Stats {
     pub version: String,
     pub now: String,
     pub uptime_seconds: u64,
+    pub configuration: InForce,
     pub total: Figures,
     pub window: Window,
     pub outcomes: Vec<Named>,
@@ -44,6 +45,23 @@ pub(super) struct Stats {
     pub disks: Vec<Volume>,
     pub connections: i64,
     pub log_dropped: u64,
+}
+
+/// The configuration in force.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct InForce {
+    /// How many the node has had.
+    pub generation: u64,
+    /// For how long it is.
+    pub seconds: u64,
+}
+
+impl InForce {
+    /// For how long it is, where it is not the one of the start.
+    pub(super) fn reloaded(&self) -> Option<Duration> {
+        (self.generation > 1).then(|| Duration::from_secs(self.seconds))
+    }
 }
 
 #[derive(Clone, Copy, Debug, Default, Deserialize)]

@@ -4,7 +4,7 @@ use std::fmt::{Result, Write};
 use std::time::Duration;
 
 use super::amounts::{bytes, count, millis, percent, span};
-use super::facts::{Facts, float};
+use super::facts::{Facts, Stats, float};
 use super::screen::Scope;
 use super::sheets::{Kind, Panel, Sheet, sheet};
 use super::shown;
@@ -19,15 +19,27 @@ pub(super) fn text(facts: &Facts, scope: &Scope) -> String {
     text
 }
 
+/// What runs, for how long, and since when by this configuration, where it was another one before.
+pub(super) fn about(stats: &Stats) -> String {
+    let (version, up) = (
+        shown(&stats.version),
+        Duration::from_secs(stats.uptime_seconds),
+    );
+    let about = format!("larder {version}, up {}", span(up));
+    match stats.configuration.reloaded() {
+        Some(ago) => format!("{about}, reloaded {} ago", span(ago)),
+        None => about,
+    }
+}
+
 fn write(text: &mut String, facts: &Facts, scope: &Scope) -> Result {
     let stats = &facts.stats;
     let it = &stats.window.figures;
     writeln!(
         text,
-        "node {}, larder {}, up {}, {}",
+        "node {}, {}, {}",
         shown(&stats.node),
-        shown(&stats.version),
-        span(Duration::from_secs(stats.uptime_seconds)),
+        about(stats),
         shown(&stats.now)
     )?;
     write!(text, "last {}", span(scope.window))?;

@@ -26,7 +26,9 @@ function showFigures(stats) {
   const it = stats.window;
   document.title = `${percent(it.hit_ratio)} · ${stats.node} · Larder`;
   by("node").textContent = stats.node;
-  by("about").textContent = `Larder ${stats.version}, up ${span(stats.uptime_seconds)}`;
+  const { generation, seconds } = stats.configuration ?? {};
+  const reloaded = generation > 1 ? `, reloaded ${span(seconds)} ago` : "";
+  by("about").textContent = `Larder ${stats.version}, up ${span(stats.uptime_seconds)}${reloaded}`;
   const cards = [
     ["Requests", `${count(it.requests_per_second)}/s`],
     ["Hit ratio", percent(it.hit_ratio), "good"],

@@ -1,6 +1,8 @@
 //! `larder top`: on a real terminal, and without one.
 
-use larder_tests::{Exit, Node, Terminal, eventually, free_port, run_to_exit};
+use larder_tests::{
+    Exit, Node, Origin, Reply, Settings, Terminal, eventually, free_port, run_to_exit,
+};
 use serde_json::Value;
 
 use crate::SOON;
@@ -186,4 +188,30 @@ async fn what_is_wrong_is_one_clear_line() {
         assert!(exit.stderr.contains(message), "{}", exit.stderr);
         assert!(exit.stderr.contains(admin.as_str()), "{}", exit.stderr);
     }
+}
+
+#[tokio::test]
+async fn it_says_that_the_configuration_was_another_one_and_until_when() {
+    let origin = Origin::start(|_| Reply::fresh(60, "x")).await;
+    let settings = Settings::origins(&[&origin.url()]);
+    let node = Node::start(settings.clone()).await;
+    let before = print(&node, &[]).await;
+    assert!(before.stdout.contains(", up "), "{}", before.stdout);
+    assert!(!before.stdout.contains("reloaded"), "{}", before.stdout);
+
+    let after = settings.table("limits", "fields = 20");
+    assert_eq!(node.reload(&after).await.status, 200);
+    let text = print(&node, &[]).await.stdout;
+    assert!(
+        text.contains(", reloaded ") && text.contains(" ago, "),
+        "{text}"
+    );
+    let document = print(&node, &["--json"]).await.stdout;
+    let document: Value = serde_json::from_str(&document).expect("a line of JSON");
+    let told = &document["stats"]["configuration"];
+    assert_eq!(told["generation"], 2);
+    assert!(
+        told["since"].is_string() && told["hash"].is_string(),
+        "{told}"
+    );
 }

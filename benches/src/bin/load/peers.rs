@@ -211,6 +211,8 @@ impl Start<'_> {
         let mut words = vec!["-F", "-n", &name, "-a", &address, "-f", &file];
         words.extend(["-s", &store, "-p", "feature=+http2", "-p", &pools]);
         words.extend(["-p", "thread_pool_min=200", "-p", "timeout_idle=600"]);
+        // With the usual 50, it breaks off what is so long that more than these have to go for it.
+        words.extend(["-p", "nuke_limit=1000000"]);
         let mut children = vec![self.spawn("/usr/sbin/varnishd", &words)?];
         if self.setting.logs {
             thread::sleep(Duration::from_secs(2));

@@ -147,6 +147,7 @@ impl Connection {
     ///
     /// `None` ends the connection: the client closed it, broke the protocol, or was idle with nothing under way.
     pub(crate) async fn accept(&mut self, busy: &tokio::sync::Semaphore) -> Option<Brought> {
+        let mut rested = std::mem::take(&mut self.rests);
         // Where requests come faster than they are taken, nothing is waited for.
         if !self.stopping.is_set()
             && let Some(next) = poll_fn(|cx| Poll::Ready(self.at_hand(cx))).await
@@ -154,7 +155,6 @@ impl Connection {
             return next;
         }
         let all = self.limits.h2_streams as usize;
-        let mut rested = std::mem::take(&mut self.rests);
         loop {
             let idle = self.limits.idle;
             let first = idle.min(REST_AFTER);

@@ -26,7 +26,7 @@ impl Node {
         self.finished_at(exchange, sent, self.clock.instant());
     }
 
-    /// As [`Self::finished`], for who has just looked at the clock: a look costs a hit half a hundredth.
+    /// As [`Self::finished`], for who has just looked at the clock: another look would take 25 ns.
     pub(crate) fn finished_at(&self, exchange: &Exchange, sent: u64, ended: Instant) {
         let counted = self.counted(exchange, sent, ended);
         let request = exchange.request.as_deref();

@@ -20,7 +20,7 @@ use crate::clock::timer;
 use super::alarm::{Alarm, Stopping};
 use super::outpour::{self, Unpoured};
 use super::pieces::Pieces;
-use super::{ClientError, Facts, Io, Limits, Other, REST_AFTER, within};
+use super::{ClientError, Facts, Io, Limits, Other, Waits, within};
 use words::{Found, Words};
 
 pub(crate) use exchange::Exchange;
@@ -48,8 +48,7 @@ pub(crate) struct Connection {
     last: Option<Words>,
     /// A request in the same words, which is not taken yet.
     other: Option<Found>,
-    /// Whether nothing has come for [`REST_AFTER`].
-    rests: bool,
+    waits: Waits,
     alarm: Alarm,
     facts: Arc<Facts>,
     limits: Arc<Limits>,
@@ -104,7 +103,7 @@ impl Connection {
             out: BytesMut::new(),
             last: None,
             other: None,
-            rests: false,
+            waits: Waits::Awake,
             alarm: Alarm::default(),
             facts,
             limits,
@@ -134,7 +133,7 @@ impl Connection {
             }
             match self.wait(stopping).await {
                 Waited::Came => {}
-                Waited::Long if self.rests => return Brought::Rest,
+                Waited::Long if self.waits == Waits::AtRest => return Brought::Rest,
                 Waited::Long | Waited::Over => return Brought::Next(Next::Closed),
             }
         }
@@ -185,12 +184,10 @@ impl Connection {
 
     /// Waits for a request's first bytes: for a while, and from then on at rest.
     async fn wait(&mut self, stopping: &mut Stopping) -> Waited {
-        let rested = std::mem::take(&mut self.rests);
+        let waits = std::mem::take(&mut self.waits);
         let idle = self.limits.idle;
-        let first = idle.min(REST_AFTER);
-        let patience = if rested { idle - first } else { first };
-        let waited = self.wait_so_long(patience, stopping).await;
-        if waited == Waited::Long && !rested && first < idle {
+        let waited = self.wait_so_long(waits.patience(idle), stopping).await;
+        if waited == Waited::Long && waits.rests_next(idle) {
             self.rest();
         }
         waited
@@ -198,7 +195,7 @@ impl Connection {
 
     /// Lets go of past requests and answers, which many connections have and few will need soon.
     fn rest(&mut self) {
-        self.rests = true;
+        self.waits = Waits::AtRest;
         self.last = None;
         self.out = BytesMut::new();
         if self.buffer.capacity() > IDLE_SIZE {

@@ -3,7 +3,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
 use super::*;
-use crate::downstream::{Scheme, Shown};
+use crate::downstream::{REST_AFTER, Scheme, Shown};
 
 const IDLE: Duration = Duration::from_secs(60);
 
@@ -19,14 +19,7 @@ async fn connected() -> (Connection, TcpStream) {
         shown: Shown::Nothing,
         tls: None,
     };
-    let limits = Limits {
-        wire: wire::Limits::default(),
-        head: IDLE,
-        idle: IDLE,
-        body: IDLE,
-        write: IDLE,
-        h2_streams: 1,
-    };
+    let limits = Limits::of_tests(IDLE);
     let (facts, limits) = (Arc::new(facts), Arc::new(limits));
     let io = Io::Plain(accepted);
     (Connection::new(io, BytesMut::new(), facts, limits), stream)

@@ -26,6 +26,30 @@ pub(crate) use io::Io;
 /// Silence after which a connection is not thought to go on at once.
 const REST_AFTER: Duration = Duration::from_secs(1);
 
+/// How a connection waits for its next request: first as one that goes on at once, and then at rest.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Waits {
+    #[default]
+    Awake,
+    AtRest,
+}
+
+impl Waits {
+    /// How long, where it may be idle for so long in all.
+    fn patience(self, idle: Duration) -> Duration {
+        let first = idle.min(REST_AFTER);
+        match self {
+            Self::Awake => first,
+            Self::AtRest => idle - first,
+        }
+    }
+
+    /// Whether it goes on waiting, at rest, when that is over.
+    fn rests_next(self, idle: Duration) -> bool {
+        self == Self::Awake && idle > REST_AFTER
+    }
+}
+
 /// How a request came to the node.
 #[derive(Clone, Debug)]
 pub(crate) struct Facts {
@@ -132,6 +156,21 @@ pub(crate) struct Limits {
     pub write: Duration,
     /// Concurrent HTTP/2 streams on one connection.
     pub h2_streams: u32,
+}
+
+#[cfg(test)]
+impl Limits {
+    /// Of a connection with one stream at a time, which waits so long for whatever it waits for.
+    fn of_tests(patience: Duration) -> Self {
+        Self {
+            wire: wire::Limits::default(),
+            head: patience,
+            idle: patience,
+            body: patience,
+            write: patience,
+            h2_streams: 1,
+        }
+    }
 }
 
 /// Why talking to the client ended.

@@ -28,7 +28,7 @@ use self::cork::{Cork, Corked};
 use self::front::{Front, Shared};
 use self::repeated::Offer;
 use super::alarm::{Alarm, Stopping};
-use super::{ClientError, Io, Limits, Other, REST_AFTER};
+use super::{ClientError, Io, Limits, Other, Waits};
 use crate::clock::timer;
 pub(crate) use block::{Packed, Varying, head_length_max};
 pub(crate) use exchange::Exchange;
@@ -57,8 +57,7 @@ pub(crate) struct Connection {
     stopping: Stopping,
     /// Whether the client was told that the connection ends.
     told: bool,
-    /// Whether nothing has come for [`REST_AFTER`].
-    rests: bool,
+    waits: Waits,
     limits: Arc<Limits>,
 }
 
@@ -138,7 +137,7 @@ impl Connection {
             alarm: Alarm::default(),
             stopping,
             told: false,
-            rests: false,
+            waits: Waits::Awake,
             limits,
         })
     }
@@ -147,7 +146,7 @@ impl Connection {
     ///
     /// `None` ends the connection: the client closed it, broke the protocol, or was idle with nothing under way.
     pub(crate) async fn accept(&mut self, busy: &tokio::sync::Semaphore) -> Option<Brought> {
-        let mut rested = std::mem::take(&mut self.rests);
+        let mut waits = std::mem::take(&mut self.waits);
         // Where requests come faster than they are taken, nothing is waited for.
         if !self.stopping.is_set()
             && let Some(next) = poll_fn(|cx| Poll::Ready(self.at_hand(cx))).await
@@ -157,18 +156,16 @@ impl Connection {
         let all = self.limits.h2_streams as usize;
         loop {
             let idle = self.limits.idle;
-            let first = idle.min(REST_AFTER);
-            let patience = match (self.told, rested) {
-                (true, _) => idle.min(GOODBYE),
-                (false, false) => first,
-                (false, true) => idle - first,
+            let patience = match self.told {
+                true => idle.min(GOODBYE),
+                false => waits.patience(idle),
             };
             self.alarm.set(patience, timer());
             match poll_fn(|cx| self.poll_event(cx)).await {
                 Ok(next) => return next,
                 // Its end is not waited for before all answers have ended.
-                Err(Woken::Rung) if busy.available_permits() < all => rested = false,
-                Err(Woken::Rung) if !self.told && !rested && first < idle => {
+                Err(Woken::Rung) if busy.available_permits() < all => waits = Waits::Awake,
+                Err(Woken::Rung) if !self.told && waits.rests_next(idle) => {
                     self.rest();
                     return Some(Brought::Rest);
                 }
@@ -185,7 +182,7 @@ impl Connection {
 
     /// Lets go of what is known of past requests.
     fn rest(&mut self) {
-        self.rests = true;
+        self.waits = Waits::AtRest;
         self.front.lock().rest();
     }
 

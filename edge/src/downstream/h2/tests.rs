@@ -2,6 +2,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 
 use super::*;
+use crate::downstream::REST_AFTER;
 
 const IDLE: Duration = Duration::from_secs(60);
 
@@ -12,14 +13,7 @@ async fn connected() -> (Connection, Client, watch::Sender<bool>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let local = listener.local_addr().unwrap();
     let (stream, accepted) = tokio::join!(TcpStream::connect(local), listener.accept());
-    let limits = Limits {
-        wire: wire::Limits::default(),
-        head: IDLE,
-        idle: IDLE,
-        body: IDLE,
-        write: IDLE,
-        h2_streams: 1,
-    };
+    let limits = Limits::of_tests(IDLE);
     let (stop, stopping) = watch::channel(false);
     let io = (Io::Plain(accepted.unwrap().0), BytesMut::new());
     let begun = Connection::begin(io, Arc::new(limits), Stopping::new(stopping));

@@ -25,6 +25,7 @@ use crate::ids::Id;
 use crate::outcome::{Outcome, Word};
 pub(crate) use format::{Format, Redacted, Redaction};
 use format::{append, append_json};
+pub(crate) use json::in_json;
 pub(crate) use output::{Output, Rotated, Server, Syslog};
 use queue::{Full, Queue};
 
@@ -346,23 +347,15 @@ impl AccessLog {
         self.hand_over(|buffer| append(buffer, self.manner.format, line));
     }
 
-    /// As [`Self::write`], if it is `told`, and gives it back in JSON. It is formatted once where it is told so.
-    pub(crate) fn write_and_keep(&self, line: &Line<'_>, told: bool) -> Box<[u8]> {
-        let mut kept = Vec::new();
-        if told && self.manner.format == Format::Json {
-            self.hand_over(|buffer| {
-                let start = buffer.len();
-                json::append(buffer, line);
-                kept.extend_from_slice(&buffer[start..]);
-                buffer.push(b'\n');
-            });
-        } else {
-            if told {
-                self.write(line);
-            }
-            json::append(&mut kept, line);
+    /// As [`Self::write`], of a line that is there `in_json` already.
+    pub(crate) fn write_kept(&self, line: &Line<'_>, in_json: &[u8]) {
+        if self.manner.format != Format::Json {
+            return self.write(line);
         }
-        kept.into_boxed_slice()
+        self.hand_over(|buffer| {
+            buffer.extend_from_slice(in_json);
+            buffer.push(b'\n');
+        });
     }
 
     /// Hands a line over of what no request's line tells. Only JSON has it.

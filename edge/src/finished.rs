@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use policy::coding::Coding;
 use policy::time::Timestamp;
 use wire::RequestHead;
@@ -81,15 +82,19 @@ impl Node {
         }
     }
 
-    /// Remembers a request that was no hit, by its line.
+    /// Remembers a request that was no hit, by its line, and tells it to the log: whoever reads the line there can ask for it.
     fn remember(&self, line: &Line<'_>, reason: Reason, telling: Telling) {
+        let in_json = Bytes::from(access_log::in_json(line));
         self.observed.recent.remember(Missed {
             id: line.id,
             key: line.key,
             site: line.site.into(),
             reason,
-            line: self.log.write_and_keep(line, telling != Telling::No),
+            line: in_json.clone(),
         });
+        if telling != Telling::No {
+            self.log.write_kept(line, &in_json);
+        }
     }
 
     fn counted(&self, exchange: &Exchange, sent: u64, ended: Instant) -> Counted {

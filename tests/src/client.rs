@@ -12,7 +12,8 @@ use tokio_rustls::TlsConnector;
 
 use crate::response::Response;
 use crate::tls::Ca;
-use crate::wire::{End, Framing, Head, Wire, first, framing, to_latin1};
+use crate::transcript::{self, Content};
+use crate::wire::{End, Framing, Head, Wire, first, framing, latin1, to_latin1};
 
 /// No wait of a client is longer. A test that runs into it fails.
 pub const WAIT_LONGEST: Duration = Duration::from_secs(10);
@@ -25,6 +26,10 @@ pub struct Client {
     wire: Wire,
     host: String,
     patience: Duration,
+    /// What was sent since the last answer was written down.
+    asked: Content,
+    /// What came and was read as bytes.
+    loose: Content,
 }
 
 impl Client {
@@ -38,6 +43,8 @@ impl Client {
             wire: Wire::new(stream),
             host: "www.example.com".to_owned(),
             patience: WAIT_LONGEST,
+            asked: Content::default(),
+            loose: Content::default(),
         }
     }
 
@@ -51,6 +58,8 @@ impl Client {
             wire: Wire::new(stream),
             host: "www.example.com".to_owned(),
             patience: WAIT_LONGEST,
+            asked: Content::default(),
+            loose: Content::default(),
         }
     }
 
@@ -68,6 +77,8 @@ impl Client {
             wire: Wire::new(stream),
             host: name.to_owned(),
             patience: WAIT_LONGEST,
+            asked: Content::default(),
+            loose: Content::default(),
         })
     }
 
@@ -88,6 +99,7 @@ impl Client {
     /// Sends bytes as they are. That the peer has hung up is not an error here: the answer that
     /// it left, or its absence, is what a test looks at.
     pub async fn send(&mut self, bytes: impl AsRef<[u8]>) {
+        self.asked.add(bytes.as_ref());
         let result = within(self.wire.write(bytes.as_ref())).await;
         drop(result);
     }
@@ -163,33 +175,52 @@ impl Client {
 
     /// Reads one whole response; `None` when the connection ends without one.
     pub async fn answer_to(&mut self, method: &str) -> Option<Response> {
-        let mut response = self.answer_head().await?;
+        let (mut response, raw) = self.heads().await?;
         let framing = response_framing(method, &response);
         let body = within_so(self.patience, async { Ok(self.wire.body(framing).await) }).await;
         let body = body.expect("the end of a body in time");
         response.body = body.bytes;
         response.end = body.end;
         response.trailers = body.trailers;
+        self.enter(&raw, &response);
         Some(response)
     }
 
     /// Reads a response up to its body, which [`Self::some`] then reads as it comes.
     pub async fn answer_head(&mut self) -> Option<Response> {
+        let (response, raw) = self.heads().await?;
+        self.enter(&raw, &response);
+        Some(response)
+    }
+
+    /// A response up to its body, and all of it as it came.
+    async fn heads(&mut self) -> Option<(Response, String)> {
+        let mut raw = String::new();
         let mut interim = Vec::new();
         loop {
             let head = self.next_head().await?;
             let status = status(&head);
+            raw += &latin1(&head.raw);
             if (100..200).contains(&status) && status != 101 {
                 interim.push(head);
                 continue;
             }
             let fields = head.fields;
-            return Some(Response {
+            let response = Response {
                 status,
                 fields,
                 interim,
                 ..Response::default()
-            });
+            };
+            return Some((response, raw));
+        }
+    }
+
+    fn enter(&mut self, raw: &str, response: &Response) {
+        if transcript::wanted() {
+            let (body, end) = (&response.body, response.end);
+            let told = transcript::message(raw, body, end, &response.trailers);
+            transcript::enter(&["client", &self.asked.take(), &told]);
         }
     }
 
@@ -206,7 +237,10 @@ impl Client {
     /// The next bytes of whatever comes; empty at the end of the connection.
     pub async fn some(&mut self) -> Bytes {
         match within(self.wire.some()).await {
-            Ok(bytes) => bytes,
+            Ok(bytes) => {
+                self.loose.add(&bytes);
+                bytes
+            }
             Err(error) if error.kind() == io::ErrorKind::TimedOut => {
                 panic!("nothing came within {WAIT_LONGEST:?}")
             }
@@ -242,6 +276,14 @@ impl Client {
     pub async fn closes_within(&mut self, patience: Duration) -> bool {
         let next = timeout(patience, self.wire.some()).await;
         matches!(next, Ok(Err(_))) || matches!(next, Ok(Ok(bytes)) if bytes.is_empty())
+    }
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        if !self.loose.is_empty() {
+            transcript::enter(&["client", &self.asked.take(), &self.loose.take()]);
+        }
     }
 }
 

@@ -153,6 +153,16 @@ impl FrameClient {
         None
     }
 
+    /// Reads until a frame of one of these kinds comes, on whatever stream, or nothing does in `patience`.
+    pub async fn next_of_any(&mut self, kinds: &[u8], patience: Duration) -> Option<Frame> {
+        while let Some(frame) = self.next(patience).await {
+            if kinds.contains(&frame.kind) {
+                return Some(frame);
+            }
+        }
+        None
+    }
+
     /// Whether the peer ends the conversation within `patience`: `GOAWAY` or a closed socket.
     pub async fn ends_within(&mut self, patience: Duration) -> bool {
         let read = async {

@@ -15,6 +15,7 @@ use tokio_rustls::TlsConnector;
 use crate::client::within;
 use crate::response::Response;
 use crate::tls::Ca;
+use crate::transcript;
 use crate::wire::{Body, End, Fields, Stream, latin1};
 
 /// As much as browsers let a server send.
@@ -93,11 +94,16 @@ impl H2Client {
         request: Request<()>,
         body: Option<Bytes>,
     ) -> Result<Response, h2::Error> {
+        let asked = transcript::wanted().then(|| asked(&request, body.as_ref()));
         let (answer, mut upload) = self.open(request, body.is_none()).await?;
         if let Some(body) = body {
             upload.send_data(body, true)?;
         }
-        read(answer).await
+        let response = read(answer).await?;
+        if let Some(asked) = asked {
+            enter(&asked, &response);
+        }
+        Ok(response)
     }
 
     /// Opens a stream and leaves the rest to the caller.
@@ -130,6 +136,25 @@ pub fn request(method: &str, path: &str, fields: &[(&str, &str)]) -> Request<()>
         request = request.header(name, value);
     }
     request.body(()).expect("a request")
+}
+
+/// A request as it is written down.
+fn asked(request: &Request<()>, body: Option<&Bytes>) -> String {
+    let (method, target) = (request.method(), request.uri());
+    let fields = fields(request.headers());
+    let head = format!(
+        "{method} {target} HTTP/2\r\n{}\r\n",
+        transcript::lines(&fields)
+    );
+    let body = body.map_or(&[][..], |body| &body[..]);
+    transcript::message(&head, body, End::Complete, &Fields::new())
+}
+
+fn enter(asked: &str, response: &Response) {
+    let head = transcript::lines(&response.fields);
+    let head = format!("HTTP/2 {}\r\n{head}\r\n", response.status);
+    let told = transcript::message(&head, &response.body, response.end, &response.trailers);
+    transcript::enter(&["client", asked, &told]);
 }
 
 async fn read(answer: ResponseFuture) -> Result<Response, h2::Error> {

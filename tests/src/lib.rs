@@ -43,6 +43,7 @@ mod terminal;
 mod tier_key;
 mod tiers;
 mod tls;
+mod transcript;
 mod wire;
 
 pub use binary::ensure_binary;
@@ -60,7 +61,7 @@ pub use nats::Nats;
 pub use nats_client::NatsClient;
 pub use nats_cluster::NatsCluster;
 pub use nats_operator::NatsOperator;
-pub use node::{Exit, Node, run_to_exit};
+pub use node::{Exit, Node, Way, run_to_exit};
 pub use origin::{Origin, Seen};
 pub use ports::free_port;
 pub use program::Program;

@@ -19,9 +19,12 @@ use crate::metrics::Metrics;
 use crate::ports::free_port;
 use crate::response::Response;
 use crate::settings::Settings;
+use crate::transcript;
 
 /// How often it is looked whether a node that was sent `STOP` stands still, and how long after the last look.
 const STOP_LOOKS: u32 = 10_000;
+/// The same for one that shall end by itself.
+const END_LOOKS: u32 = 1_000;
 const STOP_PAUSE: Duration = Duration::from_millis(1);
 /// How long a node may take until it is ready, and how long until it has gone.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -40,6 +43,26 @@ pub struct Node {
     /// How far the node's wall clock is ahead.
     ahead: Duration,
     args: Vec<String>,
+}
+
+/// How nodes answer hits in this run of tests, where a test does not say.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Way {
+    /// In front of the pipeline.
+    Short,
+    /// By the pipeline, like everything else: with `LARDER_TESTS_WAY=long`.
+    Long,
+}
+
+impl Way {
+    /// The one of this run.
+    #[must_use]
+    pub fn of_hits() -> Self {
+        match std::env::var_os("LARDER_TESTS_WAY") {
+            Some(way) if way == "long" => Self::Long,
+            _ => Self::Short,
+        }
+    }
 }
 
 /// How a program ended, and what it said.
@@ -168,6 +191,21 @@ impl Node {
     fn said_all(&mut self) {
         self.stdout.end();
         self.stderr.end();
+        for line in self.stdout.all() {
+            transcript::enter(&["said", &line]);
+        }
+    }
+
+    /// Has the process end by itself, so that it says what it still has to say, if it does so soon.
+    fn end(&mut self) {
+        let sent = Command::new("kill")
+            .args(["-s", "TERM", &self.id().to_string()])
+            .status();
+        drop(sent);
+        let mut looks = 0..END_LOOKS;
+        while self.is_running() && looks.next().is_some() {
+            thread::sleep(STOP_PAUSE);
+        }
     }
 
     /// Starts the process that was killed as it was started, and does not wait until it is ready.
@@ -460,9 +498,15 @@ impl Node {
 
 impl Drop for Node {
     fn drop(&mut self) {
+        if transcript::wanted() && self.is_running() {
+            self.end();
+        }
         // Both fail only when the process has gone already.
         drop(self.child.kill());
         drop(self.child.wait());
+        if transcript::wanted() {
+            self.said_all();
+        }
         if thread::panicking() {
             let last: Vec<String> = self.stderr().into_iter().rev().take(20).rev().collect();
             panic_note(&last.join("\n"));
@@ -479,7 +523,7 @@ fn panic_note(text: &str) {
 }
 
 fn spawn(folder: &Path, args: &[String]) -> Child {
-    if std::env::var_os("LARDER_TESTS_WAY").is_some_and(|way| way == "long") {
+    if Way::of_hits() == Way::Long {
         fs::write(long_way(folder), "").expect("a writable folder");
     }
     Command::new(ensure_binary())
@@ -496,8 +540,7 @@ fn spawn(folder: &Path, args: &[String]) -> Child {
         .expect("the binary starts")
 }
 
-/// The file that closes the short way of hits while it is there. With `LARDER_TESTS_WAY=long`, it is there from the
-/// start.
+/// The file that closes the short way of hits while it is there. On [`Way::Long`], it is there from the start.
 fn long_way(folder: &Path) -> PathBuf {
     folder.join("long-way")
 }

@@ -15,6 +15,7 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::reply::Reply;
 use crate::tls::Ca;
+use crate::transcript;
 use crate::wire::{End, Fields, all, first};
 
 /// A request as it reached the origin.
@@ -87,6 +88,17 @@ impl Seen {
     #[must_use]
     pub fn is_conditional(&self) -> bool {
         self.field("If-None-Match").is_some() || self.field("If-Modified-Since").is_some()
+    }
+
+    /// Writes down what was asked.
+    fn enter(&self) {
+        if transcript::wanted() {
+            let fields = transcript::lines(&self.fields);
+            let head = format!("{} {}\r\n{fields}\r\n", self.method, self.target);
+            let end = self.end.unwrap_or_default();
+            let told = transcript::message(&head, &self.body, end, &Fields::new());
+            transcript::enter(&["origin", &told]);
+        }
     }
 }
 
@@ -285,6 +297,7 @@ impl Log {
         let mut log = self.lock();
         log[place].body = body;
         log[place].end = Some(end);
+        log[place].enter();
     }
 }
 

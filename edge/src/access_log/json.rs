@@ -16,6 +16,16 @@ use crate::ids::Id;
 
 const HEX: &[u8; 16] = b"0123456789abcdef";
 
+/// As long as most lines are, in bytes.
+const USUAL: usize = 512;
+
+/// A line, without its end.
+pub(crate) fn in_json(line: &Line<'_>) -> Box<[u8]> {
+    let mut out = Vec::with_capacity(USUAL);
+    append(&mut out, line);
+    out.into_boxed_slice()
+}
+
 /// Appends a line, without its end.
 pub(super) fn append(out: &mut Vec<u8>, line: &Line<'_>) {
     let Line {

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use bytes::Bytes;
 use parking_lot::Mutex;
 use storage::Key;
 
@@ -21,7 +22,7 @@ pub(crate) struct Missed {
     pub site: Box<str>,
     pub reason: Reason,
     /// In JSON.
-    pub line: Box<[u8]>,
+    pub line: Bytes,
 }
 
 /// The last of them, as long as there is room.

@@ -1,7 +1,7 @@
 //! Requests that an HTTP/2 connection repeats are answered in front of its streams: with the same answers, within the
 //! same windows, and under the same rules.
 
-use larder_tests::{Frame, FrameClient, Node, Origin, Reply, kind, literal};
+use larder_tests::{Frame, FrameClient, Node, Origin, Reply, Way, kind, literal};
 
 use crate::SOON;
 
@@ -76,6 +76,15 @@ async fn answer(client: &mut FrameClient, stream: u32) -> Answer {
     }
 }
 
+/// So many of the answers, at least, were given in front of the streams; or none, where hits take the long way.
+#[track_caller]
+fn were_from_the_front(count: u32, least: u32) {
+    match Way::of_hits() {
+        Way::Short => assert!(count >= least, "{count} of {least}"),
+        Way::Long => assert_eq!(count, 0),
+    }
+}
+
 /// A connection with more room than the framing is told of, and how often its request was answered in front of it.
 async fn repeating(node: &Node, path: &str) -> (FrameClient, u32) {
     let mut client = FrameClient::connect(node.address()).await;
@@ -89,7 +98,7 @@ async fn repeating(node: &Node, path: &str) -> (FrameClient, u32) {
         from_the_front += u32::from(answer.is_from_the_front());
         last = stream;
     }
-    assert!(from_the_front >= 18, "{from_the_front}");
+    were_from_the_front(from_the_front, 18);
     (client, last + 2)
 }
 
@@ -140,7 +149,7 @@ async fn the_same_bytes_are_another_request_once_the_table_is_another() {
             stream += 2;
         }
     }
-    assert!(from_the_front >= 8, "{from_the_front}");
+    were_from_the_front(from_the_front, 8);
 }
 
 #[tokio::test]
@@ -188,7 +197,7 @@ async fn another_path_in_the_same_words_is_answered_while_the_table_is_the_same(
             stream += 2;
         }
     }
-    assert!(from_the_front >= 25, "{from_the_front}");
+    were_from_the_front(from_the_front, 25);
     // What is no path of a request is for the framing to judge.
     for wrong in ["a", "", "/a b", "/a\u{7f}"] {
         let block = [&[0x82, 0x86, 0xbe][..], &path(wrong)].concat();
@@ -298,7 +307,15 @@ async fn what_comes_after_the_end_of_an_answered_stream_is_what_the_rules_say() 
     ] {
         let (mut client, _) = repeating(&node, "/a").await;
         client.send(&wrong).await;
-        let told = client.next_of(kind::GOAWAY, 0, SOON).await;
+        let told = match Way::of_hits() {
+            Way::Short => client.next_of(kind::GOAWAY, 0, SOON).await,
+            // The framing may reset a stream that has ended instead (RFC 9113 §5.1).
+            Way::Long => {
+                client
+                    .next_of_any(&[kind::GOAWAY, kind::RST_STREAM], SOON)
+                    .await
+            }
+        };
         assert!(told.is_some(), "{wrong:?}");
     }
 }

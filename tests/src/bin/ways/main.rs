@@ -33,6 +33,8 @@ const NOT_COMPARED: &[(&str, &str)] = &[(
     "limits.a_client_that_reads_nothing_is_given_up",
     "how much of the body came depends on how much the kernel took before the client was given up, piece by piece",
 )];
+/// So few tests that are run again are named.
+const NAMED: usize = 10;
 /// How much of an entry is shown.
 const SHOWN: usize = 1_500;
 
@@ -100,6 +102,9 @@ fn run() -> Result<bool, String> {
             break;
         }
         say(&format!("{} tests differ, and are run again", left.len()));
+        if left.len() <= NAMED {
+            say(&left.join(" "));
+        }
         runs = Runs {
             short: transcripts(&folder, "short", round, &Which::Exactly(&left))?,
             long: transcripts(&folder, "long", round, &Which::Exactly(&left))?,
@@ -194,6 +199,9 @@ fn transcripts(
     let path = folder.path().join(format!("{way}-{round}"));
     fs::create_dir(&path).map_err(|error| format!("{}: {error}", path.display()))?;
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    // They wait more than they work.
+    let threads = std::thread::available_parallelism().map_or(2, |cores| 2 * cores.get());
+    let threads = threads.to_string();
     let mut command = Command::new(cargo);
     command.args([
         "test",
@@ -204,6 +212,8 @@ fn transcripts(
         "--test",
         "it",
         "--",
+        "--test-threads",
+        &threads,
     ]);
     match which {
         Which::With(words) => command.arg(words),

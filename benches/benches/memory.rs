@@ -16,7 +16,7 @@ const CAPACITY: usize = 64 << 20;
 fn head() -> Head {
     let (request, response) = (request_headers(), response_headers());
     let stored = policy::store::decide(&exchange(&request, &response), &Settings::default());
-    Head(stored.expect("a response that may be stored"))
+    Head(stored.expect("a response that may be stored").packed(""))
 }
 
 fn key(number: u64) -> Key {

@@ -21,7 +21,7 @@
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, StatusCode};
 use policy::key::Target;
-use policy::store::{Exchange, Stored};
+use policy::store::{Exchange, Kept};
 use policy::time::Timestamp;
 
 /// What a browser asks for, as a cache key takes it from [`REQUEST`].
@@ -109,7 +109,7 @@ pub fn exchange<'a>(request: &'a HeaderMap, response: &'a HeaderMap) -> Exchange
 
 /// The head of the stored response, in the memory tier.
 #[derive(Debug)]
-pub struct Head(pub Stored);
+pub struct Head(pub Kept);
 
 impl storage::Head for Head {
     fn weight(&self) -> usize {

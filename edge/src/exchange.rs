@@ -12,7 +12,7 @@ use policy::key::CacheKey;
 use policy::request::RequestTerms;
 use policy::search::SearchVariance;
 use policy::settings::DeceptionGuard;
-use policy::store::{DoNotStore, Stored};
+use policy::store::{DoNotStore, Kept};
 use policy::time::Timestamp;
 use storage::purge::Sequence;
 use storage::{Epochs, Object};
@@ -214,7 +214,7 @@ impl Request {
     }
 
     /// Whether a response under the request's key says itself that its query is equal to the request's.
-    pub(crate) fn is_found_by(&self, stored: &Stored) -> bool {
+    pub(crate) fn is_found_by(&self, stored: &Kept) -> bool {
         let Some(search) = &self.search else {
             return true;
         };

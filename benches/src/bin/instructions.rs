@@ -29,7 +29,7 @@ fn main() {
     let rules = KeyRules::default();
     let key = Key(CacheKey::new(&TARGET, &rules, &request).hash());
     let body = Bytes::from_static(&[b'x'; 1024]);
-    let kept = memory.insert_ready(key, Variant([0; 16]), Head(stored), body);
+    let kept = memory.insert_ready(key, Variant([0; 16]), Head(stored.packed("")), body);
     let mut out = BytesMut::with_capacity(4096);
     for _ in 0..count.unwrap_or(0_u32) {
         out.clear();
@@ -66,7 +66,7 @@ fn hit(
     ) {
         return;
     }
-    let mut headers = stored.headers.clone();
+    let mut headers = stored.headers.to_map();
     let age = stored.reception.current_age(now).as_secs();
     headers.insert(header::AGE, HeaderValue::from(age));
     let asked = (&head.method, &head.headers);

@@ -8,6 +8,7 @@ use std::time::Duration;
 use http::header::{self, HeaderMap, HeaderName};
 
 use crate::fields;
+use crate::packed::Fields;
 use crate::settings::{Settings, TargetFields};
 
 /// The targeted field of this cache and its kind alone.
@@ -52,7 +53,7 @@ impl<'a> Directive<'a> {
 }
 
 /// The directives of every `Cache-Control` line of a request or a response.
-pub(crate) fn directives(headers: &HeaderMap) -> impl Iterator<Item = Directive<'_>> {
+pub(crate) fn directives(headers: &impl Fields) -> impl Iterator<Item = Directive<'_>> {
     fields::list(headers, header::CACHE_CONTROL).map(Directive::parse)
 }
 
@@ -138,7 +139,8 @@ impl Directives {
     /// Neither counts: nobody tells this node which target it is, and what the extension allows is
     /// less than freshness.
     fn surrogate_control(response: &HeaderMap) -> Option<Self> {
-        let mut members = fields::list(response, SURROGATE_CONTROL).peekable();
+        let name = HeaderName::from_static(SURROGATE_CONTROL);
+        let mut members = fields::list(response, name).peekable();
         members.peek()?;
         let directives = members.map(|member| {
             let directive = fields::split(member, b';').next().unwrap_or(member);

@@ -11,6 +11,7 @@ use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
 use crate::cache_control;
 use crate::fields;
+use crate::packed::Fields;
 
 pub use accepted::Accepted;
 
@@ -132,14 +133,14 @@ pub enum Choice {
 /// The coding that a response is in, where a cache may change that.
 pub fn convertible(
     status: StatusCode,
-    response: &HeaderMap,
+    response: &impl Fields,
     rules: &CodingRules,
 ) -> Option<Coding> {
     if rules.offered.is_empty() || is_without_whole_content(status) {
         return None;
     }
     // A part of a representation is a part of its coded form.
-    if response.contains_key(header::CONTENT_RANGE) || forbids_transformation(response) {
+    if response.has(header::CONTENT_RANGE) || forbids_transformation(response) {
         return None;
     }
     let mut codings = fields::list(response, header::CONTENT_ENCODING);
@@ -161,8 +162,8 @@ fn is_without_whole_content(status: StatusCode) -> bool {
 //= https://www.rfc-editor.org/rfc/rfc9111#section-5.2.1.6
 //# The no-transform request directive indicates that the client is asking for intermediaries to avoid transforming
 //# the content, as defined in Section 7.7 of [HTTP].
-fn forbids_transformation(message: &HeaderMap) -> bool {
-    message.contains_key(header::CACHE_CONTROL)
+fn forbids_transformation(message: &impl Fields) -> bool {
+    message.has(header::CACHE_CONTROL)
         && cache_control::directives(message).any(|directive| &*directive.name == b"no-transform")
 }
 
@@ -171,11 +172,11 @@ fn forbids_transformation(message: &HeaderMap) -> bool {
 pub fn choose(
     request: &HeaderMap,
     status: StatusCode,
-    response: &HeaderMap,
+    response: &impl Fields,
     rules: &CodingRules,
 ) -> Choice {
     // Most of what is stored is none of what is coded: that is asked first.
-    let is_coded = response.contains_key(header::CONTENT_ENCODING);
+    let is_coded = response.has(header::CONTENT_ENCODING);
     if !is_coded && !is_worthwhile(response, rules, Coding::Identity) {
         return Choice::Alone;
     }
@@ -214,14 +215,14 @@ pub fn choose(
 
 /// Whether content of this type and length is worth a coding. Of content that was coded by the origin, the length
 /// says little.
-fn is_worthwhile(response: &HeaderMap, rules: &CodingRules, coding: Coding) -> bool {
+fn is_worthwhile(response: &impl Fields, rules: &CodingRules, coding: Coding) -> bool {
     let length = fields::sole(response, header::CONTENT_LENGTH).and_then(fields::decimal);
     let long_enough =
         coding != Coding::Identity || length.is_none_or(|length| length >= rules.least);
     long_enough && has_type_of(response, &rules.types)
 }
 
-fn has_type_of(response: &HeaderMap, types: &[String]) -> bool {
+fn has_type_of(response: &impl Fields, types: &[String]) -> bool {
     let Some(value) = fields::sole(response, header::CONTENT_TYPE) else {
         return false;
     };
@@ -304,13 +305,13 @@ pub fn vary_on(headers: &mut HeaderMap, names: &[HeaderName]) {
 }
 
 /// Whether a response tells that it was chosen by a field, or by everything there is.
-pub fn is_told(headers: &HeaderMap, name: &HeaderName) -> bool {
+pub fn is_told(headers: &impl Fields, name: &HeaderName) -> bool {
     fields::list(headers, header::VARY)
         .any(|member| member == b"*" || member.eq_ignore_ascii_case(name.as_str().as_bytes()))
 }
 
 /// Whether a response is coded with a dictionary that only some clients have (RFC 9842 §4): `dcb` and `dcz`.
-pub fn needs_dictionary(response: &HeaderMap) -> bool {
+pub fn needs_dictionary(response: &impl Fields) -> bool {
     fields::list(response, header::CONTENT_ENCODING).any(is_dictionary_coding)
 }
 

@@ -5,6 +5,7 @@ use http::header::{self, HeaderMap, HeaderName};
 use http::method::Method;
 
 use crate::fields::{self, EntityTag};
+use crate::packed::Fields;
 use crate::time::Timestamp;
 
 /// What the preconditions of a request make of its answer.
@@ -37,7 +38,7 @@ pub fn evaluate(
     method: &Method,
     request: &HeaderMap,
     status: StatusCode,
-    response: &HeaderMap,
+    response: &impl Fields,
     received: Timestamp,
 ) -> Precondition {
     //= https://www.rfc-editor.org/rfc/rfc9110#section-13.2.1
@@ -59,7 +60,7 @@ pub fn evaluate(
 }
 
 /// Steps 1 and 2 of RFC 9110 §13.2.2: `If-Match`, or else `If-Unmodified-Since`.
-fn is_expected(request: &HeaderMap, response: &HeaderMap, received: Timestamp) -> bool {
+fn is_expected(request: &HeaderMap, response: &impl Fields, received: Timestamp) -> bool {
     if request.contains_key(header::IF_MATCH) {
         //= https://www.rfc-editor.org/rfc/rfc9110#section-13.1.1
         //# An origin server MUST use the strong comparison function when comparing entity tags for
@@ -81,7 +82,7 @@ fn is_expected(request: &HeaderMap, response: &HeaderMap, received: Timestamp) -
 }
 
 /// Steps 3 and 4 of RFC 9110 §13.2.2: `If-None-Match`, or else `If-Modified-Since`.
-fn is_modified(request: &HeaderMap, response: &HeaderMap, received: Timestamp) -> bool {
+fn is_modified(request: &HeaderMap, response: &impl Fields, received: Timestamp) -> bool {
     //= https://www.rfc-editor.org/rfc/rfc9110#section-13.1.3
     //# A recipient MUST ignore If-Modified-Since if the request contains an If-None-Match header field
     if request.contains_key(header::IF_NONE_MATCH) {
@@ -109,7 +110,7 @@ fn is_modified(request: &HeaderMap, response: &HeaderMap, received: Timestamp) -
 //# If a request contains an If-Modified-Since header field and the Last-Modified header field is not
 //# present in a stored response, a cache SHOULD use the stored response's Date field value (or, if no
 //# Date field is present, the time that the stored response was received) to evaluate the conditional.
-fn modification_date(response: &HeaderMap, received: Timestamp) -> Timestamp {
+fn modification_date(response: &impl Fields, received: Timestamp) -> Timestamp {
     date(response, header::LAST_MODIFIED, received)
         .or_else(|| date(response, header::DATE, received))
         .unwrap_or(received)
@@ -119,7 +120,7 @@ fn is_any(request: &HeaderMap, name: HeaderName) -> bool {
     fields::sole(request, name) == Some(b"*")
 }
 
-fn date(headers: &HeaderMap, name: HeaderName, now: Timestamp) -> Option<Timestamp> {
+fn date(headers: &impl Fields, name: HeaderName, now: Timestamp) -> Option<Timestamp> {
     fields::sole(headers, name).and_then(|value| fields::http_date(value, now))
 }
 

@@ -6,8 +6,9 @@ mod http_date;
 use std::borrow::Cow;
 use std::time::Duration;
 
-use http::header::{AsHeaderName, HeaderMap, HeaderName};
+use http::header::HeaderName;
 
+use crate::packed::Fields;
 pub use entity_tag::EntityTag;
 pub(crate) use entity_tag::{Strength, entity_tags};
 pub use http_date::http_date;
@@ -46,10 +47,10 @@ pub(crate) fn trim(mut value: &[u8]) -> &[u8] {
 }
 
 /// The value of a field that occurs exactly once.
-pub(crate) fn sole<K: AsHeaderName>(headers: &HeaderMap, name: K) -> Option<&[u8]> {
-    let mut lines = headers.get_all(name).iter();
+pub(crate) fn sole(headers: &impl Fields, name: impl Into<HeaderName>) -> Option<&[u8]> {
+    let mut lines = headers.lines(name.into());
     match (lines.next(), lines.next()) {
-        (Some(value), None) => Some(trim(value.as_bytes())),
+        (Some(value), None) => Some(trim(value)),
         _ => None,
     }
 }
@@ -57,11 +58,11 @@ pub(crate) fn sole<K: AsHeaderName>(headers: &HeaderMap, name: K) -> Option<&[u8
 /// The members of a list field over all its lines (RFC 9110 §5.6.1).
 ///
 /// Commas within quoted strings do not separate, and empty members do not count.
-pub(crate) fn list<K: AsHeaderName>(headers: &HeaderMap, name: K) -> impl Iterator<Item = &[u8]> {
-    headers
-        .get_all(name)
-        .into_iter()
-        .flat_map(|line| members(line.as_bytes()))
+pub(crate) fn list<F: Fields>(
+    headers: &F,
+    name: impl Into<HeaderName>,
+) -> impl Iterator<Item = &[u8]> {
+    headers.lines(name.into()).flat_map(members)
 }
 
 /// The members of one line of a list field.
@@ -142,6 +143,8 @@ pub(crate) fn field_names(list: &[u8]) -> Option<Vec<HeaderName>> {
 
 #[cfg(test)]
 mod tests {
+    use http::header::{self, HeaderMap};
+
     use super::*;
     use http::HeaderValue;
 
@@ -194,18 +197,18 @@ mod tests {
         headers.append("vary", HeaderValue::from_static(""));
         headers.append("vary", HeaderValue::from_static("c"));
 
-        let found: Vec<_> = list(&headers, "vary").collect();
+        let found: Vec<_> = list(&headers, header::VARY).collect();
         assert_eq!(found, [b"a", b"b", b"c"]);
     }
 
     #[test]
     fn a_field_with_two_lines_is_not_sole() {
         let mut headers = HeaderMap::new();
-        assert_eq!(sole(&headers, "expires"), None);
+        assert_eq!(sole(&headers, header::EXPIRES), None);
         headers.append("expires", HeaderValue::from_static("x "));
-        assert_eq!(sole(&headers, "expires"), Some(&b"x"[..]));
+        assert_eq!(sole(&headers, header::EXPIRES), Some(&b"x"[..]));
         headers.append("expires", HeaderValue::from_static("x"));
-        assert_eq!(sole(&headers, "expires"), None);
+        assert_eq!(sole(&headers, header::EXPIRES), None);
     }
 
     #[test]

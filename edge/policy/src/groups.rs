@@ -8,6 +8,7 @@ use http::header::{HeaderMap, HeaderName};
 use http::method::Method;
 
 use crate::invalidation::Origin;
+use crate::packed::Fields;
 use crate::request::Semantics;
 use crate::structured;
 
@@ -24,7 +25,7 @@ pub const GROUP_BYTES_MAX: usize = 256;
 
 /// The groups that a response belongs to, without what is too long or too many. A field that is no list of strings
 /// names none.
-pub fn memberships(response: &HeaderMap) -> Vec<String> {
+pub fn memberships(response: &impl Fields) -> Vec<String> {
     groups(response, &CACHE_GROUPS)
 }
 
@@ -39,7 +40,7 @@ pub fn invalidated(method: &Method, succeeded: bool, response: &HeaderMap) -> Ve
     groups(response, &CACHE_GROUP_INVALIDATION)
 }
 
-fn groups(response: &HeaderMap, name: &HeaderName) -> Vec<String> {
+fn groups(response: &impl Fields, name: &HeaderName) -> Vec<String> {
     let mut groups = structured::strings(response, name).unwrap_or_default();
     groups.retain(|group| group.len() <= GROUP_BYTES_MAX);
     groups.truncate(GROUPS_MAX);

@@ -6,9 +6,9 @@ use crate::fields;
 
 /// Whether a field is one of those "that are known to require removal before forwarding, whether or not
 /// they appear as a connection-option" (RFC 9110 §7.6.1).
-pub fn is_one(name: &HeaderName) -> bool {
+pub fn is_one(name: &str) -> bool {
     matches!(
-        name.as_str(),
+        name,
         "connection" | "proxy-connection" | "keep-alive" | "te" | "transfer-encoding" | "upgrade"
     )
 }
@@ -32,7 +32,7 @@ fn is_not_stored(name: &HeaderName) -> bool {
 //# for each connection-option in this field, remove any header or trailer field(s) from the message
 //# with the same name as the connection-option, and then remove the Connection header field itself
 pub fn remove(headers: &mut HeaderMap) {
-    remove_with(headers, is_one);
+    remove_with(headers, |name| is_one(name.as_str()));
 }
 
 /// Removes what `Connection` nominates, and what `ends` here. There are fewer fields than names to look up.
@@ -51,13 +51,13 @@ fn remove_with(headers: &mut HeaderMap, ends: impl Fn(&HeaderName) -> bool) {
 
 /// Removes from a response everything that may not be stored, whatever its directives say.
 pub(crate) fn remove_unstorable(headers: &mut HeaderMap) {
-    remove_with(headers, |name| is_one(name) || is_not_stored(name));
+    remove_with(headers, |name| is_one(name.as_str()) || is_not_stored(name));
 }
 
 /// The fields that [`remove`] leaves.
 pub fn kept(headers: &HeaderMap) -> impl Iterator<Item = (&HeaderName, &HeaderValue)> {
     let nominated = nominated(headers);
-    let stays = move |name: &HeaderName| !is_one(name) && !nominated.contains(name);
+    let stays = move |name: &HeaderName| !is_one(name.as_str()) && !nominated.contains(name);
     headers.iter().filter(move |(name, _)| stays(name))
 }
 

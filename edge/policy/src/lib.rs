@@ -38,6 +38,7 @@ pub mod hints;
 pub mod hop_by_hop;
 pub mod invalidation;
 pub mod key;
+pub mod packed;
 pub mod partial;
 pub mod post;
 pub mod range;

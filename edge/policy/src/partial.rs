@@ -8,6 +8,7 @@ use http::method::Method;
 use crate::conditional::{self, Precondition};
 use crate::fields;
 use crate::freshen;
+use crate::packed::Fields;
 use crate::range::{self, ByteRange, RangeAnswer, Specifier};
 use crate::settings::Settings;
 use crate::slices::{Layout, Strong};
@@ -193,7 +194,7 @@ pub fn decide(
 //# complete, or the request is partial and specifies a range wholly within the incomplete response.
 pub fn answers(
     (method, request): (&Method, &HeaderMap),
-    response: &HeaderMap,
+    response: &impl Fields,
     part: Part,
     received: Timestamp,
 ) -> bool {
@@ -226,17 +227,17 @@ pub enum Combined {
 }
 
 /// Whether a response has the strong validator of a stored one.
-fn is_same(stored: &HeaderMap, response: &HeaderMap) -> bool {
+fn is_same(stored: &impl Fields, response: &HeaderMap) -> bool {
     // A date says nothing of the coding.
-    let coding = |headers| fields::list(headers, header::CONTENT_ENCODING);
-    Strong::of(stored).is_some_and(|strong| strong.holds(response))
-        && coding(stored).eq(coding(response))
+    let there = fields::list(stored, header::CONTENT_ENCODING);
+    let told = fields::list(response, header::CONTENT_ENCODING);
+    Strong::of(stored).is_some_and(|strong| strong.holds(response)) && there.eq(told)
 }
 
 /// How many bytes of a response's content come before those that are `wanted` of a stored one, whose
 /// head is sent already; `None` if they are not of the same representation (RFC 9111 §3.4).
 pub fn bytes_before(
-    stored: &HeaderMap,
+    stored: &impl Fields,
     wanted: Part,
     (status, response): (StatusCode, &HeaderMap),
 ) -> Option<u64> {

@@ -7,6 +7,7 @@ use http::header::{self, HeaderMap, HeaderValue};
 use http::method::Method;
 
 use crate::fields::{self, EntityTag};
+use crate::packed::Fields;
 use crate::time::Timestamp;
 
 pub use multipart::{Multipart, Part};
@@ -59,7 +60,7 @@ pub fn answer(
     method: &Method,
     request: &HeaderMap,
     status: StatusCode,
-    response: &HeaderMap,
+    response: &impl Fields,
     len: u64,
     most: usize,
 ) -> RangeAnswer {
@@ -90,7 +91,7 @@ pub fn answer(
 //= https://www.rfc-editor.org/rfc/rfc9110#section-13.1.5
 //# A recipient of an If-Range header field MUST ignore the Range header field if the If-Range
 //# condition evaluates to false.
-fn if_range_holds(request: &HeaderMap, response: &HeaderMap) -> bool {
+fn if_range_holds(request: &HeaderMap, response: &impl Fields) -> bool {
     if !request.contains_key(header::IF_RANGE) {
         return true;
     }
@@ -111,7 +112,7 @@ fn if_range_holds(request: &HeaderMap, response: &HeaderMap) -> bool {
 
 /// Whether `Last-Modified` is a strong validator: "at least one second" before `Date` (RFC 9110
 /// §8.8.2.2).
-pub(crate) fn is_strong_date(response: &HeaderMap) -> bool {
+pub(crate) fn is_strong_date(response: &impl Fields) -> bool {
     // Both dates are in the same form and of the same origin; the century is the same.
     let date = |name| {
         fields::sole(response, name).and_then(|value| fields::http_date(value, Timestamp::EPOCH))

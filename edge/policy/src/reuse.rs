@@ -70,7 +70,7 @@ impl Doubt {
 
 /// Decides how `stored` may be used for `request` (RFC 9111 §4). The caller has seen to the key, the
 /// method and the selecting header fields.
-pub fn reuse(request: &RequestTerms, stored: &Stored, now: Timestamp) -> Reuse {
+pub fn reuse<F>(request: &RequestTerms, stored: &Stored<F>, now: Timestamp) -> Reuse {
     let terms = &stored.terms;
     //= https://www.rfc-editor.org/rfc/rfc9111#section-4
     //# the stored response does not contain the no-cache directive (Section 5.2.2.4), unless it is
@@ -116,7 +116,7 @@ fn fresh(
 //# permitted by the client or origin server (e.g., by the max-stale request directive in Section
 //# 5.2.1, extension directives such as those defined in [RFC5861], or configuration in accordance
 //# with an out-of-band contract).
-fn stale(request: &RequestTerms, stored: &Stored, staleness: Duration) -> Reuse {
+fn stale<F>(request: &RequestTerms, stored: &Stored<F>, staleness: Duration) -> Reuse {
     let relaxed = stored.terms.revalidation == Revalidation::Relaxed;
     if relaxed
         && request

@@ -5,8 +5,9 @@
 
 use std::borrow::Cow;
 
-use http::header::{HeaderMap, HeaderName};
+use http::header::HeaderName;
 
+use crate::packed::Fields;
 use crate::structured;
 
 /// The response field.
@@ -43,7 +44,7 @@ enum Order {
 impl SearchVariance {
     /// What a response says. None where it says nothing, or nothing that can be understood: then every byte of the
     /// query counts.
-    pub fn read(response: &HeaderMap) -> Option<Self> {
+    pub fn read(response: &impl Fields) -> Option<Self> {
         let says = structured::dictionary(response, &NO_VARY_SEARCH)?;
         let order = match says.get("key-order") {
             None => Order::Counts,
@@ -224,7 +225,7 @@ mod tests {
         ] {
             assert_eq!(read(field), None, "{field}");
         }
-        assert_eq!(SearchVariance::read(&HeaderMap::new()), None);
+        assert_eq!(SearchVariance::read(&http::HeaderMap::new()), None);
         // What is not known is not in the way.
         assert_eq!(read("params, other=1"), read("params"));
     }

@@ -7,6 +7,7 @@ use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
 use crate::fields::{self, EntityTag, Strength};
 use crate::framed_hash::FramedHash;
+use crate::packed::Fields;
 use crate::range::{self, ByteRange};
 
 /// How long representations are cut.
@@ -134,16 +135,16 @@ impl Strong {
     /// The strong validator of a response, if it has one.
     ///
     /// An entity tag that is weak says that the bytes may differ, and then the date does not count.
-    pub fn of(response: &HeaderMap) -> Option<Self> {
-        if response.contains_key(header::ETAG) {
+    pub fn of(response: &impl Fields) -> Option<Self> {
+        if response.has(header::ETAG) {
             let tag = EntityTag::of(response)?;
-            let value = response.get(header::ETAG)?.clone();
+            let value = response.first(header::ETAG)?;
             return (tag.strength() == Strength::Strong).then_some(Self::Tag(value));
         }
         //= https://www.rfc-editor.org/rfc/rfc9110#section-8.8.2.2
         //# A Last-Modified time, when used as a validator in a request, is implicitly weak unless it is
         //# possible to deduce that it is strong, using the following rules:
-        let value = response.get(header::LAST_MODIFIED)?.clone();
+        let value = response.first(header::LAST_MODIFIED)?;
         range::is_strong_date(response).then_some(Self::Modified(value))
     }
 

@@ -28,8 +28,8 @@ pub enum Failure {
 //# However, if a cache receives a 5xx (Server Error) response while attempting to validate a
 //# response, it can either forward this response to the requesting client or act as if the server
 //# failed to respond.
-pub fn may_serve_stale(
-    stored: &Stored,
+pub fn may_serve_stale<F>(
+    stored: &Stored<F>,
     failure: Failure,
     now: Timestamp,
     settings: &Settings,

@@ -9,6 +9,7 @@ use crate::cache_control::{Directives, Flag, Scope};
 use crate::coding::{self, BY_DICTIONARY};
 use crate::freshness::{self, LifetimeSource, Reception, Revalidation, Terms};
 use crate::hop_by_hop;
+use crate::packed::{Fields, Packed};
 use crate::request::RequestTerms;
 use crate::settings::{SetCookie, Settings};
 use crate::time::Timestamp;
@@ -53,14 +54,15 @@ pub enum Aging {
 
 /// The head of a stored response, with everything that its reuse depends on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Stored {
+#[serde(bound(serialize = "F: Fields", deserialize = "F: From<HeaderMap>"))]
+pub struct Stored<F = HeaderMap> {
     /// Its status code.
     #[serde(with = "crate::written::status")]
     pub status: StatusCode,
     /// Its header fields as they are to be sent: without hop-by-hop fields and those that may not be
     /// stored, without `Age`, always with `Date`.
     #[serde(with = "crate::written::fields")]
-    pub headers: HeaderMap,
+    pub headers: F,
     /// When it was received and how old it was.
     pub reception: Reception,
     /// What its directives mean for its reuse.
@@ -69,17 +71,37 @@ pub struct Stored {
     pub selecting: Selecting,
 }
 
-impl Stored {
+/// A stored response as it is kept: its fields in one piece.
+pub type Kept = Stored<Packed>;
+
+impl Kept {
     /// About how many bytes of the heap it occupies.
     pub fn weight(&self) -> usize {
-        // What `HeaderMap` spends on an entry and on its index.
-        const ENTRY: usize = 112;
-        let fields: usize = self
-            .headers
-            .iter()
-            .map(|(name, value)| ENTRY + name.as_str().len() + value.len())
-            .sum();
-        size_of::<Self>() + fields + self.selecting.weight()
+        self.headers.bytes().len() + self.selecting.weight()
+    }
+
+    /// It with its fields by their names, as what decides about it has them.
+    pub fn unpacked(&self) -> Stored {
+        Stored {
+            status: self.status,
+            headers: self.headers.to_map(),
+            reception: self.reception,
+            terms: self.terms,
+            selecting: self.selecting.clone(),
+        }
+    }
+}
+
+impl Stored {
+    /// It as it is kept, with a text behind its fields.
+    pub fn packed(self, text: &str) -> Kept {
+        Stored {
+            status: self.status,
+            headers: Packed::new(&self.headers, text),
+            reception: self.reception,
+            terms: self.terms,
+            selecting: self.selecting,
+        }
     }
 
     /// Builds what is stored of a response, whether or not it may be.
@@ -892,11 +914,12 @@ mod tests {
 
     #[test]
     fn weight_grows_with_the_head() {
-        let light = fresh().stored().weight();
+        let light = fresh().stored().packed("").weight();
         let heavy = fresh()
             .and("x", &"y".repeat(1000))
             .and("vary", "a")
             .stored()
+            .packed("")
             .weight();
         assert!(heavy > light + 1000);
     }

@@ -1,18 +1,19 @@
 //! Structured fields (RFC 9651), as far as caching needs them.
 
-use http::header::{HeaderMap, HeaderName};
+use http::header::HeaderName;
 use sfv::{BareItem, Dictionary, ListEntry, Parser};
 
+use crate::packed::Fields;
+
 /// All lines of a field as one value (RFC 9651 §4.2).
-fn combined(headers: &HeaderMap, name: &HeaderName) -> Vec<u8> {
-    let lines = headers.get_all(name).iter();
-    let lines: Vec<&[u8]> = lines.map(|line| line.as_bytes()).collect();
+fn combined(headers: &impl Fields, name: &HeaderName) -> Vec<u8> {
+    let lines: Vec<&[u8]> = headers.lines(name.clone()).collect();
     lines.join(&b", "[..])
 }
 
 /// The members of a list of strings; parameters mean nothing. None if it is something else.
-pub(crate) fn strings(headers: &HeaderMap, name: &HeaderName) -> Option<Vec<String>> {
-    if !headers.contains_key(name) {
+pub(crate) fn strings(headers: &impl Fields, name: &HeaderName) -> Option<Vec<String>> {
+    if !headers.has(name.clone()) {
         return None;
     }
     let list = Parser::parse_list(&combined(headers, name)).ok()?;
@@ -25,8 +26,8 @@ pub(crate) fn strings(headers: &HeaderMap, name: &HeaderName) -> Option<Vec<Stri
 }
 
 /// A dictionary. None if it is something else, or not there.
-pub(crate) fn dictionary(headers: &HeaderMap, name: &HeaderName) -> Option<Dictionary> {
-    if !headers.contains_key(name) {
+pub(crate) fn dictionary(headers: &impl Fields, name: &HeaderName) -> Option<Dictionary> {
+    if !headers.has(name.clone()) {
         return None;
     }
     Parser::parse_dictionary(&combined(headers, name)).ok()

@@ -3,6 +3,7 @@
 use http::header::{self, HeaderMap, HeaderName};
 
 use crate::fields;
+use crate::packed::Fields;
 use crate::store::Stored;
 
 /// The preconditions of RFC 9110 §13.1.
@@ -18,7 +19,7 @@ pub(crate) const PRECONDITIONS: [HeaderName; 5] = [
 ///
 /// The client's own preconditions and range are taken away: they are about the client's copy, and
 /// are answered from the outcome. Validators are sent as they were received.
-pub fn add_validators(stored: &Stored, request: &mut HeaderMap) {
+pub fn add_validators(stored: &Stored<impl Fields>, request: &mut HeaderMap) {
     strip_preconditions(request);
     //= https://www.rfc-editor.org/rfc/rfc9111#section-4.3.1
     //# MUST send the relevant entity tags (using If-Match, If-None-Match, or If-Range) if the entity
@@ -33,7 +34,7 @@ pub fn add_validators(stored: &Stored, request: &mut HeaderMap) {
         (header::IF_MODIFIED_SINCE, header::LAST_MODIFIED),
     ] {
         if fields::sole(&stored.headers, &validator).is_some_and(|value| !value.is_empty()) {
-            let value = stored.headers.get(&validator).cloned();
+            let value = stored.headers.first(validator);
             request.extend(value.map(|value| (condition, value)));
         }
     }

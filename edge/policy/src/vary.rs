@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::fields;
 use crate::framed_hash::FramedHash;
+use crate::packed::Fields;
 use crate::store::Stored;
 
 pub use devices::{DEVICE_CLASS, DeviceClass};
@@ -160,8 +161,8 @@ fn variant<'a>(fields: impl Iterator<Item = (&'a HeaderName, Option<&'a [u8]>)>)
 //= https://www.rfc-editor.org/rfc/rfc9111#section-4
 //# When more than one suitable response is stored, a cache MUST use the most recent one (as
 //# determined by the Date header field).
-pub fn select<'a>(
-    candidates: impl Iterator<Item = &'a Stored>,
+pub fn select<'a, F: 'a>(
+    candidates: impl Iterator<Item = &'a Stored<F>>,
     request: &HeaderMap,
     rules: &VaryRules,
 ) -> Option<usize> {
@@ -179,8 +180,8 @@ pub fn select<'a>(
 //= reason=Configured. The section lets a cache choose by quality values among responses that match; an operator who knows that the origin chooses by nothing else may let it choose among all.
 //# the cache MUST NOT use that stored response without revalidation unless all the presented request
 //# header fields nominated by that Vary field value match those fields in the original request
-pub fn select_by_language<'a>(
-    candidates: impl Iterator<Item = &'a Stored>,
+pub fn select_by_language<'a, F: Fields + 'a>(
+    candidates: impl Iterator<Item = &'a Stored<F>>,
     request: &HeaderMap,
     rules: &VaryRules,
 ) -> Option<usize> {
@@ -195,9 +196,9 @@ pub fn select_by_language<'a>(
     })
 }
 
-fn most_recent<'a>(
-    candidates: impl Iterator<Item = &'a Stored>,
-    suits: impl Fn(&Stored) -> bool,
+fn most_recent<'a, F: 'a>(
+    candidates: impl Iterator<Item = &'a Stored<F>>,
+    suits: impl Fn(&Stored<F>) -> bool,
 ) -> Option<usize> {
     candidates
         .enumerate()

@@ -44,11 +44,13 @@ pub(crate) mod fields {
     use serde::de::{Deserialize, Deserializer, Error, SeqAccess, Visitor};
     use serde::ser::{Serialize, Serializer};
 
+    use crate::packed::Fields;
+
     struct Value<T>(T);
 
-    impl Serialize for Value<&HeaderValue> {
+    impl Serialize for Value<&[u8]> {
         fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-            to.serialize_bytes(self.0.as_bytes())
+            to.serialize_bytes(self.0)
         }
     }
 
@@ -92,12 +94,16 @@ pub(crate) mod fields {
         }
     }
 
-    pub(crate) fn serialize<S: Serializer>(fields: &HeaderMap, to: S) -> Result<S::Ok, S::Error> {
-        let fields = fields.iter();
-        to.collect_seq(fields.map(|(name, value)| (name.as_str(), Value(value))))
+    pub(crate) fn serialize<F: Fields, S: Serializer>(
+        fields: &F,
+        to: S,
+    ) -> Result<S::Ok, S::Error> {
+        to.collect_seq(fields.all().map(|(name, value)| (name, Value(value))))
     }
 
-    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<HeaderMap, D::Error> {
-        from.deserialize_seq(FieldsVisitor)
+    pub(crate) fn deserialize<'de, F: From<HeaderMap>, D: Deserializer<'de>>(
+        from: D,
+    ) -> Result<F, D::Error> {
+        from.deserialize_seq(FieldsVisitor).map(F::from)
     }
 }

@@ -97,7 +97,7 @@ impl<W> Known<W> {
         // Where there are traces, each request has its own; and what the log tells of the response is not kept.
         let untraced = request.trace.is_none() && exchange.fields.is_empty();
         let plain = !terms.has_range() && !terms.has_preconditions() && exchange.coding.is_none();
-        if !plain || !untraced || !stored.headers.contains_key(header::DATE) {
+        if !plain || !untraced || stored.headers.get(header::DATE).is_none() {
             return None;
         }
         let Some(Outcome::Hit { ttl, .. }) = exchange.outcome else {

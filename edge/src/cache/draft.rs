@@ -1,13 +1,13 @@
 //! A head that is put together without a copy of what is stored.
 
-use http::header::{HeaderMap, HeaderName, HeaderValue};
+use policy::packed::{Packed, PackedField};
 use smallvec::SmallVec;
 use wire::Field;
 
 /// Fields that have room without an allocation.
 const USUAL: usize = 24;
 
-/// The fields of a head, in the order in which a [`HeaderMap`] would have them after the same changes: who is answered
+/// The fields of a head, in the order in which a [`HeaderMap`](http::HeaderMap) would have them after the same changes: who is answered
 /// from a draft gets the same bytes as who is answered from a map.
 #[derive(Debug)]
 pub(crate) struct Draft<'a> {
@@ -16,9 +16,13 @@ pub(crate) struct Draft<'a> {
 }
 
 impl<'a> Draft<'a> {
-    pub(super) fn of(headers: &'a HeaderMap) -> Self {
+    pub(super) fn of(fields: &'a Packed) -> Self {
+        let field = |field: PackedField<'a>| Field {
+            name: field.name,
+            value: [field.value, b"", b""],
+        };
         Self {
-            fields: headers.iter().map(Field::from).collect(),
+            fields: fields.iter().map(field).collect(),
         }
     }
 
@@ -26,8 +30,8 @@ impl<'a> Draft<'a> {
         self.fields.iter().copied()
     }
 
-    /// As [`HeaderMap::append`]: behind what the field has already.
-    pub(super) fn append(&mut self, name: &'a HeaderName, value: [&'a [u8]; 3]) {
+    /// As `HeaderMap::append`: behind what the field has already.
+    pub(super) fn append(&mut self, name: &'a str, value: [&'a [u8]; 3]) {
         let field = Field { name, value };
         match self.fields.iter().rposition(|other| other.name == name) {
             Some(last) => self.fields.insert(last + 1, field),
@@ -35,8 +39,8 @@ impl<'a> Draft<'a> {
         }
     }
 
-    /// As [`HeaderMap::insert`]: in place of what the field has.
-    pub(super) fn insert(&mut self, name: &'a HeaderName, value: [&'a [u8]; 3]) {
+    /// As `HeaderMap::insert`: in place of what the field has.
+    pub(super) fn insert(&mut self, name: &'a str, value: [&'a [u8]; 3]) {
         let Some(first) = self.fields.iter().position(|other| other.name == name) else {
             return self.fields.push(Field { name, value });
         };
@@ -46,9 +50,9 @@ impl<'a> Draft<'a> {
         self.fields.drain(first + 1..first + 1 + more);
     }
 
-    /// As [`HeaderMap::remove`]: the last field takes its place.
+    /// As `HeaderMap::remove`: the last field takes its place.
     pub(super) fn remove(&mut self, name: &str) {
-        let is_own = |field: &Field<'_>| field.name.as_str() == name;
+        let is_own = |field: &Field<'_>| field.name == name;
         let Some(first) = self.fields.iter().position(is_own) else {
             return;
         };
@@ -68,12 +72,14 @@ impl<'a> Draft<'a> {
 }
 
 /// Whether one of the values is a secret.
-pub(super) fn has_secret(headers: &HeaderMap) -> bool {
-    headers.values().any(HeaderValue::is_sensitive)
+pub(super) fn has_secret(fields: &Packed) -> bool {
+    fields.iter().any(|field| field.is_secret)
 }
 
 #[cfg(test)]
 mod tests {
+    use http::header::{HeaderMap, HeaderName, HeaderValue};
+
     use super::*;
 
     const NAMES: [&str; 6] = ["age", "via", "x-a", "x-b", "vary", "date"];
@@ -113,18 +119,18 @@ mod tests {
                 let name = names[next(names.len())].clone();
                 headers.append(name, HeaderValue::from(number));
             }
-            let stored = headers.clone();
+            let stored = Packed::new(&headers, "");
             let mut draft = Draft::of(&stored);
             for _ in 0..next(8) {
                 let name = &names[next(names.len())];
                 match next(3) {
                     0 => {
                         headers.append(name, HeaderValue::from_static("appended"));
-                        draft.append(name, [b"app", b"end", b"ed"]);
+                        draft.append(name.as_str(), [b"app", b"end", b"ed"]);
                     }
                     1 => {
                         headers.insert(name, HeaderValue::from_static("inserted"));
-                        draft.insert(name, [b"inserted", b"", b""]);
+                        draft.insert(name.as_str(), [b"inserted", b"", b""]);
                     }
                     _ => {
                         headers.remove(name);

@@ -6,7 +6,7 @@ use std::time::Duration;
 use http::HeaderMap;
 use policy::partial::{Extent, Part};
 use policy::reuse::{Doubt, Reuse};
-use policy::store::Stored;
+use policy::store::Kept;
 use policy::time::Timestamp;
 use policy::vary::VaryRules;
 use storage::purge::{Life, Membership};
@@ -133,7 +133,7 @@ fn select(
     node: &Node,
     request: &Request,
     stored: &[Arc<Object<Head>>],
-    by: impl Fn(&mut dyn Iterator<Item = &Stored>, &HeaderMap, &VaryRules) -> Option<usize>,
+    by: impl Fn(&mut dyn Iterator<Item = &Kept>, &HeaderMap, &VaryRules) -> Option<usize>,
 ) -> Option<Arc<Object<Head>>> {
     let alive = || alive(node, request, stored);
     let mut heads = alive().filter_map(|object| object.head().stored());
@@ -229,7 +229,7 @@ pub(crate) struct Weighed {
 pub(crate) fn weigh(
     node: &Node,
     request: &Request,
-    (object, stored): (&Object<Head>, &Stored),
+    (object, stored): (&Object<Head>, &Kept),
     waited: Option<Forward>,
     now: Timestamp,
 ) -> Weighed {
@@ -302,7 +302,7 @@ fn is_alive(node: &Node, object: &Arc<Object<Head>>) -> bool {
 }
 
 /// A fresh response counts as stale since it was softly purged.
-fn soften(life: Life, stored: &Stored, ttl: Duration, now: Timestamp) -> Reuse {
+fn soften(life: Life, stored: &Kept, ttl: Duration, now: Timestamp) -> Reuse {
     let Life::Stale { since } = life else {
         return Reuse::Fresh { ttl };
     };

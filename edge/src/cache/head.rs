@@ -1,10 +1,8 @@
 //! What is stored beside a body.
 
-use bytes::{Bytes, BytesMut};
-use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use policy::partial::Extent;
 use policy::slices::Layout;
-use policy::store::Stored;
+use policy::store::{Kept, Stored};
 use serde::{Deserialize, Serialize};
 use storage::Durable;
 use storage::purge::{Label, Life, Membership, Sequence};
@@ -22,9 +20,6 @@ mod format {
     /// A slice.
     pub(super) const SLICE: u8 = 3;
 }
-
-/// A name that is none of the well-known ones: its text, the shared owner of that, and the allocator's headers.
-const NAME_OVERHEAD: usize = 64;
 
 /// What is stored beside a body.
 #[derive(Debug)]
@@ -95,7 +90,7 @@ struct WrittenSlice {
     labels: Vec<u64>,
 }
 
-impl<'a> Written<&'a Stored> {
+impl<'a> Written<&'a Kept> {
     fn of(cached: &'a Cached) -> Self {
         Self {
             stored: &cached.stored,
@@ -110,7 +105,7 @@ impl<'a> Written<&'a Stored> {
 impl Written<Stored> {
     fn into_head(self, extent: Extent) -> Head {
         let membership = membership(self.born, self.labels);
-        Head::kept(self.stored, membership, extent, self.uri)
+        Head::kept(self.stored, membership, extent, &self.uri)
     }
 }
 
@@ -198,14 +193,11 @@ impl Durable for Head {
 /// A response that may be reused, and what it may be purged by.
 #[derive(Debug)]
 pub(crate) struct Cached {
-    pub stored: Stored,
+    /// Behind its fields are host and target.
+    pub stored: Kept,
     pub membership: Membership,
     /// Which bytes of the representation its body is.
     pub extent: Extent,
-    /// All values of the fields, and behind them host and target.
-    text: Bytes,
-    /// Where these begin.
-    uri: usize,
     /// What it owns, in bytes: every hit asks for it.
     weight: usize,
 }
@@ -213,9 +205,7 @@ pub(crate) struct Cached {
 impl Cached {
     /// Host and target, for people.
     pub(crate) fn uri(&self) -> &str {
-        let uri = self.text.get(self.uri..);
-        let uri = uri.map(std::str::from_utf8);
-        uri.and_then(Result::ok).unwrap_or_default()
+        self.stored.headers.text()
     }
 
     fn bring_near(&self) -> u8 {
@@ -231,41 +221,19 @@ impl Cached {
             ^ selecting.names().len() as u64
             ^ reception.response_time.unix_secs()
             ^ terms.freshness_lifetime.as_secs();
-        let text = storage::bring_near(&self.text);
-        let index = headers.contains_key(header::CONTENT_ENCODING);
-        // Most names are numbers, but the texts of the others are wherever.
-        let names = headers.keys().map(|name| name.as_ref());
-        let names = names.fold(0, |sum, name: &[u8]| {
-            sum ^ name.first().copied().unwrap_or_default()
-        });
-        own.to_le_bytes()[0] ^ text ^ u8::from(index) ^ names
+        own.to_le_bytes()[0] ^ storage::bring_near(headers.bytes())
     }
-}
-
-fn weight(stored: &Stored, membership: &Membership, uri: &str) -> usize {
-    let names = stored.headers.keys().filter(|name| is_own_text(name));
-    // Its own size is part of the object's.
-    let owned = stored.weight().saturating_sub(size_of::<Stored>());
-    owned + names.count() * NAME_OVERHEAD + membership.weight() + uri.len()
 }
 
 impl Head {
     /// A head that is kept: in as little memory as it needs.
-    pub(crate) fn kept(
-        mut stored: Stored,
-        membership: Membership,
-        extent: Extent,
-        uri: Box<str>,
-    ) -> Self {
-        let weight = weight(&stored, &membership, &uri);
-        let text = pack(&mut stored.headers, &uri);
+    pub(crate) fn kept(stored: Stored, membership: Membership, extent: Extent, uri: &str) -> Self {
+        let stored = stored.packed(uri);
         Self::Stored(Cached {
-            weight,
+            weight: stored.weight() + membership.weight(),
             stored,
             membership,
             extent,
-            uri: text.len() - uri.len(),
-            text,
         })
     }
 
@@ -277,7 +245,7 @@ impl Head {
         }
     }
 
-    pub(crate) const fn stored(&self) -> Option<&Stored> {
+    pub(crate) const fn stored(&self) -> Option<&Kept> {
         match self {
             Self::Stored(cached) => Some(&cached.stored),
             Self::Slice(_) | Self::PassedOn(_) => None,
@@ -320,35 +288,11 @@ impl Head {
     }
 }
 
-/// Puts the values of all fields into one allocation, with `uri` behind them, and takes away the room for more fields. A
-/// value by itself costs 48 bytes beside its text, and keeps all that was received with it where it is a part of that.
-fn pack(headers: &mut HeaderMap, uri: &str) -> Bytes {
-    let mut packed = headers.clone();
-    let length = packed.values().map(HeaderValue::len).sum::<usize>();
-    let mut text = BytesMut::with_capacity(length + uri.len());
-    let values = packed.values().map(HeaderValue::as_bytes);
-    let all = values.chain([uri.as_bytes()]);
-    all.for_each(|bytes| text.extend_from_slice(bytes));
-    let text = text.freeze();
-    let mut values = text.clone();
-    for value in packed.values_mut() {
-        let text = values.split_to(value.len());
-        if let Ok(text) = HeaderValue::from_maybe_shared(text) {
-            *value = text;
-        }
-    }
-    *headers = packed;
-    text
-}
-
-/// Whether a name is kept as text: the well-known ones are numbers, whose text is the program's.
-fn is_own_text(name: &HeaderName) -> bool {
-    let same = HeaderName::from_bytes(name.as_ref());
-    !same.is_ok_and(|same| std::ptr::eq(same.as_str(), name.as_str()))
-}
-
 #[cfg(test)]
 mod tests {
+    use http::header::{HeaderMap, HeaderName, HeaderValue};
+    use policy::packed::Fields as _;
+
     use super::*;
 
     fn head() -> Head {
@@ -380,7 +324,7 @@ mod tests {
         };
         let stored = policy::store::decide(&exchange, &Default::default()).unwrap();
         let membership = Membership::new(Sequence(7), vec![Label(u64::MAX), Label(0)]);
-        Head::kept(stored, membership, extent, "www.example.com/a".into())
+        Head::kept(stored, membership, extent, "www.example.com/a")
     }
 
     #[test]
@@ -396,7 +340,8 @@ mod tests {
         assert_eq!(read.membership.labels(), head.membership.labels());
         assert_eq!(read.uri(), head.uri());
         assert_eq!(read.uri(), "www.example.com/a");
-        assert_eq!(head.stored.headers.get_all("x-own").iter().count(), 2);
+        let own = head.stored.headers.lines(HeaderName::from_static("x-own"));
+        assert_eq!(own.count(), 2);
     }
 
     #[test]
@@ -461,27 +406,5 @@ mod tests {
         other[0] = 0;
         assert!(Head::decode(&other).is_none());
         assert!(Head::decode(&Head::PassedOn(Sequence(0)).encode()).is_none());
-    }
-
-    #[test]
-    fn packing_changes_no_field() {
-        let mut headers = HeaderMap::new();
-        for (name, value) in [("x-a", "1"), ("date", ""), ("x-a", "22"), ("b", "\u{e4}")] {
-            let name = HeaderName::from_static(name);
-            headers.append(name, HeaderValue::from_bytes(value.as_bytes()).unwrap());
-        }
-        for headers in [headers, HeaderMap::new()] {
-            let mut packed = headers.clone();
-            let text = pack(&mut packed, "a/b");
-            assert_eq!(packed, headers);
-            assert!(text.ends_with(b"a/b"));
-        }
-    }
-
-    #[test]
-    fn only_unknown_names_are_texts() {
-        assert!(!is_own_text(&header::CACHE_CONTROL));
-        assert!(!is_own_text(&HeaderName::from_bytes(b"ETag").unwrap()));
-        assert!(is_own_text(&HeaderName::from_static("x-own")));
     }
 }

@@ -137,9 +137,8 @@ impl Like {
     pub(crate) fn exchange(&mut self, plain: &Plain, answered: Instant) -> Exchange {
         let stored = plain.object.head().stored();
         let content_type = stored.and_then(|stored| stored.headers.get(header::CONTENT_TYPE));
-        if self.content_type.as_ref() != content_type {
-            self.content_type =
-                content_type.and_then(|it| HeaderValue::from_bytes(it.as_bytes()).ok());
+        if self.content_type.as_ref().map(HeaderValue::as_bytes) != content_type {
+            self.content_type = content_type.and_then(|it| HeaderValue::from_bytes(it).ok());
         }
         let fresh = Fresh {
             started: plain.started,
@@ -220,12 +219,15 @@ impl Plain {
     pub(crate) fn draft<'a>(&'a self, node: &'a Node, like: &Like) -> Option<Draft<'a>> {
         let stored = self.object.head().stored()?;
         let mut draft = Draft::of(&stored.headers);
-        draft.insert(&AGE, [self.age.text(), b"", b""]);
+        draft.insert(AGE.as_str(), [self.age.text(), b"", b""]);
         if self.vary == Vary::OnCoding {
-            draft.append(&VARY, [ACCEPT_ENCODING.as_str().as_bytes(), b"", b""]);
+            draft.append(
+                VARY.as_str(),
+                [ACCEPT_ENCODING.as_str().as_bytes(), b"", b""],
+            );
         }
         if self.status != StatusCode::NO_CONTENT {
-            draft.insert(&CONTENT_LENGTH, [self.length.text(), b"", b""]);
+            draft.insert(CONTENT_LENGTH.as_str(), [self.length.text(), b"", b""]);
         }
         draft.remove(policy::cache_control::OWN_TARGET);
         let tags = like.request.site.tag_fields.iter();
@@ -233,8 +235,8 @@ impl Plain {
             draft.remove(field.name.as_str());
         }
         let name = node.name.as_bytes();
-        draft.append(&STATUS, [name, b"; hit; ttl=", self.left.text()]);
-        draft.append(&VIA, [b"1.1 ", name, b""]);
+        draft.append(STATUS.as_str(), [name, b"; hit; ttl=", self.left.text()]);
+        draft.append(VIA.as_str(), [b"1.1 ", name, b""]);
         draft.remove(LARDER_TIER.as_str());
         Some(draft)
     }

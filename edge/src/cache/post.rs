@@ -88,7 +88,7 @@ impl Copying {
         let variant = Variant(stored.selecting.variant());
         let left = ttl(&stored, node.clock.now());
         let membership = node.purges.membership(born, request, &stored.headers);
-        let head = Head::kept(stored, membership, Extent::Whole, request.uri_text());
+        let head = Head::kept(stored, membership, Extent::Whole, &request.uri_text());
         if head.life(&node.purges) != Life::Alive {
             node.metrics.purges.fills.inc();
             return None;

@@ -9,7 +9,7 @@ use http::{HeaderMap, Method, StatusCode};
 use policy::conditional::Precondition;
 use policy::partial::Extent;
 use policy::range::{ByteRange, Multipart, RangeAnswer};
-use policy::store::Stored;
+use policy::store::Kept;
 use policy::time::Timestamp;
 use storage::{Cut, Fate, Object, Reader};
 
@@ -69,8 +69,8 @@ pub(super) struct Selected {
 }
 
 /// A stored response's fields with its age (RFC 9111 §5.1).
-pub(super) fn aged(stored: &Stored, now: Timestamp) -> HeaderMap {
-    let mut headers = stored.headers.clone();
+pub(super) fn aged(stored: &Kept, now: Timestamp) -> HeaderMap {
+    let mut headers = stored.headers.to_map();
     let age = stored.reception.current_age(now).as_secs();
     headers.insert(header::AGE, HeaderValue::from(age));
     headers

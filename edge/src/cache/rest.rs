@@ -9,7 +9,7 @@ use http::{HeaderMap, Method, StatusCode, header};
 use policy::partial::Part;
 use policy::range::ByteRange;
 use policy::slices::Strong;
-use policy::store::Stored;
+use policy::store::Kept;
 use storage::{Fate, Object};
 use tokio::sync::mpsc;
 
@@ -42,7 +42,7 @@ pub(super) enum Of<'a> {
 }
 
 impl<'a> Of<'a> {
-    fn stored(self) -> Option<&'a Stored> {
+    fn stored(self) -> Option<&'a Kept> {
         match self {
             Self::Stored(object) => object.head().stored(),
             Self::Incoming(head) => head.stored(),
@@ -137,7 +137,7 @@ impl<'a> Rest<'a> {
         Some(Found { fetched, before })
     }
 
-    fn headers(self, stored: &Stored, wanted: Part) -> Option<HeaderMap> {
+    fn headers(self, stored: &Kept, wanted: Part) -> Option<HeaderMap> {
         let strong = Strong::of(&stored.headers)?;
         let mut headers = outbound::unconditional(self.request, &self.node.marks());
         let codings = &self.request.treatment.settings.codings;

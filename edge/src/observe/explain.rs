@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use http::header;
 use policy::reuse::Reuse;
-use policy::store::Stored;
+use policy::store::Kept;
 use policy::time::Timestamp;
 use serde::Serialize;
 use storage::purge::Life;
@@ -98,7 +98,7 @@ struct Arithmetic {
 }
 
 impl Arithmetic {
-    fn of(stored: &Stored, now: Timestamp) -> Self {
+    fn of(stored: &Kept, now: Timestamp) -> Self {
         let (reception, terms) = (&stored.reception, &stored.terms);
         let current_age = reception.current_age(now);
         let seconds = |duration: Duration| duration.as_secs_f64();
@@ -429,7 +429,7 @@ fn stored_told(
     let stored = object.head().stored()?;
     let field = |name: header::HeaderName| {
         let value = stored.headers.get(name)?;
-        Some(String::from_utf8_lossy(value.as_bytes()).into_owned())
+        Some(String::from_utf8_lossy(value).into_owned())
     };
     let vary = &request.treatment.settings.vary;
     let names = stored.selecting.names().iter();

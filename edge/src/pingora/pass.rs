@@ -453,12 +453,16 @@ async fn act(
     if let (Some(object), true) = (selected, *answer.method == Method::HEAD)
         && let Some(cached) = object.head().cached()
     {
-        match policy::freshen::freshen_from_head(&cached.stored, answer, &treatment.settings) {
+        match policy::freshen::freshen_from_head(
+            &cached.stored.unpacked(),
+            answer,
+            &treatment.settings,
+        ) {
             HeadVerdict::Updated(stored) => {
                 let labels = node.purges.labels(request, &stored.headers);
                 let membership = cached.membership.relabelled(labels);
-                let uri = cached.uri().into();
-                let head = Arc::new(cache::Head::kept(stored, membership, cached.extent, uri));
+                let head = cache::Head::kept(stored, membership, cached.extent, cached.uri());
+                let head = Arc::new(head);
                 node.tiers.update_head(object, head).await;
             }
             HeadVerdict::Invalidate => node.tiers.remove_object(object),

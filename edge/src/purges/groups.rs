@@ -1,5 +1,6 @@
 //! Cache groups (RFC 9875) as tags that no field can carry: a site's purges are then those of its groups, too.
 
+use policy::packed::Fields;
 use std::time::Duration;
 
 use http::HeaderMap;
@@ -17,8 +18,8 @@ const PATIENCE: Duration = Duration::from_secs(2);
 const REASON: &str = "Cache-Group-Invalidation";
 
 /// The tags of the groups that a response belongs to.
-pub(super) fn tags(request: &Request, response: &HeaderMap) -> Vec<String> {
-    if !response.contains_key(groups::CACHE_GROUPS) {
+pub(super) fn tags(request: &Request, response: &impl Fields) -> Vec<String> {
+    if !response.has(groups::CACHE_GROUPS) {
         return Vec::new();
     }
     full_names(request, groups::memberships(response))

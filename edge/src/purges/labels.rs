@@ -2,6 +2,7 @@
 
 use http::HeaderMap;
 use policy::key::{CacheKey, KeyRules, QueryRules};
+use policy::packed::Fields;
 use purge_api::{Order, Scope};
 use storage::purge::{Label, Membership, Sequence};
 
@@ -37,13 +38,13 @@ impl Purges {
         &self,
         born: Sequence,
         request: &Request,
-        response: &HeaderMap,
+        response: &impl Fields,
     ) -> Membership {
         Membership::new(born, self.labels(request, response))
     }
 
     /// Everything that the response to a request can be purged by.
-    pub(crate) fn labels(&self, request: &Request, response: &HeaderMap) -> Vec<Label> {
+    pub(crate) fn labels(&self, request: &Request, response: &impl Fields) -> Vec<Label> {
         let site = &*request.site;
         let authority = &request.head.authority;
         let name = site.name.as_bytes();
@@ -64,7 +65,7 @@ impl Purges {
         for tag in groups::tags(request, response) {
             labels.push(self.label(Kind::Tag, &[name, tag.as_bytes()]));
         }
-        if response.contains_key(policy::search::NO_VARY_SEARCH) {
+        if response.has(policy::search::NO_VARY_SEARCH) {
             labels.push(self.search_label(&site.name, &authority.host, path));
         }
         labels

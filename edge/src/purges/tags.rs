@@ -1,6 +1,7 @@
 //! The tags that an origin gives a response.
 
-use http::{HeaderMap, HeaderName};
+use http::HeaderName;
+use policy::packed::Fields;
 
 /// Tags of one response that count; more are a mistake of the origin.
 pub(crate) const TAGS_MAX: usize = 256;
@@ -47,11 +48,11 @@ impl TagField {
 }
 
 /// The tags in a response's fields.
-pub(crate) fn tags(response: &HeaderMap, fields: &[TagField]) -> Vec<Vec<u8>> {
+pub(crate) fn tags(response: &impl Fields, fields: &[TagField]) -> Vec<Vec<u8>> {
     let mut tags = Vec::new();
     for field in fields {
-        for value in response.get_all(&field.name) {
-            let parts = value.as_bytes().split(|byte| match field.separator {
+        for value in response.lines(field.name.clone()) {
+            let parts = value.split(|byte| match field.separator {
                 Separator::Space => byte.is_ascii_whitespace(),
                 Separator::Comma | Separator::QuotedList => *byte == b',',
             });
@@ -74,6 +75,8 @@ fn tag(part: &[u8], separator: Separator) -> Option<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use http::HeaderValue;
+
+    use http::HeaderMap;
 
     use super::*;
 

@@ -205,7 +205,7 @@ impl<'a> Run<'a> {
         };
         let head = || {
             let membership = Membership::new(Sequence(0), Vec::new());
-            Head::kept(stored.clone(), membership, Extent::Whole, "".into())
+            Head::kept(stored.clone(), membership, Extent::Whole, "")
         };
         if let Some(disk) = &self.disk {
             // What is there is replaced.

@@ -62,8 +62,8 @@ pub fn choose_framing(
 /// A field of a head that is written, its value in up to three pieces.
 #[derive(Clone, Copy, Debug)]
 pub struct Field<'a> {
-    /// Its name.
-    pub name: &'a HeaderName,
+    /// Its name, in lower case.
+    pub name: &'a str,
     /// What its value is put together from. Of the empty ones nothing is written.
     pub value: [&'a [u8]; 3],
 }
@@ -71,7 +71,7 @@ pub struct Field<'a> {
 impl<'a> From<(&'a HeaderName, &'a HeaderValue)> for Field<'a> {
     fn from((name, value): (&'a HeaderName, &'a HeaderValue)) -> Self {
         Self {
-            name,
+            name: name.as_str(),
             value: [value.as_bytes(), b"", b""],
         }
     }
@@ -130,7 +130,7 @@ fn write_fields<'a>(
 ) {
     for field in fields.filter(|field| !is_of_connection(field.name)) {
         // RFC 9110 §6.6.2: trailers are announced only where there can be some.
-        if *field.name != TRAILER || *framing == BodyFraming::Chunked {
+        if field.name != TRAILER.as_str() || *framing == BodyFraming::Chunked {
             write_field(out, field);
         }
     }
@@ -164,7 +164,10 @@ pub fn write_request(
 pub fn write_interim(out: &mut BytesMut, status: StatusCode, headers: &HeaderMap) {
     debug_assert!(status.is_informational(), "{status} is not interim");
     write_status_line(out, status);
-    for (name, value) in headers.iter().filter(|(name, _)| !is_of_connection(name)) {
+    for (name, value) in headers
+        .iter()
+        .filter(|(name, _)| !is_of_connection(name.as_str()))
+    {
         write_field(out, (name, value));
     }
     out.put_slice(b"\r\n");
@@ -259,10 +262,9 @@ fn write_upgrade(out: &mut BytesMut, headers: &HeaderMap) {
 }
 
 /// Whether a field frames the message or speaks of a connection.
-fn is_of_connection(name: &HeaderName) -> bool {
-    // By text: names that are compared as values are made and dropped for every field.
+fn is_of_connection(name: &str) -> bool {
     matches!(
-        name.as_str(),
+        name,
         "connection"
             | "content-length"
             | "keep-alive"
@@ -286,8 +288,8 @@ fn write_field<'a>(out: &mut BytesMut, field: impl Into<Field<'a>>) {
 }
 
 /// Writes a name in the case that people are used to.
-fn write_name(out: &mut BytesMut, name: &HeaderName) {
-    match name.as_str() {
+fn write_name(out: &mut BytesMut, name: &str) {
+    match name {
         "etag" => out.put_slice(b"ETag"),
         "www-authenticate" => out.put_slice(b"WWW-Authenticate"),
         "cdn-cache-control" => out.put_slice(b"CDN-Cache-Control"),

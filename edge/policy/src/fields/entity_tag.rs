@@ -4,6 +4,8 @@ use http::header::{AsHeaderName, HeaderMap};
 
 use super::trim;
 
+use crate::packed::Fields;
+
 /// An entity tag: `"xyzzy"`, `W/"xyzzy"`, or whatever else was sent in its place.
 ///
 /// A malformed tag is compared as the bytes it consists of, and only weakly: the client that echoes
@@ -40,7 +42,7 @@ impl<'a> EntityTag<'a> {
     }
 
     /// The entity tag of a response; `None` if it has no `ETag`, or several.
-    pub fn of(response: &'a HeaderMap) -> Option<Self> {
+    pub fn of(response: &'a impl Fields) -> Option<Self> {
         super::sole(response, http::header::ETAG).and_then(Self::parse)
     }
 

@@ -6,6 +6,7 @@ use http::header::{self, HeaderMap};
 
 use super::weighted::{FULL_WEIGHT, Weighted, weighted};
 use crate::fields;
+use crate::packed::Fields;
 
 /// The languages from the most wanted to the least, those of one weight in alphabetical order.
 pub(super) fn languages(mut languages: Vec<Weighted>) -> Vec<u8> {
@@ -66,7 +67,7 @@ pub(super) fn favourite(request: &HeaderMap) -> Option<Vec<u8>> {
 }
 
 /// Whether a response is in this language, and in no other (RFC 9110 §8.5).
-pub(super) fn is_in(response: &HeaderMap, language: &[u8]) -> bool {
+pub(super) fn is_in(response: &impl Fields, language: &[u8]) -> bool {
     let mut languages = fields::list(response, header::CONTENT_LANGUAGE);
     let only = languages.next().filter(|_| languages.next().is_none());
     only.is_some_and(|only| only.eq_ignore_ascii_case(language))

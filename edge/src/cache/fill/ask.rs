@@ -52,12 +52,13 @@ impl Fill {
             return false;
         }
         let selected = self.selected.as_ref().and_then(|it| it.head().stored());
-        let headers = match selected {
-            Some(stored) if fetched.status == StatusCode::NOT_MODIFIED => &stored.headers,
-            _ => &fetched.headers,
+        let (purges, request) = (&self.node.purges, &*self.request);
+        let membership = match selected {
+            Some(stored) if fetched.status == StatusCode::NOT_MODIFIED => {
+                purges.membership(self.born, request, &stored.headers)
+            }
+            _ => purges.membership(self.born, request, &fetched.headers),
         };
-        let purges = &self.node.purges;
-        let membership = purges.membership(self.born, &self.request, headers);
         purges.life(&membership) != Life::Alive
     }
 

@@ -25,7 +25,7 @@ impl Fill {
         let stored = object.head().stored()?;
         let treatment = self.request.treatment_of(stored.status);
         let exchange = self.policy_exchange(fetched);
-        match policy::freshen::freshen(stored, &exchange, &treatment.settings) {
+        match policy::freshen::freshen(&stored.unpacked(), &exchange, &treatment.settings) {
             Freshened::Updated(stored) => Some(self.renew(object, stored).await),
             Freshened::Unstorable { stored, why } => {
                 let head = Arc::new(self.head(stored, object.head().extent()));

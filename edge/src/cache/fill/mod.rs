@@ -180,7 +180,7 @@ impl Fill {
         }
         let purges = &self.node.purges;
         let membership = purges.membership(self.born, &self.request, &stored.headers);
-        Head::kept(stored, membership, extent, self.request.uri_text())
+        Head::kept(stored, membership, extent, &self.request.uri_text())
     }
 
     /// Whether those who wait may use a response as this request may.

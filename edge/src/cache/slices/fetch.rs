@@ -99,7 +99,12 @@ impl Fetch {
         };
         let treatment = self.request.treatment_of(StatusCode::OK);
         let exchange = fetched.policy_exchange(&self.request);
-        match policy::partial::combine(stored, self.wanted, &exchange, &treatment.settings) {
+        match policy::partial::combine(
+            &stored.unpacked(),
+            self.wanted,
+            &exchange,
+            &treatment.settings,
+        ) {
             Combined::Updated(stored) => self.store(fetched, stored).await,
             Combined::Unstorable(reason) => {
                 if !reason.is_about_request() {
@@ -181,12 +186,12 @@ impl Fetch {
             return;
         };
         match current.object.head().life(&self.node.purges) {
-            Life::Alive if !policy::partial::is_news(before, &stored) => return,
+            Life::Alive if !policy::partial::is_news(&before.unpacked(), &stored) => return,
             Life::Alive | Life::Stale { .. } => {}
             Life::Doubtful | Life::Gone => return,
         }
         let extent = current.object.head().extent();
-        let head = Head::kept(stored, membership, extent, self.request.uri_text());
+        let head = Head::kept(stored, membership, extent, &self.request.uri_text());
         let tiers = &self.node.tiers;
         tiers.update_head(&current.object, Arc::new(head)).await;
     }

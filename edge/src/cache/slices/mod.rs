@@ -19,12 +19,13 @@ mod pour;
 mod respond;
 mod run;
 
+use policy::packed::Fields;
 use std::sync::Arc;
 
-use http::{HeaderMap, HeaderValue, Method, header};
+use http::{HeaderValue, Method, header};
 use policy::partial::Extent;
 use policy::slices::{Layout, Name, Slicing, Strong};
-use policy::store::Stored;
+use policy::store::Kept;
 use storage::purge::{Life, Membership};
 use storage::{Boarding, Claim, Fate, Fill, Key, Lead, Object, Reader, Variant};
 
@@ -72,13 +73,13 @@ struct Keys {
 
 impl Keys {
     /// `None` without a strong validator.
-    fn new((key, variant): (Key, Variant), layout: Layout, headers: &HeaderMap) -> Option<Self> {
+    fn new((key, variant): (Key, Variant), layout: Layout, headers: &impl Fields) -> Option<Self> {
         Some(Self {
             key,
             variant,
             layout,
             strong: Strong::of(headers)?,
-            coding: headers.get(header::CONTENT_ENCODING).cloned(),
+            coding: headers.first(header::CONTENT_ENCODING),
         })
     }
 
@@ -180,7 +181,7 @@ impl Sliced {
         self.keys.layout
     }
 
-    fn stored(&self) -> Option<&Stored> {
+    fn stored(&self) -> Option<&Kept> {
         self.object.head().stored()
     }
 

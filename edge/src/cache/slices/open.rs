@@ -6,7 +6,7 @@ use http::{HeaderMap, StatusCode, header};
 use policy::coding::{Choice, Coding, CodingRules};
 use policy::partial::{Combined, Extent, Opening, Part};
 use policy::slices::{Layout, Strong};
-use policy::store::Stored;
+use policy::store::{Kept, Stored};
 use storage::purge::Life;
 use storage::{Destination, Keep, Landing, Lead, Object};
 
@@ -57,7 +57,7 @@ impl Wanted {
     }
 
     /// Adds the range to a request that has no conditions of the client's.
-    pub(crate) fn ask(&self, selected: Option<&Stored>, headers: &mut HeaderMap) {
+    pub(crate) fn ask(&self, selected: Option<&Kept>, headers: &mut HeaderMap) {
         match (self, selected) {
             (Self::Rest(part), Some(stored)) => {
                 let range = policy::partial::asking(part.range, part.complete);
@@ -79,7 +79,7 @@ impl Wanted {
     }
 
     /// The coding that what is asked for has to be in, if only one will do.
-    pub(crate) fn coding(&self, selected: Option<&Stored>, rules: &CodingRules) -> Option<Coding> {
+    pub(crate) fn coding(&self, selected: Option<&Kept>, rules: &CodingRules) -> Option<Coding> {
         match (self, selected) {
             // A part of one coding can be sent to nobody who takes another one only.
             (Self::Opening(_), None) => Some(Coding::Identity),
@@ -388,7 +388,8 @@ impl Fill {
             return Received::Useless(self);
         };
         let exchange = self.policy_exchange(&fetched);
-        let combined = policy::partial::combine(stored, wanted, &exchange, &treatment.settings);
+        let combined =
+            policy::partial::combine(&stored.unpacked(), wanted, &exchange, &treatment.settings);
         let Combined::Updated(stored) = combined else {
             return Received::Useless(self);
         };

@@ -7,7 +7,7 @@ use std::ops::Range;
 
 use bytes::BufMut;
 use http::StatusCode;
-use http::header::{self, HeaderMap, HeaderName};
+use http::header::{HeaderMap, HeaderName};
 use wire::Field;
 
 use super::huffman;
@@ -17,31 +17,31 @@ const STATUS_200: u8 = 8;
 const STATUSES: [u16; 7] = [200, 204, 206, 304, 400, 404, 500];
 
 /// Names of the static table that responses have.
-static NAMES: [(HeaderName, u8); 24] = [
-    (header::ACCEPT_RANGES, 18),
-    (header::ACCESS_CONTROL_ALLOW_ORIGIN, 20),
-    (header::AGE, 21),
-    (header::ALLOW, 22),
-    (header::CACHE_CONTROL, 24),
-    (header::CONTENT_DISPOSITION, 25),
-    (header::CONTENT_ENCODING, 26),
-    (header::CONTENT_LANGUAGE, 27),
-    (header::CONTENT_LENGTH, 28),
-    (header::CONTENT_LOCATION, 29),
-    (header::CONTENT_RANGE, 30),
-    (header::CONTENT_TYPE, 31),
-    (header::DATE, 33),
-    (header::ETAG, 34),
-    (header::EXPIRES, 36),
-    (header::LAST_MODIFIED, 44),
-    (header::LINK, 45),
-    (header::LOCATION, 46),
-    (header::REFRESH, 52),
-    (header::RETRY_AFTER, 53),
-    (header::SERVER, 54),
-    (header::SET_COOKIE, 55),
-    (header::STRICT_TRANSPORT_SECURITY, 56),
-    (header::VARY, 59),
+static NAMES: [(&str, u8); 24] = [
+    ("accept-ranges", 18),
+    ("access-control-allow-origin", 20),
+    ("age", 21),
+    ("allow", 22),
+    ("cache-control", 24),
+    ("content-disposition", 25),
+    ("content-encoding", 26),
+    ("content-language", 27),
+    ("content-length", 28),
+    ("content-location", 29),
+    ("content-range", 30),
+    ("content-type", 31),
+    ("date", 33),
+    ("etag", 34),
+    ("expires", 36),
+    ("last-modified", 44),
+    ("link", 45),
+    ("location", 46),
+    ("refresh", 52),
+    ("retry-after", 53),
+    ("server", 54),
+    ("set-cookie", 55),
+    ("strict-transport-security", 56),
+    ("vary", 59),
 ];
 
 /// The first bits of a field that goes into the dynamic table, of a size for it, and of a field that does neither
@@ -266,7 +266,7 @@ pub(crate) fn head_length_max<'a>(fields: impl Iterator<Item = Field<'a>>) -> us
     const AROUND: usize = 1 + 2 * 4;
     let lengths = fields.map(|Field { name, value }| {
         let value: usize = value.iter().map(|piece| piece.len()).sum();
-        AROUND + name.as_str().len() + value
+        AROUND + name.len() + value
     });
     AROUND + lengths.sum::<usize>()
 }
@@ -276,12 +276,12 @@ fn put_text(out: &mut impl BufMut, text: &[u8]) {
     out.put_slice(text);
 }
 
-fn put_name(out: &mut impl BufMut, name: &HeaderName) {
-    match NAMES.iter().find(|(known, _)| known == name) {
+fn put_name(out: &mut impl BufMut, name: &str) {
+    match NAMES.iter().find(|(known, _)| *known == name) {
         Some((_, index)) => put_number(out, 0, LITERAL_BITS, usize::from(*index)),
         None => {
             out.put_u8(0);
-            put_text(out, name.as_str().as_bytes());
+            put_text(out, name.as_bytes());
         }
     }
 }
@@ -332,7 +332,7 @@ impl Packed {
             if value.is_sensitive() {
                 return None;
             }
-            put_name(&mut out, name);
+            put_name(&mut out, name.as_str());
             match varying.iter().position(|it| it.name == name) {
                 None => put_text(&mut out, value.as_bytes()),
                 Some(which) => {
@@ -376,6 +376,8 @@ impl Packed {
 #[cfg(test)]
 mod tests {
     use http::HeaderValue;
+
+    use http::header;
 
     use super::*;
 

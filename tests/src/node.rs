@@ -23,9 +23,9 @@ use crate::transcript;
 
 /// How often it is looked whether a node that was sent `STOP` stands still, and how long after the last look.
 const STOP_LOOKS: u32 = 10_000;
-/// The same for one that shall end by itself.
-const END_LOOKS: u32 = 1_000;
 const STOP_PAUSE: Duration = Duration::from_millis(1);
+/// How often it is looked, with such pauses, whether a node that shall end by itself has.
+const END_LOOKS: u32 = 1_000;
 /// How long a node may take until it is ready, and how long until it has gone.
 const PATIENCE: Duration = Duration::from_secs(10);
 

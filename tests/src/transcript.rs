@@ -1,4 +1,5 @@
-//! What the clients of a test got, and what its origins were asked, written down, so that two runs of a test can be compared.
+//! What the clients of a test got, what its origins were asked, and what its nodes said on standard output, written down, so that
+//! two runs of a test can be compared.
 //!
 //! With `LARDER_TESTS_TRANSCRIPTS=FOLDER`, each test has a file there: a line for each entry, an array of texts in JSON.
 

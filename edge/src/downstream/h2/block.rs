@@ -376,7 +376,6 @@ impl Packed {
 #[cfg(test)]
 mod tests {
     use http::HeaderValue;
-
     use http::header;
 
     use super::*;
